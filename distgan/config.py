@@ -1,0 +1,340 @@
+"""The whole configuration, as frozen and validated models.
+
+In: one YAML file per recipe and dotted overrides (`train.batch_size=64`). Out: one `Config`. The text under each
+field is its help (meaning, unit); the type is its rule. Fields marked `FREE` may change when a run is resumed,
+every other change is refused there (see `resume_changes`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+FREE = {"resume": "free"}  # json_schema_extra of a field that a resumed run may change
+
+
+def _free(default: Any) -> Any:
+    return Field(default=default, json_schema_extra=FREE)
+
+
+def _split_commas(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+class RunConfig(Frozen):
+    """Where a training run lives and what makes it repeatable."""
+
+    name: str = Field(default="quickstart", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", json_schema_extra=FREE)
+    """Run name: letters, digits, '.', '_', '-'; the run directory is DIR/NAME."""
+    dir: Path = _free(Path("runs"))
+    """Directory that holds the run directories; with several machines, one that all of them see."""
+    seed: NonNegativeInt = 0
+    """Seed of every random draw: weights, order of the pictures, latents, label noise, dropout."""
+
+
+class DataConfig(Frozen):
+    """Which real pictures are shown, and how they are read."""
+
+    path: Path = _free(Path("data/shapes"))
+    """Directory made by `distgan prepare`: tar shards and manifest.json."""
+    prepare: Literal["shapes", "cifar10"] | None = _free(None)
+    """Data set to make at `data.path` when nothing is there yet; null: it must be there."""
+    classes: Names | None = None
+    """Classes to show, by name (frog or frog,cat); null: all."""
+    mode: Literal["auto", "stream", "resident"] = _free("auto")
+    """stream: read shards as training goes; resident: decode once, keep as uint8; auto: resident if it fits."""
+    resident_limit_mb: PositiveInt = _free(2048)
+    """Most memory that `mode: auto` gives to resident pictures, MiB per process."""
+    resident_on: Literal["device", "host"] = _free("device")
+    """Where resident pictures are kept: memory of the training device, or of the host."""
+    shuffle: bool = True
+    """New order every epoch, a function of (seed, epoch); false: as in the shards, wrapped around."""
+    shuffle_buffer: PositiveInt = 4096
+    """Pictures mixed at a time in stream mode, per worker."""
+    workers: NonNegativeInt = _free(2)
+    """Reader processes per rank in stream mode; 0 reads in the training process."""
+    flip: bool = False
+    """Mirror each picture left to right with probability 1/2."""
+
+
+class SeedGenerator(Frozen):
+    """The seed recipe's generator: dense, 5x5 convolution, 4x4 transposed convolutions, 5x5 convolutions, 7x7, tanh."""
+
+    family: Literal["seed_dcgan"] = "seed_dcgan"
+    """Network family."""
+    latent_dim: PositiveInt = 32
+    """Length of the normal latent vector."""
+    stem_channels: PositiveInt = 128
+    """Channels of the dense layer's output."""
+    width: PositiveInt = 256
+    """Channels of the convolutions."""
+    upsamples: PositiveInt = 1
+    """Transposed convolutions with stride 2; the dense layer makes maps of size / 2**upsamples."""
+    depth: NonNegativeInt = 2
+    """5x5 convolutions at full size."""
+    dropout: Probability = 0.0
+    """Dropout after each full-size convolution; helps when G stalls on noise-like pictures."""
+    conditional: bool = False
+    """Append the one-hot class to the latent (Mirza & Osindero 2014)."""
+
+
+class SeedDiscriminator(Frozen):
+    """The seed recipe's discriminator: 3x3 convolution, strided 4x4 convolutions without padding, dropout, dense."""
+
+    family: Literal["seed_dcgan"] = "seed_dcgan"
+    """Network family."""
+    width: PositiveInt = 128
+    """Channels of the convolutions."""
+    downsamples: PositiveInt = 3
+    """4x4 convolutions with stride 2."""
+    dropout: Probability = 0.4
+    """Dropout before the dense layer."""
+    conditional: bool = False
+    """Projection of the class on the features (Miyato & Koyama 2018)."""
+
+
+class Rmsprop(Frozen):
+    """Keras' RMSprop: w -= lr * g / sqrt(mean(g^2) + eps)."""
+
+    name: Literal["rmsprop"] = "rmsprop"
+    """Update rule: rmsprop, adam or adamw."""
+    lr: PositiveFloat = 4e-4
+    """Learning rate at the first update."""
+    rho: Probability = 0.9
+    """Share of the old mean square that is kept."""
+    eps: PositiveFloat = 1e-7
+    """Added to the mean square, under the root."""
+    decay: NonNegativeFloat = 0.0
+    """Inverse-time decay per update: lr / (1 + decay * updates)."""
+    clip_value: PositiveFloat | None = None
+    """Clip every gradient entry to [-v, v]; null: no clipping."""
+
+
+class Adam(Frozen):
+    """Adam (Kingma & Ba 2015)."""
+
+    name: Literal["adam"] = "adam"
+    """Update rule: rmsprop, adam or adamw."""
+    lr: PositiveFloat = 2e-4
+    """Learning rate at the first update."""
+    beta1: Probability = 0.5
+    """Share of the old mean gradient that is kept."""
+    beta2: Probability = 0.999
+    """Share of the old mean square that is kept."""
+    eps: PositiveFloat = 1e-8
+    """Added to the root of the mean square."""
+    decay: NonNegativeFloat = 0.0
+    """Inverse-time decay per update: lr / (1 + decay * updates)."""
+    clip_value: PositiveFloat | None = None
+    """Clip every gradient entry to [-v, v]; null: no clipping."""
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
+    """Update rule: rmsprop, adam or adamw."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Share of each weight, times lr, taken away per update."""
+
+
+Optimizer = Annotated[Union[Rmsprop, Adam, AdamW], Field(discriminator="name")]
+
+
+class OptimizerConfig(Frozen):
+    """Update rules of the two players."""
+
+    generator: Optimizer = Rmsprop(lr=4e-4)
+    """Update rule of G."""
+    discriminator: Optimizer = Rmsprop(lr=8e-4)
+    """Update rule of D."""
+
+
+class LossConfig(Frozen):
+    """The adversarial loss: binary cross-entropy on D's logits, with noisy and smoothed labels for D."""
+
+    name: Literal["bce"] = "bce"
+    """Adversarial loss."""
+    real_label: Literal[0, 1] = 1
+    """Label of real pictures; fakes get the other. The seed recipe has real = 0, fake = 1."""
+    label_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Each of D's labels moves by up to this much, uniformly."""
+    noise_direction: Literal["inward", "outward"] = "inward"
+    """inward: between the labels. outward: upwards, as the seed document has it; needs `cross_entropy: keras_clipped`."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """One-sided: D's label for real pictures moves this far towards the fake label (Salimans et al. 2016)."""
+    cross_entropy: Literal["logits", "keras_clipped"] = "logits"
+    """logits: exact. keras_clipped: on probabilities clipped to [1e-7, 1 - 1e-7], as Keras does."""
+
+    @model_validator(mode="after")
+    def _outward_noise_needs_clipping(self) -> LossConfig:
+        if self.label_noise and self.noise_direction == "outward" and self.cross_entropy == "logits":
+            raise ValueError(
+                "noise_direction=outward with cross_entropy=logits has no lower bound (labels leave [0, 1]); "
+                "use noise_direction=inward, or cross_entropy=keras_clipped"
+            )
+        return self
+
+
+class EmaConfig(Frozen):
+    """The averaged generator that is exported and sampled."""
+
+    half_life_images: PositiveFloat = 10_000
+    """Real pictures after which a weight's share in the average has halved; independent of the batch size."""
+    rampup_ratio: PositiveFloat | None = 0.05
+    """The half-life is at most this share of the pictures seen so far; null: no ramp."""
+
+
+class BalanceConfig(Frozen):
+    """Keeps D from overwhelming G: lowers D's learning rate and raises D's dropout, and undoes it in balance."""
+
+    enabled: bool = False
+    """Watch and act."""
+    every_steps: PositiveInt = 50
+    """Steps between two looks; each look sees the means since the last."""
+    d_loss_low: PositiveFloat = 0.2
+    """D overwhelms G when its loss is below this ..."""
+    accuracy_high: Annotated[float, Field(gt=0.5, le=1)] = 0.95
+    """... and it is right on at least this share of both the real and the fake pictures ..."""
+    g_loss_high: PositiveFloat = 2.0
+    """... and G's loss is above this."""
+    accuracy_low: Annotated[float, Field(gt=0, lt=1)] = 0.85
+    """Balance has returned when D is right on less than this share of the real or the fake pictures."""
+    lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """D's learning rate is multiplied by this at each action, divided by it when undone."""
+    lr_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """D's learning rate never falls below this share of its set value."""
+    dropout_step: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """D's dropout rises by this at each action, falls by it when undone."""
+    dropout_max: Probability = 0.7
+    """D's dropout never rises above this."""
+
+    @model_validator(mode="after")
+    def _thresholds_leave_a_gap(self) -> BalanceConfig:
+        if self.accuracy_low >= self.accuracy_high:
+            raise ValueError(
+                f"accuracy_low={self.accuracy_low} must be below accuracy_high={self.accuracy_high}; "
+                "the gap between them is where nothing is done"
+            )
+        return self
+
+
+class TrainConfig(Frozen):
+    """The budget and shape of the training loop."""
+
+    images: PositiveInt = _free(200_000)
+    """Budget: real pictures shown to D (rounded up to whole steps)."""
+    batch_size: PositiveInt = 64
+    """Global batch: real pictures per D update, over all processes and micro-batches."""
+    accumulation: PositiveInt = 1
+    """Micro-batches per update; same result as one batch, less memory."""
+    d_steps: PositiveInt = 1
+    """D updates per G update."""
+    share_fakes: bool = False
+    """One G forward for both updates: faster, but G learns on the fakes that D has just seen."""
+    precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
+    """Mixed precision; `accelerate launch --mixed_precision fp16|bf16` wins over this. auto: bf16 on GPUs with it."""
+    timeout_minutes: PositiveFloat = _free(10.0)
+    """A process that does not answer for this long ends the run."""
+
+    @model_validator(mode="after")
+    def _shared_fakes_need_one_forward(self) -> TrainConfig:
+        if self.share_fakes and (self.accumulation > 1 or self.d_steps > 1):
+            raise ValueError("share_fakes=true needs accumulation=1 and d_steps=1: there must be one G forward a step")
+        return self
+
+
+class LogConfig(Frozen):
+    """What is written while training goes on, and how often."""
+
+    every_steps: PositiveInt = _free(50)
+    """Steps between two lines of metrics."""
+    samples_every_steps: PositiveInt = _free(500)
+    """Steps between two sample grids."""
+    samples: PositiveInt = _free(64)
+    """Pictures in a sample grid; the real pictures beside them are as many."""
+
+
+class WandbConfig(Frozen):
+    """Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = _free("auto")
+    """auto: online with a key, else offline; W&B's own WANDB_MODE is respected."""
+    project: str = _free("distgan")
+    """W&B project."""
+    entity: str | None = _free(None)
+    """W&B user or team; null: your default."""
+    tags: Names = _free(())
+    """Tags of the run."""
+
+
+class CheckpointConfig(Frozen):
+    """Full-state checkpoints in RUN/checkpoints."""
+
+    every_steps: PositiveInt = _free(500)
+    """Steps between two checkpoints; one more is written at the end and on a signal."""
+    keep_last: PositiveInt = _free(2)
+    """Newest checkpoints kept."""
+    keep_every_steps: PositiveInt | None = _free(None)
+    """Checkpoints at multiples of this are kept for good; null: none."""
+
+
+class Config(Frozen):
+    """Everything that a training run depends on, apart from the pictures and the versions of the libraries."""
+
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    generator: SeedGenerator = SeedGenerator()
+    discriminator: SeedDiscriminator = SeedDiscriminator()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
+    ema: EmaConfig = EmaConfig()
+    balance: BalanceConfig = BalanceConfig()
+    train: TrainConfig = TrainConfig()
+    log: LogConfig = LogConfig()
+    wandb: WandbConfig = WandbConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _players_agree(self) -> Config:
+        if self.generator.conditional != self.discriminator.conditional:
+            raise ValueError(
+                f"generator.conditional={str(self.generator.conditional).lower()} but "
+                f"discriminator.conditional={str(self.discriminator.conditional).lower()}; set both the same"
+            )
+        return self
+
+    @property
+    def run_dir(self) -> Path:
+        return self.run.dir / self.run.name
+
+    @property
+    def images_per_step(self) -> int:
+        """Real pictures shown to D in one step (all of its D updates)."""
+        return self.train.batch_size * self.train.d_steps
+
+    @property
+    def total_steps(self) -> int:
+        return -(-self.train.images // self.images_per_step)

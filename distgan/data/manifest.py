@@ -1,0 +1,99 @@
+"""What a directory of shards holds: `manifest.json`, written last, so that its presence means 'complete'."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+
+from distgan.errors import DataError
+from distgan.files import atomic_path
+
+MANIFEST = "manifest.json"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shard(_Model):
+    """One tar file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.tar$")]
+    """File name beside the manifest; never a path."""
+    count: PositiveInt
+    class_counts: tuple[NonNegativeInt, ...]
+    """Pictures per class, in the order of `Manifest.classes`."""
+    bytes: PositiveInt
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @model_validator(mode="after")
+    def _counts_add_up(self) -> Shard:
+        if sum(self.class_counts) != self.count:
+            raise ValueError(f"class_counts of {self.name} add up to {sum(self.class_counts)}, count says {self.count}")
+        return self
+
+
+class Manifest(_Model):
+    """A data set in shards: `KEY.png` + `KEY.cls` per picture."""
+
+    format_version: Literal[1] = 1
+    source: str
+    """shapes, cifar10 or folder."""
+    split: str
+    """train or test."""
+    size: PositiveInt
+    """Height and width, pixels; three channels."""
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names; the number in KEY.cls is the place in this tuple."""
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
+    request: dict[str, Any]
+    """What `prepare` was asked for; the same request again is a no-op."""
+
+    @model_validator(mode="after")
+    def _shards_know_the_classes(self) -> Manifest:
+        if any(len(shard.class_counts) != len(self.classes) for shard in self.shards):
+            raise ValueError("a shard's class_counts has not one entry per class")
+        if len({shard.name for shard in self.shards}) != len(self.shards):
+            raise ValueError("two shards have the same name")
+        return self
+
+    @property
+    def count(self) -> int:
+        return sum(shard.count for shard in self.shards)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        totals = [sum(column) for column in zip(*(shard.class_counts for shard in self.shards), strict=True)]
+        return dict(zip(self.classes, totals, strict=True))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the content: shards, classes and size, not where it came from."""
+        content = self.model_dump(mode="json", include={"size", "classes", "shards"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def save(self, directory: Path) -> None:
+        with atomic_path(directory / MANIFEST) as temporary:
+            temporary.write_text(self.model_dump_json(indent=1) + "\n")
+
+
+def load_manifest(directory: Path) -> Manifest:
+    """Reads DIRECTORY/manifest.json. Raises DataError if it is missing, damaged or of another version."""
+    path = directory / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(
+            f"{directory} holds no {MANIFEST}, so no complete data set; make one with "
+            f"`distgan prepare shapes|cifar10|folder --out {directory}`"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise DataError(f"{path} is damaged or of another version: {where}: {first['msg']}") from None

@@ -1,0 +1,41 @@
+"""What a user can get wrong or run into. Each error is one sentence: the thing, the rule, the nearest thing that works.
+
+`cli.main` and `train.main` print these without a traceback and exit with `exit_code`; any other exception is a bug
+and keeps its traceback (exit code 1).
+"""
+
+from __future__ import annotations
+
+
+class DistganError(Exception):
+    """Base of every error that is reported to the user as a sentence."""
+
+    exit_code = 2
+
+
+class ConfigError(DistganError):
+    """A configuration key or value breaks a rule."""
+
+
+class DataError(DistganError):
+    """A source, a shard or a manifest cannot be used."""
+
+
+class CheckpointError(DistganError):
+    """A checkpoint is damaged, foreign, or does not fit the configuration."""
+
+
+class ExportError(DistganError):
+    """A generator file is damaged, foreign, from the future, or cannot be written."""
+
+
+class LaunchError(DistganError):
+    """The processes were started in a way that cannot train."""
+
+
+class Stopped(DistganError):
+    """Training was stopped by a signal after it had saved; `exit_code` is 128 + the signal number."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
