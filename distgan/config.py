@@ -171,6 +171,15 @@ class OptimizerConfig(Frozen):
     discriminator: Optimizer = Rmsprop(lr=8e-4)
     """Update rule of D."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rmsprop_where_no_rule_is_named(cls, players: Any) -> Any:
+        if not isinstance(players, dict):
+            return players
+        return {
+            player: {"name": "rmsprop", **rule} if isinstance(rule, dict) else rule for player, rule in players.items()
+        }
+
 
 class LossConfig(Frozen):
     """The adversarial loss: binary cross-entropy on D's logits, with noisy and smoothed labels for D."""

@@ -1,0 +1,240 @@
+"""YAML and dotted overrides in, a validated `Config` out; and the other way round: help, print, compare.
+
+One line per mistake: the key, the rule, the nearest thing that works.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from distgan.config import FREE, Config
+from distgan.errors import ConfigError
+
+PACKAGE = Path(__file__).resolve().parent
+RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with 1.2 booleans: `no` is a word (train.precision=no), only true and false are booleans."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF")
+)
+
+
+def load_config(source: str | Path = "quickstart", overrides: Sequence[str] = ()) -> Config:
+    """The recipe `source` (a path, or the name of a file in configs/) with `key=value` overrides.
+
+    Raises ConfigError, one line per mistake.
+    """
+    path = find_recipe(source)
+    tree = _parse(_read(path), str(path)) or {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: the file must hold sections such as `train:`, not {_kind(tree)}")
+    for override in overrides:
+        _apply(tree, override)
+    return validate(tree, str(path))
+
+
+def validate(tree: dict[str, Any], origin: str) -> Config:
+    """Config from nested plain values. Raises ConfigError naming `origin`."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = [_sentence(item, tree) for item in error.errors(include_url=False)]
+        raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(lines)) from None
+
+
+def find_recipe(source: str | Path) -> Path:
+    """A configuration file by path, or by its name in configs/."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    if (named := RECIPES / f"{path.name.removesuffix('.yaml')}.yaml").is_file() and path.parent == Path("."):
+        return named
+    names = sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
+    raise ConfigError(f"no configuration file {source}; recipes that come with distgan: {', '.join(names)}")
+
+
+def to_yaml(config: Config) -> str:
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"images": 1}} -> {"train.images": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], list[str]]:
+    """What differs between a checkpoint's configuration and `config`: (harmless changes, refused changes).
+
+    Each change reads `key: old -> new`.
+    """
+    old, new = flatten(saved), flatten(config.model_dump(mode="json"))
+    free = {key for key, field in walk(Config) if field.json_schema_extra == FREE}
+    harmless, refused = [], []
+    for key in [*new, *(key for key in old if key not in new)]:
+        if old.get(key) != new.get(key):
+            change = f"{key}: {old.get(key, 'not there')} -> {new.get(key, 'not there')}"
+            (harmless if key in free else refused).append(change)
+    return harmless, refused
+
+
+def walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every leaf key with its field, sections expanded; a key that several variants of a choice have comes up again."""
+    for name, field in model.model_fields.items():
+        sections = [kind for kind in _alternatives(field.annotation) if _is_section(kind)]
+        leaves = [leaf for section in sections for leaf in walk(section, f"{prefix}{name}.")]
+        yield from leaves or [(prefix + name, field)]
+
+
+def help_text() -> str:
+    """Every key with its rule, default, and meaning."""
+    fields: dict[str, list[FieldInfo]] = {}
+    for key, field in walk(Config):
+        fields.setdefault(key, []).append(field)
+    lines = []
+    for key, variants in fields.items():
+        rule = " | ".join(dict.fromkeys(_rule(field) for field in variants))
+        lines.append(f"  {key}  <{rule}>  [{_show(variants[0].default)}]")
+        lines.append(f"      {(variants[0].description or '').replace(chr(10), ' ')}")
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text: {error}") from None
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key or key.startswith("-"):
+        fixed = key.lstrip("-").replace("-", "_") or "train.batch_size"
+        raise ConfigError(f"'{override}' is not an override; write key=value, as in {fixed}={text or 'VALUE'}")
+    *sections, leaf = key.split(".")
+    for section in sections:
+        child = tree.get(section)
+        if child is not None and not isinstance(child, dict):
+            raise ConfigError(f"{override}: {section} is a value, not a section{_nearest(key)}")
+        tree = tree.setdefault(section, {}) if child is not None else tree.__setitem__(section, {}) or tree[section]
+    tree[leaf] = _parse(text, override) if text else ""
+
+
+def _sentence(error: Any, tree: dict[str, Any]) -> str:
+    place = [str(part) for part in error["loc"]]
+    variant = place.pop(2) if place[:1] == ["optimizer"] and len(place) > 2 else ""  # pydantic's word, not the user's
+    key, kind, given, context = ".".join(place), error["type"], error.get("input"), error.get("ctx", {})
+    if kind == "extra_forbidden" and variant and key in {known for known, _ in walk(Config)}:
+        return f"{key} does not go with {'.'.join(place[:2])}.name={variant}"
+    if kind == "extra_forbidden":
+        return f"unknown key {key}{_nearest(key)}"
+    if kind in ("value_error", "assertion_error"):
+        return f"{key}: {context.get('error', error['msg'])}" if key else str(context.get("error", error["msg"]))
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{key}={_show(given)} is a section; set a key in it{_nearest(key + '.')}"
+    rule = re.sub("^(Input|String) should", "must", error["msg"])
+    bounds = ("ge", "nearest valid: {}"), ("le", "nearest valid: {}"), ("gt", "use more than {}"), ("lt", "use less than {}")
+    for bound, text in bounds:
+        if bound in context:
+            return f"{key}={_show(given)} {rule}; {text.format(context[bound])}"
+    if kind in ("literal_error", "union_tag_invalid"):
+        options = context.get("expected") or context.get("expected_tags", "")
+        choices = [choice.strip(" '") for choice in options.replace(" or ", ",").split(",")]
+        if kind == "union_tag_invalid":
+            key, given = f"{key}.{context['discriminator'].strip(chr(39))}", context["tag"]
+        close = difflib.get_close_matches(str(given), choices, n=1, cutoff=0.3)
+        return f"{key}={_show(given)} must be one of {', '.join(choices)}" + (f"; nearest: {close[0]}" if close else "")
+    return f"{key}={_show(given)} {rule}"
+
+
+def _nearest(key: str) -> str:
+    keys = [known for known, _ in walk(Config)]
+    leaf = key.rsplit(".", 1)[-1].replace("-", "_")
+    close = difflib.get_close_matches(key.replace("-", "_"), keys, n=1, cutoff=0.6)
+    close = close or [known for known in keys if known.rsplit(".", 1)[-1] == leaf][:1]
+    return f"; nearest: {close[0]}" if close else "; `distgan train --help` lists all keys"
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return [item for part in get_args(annotation) for item in _alternatives(part)]
+    if origin is not None and hasattr(annotation, "__metadata__"):
+        return _alternatives(get_args(annotation)[0])
+    return [annotation]
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _rule(field: FieldInfo) -> str:
+    parts = []
+    for kind in _alternatives(field.annotation):
+        if get_origin(kind) is Literal:
+            parts += [str(value) for value in get_args(kind)]
+        elif kind is type(None):
+            parts.append("null")
+        elif get_origin(kind) is tuple:
+            parts.append("name,name")
+        else:
+            parts.append({"Path": "path", "str": "text"}.get(kind.__name__, kind.__name__))
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    limits = [
+        f"{signs[name]} {getattr(rule, name)}"
+        for rule in _metadata(field)
+        for name in signs
+        if getattr(rule, name, None) is not None
+    ]
+    return " | ".join(parts) + (f" {' and '.join(limits)}" if limits else "")
+
+
+def _metadata(field: FieldInfo) -> list[Any]:
+    nested = [rule for part in get_args(field.annotation) for rule in getattr(part, "__metadata__", ())]
+    flat: list[Any] = []
+    for rule in [*field.metadata, *nested]:
+        flat += rule.metadata if isinstance(rule, FieldInfo) else [rule]
+    return flat
+
+
+def _show(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _kind(value: Any) -> str:
+    return {list: "a list", str: "text"}.get(type(value), "a single value")

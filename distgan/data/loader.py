@@ -1,0 +1,103 @@
+"""Real pictures for one rank: shards in, batches on the device out, in either mode through one interface.
+
+A batch's number is all the state there is: batch k is a function of (configuration, seed, k), so resuming is starting
+at the next number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distgan.config import DataConfig
+from distgan.data.manifest import load_manifest
+from distgan.data.plan import Plan
+from distgan.data.reader import Wanted, first_pictures, select
+from distgan.data.resident import Resident, load
+from distgan.data.stream import Stream
+from distgan.errors import DataError
+from distgan.rng import Draws, Rows
+
+
+class Batch(NamedTuple):
+    images: Tensor
+    """uint8 [b, 3, H, W] on the training device."""
+    labels: Tensor
+    """int64 [b] on the training device: place in `Reals.classes`."""
+
+
+class Reals:
+    """The real pictures as one rank sees them."""
+
+    def __init__(self, config: DataConfig, seed: int, rows: Rows, device: torch.device, show: bool) -> None:
+        """`rows`: this rank's rows of a global batch; `show`: whether to show progress. Raises DataError."""
+        manifest = load_manifest(config.path)
+        self.wanted = select(config.path, manifest, config.classes)
+        self.manifest_digest = manifest.digest
+        self.rows, self.device, self.flip, self.seed = rows, device, config.flip, seed
+        self.mode = _mode(config, self.wanted)
+        self._source: Stream | Resident
+        if self.mode == "resident":
+            images, labels = load(self.wanted, show)
+            if config.resident_on == "device":
+                images, labels = images.to(device), labels.to(device)
+            self._source = Resident(images, labels, rows, seed, config.shuffle)
+            self.left_out_per_epoch = 0
+        else:
+            plan = _plan(config, self.wanted, rows, seed)
+            self._source = Stream(self.wanted, plan, config.shuffle_buffer, _workers(config), device.type == "cuda")
+            self.left_out_per_epoch = plan.left_out
+        self.pictures = self.wanted.total
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.wanted.classes
+
+    @property
+    def size(self) -> int:
+        return self.wanted.size
+
+    def epoch(self, batches: int) -> float:
+        """Epochs that `batches` global batches make."""
+        return batches * self.rows.total / (self.pictures - self.left_out_per_epoch)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Endless, from batch `start` on."""
+        draws = Draws(self.seed, self.rows, self.device)
+        for number, (images, labels) in enumerate(self._source.batches(start), start):
+            images, labels = (tensor.to(self.device, non_blocking=True) for tensor in (images, labels))
+            if self.flip:
+                mirrored = draws.at("data/flip", number).uniform() < 0.5
+                images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+            yield Batch(images, labels)
+
+    def first(self, count: int) -> Tensor:
+        """uint8 [<= count, 3, H, W] in host memory, to be looked at."""
+        return torch.from_numpy(first_pictures(self.wanted, count).copy())
+
+
+def _mode(config: DataConfig, wanted: Wanted) -> str:
+    """`auto` is resident where the decoded pictures fit the limit."""
+    if config.mode != "auto":
+        return config.mode
+    return "resident" if wanted.total * wanted.size**2 * 3 <= config.resident_limit_mb << 20 else "stream"
+
+
+def _plan(config: DataConfig, wanted: Wanted, rows: Rows, seed: int) -> Plan:
+    batch, counts = len(rows), tuple(wanted.count(shard) for shard in wanted.shards)
+    streams = max(_workers(config), 1)
+    plan = Plan(counts, batch, rows.start // batch, rows.total // batch, streams, seed, config.shuffle)
+    if not plan.batches_per_epoch:
+        raise DataError(
+            f"{config.path} holds {wanted.total} wanted pictures, fewer than one batch of {rows.total}; "
+            "use a smaller train.batch_size, or data.mode=resident, which repeats pictures within a batch"
+        )
+    return plan
+
+
+def _workers(config: DataConfig) -> int:
+    """Pictures in the shards' order come from one worker: several would each be in another place of it."""
+    return config.workers if config.shuffle else min(config.workers, 1)

@@ -1,0 +1,116 @@
+"""One shard in, its pictures out: WebDataset's tar reader, with errors that name shard and member."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from distgan.data.manifest import Manifest, Shard
+from distgan.errors import DataError
+
+
+class Encoded(NamedTuple):
+    """A picture as it lies in the shard."""
+
+    name: str
+    """SHARD/KEY, for errors."""
+    png: bytes
+    label: int
+    """Place among the wanted classes."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The shards of a directory, seen through a class filter."""
+
+    root: Path
+    size: int
+    classes: tuple[str, ...]
+    labels: dict[int, int]
+    """Number in KEY.cls -> place in `classes`."""
+    shards: tuple[Shard, ...]
+    """Only those that hold a wanted picture."""
+
+    def count(self, shard: Shard) -> int:
+        """Wanted pictures in a shard."""
+        return sum(shard.class_counts[number] for number in self.labels)
+
+    @property
+    def total(self) -> int:
+        return sum(self.count(shard) for shard in self.shards)
+
+
+def select(root: Path, manifest: Manifest, classes: Sequence[str] | None) -> Wanted:
+    """The pictures of `classes` (None: all). Raises DataError for an unknown class or where no picture is left."""
+    names = tuple(manifest.classes if classes is None else (name for name in manifest.classes if name in classes))
+    for name in classes or ():
+        if name not in manifest.classes:
+            raise DataError(f"data.classes={name}: {root} has no such class; it has {', '.join(manifest.classes)}")
+    numbers = {manifest.classes.index(name): place for place, name in enumerate(names)}
+    shards = tuple(shard for shard in manifest.shards if any(shard.class_counts[number] for number in numbers))
+    if not shards:
+        raise DataError(f"{root} holds no picture of the classes {', '.join(names)}")
+    return Wanted(root, manifest.size, names, numbers, shards)
+
+
+def read_shard(wanted: Wanted, shard: Shard) -> Iterator[Encoded]:
+    """The wanted pictures of one shard, in their order, not yet decoded.
+
+    Raises DataError if the shard is missing, damaged, or holds another number of pictures than the manifest says.
+    """
+    from webdataset.tariterators import tarfile_samples
+
+    path, found = wanted.root / shard.name, 0
+    try:
+        for sample in tarfile_samples([{"url": str(path)}]):
+            name = f"{shard.name}/{sample['__key__']}"
+            if "png" not in sample or "cls" not in sample:
+                raise DataError(f"{wanted.root}/{name}: has no {'.cls' if 'png' in sample else '.png'} member")
+            label = wanted.labels.get(_label(name, sample["cls"]))
+            if label is not None:
+                found += 1
+                yield Encoded(name, sample["png"], label)
+    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error.args[0]}"
+        raise DataError(f"shard {path} {reason}; `distgan prepare ... --verify` checks all shards") from None
+    if found != wanted.count(shard):
+        raise DataError(f"shard {path} holds {found} wanted pictures, its manifest says {wanted.count(shard)}")
+
+
+def decode(encoded: Encoded, size: int) -> np.ndarray:
+    """uint8 [size, size, 3]. Raises DataError naming shard and member."""
+    try:
+        with Image.open(io.BytesIO(encoded.png)) as picture:
+            pixels = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"picture {encoded.name} cannot be decoded: {error}") from None
+    if pixels.shape != (size, size, 3):
+        raise DataError(
+            f"picture {encoded.name} is {pixels.shape[1]}x{pixels.shape[0]}, its manifest says {size}x{size}"
+        )
+    return pixels
+
+
+def first_pictures(wanted: Wanted, count: int) -> np.ndarray:
+    """uint8 [<= count, 3, size, size]: the first pictures of the shards, to be looked at beside samples."""
+    pictures: list[np.ndarray] = []
+    for shard in wanted.shards:
+        for encoded in read_shard(wanted, shard):
+            pictures.append(decode(encoded, wanted.size))
+            if len(pictures) == count:
+                return np.stack(pictures).transpose(0, 3, 1, 2)
+    return np.stack(pictures).transpose(0, 3, 1, 2)
+
+
+def _label(name: str, text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise DataError(f"{name}.cls holds {text[:20]!r}, which is not a class number") from None

@@ -1,0 +1,34 @@
+"""The averaged generator. Its memory is a half-life in real pictures, so the batch size does not change its meaning."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from distgan.config import EmaConfig
+
+
+def ema_decay(config: EmaConfig, batch_images: int, images_seen: int) -> float:
+    """Share of the old average that stays after an update that showed `batch_images` pictures.
+
+    `images_seen` counts them in. Source: Karras et al. 2020, arXiv:2006.06676, implementation details (ramp-up).
+    """
+    half_life = config.half_life_images
+    if config.rampup_ratio is not None:
+        half_life = min(half_life, config.rampup_ratio * images_seen)
+    return 0.5 ** (batch_images / half_life)
+
+
+class Ema:
+    """An exponential moving average of a network's weights; buffers are copied as they are."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, decay: float) -> None:
+        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
+        for mine, its in zip(self.network.buffers(), network.buffers(), strict=True):
+            mine.copy_(its)

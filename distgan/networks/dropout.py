@@ -1,0 +1,52 @@
+"""Dropout whose mask belongs to the picture, not to the process.
+
+torch's dropout draws from each process's own generator, so two processes with half a batch each do not repeat what one
+process does. Here the mask is drawn for the global batch and sliced (see rng.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from distgan.rng import Draws
+
+
+class KeyedDropout(nn.Module):
+    """Zeroes entries with probability p and divides the rest by 1 - p, in training mode.
+
+    `draws` says whose rows the next forward will see, one after another (fakes, then reals); their lengths add up to
+    the batch. It is set by `key_dropout`.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.draws: tuple[Draws, ...] = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        uniform = torch.cat([draws.uniform(x.shape[1:]) for draws in self.draws])
+        return x * (uniform >= self.p).to(x.dtype) / (1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def key_dropout(network: nn.Module, *draws: Draws) -> None:
+    """Tells every KeyedDropout of a network which rows the next forward sees; each layer gets its own numbers."""
+    for index, layer in enumerate(_layers(network)):
+        layer.draws = tuple(draw.at(draw.purpose, *draw.counters, index) for draw in draws)
+
+
+def set_dropout(network: nn.Module, p: float) -> None:
+    """Sets the probability of every KeyedDropout of a network."""
+    for layer in _layers(network):
+        layer.p = p
+
+
+def _layers(network: nn.Module) -> Iterable[KeyedDropout]:
+    return (module for module in network.modules() if isinstance(module, KeyedDropout))

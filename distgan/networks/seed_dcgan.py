@@ -1,0 +1,96 @@
+"""The seed recipe's networks (the DCGAN of a Keras book chapter), at any width, depth, latent size and picture size.
+
+With the configuration's defaults, 32x32 pictures and no classes: G has 6,264,579 parameters, D has 790,913.
+Keras' defaults are set by hand: LeakyReLU slope 0.3, Glorot-uniform kernels, zero biases.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgan.config import SeedDiscriminator, SeedGenerator
+from distgan.errors import ConfigError
+from distgan.networks.dropout import KeyedDropout
+
+LEAK = 0.3
+
+
+class Generator(nn.Module):
+    """latents [B, L], labels [B] int64 or None -> pictures [B, 3, size, size] in [-1, 1]."""
+
+    def __init__(self, config: SeedGenerator, size: int, classes: int) -> None:
+        super().__init__()
+        scale = 2**config.upsamples
+        if size % scale:
+            nearest = max(round(size / scale), 1) * scale
+            raise ConfigError(
+                f"generator.upsamples={config.upsamples} makes sizes that are multiples of {scale}, the pictures are "
+                f"{size}x{size}; use fewer upsamples, or pictures of {nearest}x{nearest}"
+            )
+        self.latent_dim = config.latent_dim
+        self.classes = classes if config.conditional else 0
+        self.stem_shape = (config.stem_channels, size // scale, size // scale)
+        width = config.width
+        self.dense = nn.Linear(config.latent_dim + self.classes, config.stem_channels * (size // scale) ** 2)
+        layers: list[nn.Module] = [nn.Conv2d(config.stem_channels, width, 5, padding=2), nn.LeakyReLU(LEAK)]
+        for _ in range(config.upsamples):
+            layers += [nn.ConvTranspose2d(width, width, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
+        for _ in range(config.depth):
+            layers += [nn.Conv2d(width, width, 5, padding=2), nn.LeakyReLU(LEAK), KeyedDropout(config.dropout)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 3, 7, padding=3), nn.Tanh())
+        self.apply(_keras_init)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.classes:
+            assert labels is not None, "a conditional generator needs labels"
+            latents = torch.cat([latents, F.one_hot(labels, self.classes).to(latents.dtype)], dim=1)
+        stem = F.leaky_relu(self.dense(latents), LEAK)
+        return self.layers(stem.view(-1, *self.stem_shape))
+
+
+class Discriminator(nn.Module):
+    """pictures [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B]."""
+
+    def __init__(self, config: SeedDiscriminator, size: int, classes: int) -> None:
+        super().__init__()
+        width, side = config.width, size - 2
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3), nn.LeakyReLU(LEAK)]
+        for _ in range(config.downsamples):
+            layers += [nn.Conv2d(width, width, 4, stride=2), nn.LeakyReLU(LEAK)]
+            side = (side - 4) // 2 + 1
+        if side < 1:
+            raise ConfigError(
+                f"discriminator.downsamples={config.downsamples} leaves nothing of {size}x{size} pictures; "
+                f"use {_most_downsamples(size)} or fewer"
+            )
+        self.layers = nn.Sequential(*layers, nn.Flatten(), KeyedDropout(config.dropout))
+        self.dense = nn.Linear(width * side**2, 1)
+        self.project = nn.Embedding(classes, width * side**2) if config.conditional else None
+        self.apply(_keras_init)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.layers(images)
+        logits = self.dense(features).squeeze(1)
+        if self.project is not None:
+            assert labels is not None, "a conditional discriminator needs labels"
+            logits = logits + (self.project(labels) * features).sum(1)
+        return logits
+
+
+def _most_downsamples(size: int) -> int:
+    side, steps = size - 2, 0
+    while side >= 4:
+        side, steps = (side - 4) // 2 + 1, steps + 1
+    return steps
+
+
+def _keras_init(module: nn.Module) -> None:
+    """Keras' defaults: Glorot-uniform kernels, zero biases."""
+    if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.xavier_uniform_(module.weight)

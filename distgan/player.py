@@ -1,0 +1,57 @@
+"""One side of the game: a network, its update rule, its gradient scaler, and the count of its updates."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from distgan.config import Adam, AdamW, Rmsprop
+from distgan.optimizers import build_optimizer, inverse_time
+
+
+class Player:
+    """G or D under Accelerate.
+
+    `network` is the bare module: for a forward whose gradients stop before its weights, and for saving. `wrapped` is
+    what `prepare` made of it: for a forward whose gradients are averaged over the ranks. Each player has a scaler of its
+    own, so that an fp16 overflow in one does not change the other's scale.
+    """
+
+    def __init__(self, network: nn.Module, config: Rmsprop | Adam | AdamW, accelerator: Accelerator) -> None:
+        self.network = network.to(accelerator.device)
+        self.config = config
+        self.optimizer = build_optimizer(config, self.network)
+        self.wrapped = accelerator.prepare(self.network)
+        fp16 = accelerator.mixed_precision == "fp16"
+        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=fp16)
+        self.updates = 0
+        self._accelerator = accelerator
+
+    def lr(self, scale: float = 1.0) -> float:
+        """Learning rate of the next update."""
+        return scale * inverse_time(self.config.lr, self.config.decay, self.updates)
+
+    def part(self, index: int, parts: int) -> AbstractContextManager[None]:
+        """Around forward and backward of micro-batch `index`: gradients are averaged over the ranks in the last."""
+        return nullcontext() if index == parts - 1 else self._accelerator.no_sync(self.wrapped)
+
+    def backward(self, loss: Tensor) -> None:
+        self.scaler.scale(loss).backward()
+
+    def update(self, lr: float) -> Tensor:
+        """Clips, steps, forgets the gradients. Returns their L2 norm before clipping, on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.scaler.unscale_(self.optimizer)
+        weights = list(self.network.parameters())
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        if self.config.clip_value is not None:
+            torch.nn.utils.clip_grad_value_(weights, self.config.clip_value)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
+        return norm

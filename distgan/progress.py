@@ -1,0 +1,64 @@
+"""A progress bar on a terminal, a plain line about every ten seconds elsewhere; on stderr, nothing when disabled."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+INTERVAL = 10.0  # seconds between two plain lines
+
+
+def track(
+    iterable: Iterable[T],
+    total: int | None,
+    label: str,
+    unit: str,
+    *,
+    enabled: bool = True,
+    weigh: Callable[[T], int] | None = None,
+) -> Iterator[T]:
+    """Yields the items of `iterable` and reports how many of `total` have passed.
+
+    total: None where it is not known. unit: "pictures", or "B" for bytes. weigh: what one item counts (default 1);
+    `weigh=len` with unit "B" counts the bytes of blocks. enabled: false on processes that must stay silent.
+    """
+    if not enabled:
+        yield from iterable
+        return
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        terminal = shutil.get_terminal_size()  # 80 x 24 where a terminal says 0 x 0: tqdm would draw nothing
+        room = {"ncols": min(terminal.columns, 100), "nrows": terminal.lines}
+        shown = unit if unit == "B" else f" {unit}"
+        with tqdm(total=total, desc=label, unit=shown, unit_scale=unit == "B", **room) as bar:
+            for item in iterable:
+                yield item
+                bar.update(weigh(item) if weigh else 1)
+        return
+    start = last = time.monotonic()
+    done = 0
+    for item in iterable:
+        yield item
+        done += weigh(item) if weigh else 1
+        now = time.monotonic()
+        if now - last >= INTERVAL:
+            last = now
+            print(_line(label, unit, done, total, now - start), file=sys.stderr, flush=True)
+    print(f"{label}: {_amount(done, unit)} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+
+
+def _amount(number: float, unit: str) -> str:
+    return f"{number / 2**20:.1f} MiB" if unit == "B" else f"{number:,.0f} {unit}"
+
+
+def _line(label: str, unit: str, done: int, total: int | None, seconds: float) -> str:
+    text = f"{label}: {_amount(done, unit)}"
+    if total:
+        left = seconds * max(total - done, 0) / max(done, 1)
+        text += f", {100 * done / total:.0f} % of {_amount(total, unit)}, about {left:.0f} s left"
+    return f"{text}, {_amount(done / max(seconds, 1e-9), unit)}/s"

@@ -1,0 +1,211 @@
+"""What is written about a run while it trains: metrics.jsonl, sample grids, curves, and the W&B run.
+
+In: device scalars (`RunningMeans`), host floats and uint8 pictures (`Tracker`). Out: files under RUN and, through
+`wandb_run`, W&B. metrics.jsonl is the record: it is complete whatever happens to W&B.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from distgan.config import Config
+from distgan.files import atomic_path
+from distgan.pictures import draw_curves, save_png, side_by_side, to_grid
+from distgan.wandb_run import WandbRun, choose_mode, say
+from distgan.worker import short
+
+
+class RunningMeans:
+    """Means over the steps of a window, kept on the device: `add` never waits for it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], tuple[Tensor, int]] = {}  # per set of keys: sums [len(keys)], times added
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """metrics: scalars on one device; a key may be missing in some steps, but then on every rank."""
+        if not metrics:
+            return
+        keys = tuple(metrics)
+        values = torch.stack([value.detach().reshape(()).float() for value in metrics.values()])
+        if keys in self._sums:
+            sums, count = self._sums[keys]
+            sums += values
+            self._sums[keys] = sums, count + 1
+        else:
+            self._sums[keys] = values if values.device.type == "mps" else values.double(), 1
+
+    def reduce(self) -> dict[str, float]:
+        """Means over steps and ranks; then empty. One all-reduce and one copy to the host; every rank must call it."""
+        totals: dict[str, tuple[Tensor, int]] = {}
+        for keys, (sums, count) in self._sums.items():
+            for key, value in zip(keys, sums.unbind(), strict=True):
+                total, times = totals.get(key, (torch.zeros_like(value), 0))
+                totals[key] = total + value, times + count
+        self._sums.clear()
+        if not totals:
+            return {}
+        keys = tuple(sorted(totals))  # the same order on every rank
+        means = torch.stack([totals[key][0] / totals[key][1] for key in keys])
+        if dist.is_available() and dist.is_initialized() and (world := dist.get_world_size()) > 1:
+            dist.all_reduce(means)
+            means /= world
+        return dict(zip(keys, means.tolist(), strict=True))
+
+
+class MetricsFile:
+    """RUN/metrics.jsonl: one strict JSON object a line, in the order of "images"; every line is written at once."""
+
+    def __init__(self, path: Path, start_images: int) -> None:
+        """Drops lines after `start_images` (that part is trained again) and half-written ones, then appends."""
+        self.path = path
+        kept = [row for row in read_metrics(path) if row["images"] <= start_images]
+        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode()
+        if path.exists() and path.read_bytes() != text:
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(text)
+        self._file = path.open("ab", buffering=0)
+
+    def append(self, images: int, metrics: dict[str, float]) -> None:
+        """Raises OSError if the line cannot be written, and leaves the file as it was."""
+        finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+        row: dict[str, Any] = {"images": images, **finite}
+        if bad := {key: str(float(metrics[key])) for key, value in finite.items() if value is None}:
+            row["nonfinite"] = bad
+        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        size = self._file.seek(0, 2)
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError("no space left for a whole line")
+        except OSError:
+            self._file.truncate(size)
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl with growing "images"; damaged ones (a killed process, a full disk) are left out."""
+    rows: list[dict[str, Any]] = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_bytes().splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                if isinstance(row, dict) and row["images"] >= (rows[-1]["images"] if rows else 0):
+                    rows.append(row)
+    return rows
+
+
+class Tracker:
+    """Writes a run's record; for the main process only. Neither W&B nor a full disk makes a method raise."""
+
+    def __init__(self, directory: Path, start_images: int, wandb_run: WandbRun | None) -> None:
+        self.directory = directory
+        self._wandb = wandb_run
+        self._warned: set[str] = set()
+        (directory / "samples").mkdir(parents=True, exist_ok=True)
+        self._metrics = MetricsFile(directory / "metrics.jsonl", start_images)
+
+    def log(self, images: int, metrics: dict[str, float]) -> None:
+        """One line of metrics.jsonl and one row of the W&B run. images: real pictures seen, never falling."""
+        self._guard("metrics.jsonl", lambda: self._metrics.append(images, metrics))
+        if self._wandb:
+            self._wandb.log(images, metrics)
+
+    def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
+        """RUN/samples/fakes-<images>.png, reals left and fakes right, and once reals.png; to W&B as two grids.
+
+        fakes, reals: uint8 [N, 3, H, W] on the CPU.
+        """
+        folder = self.directory / "samples"
+        first = not (folder / "reals.png").exists()
+        if first:
+            self._guard("samples", lambda: save_png(to_grid(reals), folder / "reals.png"))
+        self._guard("samples", lambda: save_png(side_by_side(reals, fakes), folder / f"fakes-{images:09d}.png"))
+        if self._wandb:
+            self._wandb.picture(images, "samples/fakes", to_grid(fakes))
+            if first:
+                self._wandb.picture(images, "samples/reals", to_grid(reals))
+
+    def artifact(self, path: Path, metadata: dict[str, Any]) -> None:
+        """Gives an exported generator (a file or a folder) to W&B as a new version of generator-RUNNAME."""
+        if self._wandb:
+            self._wandb.artifact(path, metadata)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Draws RUN/curves.png from all of metrics.jsonl and ends the W&B run, within a bounded time."""
+        rows = read_metrics(self._metrics.path)
+        self._guard("curves.png", lambda: draw_curves(rows, self.directory / "curves.png"))
+        if self._wandb:
+            self._wandb.finish(exit_code)
+        self._metrics.close()
+
+    def _guard(self, what: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except (OSError, ImportError) as error:  # a full disk; a matplotlib that does not import
+            if what not in self._warned:
+                self._warned.add(what)
+                say(f"WARNING: {self.directory}: {what} cannot be written ({short(error)}); training goes on")
+
+
+class NullTracker:
+    """A tracker that does nothing, for the other ranks."""
+
+    def log(self, images: int, metrics: dict[str, float]) -> None:
+        pass
+
+    def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
+        pass
+
+    def artifact(self, path: Path, metadata: dict[str, Any]) -> None:
+        pass
+
+    def finish(self, exit_code: int = 0) -> None:
+        pass
+
+
+def open_tracker(
+    config: Config, *, start_images: int, run_id: str, description: dict[str, Any], is_main: bool
+) -> Tracker | NullTracker:
+    """The tracker of this process.
+
+    start_images: pictures seen so far, 0 for a new run; run_id: W&B's id, the same at every restart of a training;
+    description: resolved configuration, git revision, manifest hash, versions; becomes W&B's config.
+    Raises ConfigError on the main process if `wandb.mode=online` has no credentials (see `choose_mode`).
+    """
+    if not is_main:
+        return NullTracker()
+    mode, why = choose_mode(config.wandb)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    run = WandbRun(config, mode, run_id, description) if mode != "disabled" else None
+    if why:
+        say(f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
+    return Tracker(config.run_dir, start_images, run)
+
+
+def git_revision(package: Path = Path(__file__).parent) -> str | None:
+    """Commit of the checkout that holds `package`, with "-dirty" if tracked files differ; None outside a checkout.
+
+    A package that merely lies in somebody's checkout (an ignored virtual environment) is not part of it: None.
+    """
+    git = ["git", "-C", str(package)]
+    try:
+        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 5, "check": True}
+        if not subprocess.run([*git, "ls-files", "--", "."], **options).stdout:
+            return None
+        return subprocess.run(
+            [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], **options
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

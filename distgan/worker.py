@@ -1,0 +1,92 @@
+"""Calls into code that may raise or hang, made where nobody waits for them. Standard library only.
+
+In: calls. Out: nothing but their effects, in order. One daemon thread makes them; a call that raises or takes too
+long switches the worker off.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+Call = Callable[[], None]
+QUEUE_SIZE = 512  # calls waiting; more are dropped and counted
+CALL_SECONDS = 60.0  # for any one call
+
+
+class Worker:
+    """Makes calls one after another in a daemon thread; `put` never waits."""
+
+    def __init__(self, name: str, warn: Callable[[str], None]) -> None:
+        """name: of what is called, for the warnings; warn: is given one sentence, from either thread."""
+        self.failure: str | None = None
+        self.dropped = 0
+        self._name, self._warn = name, warn
+        self._queue: queue.Queue[tuple[str, Call, bool]] = queue.Queue(QUEUE_SIZE)
+        self._running: tuple[str, float] | None = None  # the call in progress and when it began
+        threading.Thread(target=self._work, name=f"distgan-{name}", daemon=True).start()
+
+    def put(self, label: str, call: Call) -> None:
+        """Hands over a call; drops it when the queue is full, or after a failure."""
+        running = self._running
+        if running and time.monotonic() - running[1] > CALL_SECONDS:
+            self.fail(f"{running[0]} has not returned for {CALL_SECONDS:.0f} s")
+        if self.failure is not None:
+            return
+        try:
+            self._queue.put_nowait((label, call, False))
+        except queue.Full:
+            self.dropped += 1
+            if self.dropped == 1:
+                self._warn(f"{self._name} is too slow (in {running[0] if running else label}): rows are being dropped")
+
+    def last(self, label: str, call: Call, seconds: float) -> bool:
+        """Makes one more call after all others, also after a failure; false if it is not through in `seconds`."""
+        deadline = time.monotonic() + seconds
+        done = threading.Event()
+
+        def call_and_tell() -> None:
+            try:
+                call()
+            finally:
+                done.set()
+
+        try:
+            self._queue.put((label, call_and_tell, True), timeout=seconds)
+        except queue.Full:
+            return False
+        return done.wait(max(0.0, deadline - time.monotonic()))
+
+    def fail(self, reason: str) -> None:
+        """Switches off, with one warning."""
+        if self.failure is None:
+            self.failure = reason
+            self._warn(f"{self._name} is off for the rest of this run: {reason}")
+
+    def _work(self) -> None:
+        while True:
+            label, call, always = self._queue.get()
+            if self.failure is not None and not always:
+                continue
+            self._running = (label, time.monotonic())
+            try:
+                call()
+            except BaseException as error:  # also SystemExit, which wandb raises at times
+                self.fail(f"{label} raised {type(error).__name__}: {short(error)}")
+            finally:
+                self._running = None
+
+
+def bounded(call: Call, seconds: float) -> None:
+    """Makes a call in a daemon thread and waits for it no longer than `seconds`."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
+def short(error: BaseException) -> str:
+    """The first line of an error's message, or its type."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
