@@ -8,7 +8,7 @@ every other change is refused there (see `resume_changes`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -31,7 +31,7 @@ def _free(default: Any) -> Any:
 
 
 def _split_commas(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
@@ -61,7 +61,7 @@ class DataConfig(Frozen):
     """Directory made by `distgan prepare`: tar shards and manifest.json."""
     prepare: Literal["shapes", "cifar10"] | None = _free(None)
     """Data set to make at `data.path` when nothing is there yet; null: it must be there."""
-    classes: Names | None = None
+    classes: Annotated[Names, Field(min_length=1)] | None = None
     """Classes to show, by name (frog or frog,cat); null: all."""
     mode: Literal["auto", "stream", "resident"] = _free("auto")
     """stream: read shards as training goes; resident: decode once, keep as uint8; auto: resident if it fits."""
@@ -160,7 +160,7 @@ class AdamW(Adam):
     """Share of each weight, times lr, taken away per update."""
 
 
-Optimizer = Annotated[Union[Rmsprop, Adam, AdamW], Field(discriminator="name")]
+Optimizer = Annotated[Rmsprop | Adam | AdamW, Field(discriminator="name")]
 
 
 class OptimizerConfig(Frozen):
@@ -174,11 +174,15 @@ class OptimizerConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _rmsprop_where_no_rule_is_named(cls, players: Any) -> Any:
+        """A rule without a name, or with the default's, keeps the player's other defaults (D's lr is not G's)."""
         if not isinstance(players, dict):
             return players
-        return {
-            player: {"name": "rmsprop", **rule} if isinstance(rule, dict) else rule for player, rule in players.items()
-        }
+        filled = dict(players)
+        for player, field in cls.model_fields.items():
+            rule, default = players.get(player), field.default.model_dump()
+            if isinstance(rule, dict) and rule.get("name", default["name"]) == default["name"]:
+                filled[player] = default | rule
+        return filled
 
 
 class LossConfig(Frozen):
@@ -191,7 +195,7 @@ class LossConfig(Frozen):
     label_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Each of D's labels moves by up to this much, uniformly."""
     noise_direction: Literal["inward", "outward"] = "inward"
-    """inward: between the labels. outward: upwards, as the seed document has it; needs `cross_entropy: keras_clipped`."""
+    """inward: between the labels. outward: upwards, as in the seed document; needs `cross_entropy: keras_clipped`."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """One-sided: D's label for real pictures moves this far towards the fake label (Salimans et al. 2016)."""
     cross_entropy: Literal["logits", "keras_clipped"] = "logits"

@@ -24,7 +24,7 @@ RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.par
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with 1.2 booleans: `no` is a word (train.precision=no), only true and false are booleans."""
+    """YAML with 1.2 scalars: `no` is a word (train.precision=no), only true and false are booleans; no dates."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
@@ -35,7 +35,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] not in ("bool", "timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
@@ -96,7 +96,8 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
     """
     old, new = flatten(saved), flatten(config.model_dump(mode="json"))
     free = {key for key, field in walk(Config) if field.json_schema_extra == FREE}
-    harmless, refused = [], []
+    harmless: list[str] = []
+    refused: list[str] = []
     for key in [*new, *(key for key in old if key not in new)]:
         if old.get(key) != new.get(key):
             change = f"{key}: {old.get(key, 'not there')} -> {new.get(key, 'not there')}"
@@ -117,10 +118,10 @@ def help_text() -> str:
     fields: dict[str, list[FieldInfo]] = {}
     for key, field in walk(Config):
         fields.setdefault(key, []).append(field)
-    lines = []
+    lines, defaults = [], flatten(Config().model_dump())
     for key, variants in fields.items():
         rule = " | ".join(dict.fromkeys(_rule(field) for field in variants))
-        lines.append(f"  {key}  <{rule}>  [{_show(variants[0].default)}]")
+        lines.append(f"  {key}  <{rule}>  [{_show(defaults.get(key, variants[0].default))}]")
         lines.append(f"      {(variants[0].description or '').replace(chr(10), ' ')}")
     return "\n".join(lines)
 
@@ -128,8 +129,10 @@ def help_text() -> str:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as text: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file: byte {error.start} is not UTF-8") from None
 
 
 def _parse(text: str, origin: str) -> Any:
@@ -141,15 +144,17 @@ def _parse(text: str, origin: str) -> Any:
 
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key or key.startswith("-"):
-        fixed = key.lstrip("-").replace("-", "_") or "train.batch_size"
+    if not equals or not all(key.split(".")) or key.startswith("-"):
+        fixed = key.lstrip("-").strip(".").replace("-", "_") or "train.batch_size"
         raise ConfigError(f"'{override}' is not an override; write key=value, as in {fixed}={text or 'VALUE'}")
     *sections, leaf = key.split(".")
     for section in sections:
         child = tree.get(section)
         if child is not None and not isinstance(child, dict):
             raise ConfigError(f"{override}: {section} is a value, not a section{_nearest(key)}")
-        tree = tree.setdefault(section, {}) if child is not None else tree.__setitem__(section, {}) or tree[section]
+        if child is None:
+            child = tree[section] = {}
+        tree = child
     tree[leaf] = _parse(text, override) if text else ""
 
 
@@ -159,32 +164,38 @@ def _sentence(error: Any, tree: dict[str, Any]) -> str:
     key, kind, given, context = ".".join(place), error["type"], error.get("input"), error.get("ctx", {})
     if kind == "extra_forbidden" and variant and key in {known for known, _ in walk(Config)}:
         return f"{key} does not go with {'.'.join(place[:2])}.name={variant}"
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "invalid_key"):
         return f"unknown key {key}{_nearest(key)}"
     if kind in ("value_error", "assertion_error"):
         return f"{key}: {context.get('error', error['msg'])}" if key else str(context.get("error", error["msg"]))
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{key}={_show(given)} is a section; set a key in it{_nearest(key + '.')}"
-    rule = re.sub("^(Input|String) should", "must", error["msg"])
-    bounds = ("ge", "nearest valid: {}"), ("le", "nearest valid: {}"), ("gt", "use more than {}"), ("lt", "use less than {}")
-    for bound, text in bounds:
+        inside = next(known for known, _ in walk(Config) if known.startswith(f"{key}."))
+        return f"{key}={_show(given)} is wrong: {key} is a section; set a key in it, such as {inside}"
+    if kind in ("string_type", "path_type") and not isinstance(given, (dict, list)):
+        return f"{key}={_show(given)} must be text; write it in quotes: \"'{_show(given)}'\""
+    rule = re.sub("^(Input|String|Tuple|Value) should", "must", error["msg"])
+    if isinstance(above := context.get("gt"), int):
+        return f"{key}={_show(given)} {rule}; nearest valid: {above + 1}"
+    bounds = {"ge": "nearest valid: {}", "le": "nearest valid: {}", "gt": "use more than {}", "lt": "use less than {}"}
+    for bound, text in bounds.items():
         if bound in context:
             return f"{key}={_show(given)} {rule}; {text.format(context[bound])}"
     if kind in ("literal_error", "union_tag_invalid"):
         options = context.get("expected") or context.get("expected_tags", "")
         choices = [choice.strip(" '") for choice in options.replace(" or ", ",").split(",")]
         if kind == "union_tag_invalid":
-            key, given = f"{key}.{context['discriminator'].strip(chr(39))}", context["tag"]
+            key, given = f"{key}.name", given["name"]
         close = difflib.get_close_matches(str(given), choices, n=1, cutoff=0.3)
         return f"{key}={_show(given)} must be one of {', '.join(choices)}" + (f"; nearest: {close[0]}" if close else "")
     return f"{key}={_show(given)} {rule}"
 
 
 def _nearest(key: str) -> str:
-    keys = [known for known, _ in walk(Config)]
-    leaf = key.rsplit(".", 1)[-1].replace("-", "_")
-    close = difflib.get_close_matches(key.replace("-", "_"), keys, n=1, cutoff=0.6)
-    close = close or [known for known in keys if known.rsplit(".", 1)[-1] == leaf][:1]
+    key = key.replace("-", "_")
+    keys = list(dict.fromkeys(known for known, _ in walk(Config)))
+    same_leaf = [known for known in keys if known.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    close = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0)
+    close = close or difflib.get_close_matches(key, [*keys, *Config.model_fields], n=1, cutoff=0.6)
     return f"; nearest: {close[0]}" if close else "; `distgan train --help` lists all keys"
 
 
@@ -233,8 +244,8 @@ def _metadata(field: FieldInfo) -> list[Any]:
 def _show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _kind(value: Any) -> str:
-    return {list: "a list", str: "text"}.get(type(value), "a single value")
+    return "a list" if isinstance(value, list) else "text" if isinstance(value, str) else "a single value"

@@ -1,10 +1,12 @@
 """Adversarial losses: pure functions of logits and, for D, of the noise on its labels.
 
-One object per loss, with one signature for all: `discriminator`, `generator`, and `probability`, which says what a logit
-means.
+One object per loss, with one signature for all: `discriminator`, `generator`, and `probability`, which says what a
+logit means.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,9 +27,10 @@ class BinaryCrossEntropy:
         self.real, self.fake = float(config.real_label), float(1 - config.real_label)
         self.noise, self.inward = config.label_noise, config.noise_direction == "inward"
         self.smoothing = config.label_smoothing
-        self.entropy = {"logits": F.binary_cross_entropy_with_logits, "keras_clipped": keras_cross_entropy}[
-            config.cross_entropy
-        ]
+        clipped = config.cross_entropy == "keras_clipped"
+        self.entropy: Callable[[Tensor, Tensor], Tensor] = (
+            keras_cross_entropy if clipped else F.binary_cross_entropy_with_logits
+        )
 
     def discriminator(self, fake: Tensor, real: Tensor, fake_noise: Tensor, real_noise: Tensor) -> Tensor:
         """Mean over the joined batch. Logits [B] of fake and real pictures; noise [B] each, uniform in [0, 1)."""

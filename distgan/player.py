@@ -22,6 +22,7 @@ class Player:
 
     def __init__(self, network: nn.Module, config: Rmsprop | Adam | AdamW, accelerator: Accelerator) -> None:
         self.network = network.to(accelerator.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
         self.optimizer = build_optimizer(config, self.network)
         self.wrapped = accelerator.prepare(self.network)

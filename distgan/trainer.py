@@ -1,8 +1,8 @@
 """The game: alternating updates of D and G, in step on all ranks. One process is the case world = 1 of the same code.
 
-In: real batches. Out: metrics on the device, never read here: nothing in a step waits for the device. Every random number
-is keyed by (seed, purpose, update) and drawn for the global batch, so the state is the weights, the optimisers and a few
-counters (see state.py), and a step does the same on any number of processes.
+In: real batches. Out: metrics on the device, never read here: nothing in a step waits for the device. Every random
+number is keyed by (seed, purpose, update) and drawn for the global batch, so the state is the weights, the optimisers
+and a few counters (see state.py), and a step does the same on any number of processes.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Trainer:
         self.loss = BinaryCrossEntropy(config.loss)
         self.draws = Draws(config.run.seed, rows, accelerator.device)
         self.balance_level = 0
+        self.window = Window(accelerator.device)
 
     @property
     def steps(self) -> int:
@@ -54,7 +55,9 @@ class Trainer:
     def step(self, reals: Iterator[Batch]) -> dict[str, Tensor]:
         """One turn: D's updates, G's update, the average. Returns means over this rank's rows, on the device."""
         metrics: dict[str, Tensor] = {}
-        shared = self._fakes("g", self.steps, self.draws.rows, self.g.wrapped) if self.config.train.share_fakes else None
+        shared = (
+            self._fakes("g", self.steps, self.draws.rows, self.g.wrapped) if self.config.train.share_fakes else None
+        )
         for _ in range(self.config.train.d_steps):
             metrics |= self._update_discriminator(next(reals), shared)
         metrics |= self._update_generator(shared)
@@ -70,7 +73,7 @@ class Trainer:
             draw = self.draws.for_rows(rows).at
             with torch.no_grad():
                 fakes, fake_labels = shared or self._fakes("d", turn, rows, self.g.network)
-            joined = torch.cat([fakes.detach(), to_signed(images)])
+            joined = torch.cat([fakes.detach(), to_signed(images)]).contiguous(memory_format=torch.channels_last)
             joined_labels = None if fake_labels is None else torch.cat([fake_labels, labels])
             key_dropout(d.network, draw("dropout/d/fake", turn), draw("dropout/d/real", turn))
             with d.part(part, parts):
@@ -120,9 +123,14 @@ class Trainer:
     def d_dropout(self) -> float:
         return balance.dropout(self.config.balance, self.config.discriminator.dropout, self.balance_level)
 
-    def rebalance(self, means: Mapping[str, float]) -> int:
-        """Lets the balance act on means over all ranks; returns its action (-1, 0, 1)."""
-        base = self.config.discriminator.dropout
+    def rebalance(self, metrics: dict[str, Tensor]) -> int:
+        """Shows the balance one step's metrics; at the end of its window it acts. Returns the action (-1, 0, 1)."""
+        if not self.config.balance.enabled:
+            return 0
+        self.window.add(metrics)
+        if self.steps % self.config.balance.every_steps:
+            return 0
+        base, means = self.config.discriminator.dropout, self.window.means(self.accelerator)
         action = balance.action(self.config.balance, base, self.balance_level, means)
         self.set_balance(self.balance_level + action)
         return action
@@ -130,6 +138,23 @@ class Trainer:
     def set_balance(self, level: int) -> None:
         self.balance_level = level
         set_dropout(self.d.network, self.d_dropout)
+
+
+class Window:
+    """What the balance watches, summed on the device since its last look."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums, self.steps = torch.zeros(len(balance.WATCHED), device=device), 0
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        self.sums += torch.stack([metrics[name] for name in balance.WATCHED])
+        self.steps += 1
+
+    def means(self, accelerator: Accelerator) -> dict[str, float]:
+        """Over the window and all ranks; the same numbers on every rank. Begins a new window."""
+        means = accelerator.reduce(self.sums / self.steps, "mean").tolist()
+        self.sums, self.steps = torch.zeros_like(self.sums), 0
+        return dict(zip(balance.WATCHED, means, strict=True))
 
 
 class Sums:

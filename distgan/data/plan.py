@@ -1,8 +1,9 @@
 """Who reads what in stream mode: pure functions of (seed, epoch, rank, worker). No files are touched here.
 
-An epoch is one pass over the shards in a new order, seen as one circle of pictures that starts at a new place. Each rank
-takes an arc of the same length, a whole number of batches; each of its workers takes a piece of that arc. What is left
-at the end of the circle (fewer pictures than one global batch) is left out of that epoch, another part every time.
+An epoch is one pass over the shards in a new order, seen as one circle of pictures that starts at a new place (in
+the shards' order: where the last epoch ended). Each rank takes an arc of the same length, a whole number of batches;
+each of its workers takes a piece of that arc. What is left at the end of the circle (fewer pictures than one global
+batch) is left out of that epoch, another part every time.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Plan:
     def _circle(self, epoch: int) -> tuple[list[int], int]:
         """Order of the shards and the place where the epoch starts."""
         if not self.shuffle:
-            return list(range(len(self.counts))), 0
+            return list(range(len(self.counts))), epoch * self.batches_per_epoch * self.batch * self.world
         random = np.random.default_rng(key(self.seed, "data/shards", epoch))
         return random.permutation(len(self.counts)).tolist(), int(random.integers(sum(self.counts)))
 

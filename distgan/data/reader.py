@@ -65,23 +65,24 @@ def read_shard(wanted: Wanted, shard: Shard) -> Iterator[Encoded]:
 
     Raises DataError if the shard is missing, damaged, or holds another number of pictures than the manifest says.
     """
-    from webdataset.tariterators import tarfile_samples
+    from webdataset.tariterators import group_by_keys, tar_file_expander
 
-    path, found = wanted.root / shard.name, 0
+    path, found, count = wanted.root / shard.name, 0, wanted.count(shard)
     try:
-        for sample in tarfile_samples([{"url": str(path)}]):
-            name = f"{shard.name}/{sample['__key__']}"
-            if "png" not in sample or "cls" not in sample:
-                raise DataError(f"{wanted.root}/{name}: has no {'.cls' if 'png' in sample else '.png'} member")
-            label = wanted.labels.get(_label(name, sample["cls"]))
-            if label is not None:
-                found += 1
-                yield Encoded(name, sample["png"], label)
+        with path.open("rb") as file:
+            for sample in group_by_keys(tar_file_expander([{"url": str(path), "stream": file}])):
+                name = f"{shard.name}/{sample['__key__']}"
+                if "png" not in sample or "cls" not in sample:
+                    raise DataError(f"picture {name} has no {'.cls' if 'png' in sample else '.png'} member")
+                label = wanted.labels.get(_label(name, sample["cls"]))
+                if label is not None:
+                    found += 1
+                    if found <= count:  # more are counted, for the sentence below, and never handed out
+                        yield Encoded(name, sample["png"], label)
     except (OSError, EOFError, tarfile.TarError, ValueError) as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error.args[0]}"
-        raise DataError(f"shard {path} {reason}; `distgan prepare ... --verify` checks all shards") from None
-    if found != wanted.count(shard):
-        raise DataError(f"shard {path} holds {found} wanted pictures, its manifest says {wanted.count(shard)}")
+        raise DataError(f"shard {path} {_reason(error)}; `distgan prepare ... --verify` checks all shards") from None
+    if found != count:
+        raise DataError(f"shard {path} holds {found} wanted pictures, its manifest says {count}")
 
 
 def decode(encoded: Encoded, size: int) -> np.ndarray:
@@ -107,6 +108,15 @@ def first_pictures(wanted: Wanted, count: int) -> np.ndarray:
             if len(pictures) == count:
                 return np.stack(pictures).transpose(0, 3, 1, 2)
     return np.stack(pictures).transpose(0, 3, 1, 2)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    text = str(error.args[0]) if error.args else type(error).__name__
+    return f"is damaged: {text.split(' @ ')[0]}"  # WebDataset adds the file object
 
 
 def _label(name: str, text: bytes) -> int:

@@ -23,20 +23,20 @@ from distgan.rng import Rows, generator
 
 def load(wanted: Wanted, show: bool) -> tuple[Tensor, Tensor]:
     """All wanted pictures: (uint8 [N, 3, size, size], int64 [N]) in host memory. Raises DataError."""
-    images = np.empty((wanted.total, wanted.size, wanted.size, 3), dtype=np.uint8)
+    images = np.empty((wanted.total, 3, wanted.size, wanted.size), dtype=np.uint8)
     labels = np.empty(wanted.total, dtype=np.int64)
     starts = np.cumsum([0] + [wanted.count(shard) for shard in wanted.shards])
 
     def fill(shard: Shard, start: int) -> None:
         for place, encoded in enumerate(read_shard(wanted, shard), start):
-            images[place] = decode(encoded, wanted.size)
+            images[place] = decode(encoded, wanted.size).transpose(2, 0, 1)
             labels[place] = encoded.label
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         jobs = pool.map(fill, wanted.shards, starts[:-1].tolist())
         for _ in track(jobs, len(wanted.shards), "reading pictures", "shard", enabled=show):
             pass
-    return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(labels)
+    return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 class Resident:

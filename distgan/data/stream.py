@@ -71,7 +71,7 @@ def _endless(stream: Stream, first: int) -> Iterator[tuple[Tensor, Tensor]]:
     lane = plan.owner(first)
     for epoch in itertools.count(first // plan.batches_per_epoch):
         begin = epoch * plan.batches_per_epoch
-        passed = sum(1 for batch in range(begin, min(first, begin + plan.batches_per_epoch)) if plan.owner(batch) == lane)
+        passed = sum(plan.owner(batch) == lane for batch in range(begin, min(first, begin + plan.batches_per_epoch)))
         pictures = _mixed(stream, epoch, lane) if plan.shuffle else _in_order(stream, plan.segments(epoch, lane))
         pictures = itertools.islice(pictures, passed * plan.batch, None)
         while chunk := list(itertools.islice(pictures, plan.batch)):

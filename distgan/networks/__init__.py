@@ -1,8 +1,8 @@
 """Networks by family. `build_generator` and `build_discriminator` are the only doors.
 
-Every generator takes (latents [B, L], labels [B] or None) and returns [B, 3, H, W] in [-1, 1]; every discriminator takes
-(images [B, 3, H, W] in [-1, 1], labels [B] or None) and returns logits [B]. What the sign of a logit means is the
-loss's affair.
+Every generator takes (latents [B, L], labels [B] or None) and returns [B, 3, H, W] in [-1, 1]; every discriminator
+takes (images [B, 3, H, W] in [-1, 1], labels [B] or None) and returns logits [B]. What the sign of a logit means is
+the loss's affair.
 """
 
 from __future__ import annotations

@@ -55,16 +55,16 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: SeedDiscriminator, size: int, classes: int) -> None:
         super().__init__()
+        if config.downsamples > (most := _most_downsamples(size)):
+            raise ConfigError(
+                f"discriminator.downsamples={config.downsamples} leaves nothing of {size}x{size} pictures; "
+                + (f"use {most} or fewer" if most else "use pictures of 6x6 or more")
+            )
         width, side = config.width, size - 2
         layers: list[nn.Module] = [nn.Conv2d(3, width, 3), nn.LeakyReLU(LEAK)]
         for _ in range(config.downsamples):
             layers += [nn.Conv2d(width, width, 4, stride=2), nn.LeakyReLU(LEAK)]
             side = (side - 4) // 2 + 1
-        if side < 1:
-            raise ConfigError(
-                f"discriminator.downsamples={config.downsamples} leaves nothing of {size}x{size} pictures; "
-                f"use {_most_downsamples(size)} or fewer"
-            )
         self.layers = nn.Sequential(*layers, nn.Flatten(), KeyedDropout(config.dropout))
         self.dense = nn.Linear(width * side**2, 1)
         self.project = nn.Embedding(classes, width * side**2) if config.conditional else None

@@ -1,0 +1,115 @@
+"""Checkpoints on disk: RUN/checkpoints/step-000000500/ with state.safetensors, state.json and manifest.json.
+
+A directory is written under a temporary name, flushed, and renamed: what has the final name is complete. The manifest's
+sha256s are checked before anything is used. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from distgan.errors import CheckpointError
+from distgan.files import fsync, sha256
+
+NAME = re.compile(r"^step-(\d{9,})$")
+TENSORS, VALUES, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+FORMAT_VERSION = 1
+
+
+def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> Path:
+    """Writes DIRECTORY/step-<step>; a whole checkpoint of that step is left as it is, a damaged one is replaced.
+
+    Raises CheckpointError if it cannot be written; what was there before is as it was.
+    """
+    final = directory / f"step-{step:09d}"
+    temporary = directory / f".{final.name}.tmp"
+    if final.exists() and _is_whole(final):
+        return final
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(tensors, temporary / TENSORS)
+        (temporary / VALUES).write_text(json.dumps(values, indent=1, sort_keys=True))
+        files = {name: sha256(temporary / name) for name in (TENSORS, VALUES)}
+        (temporary / MANIFEST).write_text(json.dumps({"format_version": FORMAT_VERSION, "files": files}, indent=1))
+        for path in (*temporary.iterdir(), temporary):
+            fsync(path)
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+        fsync(directory)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"checkpoint {final} cannot be written: {error}; older checkpoints are untouched"
+        ) from None
+    return final
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors on the CPU, values) of one checkpoint directory. Raises CheckpointError if it is not whole."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        version, files = manifest["format_version"], dict(manifest["files"])
+        if version != FORMAT_VERSION:
+            raise CheckpointError(f"{path} has format {version}, this distgan reads format {FORMAT_VERSION}")
+        for name in (TENSORS, VALUES):
+            if sha256(path / name) != files[name]:
+                raise CheckpointError(f"{path}/{name} is damaged: its sha256 is not the one in {MANIFEST}")
+        return load_file(path / TENSORS), json.loads((path / VALUES).read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is not a complete checkpoint: {Path(error.filename).name} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+
+
+def steps(directory: Path) -> list[int]:
+    """Steps of the checkpoints in a directory, ascending; temporary and foreign names are not counted."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(match[1]) for entry in directory.iterdir() if (match := NAME.match(entry.name)))
+
+
+def newest(directory: Path, say: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that is whole, or None where there is none; each damaged one is reported to `say`."""
+    for step in reversed(steps(directory)):
+        path = directory / f"step-{step:09d}"
+        try:
+            load(path)
+        except CheckpointError as error:
+            say(f"WARNING: {error}; looking for the one before it")
+        else:
+            return path
+    return None
+
+
+def rotate(directory: Path, keep_last: int, keep_every_steps: int | None) -> None:
+    """Removes all but the newest `keep_last` and the multiples of `keep_every_steps`."""
+    for step in steps(directory)[:-keep_last]:
+        if keep_every_steps is None or step % keep_every_steps:
+            doomed = directory / f".step-{step:09d}.old"
+            (directory / f"step-{step:09d}").rename(doomed)  # so that a kill in mid-removal leaves no half checkpoint
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sweep(directory: Path) -> None:
+    """Removes what a killed process left half-written or half-removed."""
+    for leftover in directory.glob(".step-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        load(path)
+    except CheckpointError:
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""`distgan prepare | train | sample | export`: thin, no logic."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import distgan
+from distgan.errors import DistganError
+
+COMMANDS = {
+    "prepare": "make a data set: tar shards and manifest.json",
+    "train": "train in this process; `accelerate launch -m distgan.train` for several",
+    "sample": "draw pictures from an exported generator",
+    "export": "write a checkpoint's generator to one safetensors file",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The console command. Returns the exit code (2: a mistake to mend, told in a sentence)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["train"]:
+        from distgan import train
+
+        return train.main(arguments[1:], "distgan train")
+    parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
+    parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        chosen = commands.add_parser(name, help=text, description=text)
+        if arguments[:1] == [name]:
+            _module(name).add_arguments(chosen)
+    options = parser.parse_args(arguments)
+    try:
+        return _module(options.command).run(options)
+    except DistganError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _module(command: str):  # type: ignore[no-untyped-def]
+    """The module behind a command, imported when it is asked for."""
+    if command == "prepare":
+        from distgan.data import prepare
+
+        return prepare
+    if command == "sample":
+        from distgan import sample
+
+        return sample
+    from distgan import export_command
+
+    return export_command
+
+
+if __name__ == "__main__":
+    sys.exit(main())

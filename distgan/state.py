@@ -1,0 +1,86 @@
+"""The trainer's whole state as tensors and plain values, and back.
+
+There is no random state and no data position beside the counters: every draw and every batch is a function of
+(seed, purpose, update). Nothing here is a pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distgan.errors import CheckpointError
+from distgan.player import Player
+from distgan.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds."""
+
+    tensors: dict[str, Tensor]
+    """On the CPU, contiguous."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """Plain JSON values."""
+
+
+def capture(trainer: Trainer) -> State:
+    """A copy of the state in host memory. Every rank must call it (the balance's window is gathered)."""
+    tensors = {f"ema/{name}": tensor for name, tensor in trainer.ema.network.state_dict().items()}
+    values: dict[str, Any] = {"balance_level": trainer.balance_level, "window_steps": trainer.window.steps}
+    for name, player in (("g", trainer.g), ("d", trainer.d)):
+        tensors |= {f"{name}/{key}": tensor for key, tensor in player.network.state_dict().items()}
+        tensors |= {f"optimizer_{name}/{key}": tensor for key, tensor in _optimizer_tensors(player).items()}
+        values[name] = {"updates": player.updates, "scaler": player.scaler.state_dict()}
+    tensors["window"] = trainer.accelerator.gather(trainer.window.sums[None])
+    return State({key: _to_host(tensor) for key, tensor in tensors.items()}, values)
+
+
+def restore(trainer: Trainer, state: State) -> None:
+    """Puts a captured state into a trainer of the same configuration. Raises CheckpointError if it does not fit."""
+    try:
+        trainer.ema.network.load_state_dict(_under("ema", state.tensors))
+        for name, player in (("g", trainer.g), ("d", trainer.d)):
+            player.network.load_state_dict(_under(name, state.tensors))
+            _load_optimizer(player, _under(f"optimizer_{name}", state.tensors))
+            player.updates = int(state.values[name]["updates"])
+            if state.values[name]["scaler"]:
+                player.scaler.load_state_dict(state.values[name]["scaler"])
+        windows = state.tensors["window"].to(trainer.window.sums.device)
+        rank, same_world = trainer.accelerator.process_index, len(windows) == trainer.accelerator.num_processes
+        trainer.window.sums.copy_(windows[rank] if same_world else windows.mean(0))
+        trainer.window.steps = int(state.values["window_steps"])
+        trainer.set_balance(int(state.values["balance_level"]))
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"the checkpoint does not fit the configured networks and optimisers: {reason}") from None
+
+
+def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
+    """{"layer.weight/square_mean": tensor}: the update rule's memory, by the names of the weights."""
+    return {
+        f"{name}/{key}": value
+        for name, weight in player.network.named_parameters()
+        for key, value in player.optimizer.state[weight].items()
+    }
+
+
+def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
+    weights = dict(player.network.named_parameters())
+    for name, value in tensors.items():
+        weight_name, key = name.rsplit("/", 1)
+        weight = weights[weight_name]
+        shaped = value.shape == weight.shape  # else a counter, which stays on the host
+        player.optimizer.state[weight][key] = torch.empty_like(weight).copy_(value) if shaped else value.clone()
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{prefix}/"): tensor for key, tensor in tensors.items() if key.startswith(f"{prefix}/")}
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()

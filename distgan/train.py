@@ -1,0 +1,71 @@
+"""What `accelerate launch distgan/train.py` runs: parse, build, fit.
+
+Also `accelerate launch -m distgan.train`, `torchrun distgan/train.py`, and, in one process, `distgan train`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if not __package__:  # run as a file: Python has put distgan/ itself first on the path, where it hides other modules
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from distgan.config_file import help_text, load_config, to_yaml
+from distgan.errors import DistganError
+
+
+def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
+    """--config, --resume, --print-config and the key=value overrides."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        usage="%(prog)s [--config RECIPE] [--resume auto|never|CHECKPOINT] [--print-config] [KEY=VALUE ...]",
+        description="Train a GAN. With no arguments: configs/quickstart.yaml, on the embedded shapes.",
+        epilog="keys <rule> [default where the recipe says nothing]:\n" + help_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", default="quickstart", metavar="RECIPE", help="a YAML file, or the name of one in configs/"
+    )
+    parser.add_argument(
+        "--resume",
+        default="auto",
+        metavar="WHAT",
+        help=(
+            "auto (default): go on from the run's newest whole checkpoint, if there is one; never: only start anew; "
+            "or the directory of a checkpoint"
+        ),
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as in train.batch_size=64")
+    known, rest = parser.parse_known_args(arguments)
+    known.overrides = rest + known.overrides  # `load_config` says how an override is written
+    return known
+
+
+def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Returns the exit code: 0 trained to the end, 2 a mistake to mend, 130 or 143 stopped by a signal after saving."""
+    try:
+        options = parse(arguments, program)
+        config = load_config(options.config, options.overrides)
+        if options.print_config:
+            print(to_yaml(config), end="")
+            return 0
+        from distgan.run import run  # torch and accelerate, seconds: not needed for --help
+
+        run(config, options.resume)
+    except DistganError as error:
+        rank = os.environ.get("RANK")
+        print(f"{f'[rank {rank}] ' if rank not in (None, '0') else ''}{error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
