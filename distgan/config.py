@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
-FREE = {"resume": "free"}  # json_schema_extra of a field that a resumed run may change
+FREE: dict[str, Any] = {"resume": "free"}  # json_schema_extra of a field that a resumed run may change
 
 
 def _free(default: Any) -> Any:

@@ -14,15 +14,19 @@ INTERVAL = 5.0  # seconds between two plain lines, at least
 class Display:
     """Pictures seen of the budget, losses, pictures/s, time left."""
 
-    def __init__(self, start: int, total: int, enabled: bool) -> None:
-        """start, total: real pictures; a disabled display does nothing."""
+    def __init__(self, total: int, enabled: bool) -> None:
+        """total: budget in real pictures; a disabled display does nothing."""
         self.total, self.enabled = total, enabled
         self._last_line = 0.0
         self._bar: Any = None
-        if enabled and sys.stderr.isatty():
+
+    def start(self, images: int) -> None:
+        """When training begins, with `images` seen before."""
+        if self.enabled and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=start, unit=" pictures", desc="training", dynamic_ncols=True)
+            options: dict[str, Any] = {"unit": " pictures", "desc": "training", "dynamic_ncols": True}
+            self._bar = tqdm(total=self.total, initial=images, **options)
 
     def step(self, images: int) -> None:
         """After every step."""

@@ -97,8 +97,8 @@ def read_generator(path: Path) -> tuple[nn.Module, Description, str]:
 
     Raises ExportError: missing, a directory, damaged, foreign, from the future, tampered with, or not fitting itself.
     """
-    _check_place(path)
     try:
+        _check_place(path)
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             description, expected = _describe((file.metadata() or {}).get(KEY), str(path))
@@ -127,7 +127,7 @@ def weight_digest(weights: Mapping[str, Tensor]) -> str:
     for name in sorted(weights):
         tensor = weights[name].contiguous()
         digest.update(f"{name}\0{_label(tensor)}\0".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -47,6 +47,7 @@ class Fit:
         """
         config, trainer, signum = self.trainer.config, self.trainer, 0
         waiting = Waiting(self.reals.batches(trainer.d.updates))
+        self.display.start(trainer.images_seen)
         means, clock = RunningMeans(), Clock(waiting, trainer.images_seen)
         with StopSignal(trainer.accelerator) as stop:
             while trainer.steps < config.total_steps and not signum:

@@ -174,9 +174,14 @@ def truncate(normal: Tensor, limit: float) -> Tensor:
     """
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < math.inf:
         raise ExportError(f"truncation={limit} must be above 0, such as 0.7; leave it out for the whole distribution")
-    below = torch.special.ndtr(torch.tensor(-float(limit), dtype=torch.float64))
-    lower = torch.special.ndtri(below + torch.special.ndtr(-normal.abs()) * (1 - 2 * below))
+    below = _lower_tail(torch.tensor(float(limit), dtype=torch.float64))
+    lower = torch.special.ndtri(below + _lower_tail(normal.abs()) * (1 - 2 * below))
     return torch.copysign(lower.clamp(-limit, 0.0), normal)
+
+
+def _lower_tail(x: Tensor) -> Tensor:
+    """Phi(-x) for x >= 0, precise far out, where torch.special.ndtr (2.13) is not."""
+    return 0.5 * torch.special.erfc(x / math.sqrt(2))
 
 
 def check_seeds(seeds: Iterable[int]) -> list[int]:

@@ -6,6 +6,7 @@ for readers. The network is used for repository ids alone, never for a local dir
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def find(path_or_repo_id: str | Path, revision: str | None = None) -> Path:
     """
     text = str(path_or_repo_id)
     path = Path(path_or_repo_id).expanduser()
-    if path.exists():
+    if os.path.exists(path):  # False, not an error, for a name that is too long
         if revision is not None:
             raise ExportError(
                 f"revision={revision} goes with a repository on the Hub, but {text} is here; leave it out"

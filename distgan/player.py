@@ -15,9 +15,9 @@ from distgan.optimizers import build_optimizer, inverse_time
 class Player:
     """G or D under Accelerate.
 
-    `network` is the bare module: for a forward whose gradients stop before its weights, and for saving. `wrapped` is
-    what `prepare` made of it: for a forward whose gradients are averaged over the ranks. Each player has a scaler of its
-    own, so that an fp16 overflow in one does not change the other's scale.
+    `network` is the bare module: for a forward whose gradients stop before its weights, for saving. `wrapped` is
+    what `prepare` made of it: for a forward whose gradients are averaged over the ranks. Each has its own scaler,
+    so that an fp16 overflow in one does not change the other's scale.
     """
 
     def __init__(self, network: nn.Module, config: Rmsprop | Adam | AdamW, accelerator: Accelerator) -> None:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 INTERVAL = 10.0  # seconds between two plain lines
@@ -33,7 +33,7 @@ def track(
         from tqdm import tqdm
 
         terminal = shutil.get_terminal_size()  # 80 x 24 where a terminal says 0 x 0: tqdm would draw nothing
-        room = {"ncols": min(terminal.columns, 100), "nrows": terminal.lines}
+        room: dict[str, Any] = {"ncols": min(terminal.columns, 100), "nrows": terminal.lines}
         shown = unit if unit == "B" else f" {unit}"
         with tqdm(total=total, desc=label, unit=shown, unit_scale=unit == "B", **room) as bar:
             for item in iterable:

@@ -15,7 +15,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -52,42 +52,53 @@ def run(config: Config, resume: str) -> None:
     with locked(config.run_dir, main):
         if main:
             choose_mode(config.wandb)  # a mistake there is better known before the work than after
-        reals = open_reals(config, accelerator, rows)
-        trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-        saved = find_checkpoint(config, resume, accelerator)
-        display = Display(0, config.total_steps * config.images_per_step, main)
+        saved = load_saved(config, resume, accelerator)
+        display = Display(config.total_steps * config.images_per_step, main)
         display.say(f"{config.run_dir}: {world} process(es) on {accelerator.device.type}, {precision}")
+        reals = open_reals(config, accelerator, rows)
         display.say(describe_data(reals, config))
-        run_id = resume_from(saved, trainer, reals, config, display) or run_id_of(config.run_dir, main)
-        facts = describe(config, reals, accelerator, run_id)
+        trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+        if saved:
+            resume_from(saved, trainer, reals, display)
+        if trainer.steps >= config.total_steps:
+            display.say(f"nothing to do: train.images={config.train.images} are seen; set more, or a new run.name")
+        else:
+            train(config, trainer, reals, display, run_id_of(config.run_dir, saved, main))
+    accelerator.end_training()
+
+
+def train(config: Config, trainer: Trainer, reals: Reals, display: Display, run_id: str) -> None:
+    """From the trainer's state to the end of the budget, and the export. Raises Stopped."""
+    accelerator, run_dir, signum, exit_code = trainer.accelerator, config.run_dir, 0, 1
+    main = accelerator.is_main_process
+    facts = describe(config, reals, accelerator, run_id)
+    if main:
+        write_text(run_dir / "config.yaml", to_yaml(config))
+        write_text(run_dir / "run.json", json.dumps({"wandb_id": run_id}) + "\n")
+    images = trainer.images_seen
+    tracker = open_tracker(config, start_images=images, run_id=run_id, description=facts, is_main=main)
+    try:
+        preview = reals.first(config.log.samples) if main else torch.empty(0)
+        sampler = Generator(trainer.ema.network, describe_generator(trainer, reals), "", accelerator.device)
+        signum = Fit(trainer, reals, tracker, display, facts, preview, sampler).run()
+        exported = run_dir / "generator.safetensors"
         if main:
-            write_text(config.run_dir / "config.yaml", to_yaml(config))
-            write_text(config.run_dir / "run.json", json.dumps({"wandb_id": run_id}) + "\n")
-        tracker = open_tracker(config, start_images=trainer.images_seen, run_id=run_id, description=facts, is_main=main)
-        exit_code = 1
-        try:
-            preview = reals.first(config.log.samples) if main else torch.empty(0)
-            sampler = Generator(trainer.ema.network, describe_generator(trainer, reals), "", accelerator.device)
-            fit = Fit(trainer, reals, tracker, display, facts, preview, sampler)
-            signum = fit.run()
-            if main:
-                path = config.run_dir / "generator.safetensors"
-                digest = save_generator(path, trainer.ema.network.state_dict(), describe_generator(trainer, reals))
-                tracker.artifact(path, {"images_seen": trainer.images_seen, "weight_digest": digest})
-            exit_code = 128 + signum if signum else 0
-        finally:
-            display.close()
-            tracker.finish(exit_code)
-            accelerator.end_training()
+            digest = save_generator(exported, trainer.ema.network.state_dict(), describe_generator(trainer, reals))
+            tracker.artifact(exported, {"images_seen": trainer.images_seen, "weight_digest": digest})
+        exit_code = 128 + signum if signum else 0
+    finally:
+        display.close()
+        tracker.finish(exit_code)
     if signum:
-        again = "the same command goes on from here"
+        name = signal.Signals(signum).name
         raise Stopped(
-            f"stopped by {signal.Signals(signum).name} at {trainer.images_seen:,} pictures, saved; {again}", signum
+            f"stopped by {name} at {trainer.images_seen:,} pictures; everything is saved in {run_dir}, "
+            "the same command goes on from here",
+            signum,
         )
     display.say(
-        f"done: {trainer.images_seen:,} pictures; {config.run_dir}/samples, {config.run_dir}/curves.png\n"
-        f"generator: {config.run_dir}/generator.safetensors; draw from it with "
-        f"`distgan sample {config.run_dir}/generator.safetensors --seeds 0-63 --out grid.png`"
+        f"done: {trainer.images_seen:,} pictures; see {run_dir}/samples and {run_dir}/curves.png\n"
+        f"draw from the generator: distgan sample {exported} --seeds 0-63 --out grid.png"
     )
 
 
@@ -99,15 +110,36 @@ def open_reals(config: Config, accelerator: Accelerator, rows: Rows) -> Reals:
     return Reals(config.data, config.run.seed, rows, accelerator.device, accelerator.is_main_process)
 
 
-def find_checkpoint(config: Config, resume: str, accelerator: Accelerator) -> Path | None:
+class Saved(NamedTuple):
+    """A checkpoint that is whole and of this recipe."""
+
+    path: Path
+    state: State
+    changes: list[str]
+    """Harmless changes of the configuration since then."""
+
+
+def load_saved(config: Config, resume: str, accelerator: Accelerator) -> Saved | None:
     """What to resume from, the same on every rank, or None to start anew. Raises CheckpointError."""
     choice: list[Any] = [None]
     if accelerator.is_main_process:
         choice = [_choose(config.run_dir / "checkpoints", resume)]
-    choice = broadcast_object_list(choice)
-    if isinstance(choice[0], str):
-        raise CheckpointError(choice[0])
-    return choice[0]
+    path = broadcast_object_list(choice)[0]
+    if path is None:
+        return None
+    if isinstance(path, str):
+        raise CheckpointError(path)
+    state = State(*checkpoint.load(path))
+    missing = {"config", "data_digest", "processes", "run_id"} - state.values.keys()
+    if missing:
+        raise CheckpointError(f"{path} is damaged: its state.json has no {', '.join(sorted(missing))}")
+    harmless, refused = resume_changes(state.values["config"], config)
+    if refused:
+        raise CheckpointError(
+            f"{path} was made with another recipe: {'; '.join(refused)}. "
+            "Set these back, or start a new run with run.name=NAME"
+        )
+    return Saved(path, state, harmless)
 
 
 def _choose(directory: Path, resume: str) -> Path | str | None:
@@ -131,33 +163,21 @@ def _choose(directory: Path, resume: str) -> Path | str | None:
     return path
 
 
-def resume_from(path: Path | None, trainer: Trainer, reals: Reals, config: Config, display: Display) -> str | None:
-    """Restores the trainer and says so. Returns the W&B id if the checkpoint is this run's. Raises CheckpointError."""
-    if path is None:
-        return None
-    tensors, values = checkpoint.load(path)
-    try:
-        saved, data, world, run_id = (values[key] for key in ("config", "data_digest", "processes", "run_id"))
-    except KeyError as error:
-        raise CheckpointError(f"{path} is damaged: its state.json has no {error}") from None
-    harmless, refused = resume_changes(saved, config)
-    if refused:
+def resume_from(saved: Saved, trainer: Trainer, reals: Reals, display: Display) -> None:
+    """Puts the saved state into the trainer and says so. Raises CheckpointError if the pictures are others."""
+    values, now = saved.state.values, trainer.accelerator.num_processes
+    if values["data_digest"] != reals.manifest_digest:
         raise CheckpointError(
-            f"{path} was made with another recipe: {'; '.join(refused)}. "
-            "Set these back, or start a new run with run.name=NAME"
+            f"{saved.path} was trained on other pictures than those in {trainer.config.data.path}; "
+            "start a new run with run.name=NAME"
         )
-    if data != reals.manifest_digest:
-        raise CheckpointError(
-            f"{path} was trained on other pictures than those in {config.data.path}; start a new run with run.name=NAME"
-        )
-    restore(trainer, State(tensors, values))
-    display.say(f"resumed from {path}: {trainer.images_seen:,} pictures seen")
-    for change in harmless:
+    restore(trainer, saved.state)
+    display.say(f"resumed from {saved.path}: {trainer.images_seen:,} pictures seen")
+    for change in saved.changes:
         display.say(f"changed since then: {change}")
-    if world != trainer.accelerator.num_processes:
-        now = trainer.accelerator.num_processes
-        display.say(f"processes: {world} -> {now}; the global batch stays {config.train.batch_size}")
-    return run_id if path.resolve().parent == (config.run_dir / "checkpoints").resolve() else None
+    if values["processes"] != now:
+        batch = trainer.config.train.batch_size
+        display.say(f"processes: {values['processes']} -> {now}; the global batch stays {batch}")
 
 
 def describe_generator(trainer: Trainer, reals: Reals) -> Description:
@@ -195,12 +215,13 @@ def describe_data(reals: Reals, config: Config) -> str:
     )
 
 
-def run_id_of(run_dir: Path, main: bool) -> str:
-    """The W&B id of the run: from RUN/run.json, or a new one."""
+def run_id_of(run_dir: Path, saved: Saved | None, main: bool) -> str:
+    """The W&B id of the run: from RUN/run.json, from its own checkpoint, or a new one."""
     try:
         return str(json.loads((run_dir / "run.json").read_text())["wandb_id"])
     except (OSError, ValueError, KeyError, TypeError):
-        return secrets.token_hex(4) if main else ""
+        own = saved is not None and saved.path.resolve().parent == (run_dir / "checkpoints").resolve()
+        return str(saved.state.values["run_id"]) if saved and own else secrets.token_hex(4) if main else ""
 
 
 def write_text(path: Path, text: str) -> None:

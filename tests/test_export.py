@@ -27,7 +27,7 @@ from distgan.generator import Generator, load_generator
 from distgan.networks import build_generator
 
 TINY = SeedGenerator(latent_dim=4, stem_channels=2, width=4, depth=1)
-ROOT = Path(distgan.__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def describe(**changes):
@@ -43,9 +43,7 @@ def describe(**changes):
 
 
 def weights_of(description, seed=0):
-    return build_generator(
-        description.generator, description.size, len(description.class_names), seed
-    ).state_dict()
+    return build_generator(description.generator, description.size, len(description.class_names), seed).state_dict()
 
 
 def export(path, **changes):
@@ -200,6 +198,13 @@ def test_a_directory_names_the_file_inside(path):
         load_generator(path.parent)
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "pyproject.toml/x"])
+def test_an_impossible_name_is_an_error(name):
+    for load in (load_generator, Generator.from_pretrained):
+        with pytest.raises(ExportError):
+            load(name)
+
+
 def test_a_device_file_is_refused():
     with pytest.raises(ExportError, match="not a regular file"):
         load_generator("/dev/zero")
@@ -290,7 +295,7 @@ def test_a_description_that_breaks_a_rule_names_the_key(path, change, words):
 @pytest.mark.parametrize("value", [3, 10**9, 10**30])
 def test_forged_architecture_numbers_cost_neither_memory_nor_time(path, key, value):
     rewrite(path, lambda content: content["generator"].update({key: value}))
-    with pytest.raises(ExportError, match="does not fit its description|cannot be used"):
+    with pytest.raises(ExportError, match=r"does not fit its description|cannot be used"):
         load_generator(path)
 
 
