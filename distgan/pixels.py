@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def to_signed(images: Tensor) -> Tensor:
-    """uint8 0 ... 255 -> float32 -1 ... 1."""
-    return images.float().div_(127.5).sub_(1.0)
+    """uint8 0 ... 255 -> -1 ... 1 in torch's default float type."""
+    return images.to(torch.get_default_dtype()).div_(127.5).sub_(1.0)
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Trainer:
             joined_labels = None if fake_labels is None else torch.cat([fake_labels, labels])
             key_dropout(d.network, draw("dropout/d/fake", turn), draw("dropout/d/real", turn))
             with d.part(part, parts):
-                fake, real = d.wrapped(joined, joined_labels).float().chunk(2)
+                fake, real = d.wrapped(joined, joined_labels).chunk(2)
                 noise = draw("label/fake", turn).uniform(), draw("label/real", turn).uniform()
                 loss = self.loss.discriminator(fake, real, *noise)
                 d.backward(loss / parts)
@@ -85,8 +85,8 @@ class Trainer:
             sums.add("loss/d", loss)
             sums.add("d/fake_prob", fake_prob.mean())
             sums.add("d/real_prob", real_prob.mean())
-            sums.add("d/fake_accuracy", (fake_prob < 0.5).float().mean())
-            sums.add("d/real_accuracy", (real_prob > 0.5).float().mean())
+            sums.add("d/fake_accuracy", (fake_prob < 0.5).to(fake_prob.dtype).mean())
+            sums.add("d/real_accuracy", (real_prob > 0.5).to(fake_prob.dtype).mean())
         norm = d.update(self.d_lr)
         return sums.means(parts) | {"grad_norm/d": norm}
 
@@ -99,7 +99,7 @@ class Trainer:
             with g.part(part, parts):
                 fakes, labels = shared or self._fakes("g", turn, rows, g.wrapped)
                 key_dropout(self.d.network, self.draws.for_rows(rows).at("dropout/d/g", turn))
-                loss = self.loss.generator(self.d.network(fakes, labels).float())
+                loss = self.loss.generator(self.d.network(fakes, labels))
                 g.backward(loss / parts)
             sums.add("loss/g", loss)
         self.d.network.requires_grad_(True)
@@ -112,7 +112,7 @@ class Trainer:
         latents = draw(f"latent/{purpose}", turn).normal([self.config.generator.latent_dim])
         labels = draw(f"class/{purpose}", turn).integers(self.classes) if self.config.generator.conditional else None
         key_dropout(self.g.network, draw(f"dropout/g/{purpose}", turn))
-        return generator(latents, labels).float(), labels
+        return generator(latents, labels), labels
 
     @property
     def d_lr(self) -> float:

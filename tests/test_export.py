@@ -198,7 +198,7 @@ def test_a_directory_names_the_file_inside(path):
         load_generator(path.parent)
 
 
-@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "pyproject.toml/x"])
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", f"{__file__}/x"])
 def test_an_impossible_name_is_an_error(name):
     for load in (load_generator, Generator.from_pretrained):
         with pytest.raises(ExportError):

@@ -1,5 +1,7 @@
 """Update rules against their formulas, and Keras' RMSprop against Keras."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,7 @@ def _run(optimizer, weight, gradients=GRADIENTS, lr=None):
 def test_rmsprop_with_decay_takes_the_steps_that_keras_takes(decay):
     weight = _weight()
     path = _run(KerasRMSprop([weight], 0.01), weight, lr=lambda step: inverse_time(0.01, decay, step))
-    np.testing.assert_allclose(path, KERAS[decay], rtol=0, atol=1e-9)  # Keras keeps its rates in float32
+    np.testing.assert_allclose(path, KERAS[decay], rtol=0, atol=4e-9)  # Keras keeps its rate in float32
 
 
 def test_rmsprop_is_its_formula_with_epsilon_under_the_root():
@@ -87,7 +89,7 @@ def test_the_state_of_rmsprop_is_one_mean_per_weight_and_goes_on_after_a_reload(
     weight, other = _weight(), _weight()
     optimizer = KerasRMSprop([weight], 0.01)
     _run(optimizer, weight, GRADIENTS[:2])
-    state = optimizer.state_dict()
+    state = copy.deepcopy(optimizer.state_dict())
     assert list(state["state"]) == [0]
     assert list(state["state"][0]) == ["square_mean"]
     assert state["state"][0]["square_mean"].shape == weight.shape

@@ -61,6 +61,13 @@ def test_no_seeds_give_no_pictures(generator):
     assert generator.sample([]).shape == (0, 3, 8, 8)
 
 
+def test_every_batch_is_filled_up_to_the_same_size(generator):
+    sizes = []
+    generator.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    generator.sample(range(7), batch_size=5)
+    assert sizes == [5, 5]
+
+
 @pytest.mark.parametrize("batch_size", [1, 5, 16])
 def test_a_seed_gives_the_same_bits_in_any_order_and_number(generator, batch_size):
     order = random.Random(0).sample(range(20), 20)
