@@ -215,7 +215,7 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
         )
     try:
         with torch.device("meta"):
-            network = build_generator(config, description.size, len(description.class_names))
+            network = build_generator(config, description.size, len(description.class_names)).float()
     except (ConfigError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         reason = str(error) if isinstance(error, ConfigError) else "its layers are too large"
         raise ExportError(f"{origin} cannot be used: {reason}") from None

@@ -81,7 +81,8 @@ class Generator:
             )
         labels = None if labels is None else labels.to(self.device)
         with _exact(self.device):
-            return self.network(latents.to(self.device, torch.float32), labels)
+            dtype = next(self.network.parameters()).dtype  # fp32 from a file
+            return self.network(latents.to(self.device, dtype), labels).float()
 
     def sample(
         self,

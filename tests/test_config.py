@@ -85,7 +85,9 @@ def test_derived_numbers_count_real_pictures_and_round_up(write):
 
 
 def test_each_player_keeps_its_own_defaults_when_one_of_its_values_is_set(write):
-    optimizer = load_config(write(""), ["optimizer.discriminator.clip_value=1", "optimizer.generator.rho=0.5"]).optimizer
+    optimizer = load_config(
+        write(""), ["optimizer.discriminator.clip_value=1", "optimizer.generator.rho=0.5"]
+    ).optimizer
     assert optimizer.discriminator == Rmsprop(lr=8e-4, clip_value=1)
     assert optimizer.generator == Rmsprop(lr=4e-4, rho=0.5)
     named = load_config(write(""), ["optimizer.discriminator.name=rmsprop"]).optimizer
@@ -93,7 +95,9 @@ def test_each_player_keeps_its_own_defaults_when_one_of_its_values_is_set(write)
 
 
 def test_the_name_chooses_the_update_rule(write):
-    optimizer = load_config(write("optimizer: {generator: {name: adam}, discriminator: {name: adamw, lr: 1}}")).optimizer
+    optimizer = load_config(
+        write("optimizer: {generator: {name: adam}, discriminator: {name: adamw, lr: 1}}")
+    ).optimizer
     assert optimizer.generator == Adam()
     assert optimizer.discriminator == AdamW(lr=1)
 
@@ -131,12 +135,27 @@ REFUSALS = [
     ("train=null", "train=null", "train is a section", "such as train.images"),
     ("ema=3", "ema=3", "ema is a section", "such as ema.half_life_images"),
     ("optimizer.generator=adam", "optimizer.generator=adam", "is a section", "such as optimizer.generator.name"),
-    ("optimizer.generator.name=adamm", "optimizer.generator.name=adamm", "one of rmsprop, adam, adamw", "nearest: adam"),
+    (
+        "optimizer.generator.name=adamm",
+        "optimizer.generator.name=adamm",
+        "one of rmsprop, adam, adamw",
+        "nearest: adam",
+    ),
     ("optimizer.generator.name=null", "optimizer.generator.name=null", "one of rmsprop, adam, adamw", ""),
     ("optimizer.generator.lr=0", "optimizer.generator.lr=0", "must be greater than 0", "use more than 0"),
     ("optimizer.generator.betaa=0", "unknown key optimizer.generator.betaa", "", "nearest: optimizer.generator.beta"),
-    ("optimizer.generator.beta1=0", "optimizer.generator.beta1", "does not go with", "optimizer.generator.name=rmsprop"),
-    ("generator.conditional=true", "generator.conditional=true", "discriminator.conditional=false", "set both the same"),
+    (
+        "optimizer.generator.beta1=0",
+        "optimizer.generator.beta1",
+        "does not go with",
+        "optimizer.generator.name=rmsprop",
+    ),
+    (
+        "generator.conditional=true",
+        "generator.conditional=true",
+        "discriminator.conditional=false",
+        "set both the same",
+    ),
     ("balance.accuracy_low=0.96", "balance: accuracy_low=0.96", "must be below", "accuracy_high=0.95"),
     ("train={share_fakes: true, d_steps: 2}", "train: share_fakes=true", "needs accumulation=1 and d_steps=1", ""),
 ]
@@ -237,7 +256,7 @@ def test_an_unreadable_file_is_refused_with_the_reason(write, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("pathlib.Path.read_text", refuse)
-    with pytest.raises(ConfigError, match="recipe.yaml cannot be read: Permission denied$"):
+    with pytest.raises(ConfigError, match=r"recipe\.yaml cannot be read: Permission denied$"):
         load_config(path)
 
 

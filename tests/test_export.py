@@ -138,6 +138,17 @@ def test_half_precision_weights_are_stored_as_fp32(tmp_path):
     assert all(torch.equal(state[name], tensor.float()) for name, tensor in weights.items())
 
 
+def test_files_are_fp32_under_another_default_type_too(path, tmp_path):
+    images = load_generator(path).sample(range(3))
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(load_generator(path).sample(range(3)), images)
+        export(tmp_path / "double")  # its weights are drawn in float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert load_generator(tmp_path / "double").network.dense.weight.dtype == torch.float32
+
+
 def test_all_metadata_is_sorted_json_under_one_key(path):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()

@@ -68,7 +68,12 @@ def test_the_discriminator_has_the_layers_of_the_recipe():
         *[("Conv2d", (6, 2, 2)), ("LeakyReLU", (6, 2, 2))],
         *[("Flatten", (24,)), ("KeyedDropout", (24,)), ("Linear", (1,))],
     ]
-    assert [module.kernel_size[0] for module in discriminator.modules() if isinstance(module, nn.Conv2d)] == [3, 4, 4, 4]
+    assert [module.kernel_size[0] for module in discriminator.modules() if isinstance(module, nn.Conv2d)] == [
+        3,
+        4,
+        4,
+        4,
+    ]
     assert [module.p for module in discriminator.modules() if isinstance(module, KeyedDropout)] == [0.4]
 
 
@@ -131,9 +136,7 @@ def test_a_discriminator_takes_as_many_downsamples_as_the_size_allows(size, most
     for downsamples in range(1, most + 1):
         network = build_discriminator(SeedDiscriminator(width=2, downsamples=downsamples), size, 1).eval()
         assert network(torch.zeros(2, 3, size, size)).shape == (2,)
-    sentence = (
-        f"^discriminator.downsamples={most + 1} leaves nothing of {size}x{size} pictures; use {most} or fewer$"
-    )
+    sentence = f"^discriminator.downsamples={most + 1} leaves nothing of {size}x{size} pictures; use {most} or fewer$"
     with pytest.raises(ConfigError, match=sentence):
         build_discriminator(SeedDiscriminator(width=2, downsamples=most + 1), size, 1)
 

@@ -29,7 +29,9 @@ def test_keys_do_not_depend_on_the_process():
 
 def test_different_keys_are_different_63_bit_numbers():
     counters = [(), (0,), (1,), (11,), (1, 1), (1, 11), (11, 1), (111,)]
-    keys = {key(seed, purpose, *numbers) for seed in (0, 1, 11) for purpose in ("a", "b", "a/b") for numbers in counters}
+    keys = {
+        key(seed, purpose, *numbers) for seed in (0, 1, 11) for purpose in ("a", "b", "a/b") for numbers in counters
+    }
     assert len(keys) == 3 * 3 * len(counters)
     assert all(0 <= number < 2**63 for number in keys)
 
@@ -44,7 +46,9 @@ def test_a_generator_starts_at_its_key_whatever_was_drawn_before():
 @pytest.mark.parametrize(("total", "parts"), [(1, 1), (12, 1), (12, 3), (12, 12), (64, 8)])
 def test_the_parts_of_rows_cover_them_once(total, parts):
     rows = Rows(0, total, total)
-    covered = [row for index in range(parts) for row in range(rows.part(index, parts).start, rows.part(index, parts).stop)]
+    covered = [
+        row for index in range(parts) for row in range(rows.part(index, parts).start, rows.part(index, parts).stop)
+    ]
     assert covered == list(range(total))
     assert {len(rows.part(index, parts)) for index in range(parts)} == {total // parts}
 

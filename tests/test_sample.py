@@ -97,6 +97,12 @@ def test_samples_can_be_written_to_and_gradients_reach_the_latents(generator):
     assert latents.grad.abs().sum() > 0
 
 
+def test_a_network_in_double_precision_is_sampled_as_it_is(generator):
+    images = generator.sample(range(4)).int()
+    generator.network.double()
+    assert (generator.sample(range(4)).int() - images).abs().max() <= 1
+
+
 def test_neither_autocast_nor_the_global_generator_matters_and_it_is_left_as_it_was(generator):
     images = generator.sample(range(4))
     torch.manual_seed(1)

@@ -1,9 +1,11 @@
 """Stream mode on real shards: every picture once, exact resumption, bounded memory, errors as sentences."""
 
+import contextlib
 import itertools
 import re
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +16,11 @@ from distgan.data import stream as module
 from distgan.data.manifest import load_manifest
 from distgan.data.plan import Plan
 from distgan.data.reader import read_shard, select
+from distgan.data.shards import png
 from distgan.data.stream import Stream
 from distgan.errors import DataError
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +198,11 @@ def test_no_shard_stays_open(shapes):
 # --- what can be wrong with a data set
 
 
+def _decode_all(wanted, shard):
+    for encoded in read_shard(wanted, shard):
+        assert module.decode(encoded, 32).shape == (32, 32, 3)
+
+
 def _missing(path, shard):
     shard.unlink()
 
@@ -233,7 +243,9 @@ def _change(shard, change):
 
 
 def _flipped_in_a_picture(path, shard):
-    flip = lambda data: data[:80] + bytes([data[80] ^ 255]) + data[81:]  # noqa: E731
+    def flip(data):
+        return data[:80] + bytes([data[80] ^ 255]) + data[81:]
+
     _change(shard, lambda number, name, data: (name, flip(data) if number == 4 else data))
 
 
@@ -242,12 +254,7 @@ def _no_picture(path, shard):
 
 
 def _wrong_size(path, shard):
-    from PIL import Image
-
-    from distgan.data.shards import png
-
     small = png(np.zeros((16, 24, 3), np.uint8))
-    assert Image is not None
     _change(shard, lambda number, name, data: (name, small if number == 4 else data))
 
 
@@ -288,7 +295,7 @@ DAMAGE = [
     (_flipped_in_a_header, r"shard .*/train-000000.tar is damaged: .*; .*--verify"),
     (_flipped_in_a_later_header, r"train-000000.tar"),
     (_flipped_in_a_picture, r"picture train-000000.tar/\d{9} cannot be decoded: "),
-    (_no_picture, r"picture train-000000.tar/\d{9} cannot be decoded: cannot identify"),
+    (_no_picture, r"picture train-000000.tar/\d{9} cannot be decoded: its bytes are no picture$"),
     (_wrong_size, r"picture train-000000.tar/\d{9} is 24x16, its manifest says 32x32$"),
     (_one_too_many, r"shard .*/train-000000.tar holds 41 wanted pictures, its manifest says 40$"),
     (_no_label, r"picture train-000000.tar/\d{9} has no .cls member$"),
@@ -310,12 +317,11 @@ def test_damage_is_one_sentence_that_names_shard_and_picture(fresh, damage, sent
     damage(fresh, fresh / "train-000000.tar")
     wanted = select(fresh, load_manifest(fresh), None)
     with pytest.raises(DataError, match=sentence) as caught:
-        for encoded in read_shard(wanted, wanted.shards[0]):
-            module.decode(encoded, 32)
+        _decode_all(wanted, wanted.shards[0])
     assert "\n" not in str(caught.value)
     assert "_io." not in str(caught.value)
     if damage is not _one_too_many:  # a stream stops reading where its plan says
-        with pytest.raises(DataError, match=re.escape(str(caught.value)) if "0x" not in str(caught.value) else sentence):
+        with pytest.raises(DataError, match=re.escape(str(caught.value))):
             _take(_streams(fresh, batch=40)[0], 0, 3)
 
 
@@ -324,12 +330,12 @@ def test_damage_is_one_sentence_that_names_shard_and_picture(fresh, damage, sent
 def test_the_error_of_a_worker_is_raised_in_the_main_process_without_hanging(fresh, damage, workers):
     damage(fresh, fresh / "train-000000.tar")
     start = time.monotonic()
-    with pytest.raises(DataError, match="train-000000.tar"):
+    with pytest.raises(DataError, match=r"train-000000\.tar"):
         _take(_streams(fresh, batch=5, workers=workers)[0], 0, 60)
     assert time.monotonic() - start < 20
 
 
-def test_an_unreadable_shard_says_why(fresh, monkeypatch):
+def test_an_unreadable_shard_says_why(fresh):
     (fresh / "train-000000.tar").unlink()
     (fresh / "train-000000.tar").mkdir()
     with pytest.raises(DataError, match=r"train-000000.tar cannot be read: Is a directory; "):
@@ -348,11 +354,8 @@ def test_any_flipped_byte_of_a_shard_is_a_data_error_or_a_picture(fresh):
         data = bytearray(whole)
         data[place] ^= int(random.integers(1, 256))
         shard.write_bytes(data)
-        try:
-            for encoded in read_shard(wanted, count):
-                assert module.decode(encoded, 32).shape == (32, 32, 3)
-        except DataError as error:
-            assert "train-000001.tar" in str(error)
+        with contextlib.suppress(DataError):  # any other exception fails
+            _decode_all(wanted, count)
 
 
 def test_paths_with_colons_and_braces_are_paths(tmp_path):
@@ -364,8 +367,6 @@ def test_paths_with_colons_and_braces_are_paths(tmp_path):
 def test_a_relative_path_that_looks_like_a_url_is_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "s3:data", count=20)
-    from pathlib import Path
-
     assert len(_take(_streams(Path("s3:data"), batch=20)[0], 0, 1)[0][1]) == 20
 
 

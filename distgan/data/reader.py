@@ -90,7 +90,9 @@ def decode(encoded: Encoded, size: int) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded.png)) as picture:
             pixels = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise DataError(f"picture {encoded.name} cannot be decoded: its bytes are no picture") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"picture {encoded.name} cannot be decoded: {error}") from None
     if pixels.shape != (size, size, 3):
         raise DataError(

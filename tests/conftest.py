@@ -1,0 +1,65 @@
+"""Shared by all tests: a small data set of shapes, a tiny configuration, and quick single-threaded processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from distgan.config import Config
+from distgan.config_file import load_config
+from distgan.data.prepare import Request, Shapes, prepare
+
+os.environ.setdefault("WANDB_MODE", "disabled")
+torch.set_num_threads(2)
+
+TINY = (
+    "generator.width=8",
+    "generator.stem_channels=8",
+    "discriminator.width=8",
+    "train.batch_size=12",
+    "train.images=240",
+    "wandb.mode=disabled",
+    "log.every_steps=5",
+    "log.samples_every_steps=10",
+    "log.samples=4",
+    "checkpoint.every_steps=5",
+)
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 shapes in five shards."""
+    out = tmp_path_factory.mktemp("data") / "shapes"
+    prepare(Request(out=out, source=Shapes(count=300), shard_size=60), progress=False)
+    return out
+
+
+@pytest.fixture
+def tiny(shapes: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Overrides for a quick run in tmp_path; more may be given."""
+
+    def overrides(*more: str) -> list[str]:
+        return [*TINY, f"data.path={shapes}", f"run.dir={tmp_path}", *more]
+
+    return overrides
+
+
+@pytest.fixture
+def tiny_config(tiny: Callable[..., list[str]]) -> Callable[..., Config]:
+    return lambda *more: load_config("quickstart", tiny(*more))
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> Iterator[None]:
+    """Accelerate keeps its settings for the life of a process; a test's must not reach the next."""
+    yield
+    if "accelerate" in sys.modules:
+        from accelerate.state import AcceleratorState, GradientState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()

@@ -1,0 +1,274 @@
+"""The game in one process: who moves when, and that the step is the seed recipe's."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from distgan import balance
+from distgan.config_file import load_config
+from distgan.data.loader import Batch, Reals
+from distgan.distributed import batch_rows, build_accelerator
+from distgan.networks.dropout import KeyedDropout
+from distgan.trainer import Trainer
+
+
+def build(config, size=32, classes=10):
+    accelerator, _ = build_accelerator(config)
+    rows = batch_rows(config.train.batch_size, config.train.accumulation, 0, 1)
+    return Trainer(config, accelerator, rows, size, classes)
+
+
+def reals_of(config):
+    accelerator, _ = build_accelerator(config)
+    return Reals(config.data, config.run.seed, batch_rows(config.train.batch_size, 1, 0, 1), accelerator.device, False)
+
+
+def snapshot(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def moved(before: dict[str, torch.Tensor], network: nn.Module) -> set[str]:
+    return {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+def noise_batch(config, size=32):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(256, (config.train.batch_size, 3, size, size), generator=generator, dtype=torch.uint8)
+    return Batch(images, torch.arange(config.train.batch_size) % 10)
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_no_weight_of_g_moves_in_d_s_update_and_every_weight_of_d_does(tiny_config, accumulation):
+    config = tiny_config(f"train.accumulation={accumulation}")
+    trainer = build(config)
+    g, d = snapshot(trainer.g.network), snapshot(trainer.d.network)
+    trainer._update_discriminator(noise_batch(config), None)
+    assert moved(g, trainer.g.network) == set()
+    assert moved(d, trainer.d.network) == set(d)
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_no_weight_or_buffer_of_d_moves_in_g_s_update_and_every_weight_of_g_does(tiny_config, accumulation):
+    config = tiny_config(f"train.accumulation={accumulation}")
+    trainer = build(config)
+    trainer.d.network.register_buffer("statistic", torch.zeros(3))
+    g, d = snapshot(trainer.g.network), snapshot(trainer.d.network)
+    trainer._update_generator(None)
+    assert moved(d, trainer.d.network) == set()
+    assert moved(g, trainer.g.network) == set(g)
+    assert all(weight.grad is None for weight in trainer.d.network.parameters()), "G's backward left gradients in D"
+    assert all(weight.requires_grad for weight in trainer.d.network.parameters())
+
+
+def test_shared_fakes_move_both_players_and_neither_in_the_other_s_update(tiny_config):
+    config = tiny_config("train.share_fakes=true")
+    trainer = build(config)
+    shared = trainer._fakes("g", 0, trainer.draws.rows, trainer.g.wrapped)
+    g = snapshot(trainer.g.network)
+    trainer._update_discriminator(noise_batch(config), shared)
+    assert moved(g, trainer.g.network) == set()
+    d = snapshot(trainer.d.network)
+    trainer._update_generator(shared)
+    assert moved(d, trainer.d.network) == set()
+    assert moved(g, trainer.g.network) == set(g)
+
+
+@pytest.fixture
+def float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_accumulated_micro_batches_give_the_weights_of_the_whole_batch(tiny_config, float64):
+    states = []
+    for accumulation in (1, 4):
+        config = tiny_config(f"train.accumulation={accumulation}")
+        trainer, batches = build(config), reals_of(config).batches(0)
+        for _ in range(5):
+            trainer.step(batches)
+        states.append({**snapshot(trainer.g.network), **snapshot(trainer.d.network)})
+    for name, weight in states[0].items():
+        torch.testing.assert_close(states[1][name], weight, rtol=1e-10, atol=1e-12)
+
+
+def test_d_steps_show_d_new_pictures_each_and_count_them(tiny_config):
+    config = tiny_config("train.d_steps=3")
+    trainer = build(config)
+    seen = []
+
+    def batches():
+        for batch in reals_of(config).batches(0):
+            seen.append(batch.images)
+            yield batch
+
+    source = batches()
+    trainer.step(source)
+    trainer.step(source)
+    assert len(seen) == 6
+    assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
+    assert (trainer.d.updates, trainer.g.updates, trainer.images_seen) == (6, 2, 6 * 12)
+    assert config.total_steps == math.ceil(240 / 36)
+
+
+def test_g_s_update_draws_other_latents_than_d_s(tiny_config):
+    trainer = build(tiny_config("generator.conditional=false", "discriminator.conditional=false"))
+    rows = trainer.draws.rows
+    for_d, _ = trainer._fakes("d", 0, rows, trainer.g.network)
+    for_g, _ = trainer._fakes("g", 0, rows, trainer.g.network)
+    later, _ = trainer._fakes("d", 1, rows, trainer.g.network)
+    assert not torch.equal(for_d, for_g)
+    assert not torch.equal(for_d, later)
+
+
+def test_a_step_s_metrics_stay_on_the_device_as_detached_scalars(tiny_config):
+    config = tiny_config()
+    metrics = build(config).step(reals_of(config).batches(0))
+    assert set(metrics) == {
+        "loss/d", "loss/g", "d/real_prob", "d/fake_prob", "d/real_accuracy", "d/fake_accuracy", "grad_norm/d", "grad_norm/g",
+    }  # fmt: skip
+    assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
+
+
+def test_three_steps_of_the_seed_recipe_equal_a_literal_transcription_of_the_document(float64):
+    """The recipe written out with plain torch and numpy, sharing nothing but the networks and the random numbers."""
+    small = ("generator.width=6", "generator.stem_channels=4", "discriminator.width=6", "train.batch_size=8")
+    config = load_config("seed_frogs", [*small, "data.prepare=null"])
+    trainer = build(config, classes=1)
+    g, d = copy.deepcopy(trainer.g.network), copy.deepcopy(trainer.d.network)
+    for module in d.modules():
+        if isinstance(module, KeyedDropout):
+            module.forward = lambda x: x * mask / 0.6  # type: ignore[method-assign]
+    means = {weight: torch.zeros_like(weight) for weight in [*g.parameters(), *d.parameters()]}
+
+    def keras_rmsprop(network, lr, step):
+        for weight in network.parameters():
+            gradient = weight.grad.clamp(-1, 1)
+            means[weight] = 0.9 * means[weight] + 0.1 * gradient**2
+            weight.data -= lr / (1 + 1e-8 * step) * gradient / torch.sqrt(means[weight] + 1e-7)
+            weight.grad = None
+
+    batch = noise_batch(config)
+    reals = torch.tensor(batch.images.numpy() / 127.5 - 1)
+    for step in range(3):
+        draw = trainer.draws.at
+        # 1. latents from a normal distribution, fakes, joined with the reals
+        fakes = g(draw("latent/d", step).normal([32])).detach()
+        joined = torch.cat([fakes, reals])
+        # 2. fake = 1, real = 0, and noise of up to 0.05 inward
+        labels = torch.cat([1 - 0.05 * draw("label/fake", step).uniform(), 0.05 * draw("label/real", step).uniform()])
+        # 3. one update of D on the joined batch
+        uniforms = [draw(f"dropout/d/{part}", step, 0).uniform([6 * 4]) for part in ("fake", "real")]
+        mask = (torch.cat(uniforms) >= 0.4).double()
+        p = torch.sigmoid(d(joined))
+        (-(labels * p.log() + (1 - labels) * (1 - p).log()).mean()).backward()
+        keras_rmsprop(d, 8e-4, step)
+        # 4. new latents, all targets 0 ("real"), D frozen
+        mask = (draw("dropout/d/g", step, 0).uniform([6 * 4]) >= 0.4).double()
+        (-(1 - torch.sigmoid(d(g(draw("latent/g", step).normal([32]))))).log().mean()).backward()
+        d.zero_grad(set_to_none=True)
+        keras_rmsprop(g, 4e-4, step)
+        trainer.step(iter([batch]))
+    for theirs, ours in ((g, trainer.g.network), (d, trainer.d.network)):
+        for (name, expected), actual in zip(theirs.named_parameters(), ours.parameters(), strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_reals_are_scaled_from_minus_one_to_one():
+    from distgan.pixels import to_bytes, to_signed
+
+    every = torch.arange(256, dtype=torch.uint8)
+    np.testing.assert_allclose(to_signed(every).numpy(), np.linspace(-1, 1, 256), atol=1e-6)
+    assert torch.equal(to_bytes(to_signed(every)), every)
+
+
+class Blind(nn.Module):
+    """A generator that can only shift one grey value: D wins easily until it is held back."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.full((1,), -0.9))
+
+    def forward(self, latents, labels=None):
+        return torch.tanh(self.shift + 0.05 * latents[:, :1, None, None]).expand(-1, 3, 32, 32)
+
+
+def rigged_game(tiny_config, *overrides):
+    """Reals are one grey (0.6); D learns fast; G has one number to move. Returns (trainer, actions, G's distance)."""
+    config = tiny_config(
+        "generator.conditional=false", "discriminator.conditional=false", "discriminator.dropout=0.2",
+        "optimizer.discriminator.lr=2e-3", "optimizer.generator.lr=2e-4", "loss.label_noise=0", *overrides,
+    )  # fmt: skip
+    trainer = build(config)
+    trainer.g.__init__(Blind(), config.optimizer.generator, trainer.accelerator)
+    trainer.ema.network = Blind()
+    batch = Batch(torch.full((12, 3, 32, 32), 204, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))
+    actions, losses = [], []
+    for _ in range(150):
+        metrics = trainer.step(iter([batch]))
+        losses.append(float(metrics["loss/g"]))
+        actions.append(trainer.rebalance(metrics))
+    return trainer, actions, np.mean(losses[-50:])
+
+
+BALANCE = ("balance.enabled=true", "balance.every_steps=5")
+
+
+def test_in_a_game_rigged_in_d_s_favour_the_balance_acts_within_its_limits_and_helps(tiny_config):
+    trainer, actions, loss = rigged_game(tiny_config, *BALANCE)
+    _, idle, loss_without = rigged_game(tiny_config)
+    assert not any(idle)
+    assert max(actions) == 1
+    assert all(action == 0 for step, action in enumerate(actions, 1) if step % 5)
+    last = balance.last_level(trainer.config.balance, 0.2)
+    levels = np.cumsum(actions)
+    assert 0 <= levels.min() <= levels.max() <= last
+    assert trainer.balance_level == levels[-1]
+    assert loss < 0.8 * loss_without, f"G's loss {loss:.2f} with balance, {loss_without:.2f} without"
+
+
+def test_a_balance_level_sets_d_s_learning_rate_and_dropout_and_undoing_it_restores_both(tiny_config):
+    trainer = build(tiny_config(*BALANCE, "discriminator.dropout=0.4", "optimizer.discriminator.lr=8e-4"))
+    dropout = next(module for module in trainer.d.network.modules() if isinstance(module, KeyedDropout))
+    trainer.set_balance(2)
+    assert (trainer.d_lr, dropout.p) == (pytest.approx(2e-4), pytest.approx(0.6))
+    trainer.set_balance(0)
+    assert (trainer.d_lr, dropout.p) == (pytest.approx(8e-4), pytest.approx(0.4))
+
+
+def test_bf16_autocast_is_used_in_both_players_and_the_losses_stay_float32(tiny_config):
+    config = tiny_config("train.precision=bf16")
+    trainer = build(config)
+    kinds = []
+    for network in (trainer.g.network, trainer.d.network):
+        first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+        first.register_forward_hook(lambda _module, _inputs, output: kinds.append(output.dtype))
+    metrics = trainer.step(reals_of(config).batches(0))
+    assert set(kinds) == {torch.bfloat16}
+    assert metrics["loss/d"].dtype == torch.float32
+    assert all(weight.dtype == torch.float32 for weight in trainer.g.network.parameters())
+
+
+def test_the_average_follows_the_half_life_rule(tiny_config):
+    config = tiny_config("ema.half_life_images=24", "ema.rampup_ratio=null")
+    trainer = build(config)
+    before = snapshot(trainer.g.network)
+    trainer.step(reals_of(config).batches(0))
+    keep = 0.5 ** (12 / 24)
+    for name, weight in trainer.g.network.state_dict().items():
+        expected = keep * before[name] + (1 - keep) * weight
+        torch.testing.assert_close(trainer.ema.network.state_dict()[name], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_cross_entropy_of_the_default_loss_is_torch_s(tiny_config):
+    loss = build(tiny_config("loss.label_noise=0")).loss
+    logits = torch.tensor([0.3, -2.0])
+    expected = F.binary_cross_entropy_with_logits(torch.cat([logits, logits]), torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    torch.testing.assert_close(loss.discriminator(logits, logits, torch.zeros(2), torch.zeros(2)), expected)
