@@ -269,6 +269,8 @@ class TrainConfig(Frozen):
     """One G forward for both updates: faster, but G learns on the fakes that D has just seen."""
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """Mixed precision; `accelerate launch --mixed_precision fp16|bf16` wins over this. auto: bf16 on GPUs with it."""
+    cpu_threads: PositiveInt | None = _free(None)
+    """Threads per process when training on the CPU; null: the machine's cores shared out among its processes."""
     timeout_minutes: PositiveFloat = _free(10.0)
     """A process that does not answer for this long ends the run."""
 

@@ -34,12 +34,7 @@ def build_accelerator(config: Config, environment: Mapping[str, str] = os.enviro
     Without a GPU, processes that a launcher has started are joined through gloo on the CPU, whatever the launcher said.
     Raises LaunchError for an engine that holds one model only and for processes that do not know each other.
     """
-    for variable, engine in ONE_MODEL_ENGINES.items():
-        if environment.get(variable, "false").lower() in ("true", "1", "yes"):
-            raise LaunchError(
-                f"{engine} shards one model, a GAN has two: launch without it, for instance "
-                "`accelerate launch --multi_gpu --num_processes N distgan/train.py`"
-            )
+    check_launcher(environment)
     gpu = torch.accelerator.is_available()
     precision, why = choose_precision(config.train.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
     accelerator = Accelerator(
@@ -51,6 +46,8 @@ def build_accelerator(config: Config, environment: Mapping[str, str] = os.enviro
         ],
     )
     check_connected(environment, accelerator.num_processes)
+    if not gpu:
+        torch.set_num_threads(config.train.cpu_threads or cpu_share(environment))
     return accelerator, f"precision {precision}: {why}"
 
 
@@ -70,6 +67,28 @@ def choose_precision(wanted: str, launcher: str | None, gpu: bool) -> tuple[str,
     if precision == "fp16" and not gpu:
         raise ConfigError("fp16 needs a GPU (on the CPU it would silently be fp32); use bf16 or no")
     return precision, why
+
+
+def cpu_share(environment: Mapping[str, str]) -> int:
+    """This machine's cores, shared out among its processes (`accelerate launch` gives every process one thread)."""
+    return max(len(os.sched_getaffinity(0)) // int(environment.get("LOCAL_WORLD_SIZE", "1")), 1)
+
+
+def check_launcher(environment: Mapping[str, str]) -> None:
+    """Raises LaunchError for an engine that holds one model only, and for a rendezvous that was not given."""
+    for variable, engine in ONE_MODEL_ENGINES.items():
+        if environment.get(variable, "false").lower() in ("true", "1", "yes"):
+            raise LaunchError(
+                f"{engine} shards one model, a GAN has two: launch without it, for instance "
+                "`accelerate launch --multi_gpu --num_processes N distgan/train.py`"
+            )
+    world = environment.get("WORLD_SIZE", "1")
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
+    if world not in ("", "1") and missing:
+        raise LaunchError(
+            f"WORLD_SIZE={world} but {', '.join(missing)} not set, so the processes cannot find each other; start them "
+            f"with `accelerate launch --multi_gpu --num_processes {world} distgan/train.py`, or unset WORLD_SIZE"
+        )
 
 
 def check_connected(environment: Mapping[str, str], processes: int) -> None:

@@ -1,0 +1,53 @@
+"""Starting the real thing: trainers as processes, alone or two under a launcher, killed or interrupted at a moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BIN = Path(sys.executable).parent
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node")
+ALONE = (sys.executable, "distgan/train.py")
+TWO = (*TORCHRUN, "2", "distgan/train.py")
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WANDB_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", **more}
+
+
+def start(command: Sequence[str], log: Path, **env: str) -> subprocess.Popen[bytes]:
+    """From the repository root, in a process group of its own, output to `log`."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment(**env), stdout=file, stderr=file, start_new_session=True
+        )
+
+
+def run(command: Sequence[str], timeout: float = 240, **env: str) -> tuple[int, str]:
+    """Exit code and all output."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout
+    )
+    return done.returncode, done.stdout.decode()
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], timeout: float = 180) -> None:
+    """Raises AssertionError if the process ends, or the time, before the condition holds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert process.poll() is None, f"the process ended with {process.returncode} before the awaited moment"
+        assert time.monotonic() < end, "the awaited moment did not come"
+        time.sleep(0.02)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to the launcher and all it has started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

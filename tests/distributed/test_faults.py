@@ -1,0 +1,119 @@
+"""Runs that are killed, stopped, damaged and resumed, as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from processes import ALONE, TWO, kill_group, run, start, wait_for
+
+from distgan import checkpoint
+
+pytestmark = pytest.mark.slow
+LAST = "step-000000020"  # 240 pictures in batches of 12
+
+
+def weights(directory: Path) -> bytes:
+    return (directory / "checkpoints" / LAST / "state.safetensors").read_bytes()
+
+
+def steps_of(directory: Path) -> list[int]:
+    return checkpoint.steps(directory / "checkpoints")
+
+
+def images_logged(directory: Path) -> list[int]:
+    return [json.loads(line)["images"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("command", [ALONE, TWO], ids=["one process", "two processes"])
+@pytest.mark.parametrize("mode", ["resident", "stream"])
+def test_killed_and_resumed_training_ends_with_the_bits_of_undisturbed_training(tiny, tmp_path, command, mode):
+    overrides = tiny(f"data.mode={mode}", "data.workers=1", "data.shuffle_buffer=50")
+    code, output = run([*command, *overrides, "run.name=whole"])
+    assert code == 0, output
+    process = start([*command, *overrides, "run.name=killed"], tmp_path / "log")
+    wait_for(lambda: steps_of(tmp_path / "killed"), process)
+    kill_group(process)
+    assert steps_of(tmp_path / "killed")[-1] < 20, "it was over before the kill"
+    code, output = run([*command, *overrides, "run.name=killed"])
+    assert code == 0, output
+    assert "resumed from" in output
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    whole, killed = ((tmp_path / name / "generator.safetensors").read_bytes() for name in ("whole", "killed"))
+    assert whole.replace(b'"name":"whole"', b"").split(b"}", 1)[1][-5000:] == killed[-5000:]
+    assert images_logged(tmp_path / "killed") == images_logged(tmp_path / "whole") == [60, 120, 180, 240]
+
+
+@pytest.mark.parametrize(("signum", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_says_how_to_go_on_and_exits_with_its_code(tiny, tmp_path, signum, expected):
+    overrides = tiny("data.mode=stream", "data.workers=2", "data.shuffle_buffer=50", "train.images=120000")
+    process = start([*ALONE, *overrides], log := tmp_path / "log")
+    wait_for(lambda: steps_of(tmp_path / "quickstart"), process)
+    os.killpg(process.pid, signum)  # as a terminal does: to data workers too
+    os.killpg(process.pid, signum)
+    assert process.wait(60) == expected
+    text = log.read_text()
+    assert "Traceback" not in text
+    assert f"stopped by {signal.Signals(signum).name} at " in text
+    assert "the same command goes on from here" in text
+    newest = steps_of(tmp_path / "quickstart")[-1]
+    assert images_logged(tmp_path / "quickstart")[-1] == newest * 12
+    assert (tmp_path / "quickstart" / "generator.safetensors").exists()
+    assert (tmp_path / "quickstart" / "curves.png").exists()
+    code, output = run([*ALONE, *overrides, f"train.images={(newest + 2) * 12}"])
+    assert code == 0, output
+    assert f"{newest * 12:,} pictures seen" in output
+
+
+def test_two_ranks_stop_at_the_same_step_when_the_launcher_is_told_to(tiny, tmp_path):
+    process = start([*TWO, *tiny("train.images=120000")], log := tmp_path / "log")
+    wait_for(lambda: steps_of(tmp_path / "quickstart"), process)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(60) != 0
+    assert "stopped by SIGTERM at" in log.read_text()
+    newest = steps_of(tmp_path / "quickstart")[-1]
+    code, output = run([*TWO, *tiny(f"train.images={(newest + 1) * 12}")])
+    assert code == 0, output
+    assert f"{newest * 12:,} pictures seen" in output
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(tiny, tmp_path):
+    code, output = run([*ALONE, *tiny()])
+    assert code == 0, output
+    newest = tmp_path / "quickstart" / "checkpoints" / LAST / "state.safetensors"
+    expected = newest.read_bytes()
+    newest.write_bytes(expected[:-1] + b"!")
+    code, output = run([*ALONE, *tiny()])
+    assert code == 0, output
+    assert f"{LAST}/state.safetensors is damaged" in output
+    assert "resumed from" in output
+    assert "step-000000015" in output
+    assert newest.read_bytes() == expected
+
+
+def test_a_second_trainer_in_the_same_run_is_refused_and_the_first_is_not_disturbed(tiny, tmp_path):
+    process = start([*ALONE, *tiny("train.images=120000")], tmp_path / "log")
+    wait_for(lambda: steps_of(tmp_path / "quickstart"), process)
+    code, output = run([*ALONE, *tiny("train.images=120000")])
+    assert code == 2
+    assert f"another training is writing to {tmp_path}/quickstart (process {process.pid}" in output
+    assert process.poll() is None
+    kill_group(process)
+
+
+def test_changes_of_the_recipe_are_refused_by_name_and_harmless_ones_are_reported(tiny, tmp_path):
+    assert run([*ALONE, *tiny("train.images=60")])[0] == 0
+    code, output = run([*ALONE, *tiny("train.images=120", "optimizer.generator.lr=0.5")])
+    assert code == 2
+    assert "optimizer.generator.lr: " in output
+    assert "-> 0.5" in output
+    code, output = run([*ALONE, *tiny("train.images=120", "log.every_steps=2")])
+    assert code == 0, output
+    assert "changed since then: train.images: 60 -> 120" in output
+    assert "changed since then: log.every_steps: 5 -> 2" in output
+    code, output = run([*ALONE, *tiny("train.images=120")])
+    assert code == 0
+    assert "nothing to do: train.images=120 are seen" in output
