@@ -198,6 +198,8 @@ class LossConfig(Frozen):
     """inward: between the labels. outward: upwards, as in the seed document; needs `cross_entropy: keras_clipped`."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """One-sided: D's label for real pictures moves this far towards the fake label (Salimans et al. 2016)."""
+    r1_gamma: NonNegativeFloat = 0.0
+    """Weight of the R1 penalty: D's loss grows by gamma / 2 * |dD/dx|^2 on reals (Mescheder et al. 2018); 0: none."""
     cross_entropy: Literal["logits", "keras_clipped"] = "logits"
     """logits: exact. keras_clipped: on probabilities clipped to [1e-7, 1 - 1e-7], as Keras does."""
 

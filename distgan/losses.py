@@ -50,6 +50,18 @@ class BinaryCrossEntropy:
         return torch.sigmoid(logits if self.real == 1 else -logits)
 
 
+def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
+    """Squared input-gradient norm per image: R1 on reals.
+
+    images: [B, C, H, W] in [-1, 1], requiring grad; logits: one per image that is to be penalised, before any sigmoid.
+    Returns [B], unweighted, zero for an image that no logit depends on; the caller applies gamma / 2 and the mean.
+    Raises RuntimeError if images do not require grad.
+    Source: Mescheder et al. 2018, arXiv:1801.04406.
+    """
+    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradients.square().flatten(1).sum(1)
+
+
 def keras_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Keras' binary cross-entropy: on probabilities clipped to [1e-7, 1 - 1e-7]; bounded for targets outside [0, 1]."""
     probability = torch.sigmoid(logits).clamp(KERAS_EPSILON, 1 - KERAS_EPSILON)

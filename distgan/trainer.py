@@ -17,7 +17,7 @@ from distgan import balance
 from distgan.config import Config
 from distgan.data.loader import Batch
 from distgan.ema import Ema, ema_decay
-from distgan.losses import BinaryCrossEntropy
+from distgan.losses import BinaryCrossEntropy, gradient_penalty
 from distgan.networks import build_discriminator, build_generator
 from distgan.networks.dropout import key_dropout, set_dropout
 from distgan.pixels import to_signed
@@ -68,6 +68,7 @@ class Trainer:
     def _update_discriminator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
         """D learns to tell this rank's reals from as many new fakes, joined in one forward."""
         d, turn, parts, sums = self.d, self.d.updates, self.config.train.accumulation, Sums()
+        gamma = self.config.loss.r1_gamma
         for part, (images, labels) in enumerate(zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True)):
             rows = self.draws.rows.part(part, parts)
             draw = self.draws.for_rows(rows).at
@@ -77,10 +78,11 @@ class Trainer:
             joined_labels = None if fake_labels is None else torch.cat([fake_labels, labels])
             key_dropout(d.network, draw("dropout/d/fake", turn), draw("dropout/d/real", turn))
             with d.part(part, parts):
-                fake, real = d.wrapped(joined, joined_labels).chunk(2)
+                fake, real = d.wrapped(joined.requires_grad_(gamma > 0), joined_labels).chunk(2)
                 noise = draw("label/fake", turn).uniform(), draw("label/real", turn).uniform()
                 loss = self.loss.discriminator(fake, real, *noise)
-                d.backward(loss / parts)
+                penalty = gamma / 2 * gradient_penalty(joined, real).chunk(2)[1].mean() if gamma else 0.0
+                d.backward((loss + penalty) / parts)
             fake_prob, real_prob = self.loss.probability(fake.detach()), self.loss.probability(real.detach())
             sums.add("loss/d", loss)
             sums.add("d/fake_prob", fake_prob.mean())

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from distgan.config import LossConfig
-from distgan.losses import BinaryCrossEntropy, keras_cross_entropy
+from distgan.losses import BinaryCrossEntropy, gradient_penalty, keras_cross_entropy
 
 LN2 = math.log(2)
 
@@ -161,3 +161,18 @@ def test_a_clipped_probability_gives_no_gradient():
 def test_outward_noise_on_logits_is_refused():
     with pytest.raises(ValidationError, match="no lower bound"):
         LossConfig(label_noise=0.05, noise_direction="outward")
+
+
+def test_gradient_penalty_of_a_linear_critic_is_its_squared_weight_norm():
+    weight = torch.randn(48, dtype=torch.float64)
+    images = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    penalty = gradient_penalty(images, images.flatten(1) @ weight)
+    torch.testing.assert_close(penalty, weight.square().sum().expand(2))
+
+
+def test_gradient_penalty_is_zero_for_images_whose_logits_are_not_given():
+    images = torch.randn(4, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    logits = images.flatten(1).square().sum(1)
+    penalty = gradient_penalty(images, logits[2:])
+    torch.testing.assert_close(penalty[2:], 4 * logits[2:].detach(), check_dtype=False)
+    assert torch.equal(penalty[:2], torch.zeros(2, dtype=torch.float64))

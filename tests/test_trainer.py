@@ -178,7 +178,9 @@ def test_three_steps_of_the_seed_recipe_equal_a_literal_transcription_of_the_doc
         trainer.step(iter([batch]))
     for theirs, ours in ((g, trainer.g.network), (d, trainer.d.network)):
         for (name, expected), actual in zip(theirs.named_parameters(), ours.parameters(), strict=True):
-            torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                actual, expected, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
+            )
 
 
 def test_reals_are_scaled_from_minus_one_to_one():
@@ -272,3 +274,28 @@ def test_cross_entropy_of_the_default_loss_is_torch_s(tiny_config):
     logits = torch.tensor([0.3, -2.0])
     expected = F.binary_cross_entropy_with_logits(torch.cat([logits, logits]), torch.tensor([0.0, 0.0, 1.0, 1.0]))
     torch.testing.assert_close(loss.discriminator(logits, logits, torch.zeros(2), torch.zeros(2)), expected)
+
+
+def test_r1_enters_d_s_update_once_on_reals_only(tiny_config, float64):
+    gamma, batches = 3.0, []
+    norms = []
+    for weight in (0.0, gamma):
+        config = tiny_config(f"loss.r1_gamma={weight}", "discriminator.dropout=0", "loss.label_noise=0")
+        trainer = build(config)
+        batch = noise_batch(config)
+        batches.append(batch)
+        gradients: dict[str, torch.Tensor] = {}
+        trainer.d.update = lambda lr, d=trainer.d, g=gradients: g.update(
+            {name: weight.grad.clone() for name, weight in d.network.named_parameters()}
+        )  # type: ignore[method-assign]
+        trainer._update_discriminator(batch, None)
+        norms.append(gradients)
+    reals = torch.tensor(batches[0].images.numpy() / 127.5 - 1, requires_grad=True)
+    logits = trainer.d.network(reals, batches[0].labels)
+    (slope,) = torch.autograd.grad(logits.sum(), reals, create_graph=True)
+    penalty = gamma / 2 * slope.square().sum((1, 2, 3)).mean()
+    weights = dict(trainer.d.network.named_parameters())
+    expected = torch.autograd.grad(penalty, list(weights.values()), allow_unused=True)
+    for name, gradient in zip(weights, expected, strict=True):
+        difference = norms[1][name] - norms[0][name]
+        torch.testing.assert_close(difference, torch.zeros_like(difference) if gradient is None else gradient)

@@ -33,7 +33,9 @@ from distgan.rng import Rows
         ("fp16", "no", True, "fp16"),
     ],
 )
-def test_the_launcher_s_precision_wins_unless_it_is_no_which_is_what_silence_looks_like(wanted, launcher, gpu, expected):
+def test_the_launcher_s_precision_wins_unless_it_is_no_which_is_what_silence_looks_like(
+    wanted, launcher, gpu, expected
+):
     precision, why = choose_precision(wanted, launcher, gpu)
     assert precision == expected
     assert ("launcher" in why) == (launcher in ("fp16", "bf16"))
@@ -54,7 +56,9 @@ def test_a_precision_that_distgan_does_not_know_is_named():
     ("variable", "engine"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
 )
 def test_engines_for_one_model_are_refused_with_what_to_use_instead(variable, engine, tiny_config):
-    with pytest.raises(LaunchError, match=f"{engine} shards one model, a GAN has two: launch without it, .*--multi_gpu"):
+    with pytest.raises(
+        LaunchError, match=f"{engine} shards one model, a GAN has two: launch without it, .*--multi_gpu"
+    ):
         build_accelerator(tiny_config(), {variable: "true"})
     check_launcher({variable: "false"})
 

@@ -61,7 +61,9 @@ def test_help_lists_the_keys_and_the_configuration_can_be_printed_and_used_again
     code, first = run([sys.executable, "distgan/train.py", "--print-config", "train.batch_size=32"])
     assert code == 0
     (tmp_path / "printed.yaml").write_text(first)
-    code, second = run([sys.executable, "distgan/train.py", "--print-config", "--config", str(tmp_path / "printed.yaml")])
+    code, second = run(
+        [sys.executable, "distgan/train.py", "--print-config", "--config", str(tmp_path / "printed.yaml")]
+    )
     assert second == first
     assert "batch_size: 32" in first
 

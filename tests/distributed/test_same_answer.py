@@ -23,7 +23,7 @@ def play(out: Path, processes: int, overrides: list[str], steps: int = 12) -> li
 @pytest.mark.parametrize(
     "recipe",
     [
-        ("train.accumulation=1", "data.mode=resident", "data.flip=true", "generator.dropout=0.1"),
+        ("train.accumulation=1", "data.mode=resident", "data.flip=true", "generator.dropout=0.1", "loss.r1_gamma=0.5"),
         ("train.accumulation=3", "train.d_steps=2", "data.mode=resident", "loss.label_smoothing=0.1",
          "balance.enabled=true", "balance.every_steps=3", "balance.accuracy_high=0.51", "balance.accuracy_low=0.5",
          "balance.d_loss_low=9", "balance.g_loss_high=0.01"),
