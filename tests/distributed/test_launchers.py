@@ -60,10 +60,9 @@ def test_help_lists_the_keys_and_the_configuration_can_be_printed_and_used_again
     assert "train.batch_size" in output
     code, first = run([sys.executable, "distgan/train.py", "--print-config", "train.batch_size=32"])
     assert code == 0
-    (tmp_path / "printed.yaml").write_text(first)
-    code, second = run(
-        [sys.executable, "distgan/train.py", "--print-config", "--config", str(tmp_path / "printed.yaml")]
-    )
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(first)
+    code, second = run([sys.executable, "distgan/train.py", "--print-config", "--config", str(printed)])
     assert second == first
     assert "batch_size: 32" in first
 
