@@ -176,7 +176,7 @@ def documented(header: str) -> list[str]:
 
 def records(piece: Path) -> list[dict[str, Any]]:
     command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(piece)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=piece).stdout
     return [json.loads(line) for line in output.splitlines()]
 
 
