@@ -6,6 +6,7 @@ sha256s are checked before anything is used. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -26,14 +27,12 @@ FORMAT_VERSION = 1
 
 
 def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> Path:
-    """Writes DIRECTORY/step-<step>; a whole checkpoint of that step is left as it is, a damaged one is replaced.
+    """Writes DIRECTORY/step-<step>; one that is already there is replaced.
 
     Raises CheckpointError if it cannot be written; what was there before is as it was.
     """
     final = directory / f"step-{step:09d}"
     temporary = directory / f".{final.name}.tmp"
-    if final.exists() and _is_whole(final):
-        return final
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -47,6 +46,7 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
             shutil.rmtree(final)
         temporary.rename(final)
         fsync(directory)
+        fsync(directory.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
@@ -97,7 +97,9 @@ def rotate(directory: Path, keep_last: int, keep_every_steps: int | None) -> Non
     for step in steps(directory)[:-keep_last]:
         if keep_every_steps is None or step % keep_every_steps:
             doomed = directory / f".step-{step:09d}.old"
-            (directory / f"step-{step:09d}").rename(doomed)  # so that a kill in mid-removal leaves no half checkpoint
+            shutil.rmtree(doomed, ignore_errors=True)
+            with contextlib.suppress(OSError):  # tried again after the next checkpoint
+                (directory / f"step-{step:09d}").rename(doomed)  # a kill in mid-removal leaves no half checkpoint
             shutil.rmtree(doomed, ignore_errors=True)
 
 
@@ -107,9 +109,5 @@ def sweep(directory: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _is_whole(path: Path) -> bool:
-    try:
-        load(path)
-    except CheckpointError:
-        return False
-    return True
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

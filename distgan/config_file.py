@@ -5,6 +5,7 @@ One line per mistake: the key, the rule, the nearest thing that works.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import types
@@ -94,6 +95,8 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
 
     Each change reads `key: old -> new`.
     """
+    with contextlib.suppress(ValidationError):  # keys that came later have their defaults in an older checkpoint
+        saved = Config.model_validate(saved).model_dump(mode="json")
     old, new = flatten(saved), flatten(config.model_dump(mode="json"))
     free = {key for key, field in walk(Config) if field.json_schema_extra == FREE}
     harmless: list[str] = []

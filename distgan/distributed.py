@@ -8,24 +8,27 @@ from __future__ import annotations
 import datetime
 import os
 import signal
-from collections.abc import Mapping
-from types import FrameType, TracebackType
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from distgan.config import Config
-from distgan.errors import ConfigError, LaunchError
+from distgan.errors import ConfigError, DistganError, LaunchError
 from distgan.rng import Rows
 
+T = TypeVar("T")
 ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
-PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+LAUNCHERS = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")  # what a launcher leaves in the environment
 
 
 def build_accelerator(config: Config, environment: Mapping[str, str] = os.environ) -> tuple[Accelerator, str]:
@@ -35,7 +38,7 @@ def build_accelerator(config: Config, environment: Mapping[str, str] = os.enviro
     Raises LaunchError for an engine that holds one model only and for processes that do not know each other.
     """
     check_launcher(environment)
-    gpu = torch.accelerator.is_available()
+    gpu = torch.accelerator.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
     precision, why = choose_precision(config.train.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
     accelerator = Accelerator(
         cpu=not gpu,
@@ -116,16 +119,48 @@ def batch_rows(batch: int, accumulation: int, rank: int, world: int) -> Rows:
     return Rows(0, batch, batch).part(rank, world)
 
 
+def on_main(accelerator: Accelerator, call: Callable[[], T]) -> T:
+    """What `call` returns on the main process, on every rank; its DistganError or OSError is raised on every rank."""
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = call()
+        except DistganError as error:
+            error.everywhere = True
+            outcome[1] = error
+        except OSError as error:
+            outcome[1] = LaunchError(str(error))
+    result, failure = broadcast_object_list(outcome)
+    if failure is not None:
+        raise failure
+    return result
+
+
+def gloo_group(accelerator: Accelerator, minutes: float) -> Any:
+    """A group on the host for words between the processes, or None where there is one process. Raises LaunchError."""
+    if accelerator.num_processes == 1:
+        return None
+    try:
+        return dist.new_group(backend="gloo", timeout=datetime.timedelta(minutes=minutes))
+    except RuntimeError as error:
+        raise LaunchError(
+            f"the processes cannot talk over the network ({str(error).splitlines()[0]}); set GLOO_SOCKET_IFNAME to the "
+            "name of the network interface between the machines"
+        ) from None
+
+
 class StopSignal:
     """SIGINT and SIGTERM, turned into a decision that all ranks take at the same step.
 
     Each step's all-reduce (one int, on the host, over gloo) is read one step later, so nobody waits for it, and no
-    device is involved. Further signals change nothing.
+    device is involved. Further signals change nothing. A launcher that has died counts as SIGTERM.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, minutes: float) -> None:
+        """minutes: how long a rank waits for the others."""
         self.received = 0
-        self._group: Any = dist.new_group(backend="gloo") if accelerator.num_processes > 1 else None
+        self._group = gloo_group(accelerator, minutes)
+        self._parent = os.getppid() if any(name in os.environ for name in LAUNCHERS) else None
         self._pending: tuple[Any, torch.Tensor] | None = None
         self._before: dict[int, Any] = {}
 
@@ -134,20 +169,26 @@ class StopSignal:
             self._before[signum] = signal.signal(signum, self._note)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        if kind is None:
-            self._collect()
+    def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
     def agreed(self) -> int:
         """The signal to stop for, the same on every rank, or 0. Called once per step."""
+        if self._parent is not None and os.getppid() != self._parent:
+            self._note(signal.SIGTERM, None)
         if self._group is None:
             return self.received
         decision = self._collect()
         flag = torch.tensor([self.received])
         self._pending = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group, async_op=True), flag
         return decision
+
+    def wait_for_all(self) -> None:
+        """Returns when every rank has come here: nobody leaves while another still writes."""
+        self._collect()
+        if self._group is not None:
+            dist.barrier(group=self._group)
 
     def _collect(self) -> int:
         if self._pending is None:

@@ -11,10 +11,14 @@ class DistganError(Exception):
     """Base of every error that is reported to the user as a sentence."""
 
     exit_code = 2
+    everywhere = False
+    """Whether every rank raises it, so that one of them is enough to say it."""
 
 
 class ConfigError(DistganError):
     """A configuration key or value breaks a rule."""
+
+    everywhere = True
 
 
 class DataError(DistganError):
@@ -32,9 +36,13 @@ class ExportError(DistganError):
 class LaunchError(DistganError):
     """The processes were started in a way that cannot train."""
 
+    everywhere = True
+
 
 class Stopped(DistganError):
-    """Training was stopped by a signal after it had saved; `exit_code` is 128 + the signal number."""
+    """Training was stopped by a signal, and nothing was lost; `exit_code` is 128 + the signal number."""
+
+    everywhere = True
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)

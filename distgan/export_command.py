@@ -55,6 +55,5 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
         )
     except KeyError as error:
         raise CheckpointError(f"{path} is damaged: its state.json has no {error}") from None
-    out.parent.mkdir(parents=True, exist_ok=True)
     chosen = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     return save_generator(out, chosen, description)

@@ -37,6 +37,7 @@ class Fit:
     """Real pictures for the sample grids: uint8 [N, 3, H, W]."""
     sampler: Generator
     """The averaged generator: grids show seeds 0, 1, 2, ..., as `distgan sample --seeds 0-N` will."""
+    stop: StopSignal
     actions: int = 0
     """Net actions of the balance since the last line of metrics."""
 
@@ -49,21 +50,21 @@ class Fit:
         waiting = Waiting(self.reals.batches(trainer.d.updates))
         self.display.start(trainer.images_seen)
         means, clock = RunningMeans(), Clock(waiting, trainer.images_seen)
-        with StopSignal(trainer.accelerator) as stop:
-            while trainer.steps < config.total_steps and not signum:
-                metrics = trainer.step(waiting)
-                means.add(metrics)
-                self._report_action(trainer.rebalance(metrics))
-                signum = stop.agreed()
-                ending = bool(signum) or trainer.steps == config.total_steps
-                if ending or trainer.steps % config.log.every_steps == 0:
-                    self._log(means.reduce() | clock.window(trainer.images_seen))
-                if ending or trainer.steps % config.log.samples_every_steps == 0:
-                    self._samples()
-                if not ending and trainer.steps % config.checkpoint.every_steps == 0:
-                    self._save_or_warn()
-                self.display.step(trainer.images_seen)
-            self.save()
+        while trainer.steps < config.total_steps and not signum:
+            metrics = trainer.step(waiting)
+            means.add(metrics)
+            self._report_action(trainer.rebalance(metrics))
+            signum = self.stop.agreed()
+            ending = bool(signum) or trainer.steps == config.total_steps
+            if ending:
+                self.save()  # first: after a signal there may be little time
+            if ending or trainer.steps % config.log.every_steps == 0:
+                self._log(means.reduce() | clock.window(trainer.images_seen))
+            if ending or trainer.steps % config.log.samples_every_steps == 0:
+                self._samples()
+            if not ending and trainer.steps % config.checkpoint.every_steps == 0:
+                self._save_or_warn()
+            self.display.step(trainer.images_seen)
         return signum
 
     def save(self) -> Path | None:

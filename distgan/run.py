@@ -12,14 +12,15 @@ import os
 import platform
 import secrets
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 import distgan
 from distgan import checkpoint
@@ -28,17 +29,19 @@ from distgan.config_file import resume_changes, to_yaml
 from distgan.data.loader import Reals
 from distgan.data.prepare import ensure
 from distgan.display import Display
-from distgan.distributed import batch_rows, build_accelerator
-from distgan.errors import CheckpointError, LaunchError, Stopped
+from distgan.distributed import StopSignal, batch_rows, build_accelerator, gloo_group, on_main
+from distgan.errors import CheckpointError, ConfigError, LaunchError, Stopped
 from distgan.export import Description, save_generator
 from distgan.files import atomic_path
 from distgan.fit import Fit
 from distgan.generator import Generator
 from distgan.rng import Rows
 from distgan.state import State, restore
-from distgan.tracking import git_revision, open_tracker
+from distgan.tracking import NullTracker, Tracker, git_revision, open_tracker
 from distgan.trainer import Trainer
 from distgan.wandb_run import choose_mode
+
+PREPARE_MINUTES = 360.0  # a download may take long; the other processes wait
 
 
 def run(config: Config, resume: str) -> None:
@@ -49,9 +52,11 @@ def run(config: Config, resume: str) -> None:
     accelerator, precision = build_accelerator(config)
     world, main = accelerator.num_processes, accelerator.is_main_process
     rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, world)
-    with locked(config.run_dir, main):
-        if main:
-            choose_mode(config.wandb)  # a mistake there is better known before the work than after
+    if accelerator.mixed_precision == "fp16" and config.loss.r1_gamma:
+        raise ConfigError("loss.r1_gamma with fp16: the penalty's gradients underflow; use bf16, or loss.r1_gamma=0")
+    with ExitStack() as stack:
+        on_main(accelerator, lambda: stack.enter_context(locked(config.run_dir)) and None)
+        on_main(accelerator, lambda: choose_mode(config.wandb) and None)  # a mistake there is better known before
         saved = load_saved(config, resume, accelerator)
         display = Display(config.total_steps * config.images_per_step, main)
         display.say(f"{config.run_dir}: {world} process(es) on {accelerator.device.type}, {precision}")
@@ -63,50 +68,64 @@ def run(config: Config, resume: str) -> None:
         if trainer.steps >= config.total_steps:
             display.say(f"nothing to do: train.images={config.train.images} are seen; set more, or a new run.name")
         else:
-            train(config, trainer, reals, display, run_id_of(config.run_dir, saved, main))
+            with StopSignal(accelerator, config.train.timeout_minutes) as stop:
+                signum = train(config, trainer, reals, display, run_id_of(config.run_dir, saved, main), stop)
+                stop.wait_for_all()
+            if signum:
+                accelerator.end_training()
+                raise Stopped(
+                    f"stopped by {signal.Signals(signum).name} at {trainer.images_seen:,} pictures; everything "
+                    f"is saved in {config.run_dir}, the same command goes on from here",
+                    signum,
+                )
     accelerator.end_training()
 
 
-def train(config: Config, trainer: Trainer, reals: Reals, display: Display, run_id: str) -> None:
-    """From the trainer's state to the end of the budget, and the export. Raises Stopped."""
+def train(config: Config, trainer: Trainer, reals: Reals, display: Display, run_id: str, stop: StopSignal) -> int:
+    """From the trainer's state to the end of the budget, and the export. Returns the signal that stopped it, or 0."""
     accelerator, run_dir, signum, exit_code = trainer.accelerator, config.run_dir, 0, 1
     main = accelerator.is_main_process
     facts = describe(config, reals, accelerator, run_id)
-    if main:
-        write_text(run_dir / "config.yaml", to_yaml(config))
-        write_text(run_dir / "run.json", json.dumps({"wandb_id": run_id}) + "\n")
-    images = trainer.images_seen
-    tracker = open_tracker(config, start_images=images, run_id=run_id, description=facts, is_main=main)
+    tracker = open_run(config, trainer.images_seen, run_id, facts) if main else NullTracker()
     try:
         preview = reals.first(config.log.samples) if main else torch.empty(0)
         sampler = Generator(trainer.ema.network, describe_generator(trainer, reals), "", accelerator.device)
-        signum = Fit(trainer, reals, tracker, display, facts, preview, sampler).run()
+        signum = Fit(trainer, reals, tracker, display, facts, preview, sampler, stop).run()
         exported = run_dir / "generator.safetensors"
         if main:
             digest = save_generator(exported, trainer.ema.network.state_dict(), describe_generator(trainer, reals))
-            tracker.artifact(exported, {"images_seen": trainer.images_seen, "weight_digest": digest})
+            if not signum:
+                tracker.artifact(exported, {"images_seen": trainer.images_seen, "weight_digest": digest})
         exit_code = 128 + signum if signum else 0
     finally:
         display.close()
         tracker.finish(exit_code)
-    if signum:
-        name = signal.Signals(signum).name
-        raise Stopped(
-            f"stopped by {name} at {trainer.images_seen:,} pictures; everything is saved in {run_dir}, "
-            "the same command goes on from here",
-            signum,
+    if not signum:
+        display.say(
+            f"done: {trainer.images_seen:,} pictures; see {run_dir}/samples and {run_dir}/curves.png\n"
+            f"draw from the generator: distgan sample {exported} --seeds 0-63 --out grid.png"
         )
-    display.say(
-        f"done: {trainer.images_seen:,} pictures; see {run_dir}/samples and {run_dir}/curves.png\n"
-        f"draw from the generator: distgan sample {exported} --seeds 0-63 --out grid.png"
-    )
+    return signum
+
+
+def open_run(config: Config, images: int, run_id: str, facts: dict[str, Any]) -> Tracker | NullTracker:
+    """Writes what a run directory begins with and opens its record. Raises LaunchError if it cannot be written."""
+    try:
+        write_text(config.run_dir / "config.yaml", to_yaml(config))
+        write_text(config.run_dir / "run.json", json.dumps({"wandb_id": run_id}) + "\n")
+        return open_tracker(config, start_images=images, run_id=run_id, description=facts, is_main=True)
+    except OSError as error:
+        raise LaunchError(f"run directory {config.run_dir} cannot be written: {error}; set run.dir") from None
 
 
 def open_reals(config: Config, accelerator: Accelerator, rows: Rows) -> Reals:
     """The real pictures; where the configuration says so, one process per machine makes them first."""
     if config.data.prepare is not None:
-        with accelerator.local_main_process_first():
+        patient = gloo_group(accelerator, PREPARE_MINUTES)
+        if accelerator.is_local_main_process:
             ensure(config.data.path, config.data.prepare, accelerator.is_local_main_process)
+        if patient is not None:
+            dist.barrier(group=patient)
     return Reals(config.data, config.run.seed, rows, accelerator.device, accelerator.is_main_process)
 
 
@@ -121,16 +140,11 @@ class Saved(NamedTuple):
 
 def load_saved(config: Config, resume: str, accelerator: Accelerator) -> Saved | None:
     """What to resume from, the same on every rank, or None to start anew. Raises CheckpointError."""
-    choice: list[Any] = [None]
-    if accelerator.is_main_process:
-        choice = [_choose(config.run_dir / "checkpoints", resume)]
-    path = broadcast_object_list(choice)[0]
+    path = on_main(accelerator, lambda: choose_checkpoint(config.run_dir / "checkpoints", resume))
     if path is None:
         return None
-    if isinstance(path, str):
-        raise CheckpointError(path)
     state = State(*checkpoint.load(path))
-    missing = {"config", "data_digest", "processes", "run_id"} - state.values.keys()
+    missing = {"config", "data_digest", "precision", "processes", "run_id"} - state.values.keys()
     if missing:
         raise CheckpointError(f"{path} is damaged: its state.json has no {', '.join(sorted(missing))}")
     harmless, refused = resume_changes(state.values["config"], config)
@@ -142,25 +156,25 @@ def load_saved(config: Config, resume: str, accelerator: Accelerator) -> Saved |
     return Saved(path, state, harmless)
 
 
-def _choose(directory: Path, resume: str) -> Path | str | None:
-    """A checkpoint, None, or the text of an error (which the other ranks have to hear as well)."""
+def choose_checkpoint(directory: Path, resume: str) -> Path | None:
+    """The checkpoint that `resume` means for a run whose checkpoints lie in `directory`. Raises CheckpointError."""
     existing = checkpoint.steps(directory)
+    newest = directory / f"step-{existing[-1]:09d}" if existing else None
     if resume == "never":
-        return f"{directory} holds checkpoints; --resume never needs a new run: set run.name" if existing else None
+        if newest:
+            raise CheckpointError(f"{directory} holds checkpoints; --resume never needs a new run: set run.name=NAME")
+        return None
     if resume == "auto":
         checkpoint.sweep(directory)
-        found = checkpoint.newest(directory, lambda text: print(text, flush=True))
-        return (
-            f"none of the checkpoints in {directory} is whole; to start anew set run.name"
-            if existing and not found
-            else found
+        found = checkpoint.newest(directory, lambda text: print(text, file=sys.stderr, flush=True))
+        if newest and found is None:
+            raise CheckpointError(f"none of the checkpoints in {directory} is whole; to start anew set run.name=NAME")
+        return found
+    if newest and Path(resume).resolve() != newest.resolve():
+        raise CheckpointError(
+            f"{directory} already holds checkpoints up to {newest.name}; to start from {resume} set run.name=NAME"
         )
-    path = Path(resume)
-    if path.resolve().parent == directory.resolve() and checkpoint.NAME.match(path.name) and existing:
-        newest = directory / f"step-{existing[-1]:09d}"
-        if path.resolve() != newest.resolve():
-            return f"{path} is not this run's newest checkpoint ({newest}); to go on from it in a new run set run.name"
-    return path
+    return Path(resume)
 
 
 def resume_from(saved: Saved, trainer: Trainer, reals: Reals, display: Display) -> None:
@@ -173,6 +187,8 @@ def resume_from(saved: Saved, trainer: Trainer, reals: Reals, display: Display) 
         )
     restore(trainer, saved.state)
     display.say(f"resumed from {saved.path}: {trainer.images_seen:,} pictures seen")
+    if values["precision"] != trainer.accelerator.mixed_precision:
+        display.say(f"changed since then: precision: {values['precision']} -> {trainer.accelerator.mixed_precision}")
     for change in saved.changes:
         display.say(f"changed since then: {change}")
     if values["processes"] != now:
@@ -230,11 +246,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(run_dir: Path, main: bool) -> Iterator[None]:
-    """Holds RUN/.lock on the main process. Raises LaunchError if another training holds it or RUN cannot be written."""
-    if not main:
-        yield
-        return
+def locked(run_dir: Path) -> Iterator[None]:
+    """Holds RUN/.lock. Raises LaunchError if another training holds it or RUN cannot be written."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         file = (run_dir / ".lock").open("a+")
@@ -242,13 +255,17 @@ def locked(run_dir: Path, main: bool) -> Iterator[None]:
         raise LaunchError(f"run directory {run_dir} cannot be written: {error.strerror}; set run.dir") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # POSIX: data workers do not inherit it
+        except (BlockingIOError, PermissionError):
             file.seek(0)
             raise LaunchError(
                 f"another training is writing to {run_dir} ({file.read().strip()}); set run.name, or, if these are "
                 "processes of one launch, they do not know each other: start them with `accelerate launch --multi_gpu`"
             ) from None
+        except OSError as error:
+            print(
+                f"WARNING: no file locks in {run_dir} ({error.strerror}): let only one training write there", flush=True
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()

@@ -143,12 +143,12 @@ class Tracker:
             self._wandb.artifact(path, metadata)
 
     def finish(self, exit_code: int = 0) -> None:
-        """Draws RUN/curves.png from all of metrics.jsonl and ends the W&B run, within a bounded time."""
-        rows = read_metrics(self._metrics.path)
-        self._guard("curves.png", lambda: draw_curves(rows, self.directory / "curves.png"))
+        """Ends the W&B run within a bounded time, and draws RUN/curves.png from all of metrics.jsonl."""
         if self._wandb:
             self._wandb.finish(exit_code)
         self._metrics.close()
+        rows = read_metrics(self._metrics.path)
+        self._guard("curves.png", lambda: draw_curves(rows, self.directory / "curves.png"))
 
     def _guard(self, what: str, write: Callable[[], None]) -> None:
         try:

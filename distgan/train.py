@@ -14,10 +14,14 @@ if not __package__:  # run as a file: Python has put distgan/ itself first on th
 
 import argparse
 import os
+import re
+import signal
 from collections.abc import Sequence
 
 from distgan.config_file import help_text, load_config, to_yaml
-from distgan.errors import DistganError
+from distgan.errors import DistganError, LaunchError, Stopped
+
+_PEER_GONE = re.compile("closed by peer|Connection (reset|refused|closed)|[Tt]imed out|NCCL|Broken pipe")
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
@@ -51,6 +55,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
 
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 trained to the end, 2 a mistake to mend, 130 or 143 stopped by a signal after saving."""
+    signal.signal(signal.SIGTERM, _stop_before_training)
     try:
         options = parse(arguments, program)
         config = load_config(options.config, options.overrides)
@@ -60,11 +65,29 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         from distgan.run import run  # torch and accelerate, seconds: not needed for --help
 
         run(config, options.resume)
+    except KeyboardInterrupt:
+        return _report(Stopped("stopped by SIGINT outside of training; nothing was lost", signal.SIGINT))
     except DistganError as error:
-        rank = os.environ.get("RANK")
-        print(f"{f'[rank {rank}] ' if rank not in (None, '0') else ''}{error}", file=sys.stderr, flush=True)
-        return error.exit_code
+        return _report(error)
+    except RuntimeError as error:
+        if not _PEER_GONE.search(str(error)):
+            raise
+        lost = LaunchError(f"another process has ended or cannot be reached: {str(error).splitlines()[0][:200]}")
+        lost.everywhere = False
+        return _report(lost)
     return 0
+
+
+def _report(error: DistganError) -> int:
+    """Says it on stderr: an error that all ranks share on rank 0 only, one of a single rank with its name."""
+    rank = os.environ.get("RANK", "0")
+    if rank == "0" or not error.everywhere:
+        print(f"{'' if rank == '0' else f'[rank {rank}] '}{error}", file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def _stop_before_training(_signum: int, _frame: object) -> None:
+    raise Stopped("stopped by SIGTERM outside of training; nothing was lost", signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -129,15 +129,15 @@ class WandbRun:
         self._worker.put("run.log_artifact", call)
 
     def finish(self, exit_code: int = 0) -> None:
-        """Ends the run within about FINISH_SECONDS + 2 * STOP_SECONDS, whatever wandb does; sooner after a signal.
+        """Ends the run within about FINISH_SECONDS + 2 * STOP_SECONDS, whatever wandb does; sooner after a failure.
 
-        exit_code: of the training; above 128 for a signal, after which a launcher gives little time.
+        exit_code: of the training; not 0 for a signal or an error, after which a launcher gives little time.
         """
         if self._finished:
             return
         self._finished = True
         atexit.unregister(self.finish)
-        seconds = FINISH_SECONDS if exit_code < 128 else SIGNAL_SECONDS
+        seconds = SIGNAL_SECONDS if exit_code else FINISH_SECONDS
         if not self._worker.last("run.finish", lambda: self._end(exit_code), seconds):
             self._problem = f"W&B did not end within {seconds:.0f} s"
             stop_service()

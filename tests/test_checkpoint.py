@@ -14,6 +14,7 @@ from test_trainer import build, reals_of
 
 from distgan import checkpoint
 from distgan.errors import CheckpointError
+from distgan.run import choose_checkpoint
 from distgan.state import State, capture, restore
 
 TENSORS = {"a/w": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(())}
@@ -97,14 +98,37 @@ def test_rotation_keeps_the_newest_and_every_mth(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["step-000000070"]
 
 
-def test_saving_a_step_again_keeps_a_whole_checkpoint_and_replaces_a_damaged_one(tmp_path):
+def test_saving_a_step_again_replaces_it(tmp_path):
     path = checkpoint.save(tmp_path, 3, TENSORS, VALUES)
-    first = (path / "manifest.json").stat().st_ino
-    checkpoint.save(tmp_path, 3, TENSORS, VALUES)
-    assert (path / "manifest.json").stat().st_ino == first
     damage(path / "state.json", 5)
-    checkpoint.save(tmp_path, 3, TENSORS, VALUES)
-    assert checkpoint.load(path)[1] == VALUES
+    checkpoint.save(tmp_path, 3, TENSORS, {"step": 4})
+    assert checkpoint.load(path)[1] == {"step": 4}
+
+
+def test_a_checkpoint_that_cannot_be_removed_does_not_stop_training(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, TENSORS, VALUES)
+    (tmp_path / ".step-000000001.old").write_text("in the way")
+    checkpoint.rotate(tmp_path, keep_last=1, keep_every_steps=None)
+    assert checkpoint.steps(tmp_path)[-1] == 3
+
+
+def test_resume_chooses_the_newest_refuses_what_would_lose_work_and_forks_into_a_new_run(tmp_path):
+    here, other = tmp_path / "here", tmp_path / "other"
+    assert choose_checkpoint(here, "auto") is None
+    assert choose_checkpoint(here, "never") is None
+    newest = [checkpoint.save(here, step, TENSORS, VALUES) for step in (1, 2)][-1]
+    foreign = checkpoint.save(other, 5, TENSORS, VALUES)
+    assert choose_checkpoint(here, "auto") == newest
+    assert choose_checkpoint(here, str(newest)) == newest
+    for lossy in ("never", str(here / "step-000000001"), str(foreign)):
+        with pytest.raises(CheckpointError, match="set run.name=NAME"):
+            choose_checkpoint(here, lossy)
+    assert choose_checkpoint(tmp_path / "new", str(foreign)) == foreign
+    for path in here.iterdir():
+        (path / "state.json").unlink()
+    with pytest.raises(CheckpointError, match="none of the checkpoints in .* is whole"):
+        choose_checkpoint(here, "auto")
 
 
 def test_a_target_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
@@ -119,6 +143,7 @@ import resource, signal, torch
 from pathlib import Path
 from distgan import checkpoint
 from distgan.errors import CheckpointError
+from distgan.run import choose_checkpoint
 root = Path({str(tmp_path)!r})
 checkpoint.save(root, 1, {{"a": torch.zeros(10)}}, {{}})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -95,7 +95,7 @@ def test_cores_are_shared_out_among_the_processes_of_a_machine():
 def test_a_signal_becomes_a_decision_the_first_one_counts_and_handlers_are_put_back(tiny_config, signum):
     accelerator, _ = build_accelerator(tiny_config())
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with StopSignal(accelerator) as stop:
+    with StopSignal(accelerator, 1.0) as stop:
         assert stop.agreed() == 0
         os.kill(os.getpid(), signum)
         os.kill(os.getpid(), signal.SIGTERM)

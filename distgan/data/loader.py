@@ -68,11 +68,17 @@ class Reals:
         """Endless, from batch `start` on."""
         draws = Draws(self.seed, self.rows, self.device)
         for number, (images, labels) in enumerate(self._source.batches(start), start):
-            images, labels = (tensor.to(self.device, non_blocking=True) for tensor in (images, labels))
+            images, labels = (self._to_device(tensor) for tensor in (images, labels))
             if self.flip:
                 mirrored = draws.at("data/flip", number).uniform() < 0.5
                 images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
             yield Batch(images, labels)
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        """Without waiting: a copy to a GPU is asynchronous from pinned memory only."""
+        if self.device.type == "cuda" and not tensor.is_cuda and not tensor.is_pinned():
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def first(self, count: int) -> Tensor:
         """uint8 [<= count, 3, H, W] in host memory, to be looked at."""

@@ -34,7 +34,7 @@ def load(wanted: Wanted, show: bool) -> tuple[Tensor, Tensor]:
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         jobs = pool.map(fill, wanted.shards, starts[:-1].tolist())
-        for _ in track(jobs, len(wanted.shards), "reading pictures", "shard", enabled=show):
+        for _ in track(jobs, len(wanted.shards), "reading pictures", "shards", enabled=show):
             pass
     return torch.from_numpy(images), torch.from_numpy(labels)
 

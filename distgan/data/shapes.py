@@ -30,8 +30,8 @@ COLOURS = {
     "black": (24, 24, 28),
     "white": (244, 244, 240),
 }
-BACKGROUNDS = ("plain", "gradient", "stripes", "checks")
-RADIUS = (7.0, 12.0)  # of the circle around the shape, pixels
+BACKGROUNDS = ("plain", "gradient")
+RADIUS = (9.0, 13.0)  # of the circle around the shape, pixels
 TILT = 12.0  # largest rotation either way, degrees
 LUMA = np.array([0.299, 0.587, 0.114])
 VERSION = 1  # part of the request: moves when pictures change
@@ -51,14 +51,13 @@ class Truth:
     tilt: Floats  # [N] degrees
     background: IntArray  # [N] place in BACKGROUNDS
     ground: Floats  # [N, 2, 3] the background's two colours
-    direction: Floats  # [N] of gradient, stripes and checks, radians
-    period: Floats  # [N] of stripes and checks, pixels
+    direction: Floats  # [N] of the gradient, radians
 
 
 def truth(seed: int, split: str, indices: npt.ArrayLike) -> Truth:
     """What pictures `indices` ([N], >= 0) of a split show, without drawing them."""
     indices = np.asarray(indices, dtype=np.int64)
-    u = uniforms(seed, f"shapes-{split}", indices, 20)
+    u = uniforms(seed, f"shapes-{split}", indices, 17)
     colour = (u[:, 0] * len(COLOURS)).astype(np.int64)
     base = np.array(list(COLOURS.values()))[colour] / 255
     rgb = np.clip(base + 0.1 * (u[:, 1:4] - 0.5), 0, 1)
@@ -76,7 +75,6 @@ def truth(seed: int, split: str, indices: npt.ArrayLike) -> Truth:
         background=(u[:, 9] * len(BACKGROUNDS)).astype(np.int64),
         ground=np.stack([_ground(u[:, 10:13], dark), _ground(u[:, 13:16], dark)], axis=1),
         direction=2 * math.pi * u[:, 16],
-        period=5 + 7 * u[:, 17],
     )
 
 
@@ -117,16 +115,8 @@ def _paint_ground(what: Truth, grid: Floats) -> Floats:
     """The backgrounds, [N, 32, 32, 3]."""
     along = what.direction.astype(np.float32)[:, None, None]
     x, y = grid[None, None, :] - SIZE / 2, grid[None, :, None] - SIZE / 2
-    first, second = np.cos(along) * x + np.sin(along) * y, np.cos(along) * y - np.sin(along) * x
-    period = what.period.astype(np.float32)[:, None, None]
-    waves = [np.sin(2 * np.pi * place / period) for place in (first, second)]
-    sharp = period / 4  # the edge between two stripes is about a pixel wide
-    patterns = [
-        np.zeros_like(first),
-        0.5 + first / (SIZE * math.sqrt(2)),
-        0.5 + 0.5 * np.clip(waves[0] * sharp, -1, 1),
-        0.5 + 0.5 * np.clip(waves[0] * sharp, -1, 1) * np.clip(waves[1] * sharp, -1, 1),
-    ]
+    first = np.cos(along) * x + np.sin(along) * y
+    patterns = [np.zeros_like(first), 0.5 + first / (SIZE * math.sqrt(2))]
     mix = np.choose(what.background[:, None, None], patterns)[..., None].astype(np.float32)
     ground = what.ground.astype(np.float32)[:, :, None, None, :]
     return ground[:, 0] * (1 - mix) + ground[:, 1] * mix

@@ -19,7 +19,7 @@ TWO = (*TORCHRUN, "2", "distgan/train.py")
 
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "WANDB_"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", **more}
+    return {**kept, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", **more}
 
 
 def start(command: Sequence[str], log: Path, **env: str) -> subprocess.Popen[bytes]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
-from processes import ALONE, TWO, kill_group, run, start, wait_for
+from processes import ALONE, BIN, TWO, kill_group, run, start, wait_for
 
 from distgan import checkpoint
 
@@ -73,7 +75,9 @@ def test_two_ranks_stop_at_the_same_step_when_the_launcher_is_told_to(tiny, tmp_
     wait_for(lambda: steps_of(tmp_path / "quickstart"), process)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(60) != 0
-    assert "stopped by SIGTERM at" in log.read_text()
+    assert log.read_text().count("stopped by SIGTERM at") == 1
+    for written in ("generator.safetensors", "curves.png", "config.yaml"):
+        assert (tmp_path / "quickstart" / written).exists(), written
     newest = steps_of(tmp_path / "quickstart")[-1]
     code, output = run([*TWO, *tiny(f"train.images={(newest + 1) * 12}")])
     assert code == 0, output
@@ -117,3 +121,48 @@ def test_changes_of_the_recipe_are_refused_by_name_and_harmless_ones_are_reporte
     code, output = run([*ALONE, *tiny("train.images=120")])
     assert code == 0
     assert "nothing to do: train.images=120 are seen" in output
+
+
+def test_after_sigkill_of_the_trainer_alone_the_restart_does_not_wait_for_its_data_workers(tiny, tmp_path):
+    overrides = tiny("data.mode=stream", "data.workers=2", "data.shuffle_buffer=50", "train.images=1200")
+    process = start([*ALONE, *overrides], tmp_path / "log")
+    wait_for(lambda: steps_of(tmp_path / "quickstart"), process)
+    process.kill()
+    process.wait()
+    code, output = run([*ALONE, *overrides])
+    assert code == 0, output
+    assert "resumed from" in output
+
+
+def test_a_launcher_that_dies_does_not_leave_a_trainer_that_trains_on(tiny, tmp_path):
+    launcher = (str(BIN / "accelerate"), "launch", "distgan/train.py")
+    process = start([*launcher, *tiny("train.images=120000")], log := tmp_path / "log")
+    wait_for(lambda: steps_of(tmp_path / "quickstart"), process)
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 60
+    while "everything is saved" not in log.read_text():
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("signum", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_before_training_is_a_sentence_too(tiny, tmp_path, signum, expected):
+    process = start([*ALONE, *tiny("data.mode=resident")], log := tmp_path / "log")
+    wait_for(lambda: (tmp_path / "quickstart").exists(), process)
+    process.send_signal(signum)
+    assert process.wait(60) == expected
+    assert "Traceback" not in log.read_text()
+
+
+def test_an_error_of_one_rank_is_one_sentence_not_a_traceback_of_the_others(tiny, shapes, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(shapes, broken)
+    for shard in broken.glob("*.tar"):
+        shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    overrides = [override for override in tiny("data.mode=stream") if not override.startswith("data.path")]
+    code, output = run([*TWO, *overrides, f"data.path={broken}"])
+    assert code != 0
+    assert "shard " in output
+    own = output.split("torch.distributed.elastic")[0].split("ChildFailedError")[0]
+    assert "Traceback" not in own.split("====")[0].replace('Traceback (most recent call last):\n  File "<frozen', "")
