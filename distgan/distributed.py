@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import os
 import signal
+import warnings
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, TypeVar
@@ -38,6 +39,8 @@ def build_accelerator(config: Config, environment: Mapping[str, str] = os.enviro
     Raises LaunchError for an engine that holds one model only and for processes that do not know each other.
     """
     check_launcher(environment)
+    # a [1, n] weight's gradient has two equal ways to lie in memory; DDP warns on every rank that it is the other one
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     gpu = torch.accelerator.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
     precision, why = choose_precision(config.train.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
     accelerator = Accelerator(
