@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -47,7 +49,12 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], 
         time.sleep(0.02)
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to the launcher and all it has started."""
-    os.killpg(process.pid, signal.SIGKILL)
+def kill_all(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to the launcher and all it has started (torchrun's workers are in groups of their own)."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(family)
     process.wait()

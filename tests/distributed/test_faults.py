@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import ALONE, BIN, TWO, kill_group, run, start, wait_for
+from processes import ALONE, BIN, TWO, kill_all, run, start, wait_for
 
-from distgan import checkpoint
+from distgan import checkpoint, load_generator
 
 pytestmark = pytest.mark.slow
 LAST = "step-000000020"  # 240 pictures in batches of 12
@@ -38,14 +38,14 @@ def test_killed_and_resumed_training_ends_with_the_bits_of_undisturbed_training(
     assert code == 0, output
     process = start([*command, *overrides, "run.name=killed"], tmp_path / "log")
     wait_for(lambda: steps_of(tmp_path / "killed"), process)
-    kill_group(process)
+    kill_all(process)
     assert steps_of(tmp_path / "killed")[-1] < 20, "it was over before the kill"
     code, output = run([*command, *overrides, "run.name=killed"])
     assert code == 0, output
     assert "resumed from" in output
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
-    whole, killed = ((tmp_path / name / "generator.safetensors").read_bytes() for name in ("whole", "killed"))
-    assert whole.replace(b'"name":"whole"', b"").split(b"}", 1)[1][-5000:] == killed[-5000:]
+    whole, killed = (load_generator(tmp_path / name / "generator.safetensors") for name in ("whole", "killed"))
+    assert whole.weight_digest == killed.weight_digest
     assert images_logged(tmp_path / "killed") == images_logged(tmp_path / "whole") == [60, 120, 180, 240]
 
 
@@ -105,7 +105,7 @@ def test_a_second_trainer_in_the_same_run_is_refused_and_the_first_is_not_distur
     assert code == 2
     assert f"another training is writing to {tmp_path}/quickstart (process {process.pid}" in output
     assert process.poll() is None
-    kill_group(process)
+    kill_all(process)
 
 
 def test_changes_of_the_recipe_are_refused_by_name_and_harmless_ones_are_reported(tiny, tmp_path):
@@ -164,5 +164,5 @@ def test_an_error_of_one_rank_is_one_sentence_not_a_traceback_of_the_others(tiny
     code, output = run([*TWO, *overrides, f"data.path={broken}"])
     assert code != 0
     assert "shard " in output
-    own = output.split("torch.distributed.elastic")[0].split("ChildFailedError")[0]
-    assert "Traceback" not in own.split("====")[0].replace('Traceback (most recent call last):\n  File "<frozen', "")
+    assert "DataError" not in output
+    assert "RuntimeError" not in output
