@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from distgan.progress import room
+
 SHOWN = {"loss/d": "loss_d", "loss/g": "loss_g", "d/real_prob": "d_real", "d/fake_prob": "d_fake"}
 INTERVAL = 5.0  # seconds between two plain lines, at least
 
@@ -25,8 +27,7 @@ class Display:
         if self.enabled and sys.stderr.isatty():
             from tqdm import tqdm
 
-            options: dict[str, Any] = {"unit": " pictures", "desc": "training", "dynamic_ncols": True}
-            self._bar = tqdm(total=self.total, initial=images, **options)
+            self._bar = tqdm(total=self.total, initial=images, desc="training", unit=" pictures", **room(140))
 
     def step(self, images: int) -> None:
         """After every step."""

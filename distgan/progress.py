@@ -32,10 +32,8 @@ def track(
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        terminal = shutil.get_terminal_size()  # 80 x 24 where a terminal says 0 x 0: tqdm would draw nothing
-        room: dict[str, Any] = {"ncols": min(terminal.columns, 100), "nrows": terminal.lines}
         shown = unit if unit == "B" else f" {unit}"
-        with tqdm(total=total, desc=label, unit=shown, unit_scale=unit == "B", **room) as bar:
+        with tqdm(total=total, desc=label, unit=shown, unit_scale=unit == "B", **room(100)) as bar:
             for item in iterable:
                 yield item
                 bar.update(weigh(item) if weigh else 1)
@@ -50,6 +48,12 @@ def track(
             last = now
             print(_line(label, unit, done, total, now - start), file=sys.stderr, flush=True)
     print(f"{label}: {_amount(done, unit)} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+
+
+def room(most: int) -> dict[str, Any]:
+    """tqdm's options for the size of the terminal, `most` columns wide at most."""
+    terminal = shutil.get_terminal_size()  # 80 x 24 where a terminal says 0 x 0: tqdm would draw nothing
+    return {"ncols": min(terminal.columns, most), "nrows": terminal.lines}
 
 
 def _amount(number: float, unit: str) -> str:
