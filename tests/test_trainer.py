@@ -16,6 +16,7 @@ from distgan.config_file import load_config
 from distgan.data.loader import Batch, Reals
 from distgan.distributed import batch_rows, build_accelerator
 from distgan.networks.dropout import KeyedDropout
+from distgan.state import capture, restore
 from distgan.trainer import Trainer
 
 
@@ -298,3 +299,35 @@ def test_r1_enters_d_s_update_once_on_reals_only(tiny_config, float64):
     for name, gradient in zip(weights, expected, strict=True):
         difference = norms[1][name] - norms[0][name]
         torch.testing.assert_close(difference, torch.zeros_like(difference) if gradient is None else gradient)
+
+
+def with_scalers(trainer, scale=1024.0):
+    """As in fp16, which only a GPU has: the logic of the scalers is the same in float32."""
+    for player in (trainer.g, trainer.d):
+        player.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return trainer
+
+
+def test_scaled_gradients_are_unscaled_before_they_are_clipped_and_used(tiny_config):
+    config = tiny_config("optimizer.generator.clip_value=1e-4", "optimizer.discriminator.clip_value=1e-4")
+    plain, scaled = build(config), with_scalers(build(config))
+    batches = [noise_batch(config)] * 3
+    for trainer in (plain, scaled):
+        source = iter(batches)
+        metrics = [trainer.step(source) for _ in batches]
+        trainer.norms = [float(step["grad_norm/d"]) for step in metrics]
+    assert scaled.norms == pytest.approx(plain.norms, rel=1e-5)
+    for ours, theirs in zip(scaled.g.network.parameters(), plain.g.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_an_overflow_of_d_skips_its_update_and_halves_its_scale_but_not_g_s(tiny_config):
+    trainer = with_scalers(build(tiny_config()))
+    before = snapshot(trainer.d.network)
+    trainer.d.backward(sum(weight.sum() for weight in trainer.d.network.parameters()) * float("inf"))
+    trainer.d.update(trainer.d_lr)
+    assert moved(before, trainer.d.network) == set()
+    assert (trainer.d.scaler.get_scale(), trainer.g.scaler.get_scale()) == (512.0, 1024.0)
+    again = with_scalers(build(tiny_config()))
+    restore(again, capture(trainer))
+    assert (again.d.scaler.get_scale(), again.g.scaler.get_scale()) == (512.0, 1024.0)
