@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 if "DISTGAN_TEST_GPU" not in os.environ:  # the tests' exact figures are the CPU's
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["ACCELERATE_USE_CPU"] = "true"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the tests' processes would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # tiny networks; tests often share the machine
 
 TINY = (  # all that a test's figures depend on, so that the quickstart may change
