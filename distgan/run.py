@@ -66,6 +66,8 @@ def run(config: Config, resume: str) -> None:
         if saved:
             resume_from(saved, trainer, reals, display)
         if trainer.steps >= config.total_steps:
+            if main:
+                export(trainer, reals)  # the last start may have been killed between its last checkpoint and this
             display.say(f"nothing to do: train.images={config.train.images} are seen; set more, or a new run.name")
         else:
             with StopSignal(accelerator, config.train.timeout_minutes) as stop:
@@ -91,9 +93,8 @@ def train(config: Config, trainer: Trainer, reals: Reals, display: Display, run_
         preview = reals.first(config.log.samples) if main else torch.empty(0)
         sampler = Generator(trainer.ema.network, describe_generator(trainer, reals), "", accelerator.device)
         signum = Fit(trainer, reals, tracker, display, facts, preview, sampler, stop).run()
-        exported = run_dir / "generator.safetensors"
         if main:
-            digest = save_generator(exported, trainer.ema.network.state_dict(), describe_generator(trainer, reals))
+            exported, digest = export(trainer, reals)
             if not signum:
                 tracker.artifact(exported, {"images_seen": trainer.images_seen, "weight_digest": digest})
         exit_code = 128 + signum if signum else 0
@@ -103,7 +104,7 @@ def train(config: Config, trainer: Trainer, reals: Reals, display: Display, run_
     if not signum:
         display.say(
             f"done: {trainer.images_seen:,} pictures; see {run_dir}/samples and {run_dir}/curves.png\n"
-            f"draw from the generator: distgan sample {exported} --seeds 0-63 --out grid.png"
+            f"draw from the generator: distgan sample {run_dir}/generator.safetensors --seeds 0-63 --out grid.png"
         )
     return signum
 
@@ -194,6 +195,12 @@ def resume_from(saved: Saved, trainer: Trainer, reals: Reals, display: Display) 
     if values["processes"] != now:
         batch = trainer.config.train.batch_size
         display.say(f"processes: {values['processes']} -> {now}; the global batch stays {batch}")
+
+
+def export(trainer: Trainer, reals: Reals) -> tuple[Path, str]:
+    """Writes the averaged generator to RUN/generator.safetensors; returns the path and the digest of its weights."""
+    path = trainer.config.run_dir / "generator.safetensors"
+    return path, save_generator(path, trainer.ema.network.state_dict(), describe_generator(trainer, reals))
 
 
 def describe_generator(trainer: Trainer, reals: Reals) -> Description:

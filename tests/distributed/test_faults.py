@@ -118,9 +118,13 @@ def test_changes_of_the_recipe_are_refused_by_name_and_harmless_ones_are_reporte
     assert code == 0, output
     assert "changed since then: train.images: 60 -> 120" in output
     assert "changed since then: log.every_steps: 5 -> 2" in output
+    exported = tmp_path / "quickstart" / "generator.safetensors"
+    digest = load_generator(exported).weight_digest
+    exported.unlink()
     code, output = run([*ALONE, *tiny("train.images=120")])
     assert code == 0
     assert "nothing to do: train.images=120 are seen" in output
+    assert load_generator(exported).weight_digest == digest
 
 
 def test_after_sigkill_of_the_trainer_alone_the_restart_does_not_wait_for_its_data_workers(tiny, tmp_path):
