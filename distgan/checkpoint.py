@@ -50,7 +50,7 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
-            f"checkpoint {final} cannot be written: {error}; older checkpoints are untouched"
+            f"checkpoint {final} cannot be written: {_reason(error)}; older checkpoints are untouched"
         ) from None
     return final
 

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from distgan import __version__
-from distgan.config import SeedGenerator
+from distgan.config import Config, SeedGenerator
 from distgan.errors import ConfigError, ExportError
 from distgan.files import atomic_path
 from distgan.networks import build_generator
@@ -61,6 +61,11 @@ class Description(BaseModel):
     """What the network's output means: -1 is black, 1 is white."""
     versions: dict[str, str] = Field(default_factory=_versions)
     """distgan and torch that trained it."""
+
+    @classmethod
+    def of(cls, config: Config, **facts: Any) -> Description:
+        """What a generator trained by `config` says of itself; facts: the fields that `config` does not tell."""
+        return cls(generator=config.generator, config=config.model_dump(mode="json"), **facts)
 
     @model_validator(mode="after")
     def _classes_have_names(self) -> Description:

@@ -44,11 +44,10 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
     prefix = {"ema": "ema/", "raw": "g/"}[weights]
     try:
         config = validate(values["config"], str(path))
-        description = Description(
-            generator=config.generator,
+        description = Description.of(
+            config,
             size=values["size"],
             class_names=tuple(values["class_names"]),
-            config=config.model_dump(mode="json"),
             images_seen=values["d"]["updates"] * config.train.batch_size,
             weights=weights,
             data_digest=values["data_digest"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -67,18 +66,17 @@ class Fit:
             self.display.step(trainer.images_seen)
         return signum
 
-    def save(self) -> Path | None:
-        """Writes a checkpoint of this step and rotates. Every rank must call it; returns the path on the main process.
+    def save(self) -> None:
+        """Writes a checkpoint of this step, on the main process, and rotates. Every rank must call it.
 
         Raises CheckpointError on the main process.
         """
         state, config = capture(self.trainer), self.trainer.config.checkpoint
         if not self.trainer.accelerator.is_main_process:
-            return None
+            return
         directory = self.trainer.config.run_dir / "checkpoints"
-        path = checkpoint.save(directory, self.trainer.steps, state.tensors, state.values | self.facts)
+        checkpoint.save(directory, self.trainer.steps, state.tensors, state.values | self.facts)
         checkpoint.rotate(directory, config.keep_last, config.keep_every_steps)
-        return path
 
     def _save_or_warn(self) -> None:
         try:

@@ -205,11 +205,10 @@ def export(trainer: Trainer, reals: Reals) -> tuple[Path, str]:
 
 def describe_generator(trainer: Trainer, reals: Reals) -> Description:
     """What the averaged generator's file says about it."""
-    return Description(
-        generator=trainer.config.generator,
+    return Description.of(
+        trainer.config,
         size=reals.size,
         class_names=reals.classes,
-        config=trainer.config.model_dump(mode="json"),
         images_seen=trainer.images_seen,
         data_digest=reals.manifest_digest,
     )
