@@ -7,8 +7,10 @@ every other change is refused there (see `resume_changes`).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NewType
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -17,10 +19,12 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PlainValidator,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 FREE: dict[str, Any] = {"resume": "free"}  # json_schema_extra of a field that a resumed run may change
@@ -34,7 +38,37 @@ def _split_commas(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+Reaction = Literal["off", "warn", "alert", "stop", "rollback"]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+URL = NewType("URL", str)
+
+
+def _is_host(text: str) -> bool:
+    """HOST or HOST:PORT."""
+    try:
+        parts = urlsplit(f"//{text}")
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _place(value: Any) -> Path | URL:
+    """Text such as https://... is a URL, all else a directory. A wrong URL is not repeated: it may hold a secret."""
+    if not isinstance(value, (str, Path)):
+        raise PydanticCustomError("path_type", "Input is not a valid path")
+    if isinstance(value, Path) or not re.match("[A-Za-z][A-Za-z0-9+.-]*://", value):
+        return Path(value)
+    scheme, rest = value.split("://", 1)
+    host = rest.split("/")[0]
+    if scheme not in ("http", "https", "s3"):
+        raise ValueError(f"{scheme}:// cannot be read; use a directory, https://HOST/DIR or s3://BUCKET/PREFIX")
+    if any(sign in rest for sign in "@?# \\") or not rest.isprintable() or not _is_host(host):
+        raise ValueError(
+            f"a URL must read {scheme}://{'BUCKET/PREFIX' if scheme == 's3' else 'HOST/DIR'}, without user, password, "
+            "?query, #fragment and spaces: it is stored with the run; credentials belong in "
+            + ("the environment or ~/.aws" if scheme == "s3" else "~/.netrc")
+        )
+    return URL(value.rstrip("/"))
 
 
 class Frozen(BaseModel):
@@ -57,8 +91,8 @@ class RunConfig(Frozen):
 class DataConfig(Frozen):
     """Which real pictures are shown, and how they are read."""
 
-    path: Path = _free(Path("data/shapes"))
-    """Directory made by `distgan prepare`: tar shards and manifest.json."""
+    path: Annotated[Path | URL, PlainValidator(_place)] = _free(Path("data/shapes"))
+    """Directory made by `distgan prepare` (tar shards, manifest.json), or its copy: https://HOST/DIR, s3://BUCKET/PREFIX."""
     prepare: Literal["shapes", "cifar10"] | None = _free(None)
     """Data set to make at `data.path` when nothing is there yet; null: it must be there."""
     classes: Annotated[Names, Field(min_length=1)] | None = None
@@ -77,6 +111,25 @@ class DataConfig(Frozen):
     """Reader processes per rank in stream mode; 0 reads in the training process."""
     flip: bool = False
     """Mirror each picture left to right with probability 1/2."""
+    cache: Path | None = _free(None)
+    """Local directory to keep the shards of a URL; grows to the size of the data set. null: fetch them every epoch."""
+    tries: PositiveInt = _free(5)
+    """Times that a shard at a URL is fetched, from its start, before it counts as unreadable."""
+    stall_seconds: PositiveFloat = _free(30.0)
+    """A server that sends nothing, or less than 1 KiB/s, for this long is given up and the shard fetched anew."""
+    on_error: Literal["raise", "skip"] = _free("raise")
+    """Pictures and shards that cannot be read: raise: end training; skip: show good ones in their place."""
+    max_skipped: PositiveInt = _free(1000)
+    """Most different pictures that a process may skip with `on_error: skip`; one more ends training."""
+
+    @model_validator(mode="after")
+    def _only_directories_are_prepared(self) -> DataConfig:
+        if self.prepare and not isinstance(self.path, Path):
+            raise ValueError(
+                f"prepare={self.prepare} makes a data set in a directory, not at path={self.path}; "
+                "set data.prepare=null to read what is there"
+            )
+        return self
 
 
 class SeedGenerator(Frozen):
@@ -256,6 +309,39 @@ class BalanceConfig(Frozen):
         return self
 
 
+class GuardConfig(Frozen):
+    """Where there are several processes: whether all hold the same weights, and see other pictures and latents."""
+
+    every_steps: PositiveInt | None = _free(200)
+    """Steps between two checks; one more is made before each checkpoint; null: no checks."""
+
+
+class WatchdogConfig(Frozen):
+    """What is done about bad numbers: off; warn: say it; alert: a W&B alert as well; stop: end training, exit code 4;
+    rollback: all processes go back to the last healthy checkpoint, with lower learning rates."""
+
+    nonfinite: Reaction = _free("rollback")
+    """A loss or a weight is NaN or infinite."""
+    exploding: Reaction = _free("alert")
+    """A gradient's norm is far above what it was."""
+    saturated: Reaction = _free("warn")
+    """D has been right about nearly every picture for long."""
+    collapse: Reaction = _free("alert")
+    """The generator's pictures have become alike."""
+    gradient_factor: Annotated[float, Field(gt=1)] = _free(100.0)
+    """Exploding: the mean norm since the last line of metrics is above this many times the median of 20 lines."""
+    saturated_accuracy: Annotated[float, Field(gt=0.5, le=1)] = _free(0.995)
+    """Saturated: D's accuracy on the reals and on the fakes is at least this ..."""
+    saturated_lines: PositiveInt = _free(20)
+    """... on this many lines of metrics in a row."""
+    diversity_low: NonNegativeFloat = _free(0.2)
+    """Collapse: `watchdog/diversity` falls below this after it has been above."""
+    lr_factor: Annotated[float, Field(gt=0, le=1)] = _free(0.5)
+    """Both learning rates are multiplied by this at each rollback, for the rest of the run."""
+    max_rollbacks: NonNegativeInt = _free(3)
+    """Rollbacks of a run; where one more is needed, training ends, exit code 4."""
+
+
 class TrainConfig(Frozen):
     """The budget and shape of the training loop."""
 
@@ -316,6 +402,10 @@ class CheckpointConfig(Frozen):
     """Newest checkpoints kept."""
     keep_every_steps: PositiveInt | None = _free(None)
     """Checkpoints at multiples of this are kept for good; null: none."""
+    max_failures: PositiveInt | None = _free(None)
+    """Training ends, exit code 4, when this many checkpoints in a row could not be written; null: it goes on."""
+    retry_minutes: NonNegativeFloat = _free(10.0)
+    """How long the last checkpoint is tried again if it cannot be written (time to make room on a full disk)."""
 
 
 class Config(Frozen):
@@ -329,6 +419,8 @@ class Config(Frozen):
     loss: LossConfig = LossConfig()
     ema: EmaConfig = EmaConfig()
     balance: BalanceConfig = BalanceConfig()
+    guard: GuardConfig = GuardConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
     train: TrainConfig = TrainConfig()
     log: LogConfig = LogConfig()
     wandb: WandbConfig = WandbConfig()

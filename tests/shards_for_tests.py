@@ -8,6 +8,7 @@ import numpy as np
 from distgan.data.manifest import load_manifest
 from distgan.data.prepare import Request, prepare
 from distgan.data.shapes import Shapes, render, truth
+from distgan.files import sha256
 
 
 def make(path, count=230, shard_size=40):
@@ -45,7 +46,9 @@ def uneven(path, sizes):
         part = content[2 * start : 2 * (start + size)]
         rewrite(path / f"part-{number}.tar", part)
         counts = np.bincount([int(data) for name, data in part if name.endswith("cls")], minlength=10)
-        changes = {"name": f"part-{number}.tar", "count": size, "class_counts": tuple(counts.tolist())}
+        file = path / f"part-{number}.tar"
+        changes = {"name": file.name, "count": size, "class_counts": tuple(counts.tolist())}
+        changes |= {"bytes": file.stat().st_size, "sha256": sha256(file)}
         shards.append(manifest.shards[0].model_copy(update=changes))
         start += size
     assert 2 * start == len(content)

@@ -6,7 +6,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from distgan.config import Adam, AdamW, Config, Rmsprop
+from distgan.config import Adam, AdamW, Config, Rmsprop, WatchdogConfig
 from distgan.config_file import RECIPES, flatten, help_text, load_config, resume_changes, to_yaml, validate, walk
 from distgan.errors import ConfigError
 
@@ -311,10 +311,13 @@ def test_help_shows_the_defaults_that_an_empty_file_gives():
 
 FREE_KEYS = {
     *("run.name", "run.dir", "data.path", "data.prepare", "data.mode", "data.resident_limit_mb", "data.resident_on"),
+    *("data.cache", "data.tries", "data.stall_seconds", "data.on_error", "data.max_skipped"),
     *("data.workers", "train.images", "train.cpu_threads", "train.timeout_minutes"),
     *("log.every_steps", "log.samples_every_steps", "log.samples"),
     *("wandb.mode", "wandb.project", "wandb.entity", "wandb.tags"),
     *("checkpoint.every_steps", "checkpoint.keep_last", "checkpoint.keep_every_steps"),
+    *("checkpoint.max_failures", "checkpoint.retry_minutes", "guard.every_steps"),
+    *(f"watchdog.{field}" for field in WatchdogConfig.model_fields),
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The real pictures as a rank sees them, in both modes, and the resident mode's own promises."""
 
+import dataclasses
 import itertools
 import math
 import multiprocessing
@@ -17,6 +18,7 @@ from distgan.data.loader import Reals
 from distgan.data.manifest import load_manifest
 from distgan.data.reader import read_shard, select
 from distgan.data.resident import Resident
+from distgan.data.skipped import Skipped
 from distgan.errors import DataError
 from distgan.rng import Rows
 
@@ -199,7 +201,7 @@ def test_resident_pictures_are_kept_once(shapes, monkeypatch):
     sizes = []
     original = np.empty
     monkeypatch.setattr(np, "empty", lambda shape, **kind: sizes.append(np.prod(shape)) or original(shape, **kind))
-    images, labels = resident.load(select(path, load_manifest(path), None), show=False)
+    images, labels = resident.load(select(path, load_manifest(path), None), Skipped(0), show=False)
     assert sorted(sizes) == [COUNT, COUNT * 3 * 32 * 32]
     assert (images.shape, labels.shape) == ((COUNT, 3, 32, 32), (COUNT,))
     assert images.is_contiguous()
@@ -253,7 +255,7 @@ def test_a_resident_load_stops_at_the_first_damage_with_its_sentence(fresh):
     last = fresh / "train-000002.tar"
     content = members(last)
     rewrite(last, [*content, ("999999999.png", content[0][1]), ("999999999.cls", content[1][1])])
-    with pytest.raises(DataError, match=r"train-000002.tar holds 41 wanted pictures, its manifest says 40$"):
+    with pytest.raises(DataError, match=r"train-000002.tar holds 41 pictures, its manifest says 40; "):
         _ranks(fresh)
     rewrite(last, content[:-2])
     with pytest.raises(DataError, match=r"train-000002.tar holds 39 wanted pictures, its manifest says 40$"):
@@ -271,10 +273,10 @@ def test_a_resident_load_does_not_read_on_after_an_error(fresh, monkeypatch):
     wanted = select(fresh, load_manifest(fresh), None)
     many = wanted.shards[:1] + wanted.shards[1:] * 50
     read = []
-    original = resident.read_shard
-    monkeypatch.setattr(resident, "read_shard", lambda *what: read.append(1) or original(*what))
+    original = resident.scan
+    monkeypatch.setattr(resident, "scan", lambda *what: read.append(1) or original(*what))
     with pytest.raises(DataError, match="is missing"):
-        resident.load(type(wanted)(wanted.root, wanted.size, wanted.classes, wanted.labels, many), show=False)
+        resident.load(dataclasses.replace(wanted, shards=many), Skipped(0), show=False)
     assert len(read) < 20
 
 

@@ -1,6 +1,5 @@
 """Stream mode on real shards: every picture once, exact resumption, bounded memory, errors as sentences."""
 
-import contextlib
 import itertools
 import re
 import signal
@@ -13,9 +12,11 @@ import torch
 from shards_for_tests import known, make, members, rewrite, uneven
 
 from distgan.data import stream as module
+from distgan.data import whole
+from distgan.data.decode import decode
 from distgan.data.manifest import load_manifest
 from distgan.data.plan import Plan
-from distgan.data.reader import read_shard, select
+from distgan.data.reader import read_shard, scan, select
 from distgan.data.shards import png
 from distgan.data.stream import Stream
 from distgan.errors import DataError
@@ -178,8 +179,8 @@ def test_no_more_encoded_pictures_wait_than_the_buffer_holds(shapes, buffer, mon
 def test_skipped_pictures_are_not_decoded(shapes, monkeypatch):
     path, _ = shapes
     decoded = []
-    original = module.decode
-    monkeypatch.setattr(module, "decode", lambda *arguments: decoded.append(1) or original(*arguments))
+    original = module.decoded
+    monkeypatch.setattr(module, "decoded", lambda *arguments: decoded.append(1) or original(*arguments))
     _take(_streams(path, batch=10)[0], 17, 2)
     assert len(decoded) == 20
 
@@ -187,7 +188,7 @@ def test_skipped_pictures_are_not_decoded(shapes, monkeypatch):
 def test_no_shard_stays_open(shapes):
     path, _ = shapes
     wanted = select(path, load_manifest(path), None)
-    reader = read_shard(wanted, wanted.shards[0])
+    reader = scan(wanted, wanted.shards[0])
     next(reader)
     file = reader.gi_frame.f_locals["file"]
     assert not file.closed
@@ -200,7 +201,7 @@ def test_no_shard_stays_open(shapes):
 
 def _decode_all(wanted, shard):
     for encoded in read_shard(wanted, shard):
-        assert module.decode(encoded, 32).shape == (32, 32, 3)
+        assert decode(encoded, 32).shape == (32, 32, 3)
 
 
 def _missing(path, shard):
@@ -297,7 +298,7 @@ DAMAGE = [
     (_flipped_in_a_picture, r"picture train-000000.tar/\d{9} cannot be decoded: "),
     (_no_picture, r"picture train-000000.tar/\d{9} cannot be decoded: its bytes are no picture$"),
     (_wrong_size, r"picture train-000000.tar/\d{9} is 24x16, its manifest says 32x32$"),
-    (_one_too_many, r"shard .*/train-000000.tar holds 41 wanted pictures, its manifest says 40$"),
+    (_one_too_many, r"shard .*/train-000000.tar holds 41 pictures, its manifest says 40; .*--verify"),
     (_no_label, r"picture train-000000.tar/\d{9} has no .cls member$"),
     (_no_pixels, r"picture train-000000.tar/\d{9} has no .png member$"),
     (_bad_label, r"train-000000.tar/\d{9}.cls holds b'frog', which is not a class number$"),
@@ -320,9 +321,8 @@ def test_damage_is_one_sentence_that_names_shard_and_picture(fresh, damage, sent
         _decode_all(wanted, wanted.shards[0])
     assert "\n" not in str(caught.value)
     assert "_io." not in str(caught.value)
-    if damage is not _one_too_many:  # a stream stops reading where its plan says
-        with pytest.raises(DataError, match=re.escape(str(caught.value))):
-            _take(_streams(fresh, batch=40)[0], 0, 3)
+    with pytest.raises(DataError, match=re.escape(str(caught.value))):
+        _take(_streams(fresh, batch=40)[0], 0, 3)
 
 
 @pytest.mark.parametrize("damage", [_missing, _no_picture, _truncated_in_a_picture])
@@ -342,20 +342,72 @@ def test_an_unreadable_shard_says_why(fresh):
         _take(_streams(fresh, batch=40)[0], 0, 3)
 
 
-def test_any_flipped_byte_of_a_shard_is_a_data_error_or_a_picture(fresh):
-    shard = fresh / "train-000001.tar"
-    rewrite(shard, members(shard)[:12])
-    manifest = load_manifest(fresh)
-    wanted = select(fresh, manifest, None)
-    count = manifest.shards[1].model_copy(update={"count": 6, "class_counts": (6,) + (0,) * 9})
-    whole = shard.read_bytes()
+def test_any_flipped_byte_of_a_shard_is_a_data_error(tmp_path):
+    make(tmp_path / "data", count=10)
+    manifest = load_manifest(tmp_path / "data")
+    wanted, shard = select(tmp_path / "data", manifest, None), tmp_path / "data" / "train-000000.tar"
+    intact = shard.read_bytes()
     random = np.random.default_rng(0)
-    for place in random.integers(0, len(whole), 400):
-        data = bytearray(whole)
+    for place in random.integers(0, len(intact), 400):
+        data = bytearray(intact)
         data[place] ^= int(random.integers(1, 256))
         shard.write_bytes(data)
-        with contextlib.suppress(DataError):  # any other exception fails
-            _decode_all(wanted, count)
+        with pytest.raises(DataError, match=r"train-000000\.tar"):
+            _decode_all(wanted, manifest.shards[0])
+
+
+def test_any_flipped_byte_of_a_picture_is_named_with_its_picture(tmp_path):
+    make(tmp_path / "data", count=10)
+    manifest = load_manifest(tmp_path / "data")
+    wanted, shard = select(tmp_path / "data", manifest, None), tmp_path / "data" / "train-000000.tar"
+    intact = shard.read_bytes()
+    (name, png_bytes), *_ = members(shard)
+    for place in range(len(png_bytes)):
+        data = bytearray(intact)
+        data[512 + place] ^= 255
+        shard.write_bytes(data)
+        with pytest.raises(DataError, match=rf"^picture train-000000\.tar/{name[:9]} "):
+            _decode_all(wanted, manifest.shards[0])
+
+
+def test_a_flipped_label_is_found_by_the_checksum_and_named_by_its_class(fresh):
+    shard = fresh / "train-000000.tar"
+    content = members(shard)
+    label = content[5][1]
+    other = b"3" if label != b"3" else b"4"
+    expected = load_manifest(fresh).shards[0].class_counts[int(other)]
+    rewrite(shard, [(name, other if number == 5 else data) for number, (name, data) in enumerate(content)])
+    with pytest.raises(DataError) as caught:
+        _take(_streams(fresh, batch=40)[0], 0, 3)
+    assert str(caught.value) == (
+        f"shard {shard} is damaged: its sha256 is not the manifest's, and {expected + 1} of its pictures have label "
+        f"{other.decode()}, not {expected}; `distgan prepare ... --verify` checks all shards"
+    )
+
+
+def test_a_stream_that_needs_a_part_of_a_damaged_shard_only_refuses_it_too(fresh):
+    wanted = select(fresh, load_manifest(fresh), None)
+    for damage, shard in zip((_no_picture, _foreign_label, _truncated_between_members), wanted.shards, strict=True):
+        damage(fresh, fresh / shard.name)
+        with pytest.raises(DataError, match=shard.name):
+            next(read_shard(wanted, shard))
+
+
+def test_a_flipped_byte_between_members_is_found_by_the_checksum(fresh):
+    shard = fresh / "train-000000.tar"
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-1] + b"x")
+    with pytest.raises(DataError, match="its sha256 is not the manifest's, though all its pictures can be decoded; "):
+        _take(_streams(fresh, batch=40)[0], 0, 3)
+
+
+def test_a_shard_is_hashed_once_per_process(fresh, monkeypatch):
+    hashed = []
+    original = whole.sha256_of
+    monkeypatch.setattr(whole, "sha256_of", lambda file: hashed.append(1) or original(file))
+    stream = _streams(fresh, batch=40)[0]
+    _take(stream, 0, 12)
+    assert len(hashed) == 3
 
 
 def test_paths_with_colons_and_braces_are_paths(tmp_path):

@@ -7,19 +7,23 @@ at the next number.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from distgan.config import DataConfig
+from distgan.data.far import Far
 from distgan.data.manifest import load_manifest
 from distgan.data.plan import Plan
 from distgan.data.reader import Wanted, first_pictures, select
 from distgan.data.resident import Resident, load
+from distgan.data.skipped import Skipped
 from distgan.data.stream import Stream
 from distgan.errors import DataError
-from distgan.rng import Draws, Rows
+from distgan.rng import Draws, Rows, key
 
 
 class Batch(NamedTuple):
@@ -34,21 +38,26 @@ class Reals:
 
     def __init__(self, config: DataConfig, seed: int, rows: Rows, device: torch.device, show: bool) -> None:
         """`rows`: this rank's rows of a global batch; `show`: whether to show progress. Raises DataError."""
-        manifest = load_manifest(config.path)
-        self.wanted = select(config.path, manifest, config.classes)
+        place = _place(config)
+        manifest = load_manifest(place)
+        self.wanted = select(place, manifest, config.classes)
+        self._skipped = Skipped(config.max_skipped if config.on_error == "skip" else 0)
         self.manifest_digest = manifest.digest
         self.rows, self.device, self.flip, self.seed = rows, device, config.flip, seed
         self.mode = _mode(config, self.wanted)
         self._source: Stream | Resident
         if self.mode == "resident":
-            images, labels = load(self.wanted, show)
+            images, labels = load(self.wanted, self._skipped, show)
+            if self._skipped.limit:
+                check_same(self._skipped, device)
             if config.resident_on == "device":
                 images, labels = images.to(device), labels.to(device)
             self._source = Resident(images, labels, rows, seed, config.shuffle)
             self.left_out_per_epoch = 0
         else:
             plan = _plan(config, self.wanted, rows, seed)
-            self._source = Stream(self.wanted, plan, config.shuffle_buffer, _workers(config), device.type == "cuda")
+            pin = device.type == "cuda"
+            self._source = Stream(self.wanted, plan, config.shuffle_buffer, _workers(config), pin, self._skipped)
             self.left_out_per_epoch = plan.left_out
         self.pictures = self.wanted.total
 
@@ -59,6 +68,11 @@ class Reals:
     @property
     def size(self) -> int:
         return self.wanted.size
+
+    @property
+    def skipped(self) -> int:
+        """Different pictures that this rank could not read and did not show since it started."""
+        return len(self._skipped.names)
 
     def epoch(self, batches: int) -> float:
         """Epochs that `batches` global batches make."""
@@ -82,7 +96,29 @@ class Reals:
 
     def first(self, count: int) -> Tensor:
         """uint8 [<= count, 3, H, W] in host memory, to be looked at."""
-        return torch.from_numpy(first_pictures(self.wanted, count).copy())
+        return torch.from_numpy(first_pictures(self.wanted, count, self._skipped.limit).copy())
+
+
+def check_same(skipped: Skipped, device: torch.device) -> None:
+    """Raises DataError, on every rank, if the ranks have skipped different pictures. A collective.
+
+    device: where the process group's tensors are; without a group there is nothing to compare.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    digest = key(0, "\n".join(sorted(skipped.names)))
+    both = torch.tensor([digest, -digest], device=device)
+    dist.all_reduce(both, dist.ReduceOp.MAX)
+    if both.tolist() != [digest, -digest]:
+        raise DataError(
+            f"the processes could not read different pictures ({len(skipped.names)} here), and so would not train on "
+            "the same; start again, or set data.on_error=raise or data.mode=stream"
+        )
+
+
+def _place(config: DataConfig) -> Path | Far:
+    path = config.path
+    return path if isinstance(path, Path) else Far(path, config.tries, config.stall_seconds, config.cache)
 
 
 def _mode(config: DataConfig, wanted: Wanted) -> str:

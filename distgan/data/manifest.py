@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
+from distgan.data.far import Far
 from distgan.errors import DataError
 from distgan.files import atomic_path
 
 MANIFEST = "manifest.json"
+LIMIT = 64 << 20  # bytes of a manifest from a URL
 
 
 class _Model(BaseModel):
@@ -81,11 +83,21 @@ class Manifest(_Model):
             temporary.write_text(self.model_dump_json(indent=1) + "\n")
 
 
-def load_manifest(directory: Path) -> Manifest:
-    """Reads DIRECTORY/manifest.json. Raises DataError if it is missing, damaged or of another version."""
+def load_manifest(place: Path | Far) -> Manifest:
+    """Reads PLACE/manifest.json. Raises DataError if it is missing, damaged or of another version."""
+    content = _content(place) if isinstance(place, Path) else place.read(MANIFEST, LIMIT)
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "file"
+        raise DataError(f"{place}/{MANIFEST} is damaged or of another version: {where}: {first['msg']}") from None
+
+
+def _content(directory: Path) -> bytes:
     path = directory / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         raise DataError(
             f"{directory} holds no {MANIFEST}, so no complete data set; make one with "
@@ -93,7 +105,3 @@ def load_manifest(directory: Path) -> Manifest:
         ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise DataError(f"{path} is damaged or of another version: {where}: {first['msg']}") from None

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from distgan.config import URL
 from distgan.data.cifar10 import Cifar10
 from distgan.data.existing import look, verify
 from distgan.data.folder import Folder
@@ -87,11 +88,13 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
     raise DataError(f"{request.out} was removed while it was made; run this again")
 
 
-def ensure(path: Path, source: Literal["shapes", "cifar10"], progress: bool) -> Manifest:
+def ensure(path: Path | URL, source: Literal["shapes", "cifar10"], progress: bool) -> Manifest:
     """The data set at `path`; where there is none, the default one of `source` is made first.
 
     Any number of processes on any machines may call this at the same time: each sees a whole data set.
+    path: a directory; the configuration has no `source` for a URL.
     """
+    assert isinstance(path, Path)
     if (path / MANIFEST).exists():
         return load_manifest(path)
     chosen = Shapes() if source == "shapes" else Cifar10(download_dir=path.parent / "downloads")

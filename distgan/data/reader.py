@@ -1,36 +1,34 @@
-"""One shard in, its pictures out: WebDataset's tar reader, with errors that name shard and member."""
+"""One shard in, its pictures out: WebDataset's tar reader, with errors that name shard and member.
+
+A shard is compared with its manifest's sha256 before its first picture is handed out.
+"""
 
 from __future__ import annotations
 
-import io
+import itertools
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from distgan.data.decode import Encoded, decoded
+from distgan.data.far import Far
 from distgan.data.manifest import Manifest, Shard
+from distgan.data.skipped import Bad, Skipped
+from distgan.data.whole import is_whole
 from distgan.errors import DataError
 
-
-class Encoded(NamedTuple):
-    """A picture as it lies in the shard."""
-
-    name: str
-    """SHARD/KEY, for errors."""
-    png: bytes
-    label: int
-    """Place among the wanted classes."""
+VERIFY = "`distgan prepare ... --verify` checks all shards"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The shards of a directory, seen through a class filter."""
+    """The shards of a place, seen through a class filter."""
 
-    root: Path
+    root: Path | Far
     size: int
     classes: tuple[str, ...]
     labels: dict[int, int]
@@ -47,7 +45,7 @@ class Wanted:
         return sum(self.count(shard) for shard in self.shards)
 
 
-def select(root: Path, manifest: Manifest, classes: Sequence[str] | None) -> Wanted:
+def select(root: Path | Far, manifest: Manifest, classes: Sequence[str] | None) -> Wanted:
     """The pictures of `classes` (None: all). Raises DataError for an unknown class or where no picture is left."""
     names = tuple(manifest.classes if classes is None else (name for name in manifest.classes if name in classes))
     for name in classes or ():
@@ -60,56 +58,130 @@ def select(root: Path, manifest: Manifest, classes: Sequence[str] | None) -> Wan
     return Wanted(root, manifest.size, names, numbers, shards)
 
 
+def scan(wanted: Wanted, shard: Shard) -> Iterator[Encoded | Bad]:
+    """The wanted pictures of one shard, in their order, not yet decoded, with a Bad in place of each that is lost.
+
+    As many items as the manifest says, and one more, a Bad, if the shard holds another number.
+    """
+    place, found, count = f"{wanted.root}/{shard.name}", 0, wanted.count(shard)
+    try:
+        with open_shard(wanted.root, shard) as file:
+            if not isinstance(wanted.root, Far) and not is_whole(file, shard.bytes, shard.sha256):
+                check_labels(wanted, shard, file)
+            for item in pictures(wanted, shard, file):
+                found += 1
+                if found <= count:  # more are counted, for the sentence below, and never handed out
+                    yield item
+        sentence = f"shard {place} holds {found} wanted pictures, its manifest says {count}"
+        if found == count:
+            return
+    except DataError as error:
+        sentence = f"{error}"
+    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+        sentence = f"shard {place} {_reason(error)}; {VERIFY}"
+    for number in range(found, max(count, found + 1)):
+        yield Bad(f"{shard.name}/#{number}", sentence)
+
+
 def read_shard(wanted: Wanted, shard: Shard) -> Iterator[Encoded]:
     """The wanted pictures of one shard, in their order, not yet decoded.
 
-    Raises DataError if the shard is missing, damaged, or holds another number of pictures than the manifest says.
+    Raises DataError if the shard is missing or holds another number of pictures than the manifest says; if it is
+    damaged, before the first picture, wherever the damage lies.
     """
+    if isinstance(wanted.root, Path) and not _is_whole_file(wanted.root / shard.name, shard):
+        for item in scan(wanted, shard):
+            if isinstance(picture := decoded(item, wanted.size), Bad):
+                raise DataError(picture.sentence)
+    for item in scan(wanted, shard):
+        if isinstance(item, Bad):
+            raise DataError(item.sentence)
+        yield item
+
+
+def open_shard(root: Path | Far, shard: Shard) -> BinaryIO:
+    return (
+        (root / shard.name).open("rb") if isinstance(root, Path) else root.open(shard.name, shard.bytes, shard.sha256)
+    )
+
+
+def pictures(wanted: Wanted, shard: Shard, file: BinaryIO) -> Iterator[Encoded | Bad]:
+    """The wanted pictures of an open shard, and those of which a member is missing. Raises what damaged archives do."""
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
-    path, found, count = wanted.root / shard.name, 0, wanted.count(shard)
+    for sample in group_by_keys(tar_file_expander([{"url": shard.name, "stream": file}])):
+        name = f"{shard.name}/{sample['__key__']}"
+        if "png" not in sample or "cls" not in sample:
+            yield Bad(name, f"picture {name} has no {'.cls' if 'png' in sample else '.png'} member")
+            continue
+        try:
+            label = int(sample["cls"])
+        except ValueError:
+            yield Bad(name, f"{name}.cls holds {sample['cls'][:20]!r}, which is not a class number")
+            continue
+        if label in wanted.labels:
+            yield Encoded(name, sample["png"], wanted.labels[label])
+
+
+def check_labels(wanted: Wanted, shard: Shard, file: BinaryIO) -> None:
+    """Looks for what is wrong with a shard whose sha256 is not the manifest's. file: is at its start afterwards.
+
+    Raises DataError where a label may be wrong, so that no picture can be trusted. Returns where that is not so and
+    reading on will come to a picture, or an end, that is named by its own sentence.
+    """
+    numbers = range(len(shard.class_counts))
+    everything = Wanted(wanted.root, wanted.size, tuple(map(str, numbers)), {n: n for n in numbers}, (shard,))
+    labels, found = np.zeros(len(numbers), dtype=np.int64), False
+    try:
+        for item in pictures(everything, shard, file):
+            if isinstance(item, Encoded):
+                labels[item.label] += 1
+            found |= isinstance(decoded(item, wanted.size), Bad)
+    except (OSError, EOFError, tarfile.TarError, ValueError):
+        found = True
+    file.seek(0)
+    place = f"shard {wanted.root}/{shard.name}"
+    if labels.sum() > shard.count:
+        raise DataError(f"{place} holds {labels.sum()} pictures, its manifest says {shard.count}; {VERIFY}")
+    for number, (there, expected) in enumerate(zip(labels, shard.class_counts, strict=True)):
+        if there > expected:
+            raise DataError(
+                f"{place} is damaged: its sha256 is not the manifest's, and {there} of its pictures have label "
+                f"{number}, not {expected}; {VERIFY}"
+            )
+    if not found and labels.sum() == shard.count:
+        raise DataError(
+            f"{place} is damaged: its sha256 is not the manifest's, though all its pictures can be decoded; {VERIFY}"
+        )
+
+
+def first_pictures(wanted: Wanted, count: int, skip: int = 0) -> np.ndarray:
+    """uint8 [<= count, 3, size, size]: the first pictures of the shards, to be looked at beside samples.
+
+    skip: how many of them may be left out because they cannot be read. Raises DataError.
+    """
+    skipped, found = Skipped(skip), list[np.ndarray]()
+    for item in (
+        item for shard in wanted.shards for item in itertools.islice(scan(wanted, shard), wanted.count(shard))
+    ):
+        picture = decoded(item, wanted.size)
+        if isinstance(picture, Bad):
+            skipped.add([picture])
+            continue
+        found.append(picture.pixels)
+        if len(found) == count:
+            break
+    if not found:
+        raise DataError(f"none of the pictures of {wanted.root} can be read")
+    return np.stack(found).transpose(0, 3, 1, 2)
+
+
+def _is_whole_file(path: Path, shard: Shard) -> bool:
     try:
         with path.open("rb") as file:
-            for sample in group_by_keys(tar_file_expander([{"url": str(path), "stream": file}])):
-                name = f"{shard.name}/{sample['__key__']}"
-                if "png" not in sample or "cls" not in sample:
-                    raise DataError(f"picture {name} has no {'.cls' if 'png' in sample else '.png'} member")
-                label = wanted.labels.get(_label(name, sample["cls"]))
-                if label is not None:
-                    found += 1
-                    if found <= count:  # more are counted, for the sentence below, and never handed out
-                        yield Encoded(name, sample["png"], label)
-    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
-        raise DataError(f"shard {path} {_reason(error)}; `distgan prepare ... --verify` checks all shards") from None
-    if found != count:
-        raise DataError(f"shard {path} holds {found} wanted pictures, its manifest says {count}")
-
-
-def decode(encoded: Encoded, size: int) -> np.ndarray:
-    """uint8 [size, size, 3]. Raises DataError naming shard and member."""
-    try:
-        with Image.open(io.BytesIO(encoded.png)) as picture:
-            pixels = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
-    except UnidentifiedImageError:
-        raise DataError(f"picture {encoded.name} cannot be decoded: its bytes are no picture") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"picture {encoded.name} cannot be decoded: {error}") from None
-    if pixels.shape != (size, size, 3):
-        raise DataError(
-            f"picture {encoded.name} is {pixels.shape[1]}x{pixels.shape[0]}, its manifest says {size}x{size}"
-        )
-    return pixels
-
-
-def first_pictures(wanted: Wanted, count: int) -> np.ndarray:
-    """uint8 [<= count, 3, size, size]: the first pictures of the shards, to be looked at beside samples."""
-    pictures: list[np.ndarray] = []
-    for shard in wanted.shards:
-        for encoded in read_shard(wanted, shard):
-            pictures.append(decode(encoded, wanted.size))
-            if len(pictures) == count:
-                return np.stack(pictures).transpose(0, 3, 1, 2)
-    return np.stack(pictures).transpose(0, 3, 1, 2)
+            return is_whole(file, shard.bytes, shard.sha256)
+    except OSError:
+        return False
 
 
 def _reason(error: Exception) -> str:
@@ -119,10 +191,3 @@ def _reason(error: Exception) -> str:
         return f"cannot be read: {error.strerror}"
     text = str(error.args[0]) if error.args else type(error).__name__
     return f"is damaged: {text.split(' @ ')[0]}"  # WebDataset adds the file object
-
-
-def _label(name: str, text: bytes) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise DataError(f"{name}.cls holds {text[:20]!r}, which is not a class number") from None

@@ -1,7 +1,8 @@
 """Resident mode: the shards decoded once to uint8, drawn by a global permutation that is sliced by rank.
 
 The sequence of pictures is one permutation per epoch, one after another without a seam: no picture is left out, and
-global batch number k is the same pictures in the same order on any number of processes.
+global batch number k is the same pictures in the same order on any number of processes. Where pictures may be skipped,
+good ones stand in their places, the same on every process that could not read the same ones.
 """
 
 from __future__ import annotations
@@ -15,28 +16,60 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distgan.data.decode import decoded
 from distgan.data.manifest import Shard
-from distgan.data.reader import Wanted, decode, read_shard
+from distgan.data.reader import Wanted, scan
+from distgan.data.skipped import Bad, Skipped
+from distgan.errors import DataError
 from distgan.progress import track
 from distgan.rng import Rows, generator
 
 
-def load(wanted: Wanted, show: bool) -> tuple[Tensor, Tensor]:
-    """All wanted pictures: (uint8 [N, 3, size, size], int64 [N]) in host memory. Raises DataError."""
+def load(wanted: Wanted, skipped: Skipped, show: bool) -> tuple[Tensor, Tensor]:
+    """All wanted pictures: (uint8 [N, 3, size, size], int64 [N]) in host memory.
+
+    Raises DataError where more than may be skipped, or all, cannot be read.
+    """
     images = np.empty((wanted.total, 3, wanted.size, wanted.size), dtype=np.uint8)
     labels = np.empty(wanted.total, dtype=np.int64)
     starts = np.cumsum([0] + [wanted.count(shard) for shard in wanted.shards])
 
-    def fill(shard: Shard, start: int) -> None:
-        for place, encoded in enumerate(read_shard(wanted, shard), start):
-            images[place] = decode(encoded, wanted.size).transpose(2, 0, 1)
-            labels[place] = encoded.label
+    def fill(shard: Shard, start: int) -> dict[int, Bad]:
+        """What is wrong, by place; once nothing may be skipped, up to the first."""
+        wrong: dict[int, Bad] = {}
+        for place, item in enumerate(scan(wanted, shard), start):
+            picture = decoded(item, wanted.size)
+            if not isinstance(picture, Bad):
+                images[place], labels[place] = picture.pixels.transpose(2, 0, 1), picture.label
+                continue
+            wrong[place] = picture
+            if not skipped.limit:
+                break
+        return wrong
 
+    lost: set[int] = set()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        jobs = pool.map(fill, wanted.shards, starts[:-1].tolist())
-        for _ in track(jobs, len(wanted.shards), "reading pictures", "shards", enabled=show):
-            pass
+        try:
+            jobs = pool.map(fill, wanted.shards, starts[:-1].tolist())
+            shown = track(jobs, len(wanted.shards), "reading pictures", "shards", enabled=show)
+            for wrong, stop in zip(shown, starts[1:].tolist(), strict=True):
+                skipped.report(wrong.values())
+                lost |= {place for place in wrong if place < stop}  # a shard may say at its end that it is wrong
+        except DataError:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if lost:
+        _fill_in(images, labels, sorted(lost), wanted)
     return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def _fill_in(images: np.ndarray, labels: np.ndarray, lost: list[int], wanted: Wanted) -> None:
+    """Good pictures, evenly from among all, to the places of the lost ones."""
+    good = np.setdiff1d(np.arange(len(labels)), lost)
+    if not len(good):
+        raise DataError(f"none of the pictures of {wanted.root} can be read")
+    spare = good[np.arange(len(lost)) * len(good) // len(lost)]
+    images[lost], labels[lost] = images[spare], labels[spare]
 
 
 class Resident:
