@@ -43,12 +43,15 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
         for path in (*temporary.iterdir(), temporary):
             fsync(path)
         if final.exists():
-            shutil.rmtree(final)
+            shutil.rmtree(_replaced(final), ignore_errors=True)
+            final.rename(_replaced(final))  # `sweep` takes it back if this is as far as we come
         temporary.rename(final)
         fsync(directory)
         fsync(directory.parent)
+        shutil.rmtree(_replaced(final), ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        _take_back(final)
         raise CheckpointError(
             f"checkpoint {final} cannot be written: {_reason(error)}; older checkpoints are untouched"
         ) from None
@@ -79,9 +82,14 @@ def steps(directory: Path) -> list[int]:
     return sorted(int(match[1]) for entry in directory.iterdir() if (match := NAME.match(entry.name)))
 
 
-def newest(directory: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that is whole, or None where there is none; each damaged one is reported to `say`."""
+def newest(directory: Path, say: Callable[[str], None], not_after: int | None = None) -> Path | None:
+    """The newest checkpoint that is whole, or None where there is none; each damaged one is reported to `say`.
+
+    not_after: only those of this step or before.
+    """
     for step in reversed(steps(directory)):
+        if not_after is not None and step > not_after:
+            continue
         path = directory / f"step-{step:09d}"
         try:
             load(path)
@@ -92,21 +100,49 @@ def newest(directory: Path, say: Callable[[str], None]) -> Path | None:
     return None
 
 
-def rotate(directory: Path, keep_last: int, keep_every_steps: int | None) -> None:
-    """Removes all but the newest `keep_last` and the multiples of `keep_every_steps`."""
-    for step in steps(directory)[:-keep_last]:
-        if keep_every_steps is None or step % keep_every_steps:
-            doomed = directory / f".step-{step:09d}.old"
-            shutil.rmtree(doomed, ignore_errors=True)
-            with contextlib.suppress(OSError):  # tried again after the next checkpoint
-                (directory / f"step-{step:09d}").rename(doomed)  # a kill in mid-removal leaves no half checkpoint
-            shutil.rmtree(doomed, ignore_errors=True)
+def rotate(directory: Path, keep_last: int, keep_every_steps: int | None, healthy_step: int) -> None:
+    """Removes all but the newest `keep_last`, the multiples of `keep_every_steps`, and the newest of `healthy_step` or
+    before, which a rollback may need."""
+    there = steps(directory)
+    needed = max((step for step in there if step <= healthy_step), default=None)
+    for step in there[:-keep_last]:
+        if step != needed and (keep_every_steps is None or step % keep_every_steps):
+            _remove(directory / f"step-{step:09d}")
+
+
+def discard(directory: Path, after: int) -> None:
+    """Removes the checkpoints of later steps, newest first: what a rollback has left behind."""
+    for step in reversed(steps(directory)):
+        if step > after:
+            _remove(directory / f"step-{step:09d}")
 
 
 def sweep(directory: Path) -> None:
-    """Removes what a killed process left half-written or half-removed."""
+    """Removes what a killed process left half-written or half-removed; takes back what it was about to replace."""
+    for replaced in directory.glob(".step-*.replaced"):
+        _take_back(directory / replaced.name.removeprefix(".").removesuffix(".replaced"))
     for leftover in directory.glob(".step-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    """A kill in mid-removal leaves no half checkpoint under a checkpoint's name."""
+    doomed = path.with_name(f".{path.name}.old")
+    shutil.rmtree(doomed, ignore_errors=True)
+    with contextlib.suppress(OSError):  # tried again after the next checkpoint
+        path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _take_back(path: Path) -> None:
+    """The checkpoint that was to be replaced, if its successor has not come."""
+    with contextlib.suppress(OSError):
+        if not path.exists():
+            _replaced(path).rename(path)
 
 
 def _reason(error: Exception) -> str:

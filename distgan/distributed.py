@@ -23,6 +23,7 @@ from distgan.errors import ConfigError, DistganError, LaunchError
 from distgan.rng import Rows
 
 T = TypeVar("T")
+RULE = 100  # the reason to stop that is no signal: a rule of the configuration
 ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -76,8 +77,13 @@ def choose_precision(wanted: str, launcher: str | None, gpu: bool) -> tuple[str,
 
 
 def cpu_share(environment: Mapping[str, str]) -> int:
-    """This machine's cores, shared out among its processes (`accelerate launch` gives every process one thread)."""
-    return max(len(os.sched_getaffinity(0)) // int(environment.get("LOCAL_WORLD_SIZE", "1")), 1)
+    """This machine's cores, shared out among its processes (`accelerate launch` gives every process one thread).
+
+    SLURM starts processes without a launcher; where it binds them to cores, these are the process's own.
+    """
+    mine, all_cores = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0] if mine == all_cores else "1"
+    return max(mine // int(environment.get("LOCAL_WORLD_SIZE", tasks)), 1)
 
 
 def check_launcher(environment: Mapping[str, str]) -> None:
@@ -177,15 +183,19 @@ class StopSignal:
             signal.signal(signum, handler)
 
     def agreed(self) -> int:
-        """The signal to stop for, the same on every rank, or 0. Called once per step."""
+        """The reason to stop, the same on every rank, or 0. Called once per step."""
         if self._parent is not None and os.getppid() != self._parent:
-            self._note(signal.SIGTERM, None)
+            self.request(signal.SIGTERM)
         if self._group is None:
             return self.received
         decision = self._collect()
         flag = torch.tensor([self.received])
         self._pending = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group, async_op=True), flag
         return decision
+
+    def request(self, reason: int) -> None:
+        """Asks all ranks to stop; reason: a signal's number, or RULE."""
+        self.received = self.received or reason
 
     def wait_for_all(self) -> None:
         """Returns when every rank has come here: nobody leaves while another still writes."""
@@ -202,4 +212,4 @@ class StopSignal:
         return int(flag.item())
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
-        self.received = self.received or signum
+        self.request(signum)

@@ -6,19 +6,30 @@ and keeps its traceback (exit code 1).
 
 from __future__ import annotations
 
+from distgan.bounded import SENTENCE, printable
+
 
 class DistganError(Exception):
-    """Base of every error that is reported to the user as a sentence."""
+    """Base of every error that is reported to the user as a sentence.
+
+    The sentence may repeat text of a file: it is cut to SENTENCE characters, and a terminal obeys none of them.
+    """
 
     exit_code = 2
     everywhere = False
     """Whether every rank raises it, so that one of them is enough to say it."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message, SENTENCE))
+
 
 class ConfigError(DistganError):
-    """A configuration key or value breaks a rule."""
+    """A configuration key or value breaks a rule. One line per mistake."""
 
     everywhere = True
+
+    def __init__(self, message: str = "") -> None:
+        Exception.__init__(self, "\n".join(printable(line, SENTENCE) for line in message.split("\n")))
 
 
 class DataError(DistganError):
@@ -36,6 +47,26 @@ class ExportError(DistganError):
 class LaunchError(DistganError):
     """The processes were started in a way that cannot train."""
 
+    everywhere = True
+
+
+class LostProcess(DistganError):
+    """Another process was killed, stopped, or cannot be reached: starting again makes sense."""
+
+    exit_code = 3
+
+
+class Disagreement(DistganError):
+    """The processes do not hold the same weights, or were dealt the same pictures or latents."""
+
+    exit_code = 3
+    everywhere = True
+
+
+class Halted(DistganError):
+    """A rule of the configuration ended training (bad numbers, checkpoints that cannot be written)."""
+
+    exit_code = 4
     everywhere = True
 
 

@@ -1,25 +1,53 @@
-"""The loop around `Trainer.step`: logging, samples, checkpoints, balance, stopping. It decides when, not how."""
+"""The loop around `Trainer.step`: logs, samples, checkpoints, balance, health, stopping. It decides when, not how."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import psutil
 import torch
 from torch import Tensor
 
-from distgan import balance, checkpoint
-from distgan.data.loader import Batch, Reals
+from distgan import balance
+from distgan.clock import Clock, Waiting, memory
+from distgan.config import Config
+from distgan.data.loader import Reals
 from distgan.display import Display
-from distgan.distributed import StopSignal
-from distgan.errors import CheckpointError
+from distgan.distributed import RULE, StopSignal, on_main
+from distgan.errors import Halted
 from distgan.generator import Generator
-from distgan.state import capture
+from distgan.guard import Guard
+from distgan.keeper import Keeper
+from distgan.presence import Presence
+from distgan.reporter import Reporter
 from distgan.tracking import NullTracker, RunningMeans, Tracker
 from distgan.trainer import Trainer
+from distgan.watchdog import Finding, Watchdog, diversity, gravest, reaction
+
+DIVERSITY_SAMPLES = 64  # pictures that the diversity is measured on
+
+
+class Due(NamedTuple):
+    """What is to be done after a step."""
+
+    log: bool
+    samples: bool
+    checkpoint: bool
+    guard: bool
+
+    @classmethod
+    def after(cls, config: Config, step: int, last: bool, stopping: bool) -> Due:
+        """last: of the budget; stopping: there may be little time, so no samples are drawn."""
+        ending = last or stopping
+        checkpoint = ending or step % config.checkpoint.every_steps == 0
+        every = config.guard.every_steps
+        return cls(
+            log=ending or step % config.log.every_steps == 0,
+            samples=not stopping and (last or step % config.log.samples_every_steps == 0),
+            checkpoint=checkpoint,
+            guard=every is not None and (checkpoint or step % every == 0),
+        )
 
 
 @dataclass
@@ -30,59 +58,102 @@ class Fit:
     reals: Reals
     tracker: Tracker | NullTracker
     display: Display
-    facts: dict[str, Any]
-    """Plain values that go into every checkpoint: configuration, run id, data digest, versions."""
+    report: Reporter
+    keeper: Keeper
+    watchdog: Watchdog
     preview: Tensor
-    """Real pictures for the sample grids: uint8 [N, 3, H, W]."""
+    """Real pictures for the sample grids: uint8 [N, 3, H, W]; on the main process."""
     sampler: Generator
     """The averaged generator: grids show seeds 0, 1, 2, ..., as `distgan sample --seeds 0-N` will."""
     stop: StopSignal
+    presence: Presence
+    guard: Guard = field(init=False)
+    healthy: bool = True
+    """Whether the weights were finite when they were last looked at."""
+    diversity: float | None = None
+    """Of the last samples."""
     actions: int = 0
     """Net actions of the balance since the last line of metrics."""
 
     def run(self) -> int:
-        """Trains to the budget, or to the end of the step in which all ranks agree to stop; returns that signal or 0.
+        """Trains to the budget, or to the end of the step in which all ranks agree to stop; returns that reason or 0.
 
-        A checkpoint of the last step is on disk when it returns. Raises CheckpointError if it could not be written.
+        A checkpoint of the last step is on disk when it returns, if its weights are finite. Raises CheckpointError if
+        it could not be written, Disagreement if the ranks are out of step, Halted if bad numbers end training.
         """
-        config, trainer, signum = self.trainer.config, self.trainer, 0
-        waiting = Waiting(self.reals.batches(trainer.d.updates))
+        trainer, reason = self.trainer, 0
+        self.guard = Guard(trainer.accelerator)
         self.display.start(trainer.images_seen)
-        means, clock = RunningMeans(), Clock(waiting, trainer.images_seen)
-        while trainer.steps < config.total_steps and not signum:
-            metrics = trainer.step(waiting)
-            means.add(metrics)
+        self._begin()
+        while trainer.steps < trainer.config.total_steps and not reason:
+            metrics = trainer.step(self.batches)
+            self.means.add(metrics)
             self._report_action(trainer.rebalance(metrics))
-            signum = self.stop.agreed()
-            ending = bool(signum) or trainer.steps == config.total_steps
-            if ending:
-                self.save()  # first: after a signal there may be little time
-            if ending or trainer.steps % config.log.every_steps == 0:
-                self._log(means.reduce() | clock.window(trainer.images_seen))
-            if ending or trainer.steps % config.log.samples_every_steps == 0:
-                self._samples()
-            if not ending and trainer.steps % config.checkpoint.every_steps == 0:
-                self._save_or_warn()
+            self.presence.step = trainer.steps
+            reason = self.stop.agreed()
+            self._after_step(reason)
             self.display.step(trainer.images_seen)
-        return signum
+        self.keeper.finish()
+        return reason
 
-    def save(self) -> None:
-        """Writes a checkpoint of this step, on the main process, and rotates. Every rank must call it.
+    def _begin(self) -> None:
+        """From the trainer's counters on: at the start, and after a rollback."""
+        self.batches = Waiting(self.reals.batches(self.trainer.d.updates))
+        self.means, self.clock = RunningMeans(), Clock(self.batches, self.trainer.images_seen)
 
-        Raises CheckpointError on the main process.
-        """
-        state, config = capture(self.trainer), self.trainer.config.checkpoint
-        if not self.trainer.accelerator.is_main_process:
-            return
-        directory = self.trainer.config.run_dir / "checkpoints"
-        checkpoint.save(directory, self.trainer.steps, state.tensors, state.values | self.facts)
-        checkpoint.rotate(directory, config.keep_last, config.keep_every_steps)
+    def _after_step(self, reason: int) -> None:
+        trainer, last = self.trainer, self.trainer.steps == self.trainer.config.total_steps
+        due, found = Due.after(trainer.config, trainer.steps, last, bool(reason)), list[Finding]()
+        if due.guard or self.guard.suspicions:
+            self.guard.check(trainer)
+        if due.samples:
+            found += self._samples()
+        if due.log or due.checkpoint:
+            found += self._look(due.log)
+        fatal = None if reason else gravest(trainer.config.watchdog, found)
+        if due.checkpoint and self.healthy and not fatal and reason != RULE:
+            if last or reason:
+                self.keeper.save_last(patient=not reason)
+            else:
+                self.keeper.save()
+        if self.keeper.poll():
+            self.stop.request(RULE)
+        for finding in found:
+            if finding is not fatal and (how := reaction(trainer.config.watchdog, finding)) != "off":
+                self.report(finding.fault, f"step {trainer.steps}: {finding.text}", alert=how != "warn")
+        if fatal is not None:
+            self._leave(fatal)
 
-    def _save_or_warn(self) -> None:
-        try:
-            self.save()
-        except CheckpointError as error:
-            self.display.say(f"WARNING: {error}; training goes on and tries again at the next checkpoint")
+    def _look(self, log: bool) -> list[Finding]:
+        """At the weights and, where a line of metrics is due, at the means since the last."""
+        trainer = self.trainer
+        norms = {name: norm.item() for name, norm in trainer.weight_norms().items()}
+        self.healthy = all(math.isfinite(norm) for norm in norms.values())
+        if not log:
+            return self.watchdog.look_at_weights(trainer.steps, norms)
+        skipped = torch.tensor(float(self.reals.skipped * trainer.accelerator.num_processes))
+        self.means.add({"data/skipped": skipped.to(trainer.accelerator.device)})  # the mean over ranks of that: the sum
+        metrics = self.means.reduce() | norms
+        self._log(metrics | self.clock.window(trainer.images_seen))
+        return self.watchdog.look(trainer.steps, metrics)
+
+    def _leave(self, fault: Finding) -> None:
+        """Ends training, or goes back, as the configuration says about a fault; the same on every rank."""
+        trainer, text = self.trainer, f"step {self.trainer.steps}: {fault.text}"
+        if reaction(trainer.config.watchdog, fault) == "stop":
+            raise Halted(f"{text}; watchdog.{fault.fault}=stop ends training here")
+        limit = trainer.config.watchdog.max_rollbacks
+        if self.watchdog.rollbacks >= limit:
+            raise Halted(f"{text}; after {limit} rollback(s) training ends here (watchdog.max_rollbacks)")
+        place = self.keeper.go_back(fault.healthy_step)
+        self.healthy = True
+        self.tracker.rewind(trainer.images_seen)
+        self._begin()
+        self.report(
+            fault.fault,
+            f"{text}; back to {place} with {trainer.lr_scale:g} times the learning rates (rollback "
+            f"{self.watchdog.rollbacks} of at most {limit})",
+        )
 
     def _log(self, metrics: dict[str, float]) -> None:
         trainer = self.trainer
@@ -90,12 +161,15 @@ class Fit:
             "step": trainer.steps,
             "epoch": self.reals.epoch(trainer.d.updates),
             "lr/d": trainer.d_lr,
-            "lr/g": trainer.g.lr(),
+            "lr/g": trainer.g_lr,
             "balance/lr_scale": balance.lr_scale(trainer.config.balance, trainer.balance_level),
             "balance/dropout": trainer.d_dropout,
             "balance/action": self.actions,
+            "watchdog/rollbacks": self.watchdog.rollbacks,
             **memory(trainer.accelerator.device),
         }
+        if self.diversity is not None:
+            metrics["watchdog/diversity"] = self.diversity
         if trainer.g.scaler.is_enabled():
             metrics |= {
                 "precision/scale_d": trainer.d.scaler.get_scale(),
@@ -105,10 +179,17 @@ class Fit:
         self.tracker.log(trainer.images_seen, metrics)
         self.display.log(trainer.images_seen, metrics)
 
-    def _samples(self) -> None:
-        if self.trainer.accelerator.is_main_process:
-            fakes = self.sampler.sample(range(self.trainer.config.log.samples))
-            self.tracker.samples(self.trainer.images_seen, fakes, self.preview)
+    def _samples(self) -> list[Finding]:
+        """Draws the grid, and looks at how alike its pictures are."""
+        trainer = self.trainer
+        self.diversity = on_main(trainer.accelerator, self._draw)
+        return self.watchdog.look_at_samples(trainer.steps, self.diversity)
+
+    def _draw(self) -> float:
+        shown, images = self.trainer.config.log.samples, self.trainer.images_seen
+        fakes = self.sampler.sample(range(max(shown, DIVERSITY_SAMPLES)))
+        self.tracker.samples(images, fakes[:shown], self.preview[:shown])
+        return diversity(fakes[:DIVERSITY_SAMPLES], self.preview[:DIVERSITY_SAMPLES])
 
     def _report_action(self, action: int) -> None:
         self.actions += action
@@ -118,45 +199,3 @@ class Fit:
                 f"balance: D {verb} at step {trainer.steps}: level {trainer.balance_level}, learning rate "
                 f"{trainer.d_lr:.3g}, dropout {trainer.d_dropout:.2f}"
             )
-
-
-class Waiting:
-    """Passes batches on and adds up the time that was spent waiting for them."""
-
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self._batches, self.seconds = batches, 0.0
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
-
-    def __next__(self) -> Batch:
-        start = time.perf_counter()
-        batch = next(self._batches)
-        self.seconds += time.perf_counter() - start
-        return batch
-
-
-class Clock:
-    """Speed since the last look."""
-
-    def __init__(self, waiting: Waiting, images: int) -> None:
-        self._waiting, self._images = waiting, images
-        self._time, self._waited = time.perf_counter(), waiting.seconds
-
-    def window(self, images: int) -> dict[str, float]:
-        now, waited = time.perf_counter(), self._waiting.seconds
-        seconds = max(now - self._time, 1e-9)
-        speeds = {
-            "speed/images_per_second": (images - self._images) / seconds,
-            "speed/data_wait": (waited - self._waited) / seconds,
-        }
-        self._images, self._time, self._waited = images, now, waited
-        return speeds
-
-
-def memory(device: torch.device) -> dict[str, float]:
-    """Peak of the device and resident set of this process, GiB."""
-    figures = {"memory/host_gb": psutil.Process().memory_info().rss / 2**30}
-    if device.type == "cuda":
-        figures["memory/device_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
-    return figures

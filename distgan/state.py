@@ -31,7 +31,11 @@ class State:
 def capture(trainer: Trainer) -> State:
     """A copy of the state in host memory. Every rank must call it (the balance's window is gathered)."""
     tensors = {f"ema/{name}": tensor for name, tensor in trainer.ema.network.state_dict().items()}
-    values: dict[str, Any] = {"balance_level": trainer.balance_level, "window_steps": trainer.window.steps}
+    values: dict[str, Any] = {
+        "balance_level": trainer.balance_level,
+        "window_steps": trainer.window.steps,
+        "lr_scale": trainer.lr_scale,
+    }
     for name, player in (("g", trainer.g), ("d", trainer.d)):
         tensors |= {f"{name}/{key}": tensor for key, tensor in player.network.state_dict().items()}
         tensors |= {f"optimizer_{name}/{key}": tensor for key, tensor in _optimizer_tensors(player).items()}
@@ -55,6 +59,7 @@ def restore(trainer: Trainer, state: State) -> None:
         trainer.window.sums.copy_(windows[rank] if same_world else windows.mean(0))
         trainer.window.steps = int(state.values["window_steps"])
         trainer.set_balance(int(state.values["balance_level"]))
+        trainer.lr_scale = float(state.values.get("lr_scale", 1.0))  # checkpoints of 0.1.0 do not have it
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"the checkpoint does not fit the configured networks and optimisers: {reason}") from None
@@ -71,6 +76,7 @@ def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
 
 def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
     weights = dict(player.network.named_parameters())
+    player.optimizer.state.clear()
     for name, value in tensors.items():
         weight_name, key = name.rsplit("/", 1)
         weight = weights[weight_name]

@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,15 @@ class RunningMeans:
         if not metrics:
             return
         keys = tuple(metrics)
-        values = torch.stack([value.detach().reshape(()).float() for value in metrics.values()])
+        on_mps = next(iter(metrics.values())).device.type == "mps"  # has no float64
+        precise = torch.float32 if on_mps else torch.float64
+        values = torch.stack([value.detach().reshape(()).to(precise) for value in metrics.values()])
         if keys in self._sums:
             sums, count = self._sums[keys]
             sums += values
             self._sums[keys] = sums, count + 1
         else:
-            self._sums[keys] = values if values.device.type == "mps" else values.double(), 1
+            self._sums[keys] = values, 1
 
     def reduce(self) -> dict[str, float]:
         """Means over steps and ranks; then empty. One all-reduce and one copy to the host; every rank must call it."""
@@ -137,6 +140,18 @@ class Tracker:
             if first:
                 self._wandb.picture(images, "samples/reals", to_grid(reals))
 
+    def event(self, images: int, kind: str, text: str, alert: bool) -> None:
+        """One line of events.jsonl, which no restart and no rollback removes; alert: a W&B alert as well."""
+        row = {"images": images, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": kind, "text": text}
+        self._guard("events.jsonl", lambda: _append(self.directory / "events.jsonl", row))
+        if self._wandb and alert:
+            self._wandb.alert(kind, text)
+
+    def rewind(self, images: int) -> None:
+        """After a rollback: drops the lines of metrics.jsonl after `images`; that part is trained again."""
+        self._metrics.close()
+        self._metrics = MetricsFile(self._metrics.path, images)
+
     def artifact(self, path: Path, metadata: dict[str, Any]) -> None:
         """Gives an exported generator (a file or a folder) to W&B as a new version of generator-RUNNAME."""
         if self._wandb:
@@ -168,11 +183,22 @@ class NullTracker:
     def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
         pass
 
+    def event(self, images: int, kind: str, text: str, alert: bool) -> None:
+        pass
+
+    def rewind(self, images: int) -> None:
+        pass
+
     def artifact(self, path: Path, metadata: dict[str, Any]) -> None:
         pass
 
     def finish(self, exit_code: int = 0) -> None:
         pass
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def open_tracker(

@@ -14,14 +14,11 @@ if not __package__:  # run as a file: Python has put distgan/ itself first on th
 
 import argparse
 import os
-import re
 import signal
 from collections.abc import Sequence
 
 from distgan.config_file import help_text, load_config, to_yaml
-from distgan.errors import DistganError, LaunchError, Stopped
-
-_PEER_GONE = re.compile("closed by peer|Connection (reset|refused|closed)|[Tt]imed out|NCCL|Broken pipe")
+from distgan.errors import DistganError, Stopped
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
@@ -54,7 +51,8 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
 
 
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
-    """Returns the exit code: 0 trained to the end, 2 a mistake to mend, 130 or 143 stopped by a signal after saving."""
+    """Returns the exit code: 0 trained to the end, 2 a mistake to mend, 3 another process was lost or disagrees,
+    4 ended by a rule of the configuration, 130 or 143 stopped by a signal after saving."""
     signal.signal(signal.SIGTERM, _stop_before_training)
     try:
         options = parse(arguments, program)
@@ -69,12 +67,6 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         return _report(Stopped("stopped by SIGINT outside of training; nothing was lost", signal.SIGINT))
     except DistganError as error:
         return _report(error)
-    except RuntimeError as error:
-        if not _PEER_GONE.search(str(error)):
-            raise
-        lost = LaunchError(f"another process has ended or cannot be reached: {str(error).splitlines()[0][:200]}")
-        lost.everywhere = False
-        return _report(lost)
     return 0
 
 

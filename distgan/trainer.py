@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from distgan import balance
 from distgan.config import Config
 from distgan.data.loader import Batch
 from distgan.ema import Ema, ema_decay
 from distgan.losses import BinaryCrossEntropy, gradient_penalty
-from distgan.networks import build_discriminator, build_generator
+from distgan.networks import build_discriminator, build_generator, check_same_answer
 from distgan.networks.dropout import key_dropout, set_dropout
 from distgan.pixels import to_signed
 from distgan.player import Player
@@ -35,13 +36,17 @@ class Trainer:
         self.config, self.accelerator, self.classes = config, accelerator, classes
         generator = build_generator(config.generator, size, classes, config.run.seed)
         discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed)
+        for network in (generator, discriminator):
+            check_same_answer(network, accelerator.num_processes)
         self.ema = Ema(generator.to(accelerator.device))  # before `prepare`, which changes `forward`
         self.g = Player(generator, config.optimizer.generator, accelerator)
         self.d = Player(discriminator, config.optimizer.discriminator, accelerator)
         self.loss = BinaryCrossEntropy(config.loss)
         self.draws = Draws(config.run.seed, rows, accelerator.device)
         self.balance_level = 0
+        self.lr_scale = 1.0  # of both players; a rollback lowers it
         self.window = Window(accelerator.device)
+        self.dealt: dict[str, Tensor] = {}  # the last latents and pictures of this rank, for the guard
 
     @property
     def steps(self) -> int:
@@ -72,6 +77,7 @@ class Trainer:
         for part, (images, labels) in enumerate(zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True)):
             rows = self.draws.rows.part(part, parts)
             draw = self.draws.for_rows(rows).at
+            self.dealt["pictures"] = images
             with torch.no_grad():
                 fakes, fake_labels = shared or self._fakes("d", turn, rows, self.g.network)
             joined = torch.cat([fakes.detach(), to_signed(images)]).contiguous(memory_format=torch.channels_last)
@@ -105,21 +111,33 @@ class Trainer:
                 g.backward(loss / parts)
             sums.add("loss/g", loss)
         self.d.network.requires_grad_(True)
-        norm = g.update(self.g.lr())
+        norm = g.update(self.g_lr)
         return sums.means(parts) | {"grad_norm/g": norm}
 
     def _fakes(self, purpose: str, turn: int, rows: Rows, generator: nn.Module) -> Fakes:
         """Pictures [rows, 3, H, W] in [-1, 1] and their classes, from latents that belong to (purpose, turn)."""
         draw = self.draws.for_rows(rows).at
         latents = draw(f"latent/{purpose}", turn).normal([self.config.generator.latent_dim])
+        self.dealt["latents"] = latents
         labels = draw(f"class/{purpose}", turn).integers(self.classes) if self.config.generator.conditional else None
         key_dropout(self.g.network, draw(f"dropout/g/{purpose}", turn))
         return generator(latents, labels), labels
 
     @property
+    def g_lr(self) -> float:
+        """G's next learning rate."""
+        return self.g.lr(self.lr_scale)
+
+    @property
     def d_lr(self) -> float:
         """D's next learning rate, held back by the balance."""
-        return self.d.lr(balance.lr_scale(self.config.balance, self.balance_level))
+        return self.d.lr(self.lr_scale * balance.lr_scale(self.config.balance, self.balance_level))
+
+    def weight_norms(self) -> dict[str, Tensor]:
+        """L2 norms of both players' weights, on the device: NaN or infinite as soon as one weight is."""
+        players = (("d", self.d), ("g", self.g))
+        norms = {name: get_total_norm(list(player.network.parameters())) for name, player in players}
+        return {f"weight_norm/{name}": norm.detach() for name, norm in norms.items()}
 
     @property
     def d_dropout(self) -> float:

@@ -89,6 +89,7 @@ class WandbRun:
         self.directory = config.run_dir.resolve()
         self._run: Any = None
         self._finished = False
+        self._images, self._last_step = -1, -1
         self._problem: str | None = None  # at the end
         self._worker = Worker("W&B", lambda text: say(f"WARNING: {text}; training goes on, metrics.jsonl is complete"))
         atexit.register(self.finish, 1)  # for a training that ends without `finish`
@@ -102,13 +103,16 @@ class WandbRun:
         return f"wandb sync {self.config.run_dir}/wandb/offline-run-*-{self.run_id}"
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
-        self._worker.put("run.log", lambda: self._run.log({"images": images, **metrics}, step=images))
+        self._worker.put("run.log", lambda: self._run.log({"images": images, **metrics}, step=self._step(images)))
+
+    def alert(self, title: str, text: str) -> None:
+        self._worker.put("run.alert", lambda: self._run.alert(title=title, text=text, level="WARN"))
 
     def picture(self, images: int, name: str, picture: Image.Image) -> None:
         def call() -> None:
             import wandb
 
-            self._run.log({"images": images, name: wandb.Image(picture)}, step=images)
+            self._run.log({"images": images, name: wandb.Image(picture)}, step=self._step(images))
 
         self._worker.put(f"run.log of {name}", call)
 
@@ -148,6 +152,12 @@ class WandbRun:
             say(f"WARNING: {self._problem}; the run is in {self.directory / 'wandb'}")
         if self.mode == "offline" or self._problem or self._worker.failure:
             say(f"to upload this run to W&B: {self.sync_command}")
+
+    def _step(self, images: int) -> int:
+        """W&B's step, which must not fall: `images`, but after a rollback the next free numbers until that is over."""
+        if images != self._images:
+            self._images, self._last_step = images, max(images, self._last_step + 1)
+        return self._last_step
 
     def _start(self) -> None:
         import wandb

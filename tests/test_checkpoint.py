@@ -14,7 +14,7 @@ from test_trainer import build, reals_of
 
 from distgan import checkpoint
 from distgan.errors import CheckpointError
-from distgan.run import choose_checkpoint
+from distgan.resume import choose_checkpoint
 from distgan.state import State, capture, restore
 
 TENSORS = {"a/w": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(())}
@@ -91,9 +91,9 @@ def test_temporary_and_foreign_directories_are_not_checkpoints(tmp_path):
 def test_rotation_keeps_the_newest_and_every_mth(tmp_path):
     for step in range(10, 80, 10):
         checkpoint.save(tmp_path, step, TENSORS, VALUES)
-    checkpoint.rotate(tmp_path, keep_last=2, keep_every_steps=30)
+    checkpoint.rotate(tmp_path, keep_last=2, keep_every_steps=30, healthy_step=10**9)
     assert checkpoint.steps(tmp_path) == [30, 60, 70]
-    checkpoint.rotate(tmp_path, keep_last=1, keep_every_steps=None)
+    checkpoint.rotate(tmp_path, keep_last=1, keep_every_steps=None, healthy_step=10**9)
     assert checkpoint.steps(tmp_path) == [70]
     assert sorted(os.listdir(tmp_path)) == ["step-000000070"]
 
@@ -109,7 +109,7 @@ def test_a_checkpoint_that_cannot_be_removed_does_not_stop_training(tmp_path):
     for step in (1, 2, 3):
         checkpoint.save(tmp_path, step, TENSORS, VALUES)
     (tmp_path / ".step-000000001.old").write_text("in the way")
-    checkpoint.rotate(tmp_path, keep_last=1, keep_every_steps=None)
+    checkpoint.rotate(tmp_path, keep_last=1, keep_every_steps=None, healthy_step=10**9)
     assert checkpoint.steps(tmp_path)[-1] == 3
 
 
@@ -143,7 +143,7 @@ import resource, signal, torch
 from pathlib import Path
 from distgan import checkpoint
 from distgan.errors import CheckpointError
-from distgan.run import choose_checkpoint
+from distgan.resume import choose_checkpoint
 root = Path({str(tmp_path)!r})
 checkpoint.save(root, 1, {{"a": torch.zeros(10)}}, {{}})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -168,7 +168,7 @@ tensors = {{str(i): torch.full((50_000,), float(i)) for i in range(8)}}
 print("ready", flush=True)
 for step in range(1, 100_000):
     checkpoint.save(Path({str(tmp_path)!r}), step, tensors, {{"step": step}})
-    checkpoint.rotate(Path({str(tmp_path)!r}), 2, None)
+    checkpoint.rotate(Path({str(tmp_path)!r}), 2, None, 10**9)
 """
     newest = 0
     for attempt in range(6):

@@ -8,7 +8,7 @@ from torch import nn
 
 from distgan.config import SeedDiscriminator, SeedGenerator
 from distgan.errors import ConfigError
-from distgan.networks import build_discriminator, build_generator
+from distgan.networks import build_discriminator, build_generator, check_same_answer
 from distgan.networks.dropout import KeyedDropout, key_dropout, set_dropout
 from distgan.rng import Draws, Rows
 
@@ -266,3 +266,14 @@ def test_set_dropout_reaches_every_layer():
     assert [module.p for module in generator.modules() if isinstance(module, KeyedDropout)] == [0.0, 0.0]
     set_dropout(generator, 0.25)
     assert [module.p for module in generator.modules() if isinstance(module, KeyedDropout)] == [0.25, 0.25]
+
+
+def test_layers_that_would_give_another_answer_on_more_processes_are_refused_by_name():
+    normal, dropped = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.Sequential(nn.Dropout2d())
+    check_same_answer(normal, processes=1)
+    with pytest.raises(ConfigError, match=r"layer 1 \(BatchNorm1d\) would see the pictures of one process only, so 3 "):
+        check_same_answer(normal, processes=3)
+    check_same_answer(nn.SyncBatchNorm.convert_sync_batchnorm(normal), processes=3)
+    with pytest.raises(ConfigError, match=r"layer 0 \(Dropout2d\) .* use KeyedDropout"):
+        check_same_answer(dropped, processes=1)
+    check_same_answer(nn.Sequential(KeyedDropout(0.5)), processes=3)

@@ -91,6 +91,14 @@ def test_cores_are_shared_out_among_the_processes_of_a_machine():
     assert cpu_share({"LOCAL_WORLD_SIZE": str(10 * cores)}) == 1
 
 
+def test_slurm_s_tasks_share_the_cores_unless_each_is_bound_to_its_own(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert cpu_share({"SLURM_STEP_TASKS_PER_NODE": "4(x2),1"}) == 2
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    assert cpu_share({"SLURM_STEP_TASKS_PER_NODE": "4(x2),1"}) == 3
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_becomes_a_decision_the_first_one_counts_and_handlers_are_put_back(tiny_config, signum):
     accelerator, _ = build_accelerator(tiny_config())

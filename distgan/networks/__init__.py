@@ -12,8 +12,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from distgan.config import SeedDiscriminator, SeedGenerator
+from distgan.errors import ConfigError
 from distgan.networks import seed_dcgan
 from distgan.rng import key
 
@@ -34,6 +36,22 @@ def build_discriminator(config: SeedDiscriminator, size: int, classes: int, seed
     """
     with _seeded(seed, "init/d"):
         return seed_dcgan.Discriminator(config, size, classes)
+
+
+def check_same_answer(network: nn.Module, processes: int) -> None:
+    """Raises ConfigError for a layer whose result depends on the process or on the number of processes, by its name.
+
+    Dropout must be keyed (dropout.py); BatchNorm sees each process's own pictures only: with several processes it must
+    be SyncBatchNorm.
+    """
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.modules.dropout._DropoutNd):
+            raise ConfigError(f"layer {name} ({type(layer).__name__}) draws each process's own mask; use KeyedDropout")
+        if isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm) and processes > 1:
+            raise ConfigError(
+                f"layer {name} ({type(layer).__name__}) would see the pictures of one process only, so {processes} "
+                "processes would train another model than one; use SyncBatchNorm (GPUs), or one process"
+            )
 
 
 @contextmanager

@@ -1,0 +1,53 @@
+"""What a step costs: waiting for data, pictures per second, memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import psutil
+import torch
+
+from distgan.data.loader import Batch
+
+
+class Waiting:
+    """Passes batches on and adds up the time that was spent waiting for them."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        start = time.perf_counter()
+        batch = next(self._batches)
+        self.seconds += time.perf_counter() - start
+        return batch
+
+
+class Clock:
+    """Speed since the last look."""
+
+    def __init__(self, waiting: Waiting, images: int) -> None:
+        self._waiting, self._images = waiting, images
+        self._time, self._waited = time.perf_counter(), waiting.seconds
+
+    def window(self, images: int) -> dict[str, float]:
+        now, waited = time.perf_counter(), self._waiting.seconds
+        seconds = max(now - self._time, 1e-9)
+        speeds = {
+            "speed/images_per_second": (images - self._images) / seconds,
+            "speed/data_wait": (waited - self._waited) / seconds,
+        }
+        self._images, self._time, self._waited = images, now, waited
+        return speeds
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """Peak of the device and resident set of this process, GiB."""
+    figures = {"memory/host_gb": psutil.Process().memory_info().rss / 2**30}
+    if device.type == "cuda":
+        figures["memory/device_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
+    return figures

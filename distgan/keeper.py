@@ -1,0 +1,114 @@
+"""A run's checkpoints while it trains: written when they are due, without waiting; gone back to after bad numbers.
+
+All methods but `poll` are for every rank together; only the main process writes.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+from distgan import checkpoint
+from distgan.distributed import on_main
+from distgan.errors import CheckpointError, Halted
+from distgan.reporter import Reporter
+from distgan.state import State, capture, restore
+from distgan.trainer import Trainer
+from distgan.watchdog import Watchdog
+from distgan.writer import Writer
+
+POLL = 5.0  # seconds that the ranks wait at a time while the disk is slow
+AGAIN = 10.0  # seconds between two tries of the last checkpoint
+
+
+class Keeper:
+    """Saves and goes back."""
+
+    def __init__(self, trainer: Trainer, watchdog: Watchdog, facts: dict[str, Any], report: Reporter) -> None:
+        """facts: plain values that go into every checkpoint: configuration, run id, data digest, versions."""
+        self.trainer, self.watchdog, self.facts, self.report = trainer, watchdog, facts, report
+        self.directory = trainer.config.run_dir / "checkpoints"
+        self.writer = Writer(self.directory, trainer.config.checkpoint)
+        self._origin = capture(trainer) if trainer.steps == 0 else None  # until there is a checkpoint
+
+    def save(self) -> None:
+        """Begins to write a checkpoint of this step; leaves it out, and says so, while the last is being written."""
+        state = self._state()
+        if self.trainer.accelerator.is_main_process:
+            if busy := self.writer.busy():
+                self.report("checkpoint", f"{busy}: a slow disk; that of step {self.trainer.steps} is left out")
+            else:
+                self._put(state)
+
+    def save_last(self, patient: bool) -> None:
+        """Returns when a checkpoint of this step is on disk. patient: tries again for checkpoint.retry_minutes.
+
+        Raises CheckpointError on every rank if it cannot be written.
+        """
+        state, accelerator = self._state(), self.trainer.accelerator
+        minutes = self.trainer.config.checkpoint.retry_minutes if patient else 0.0
+        deadline = time.monotonic() + 60 * minutes
+        self._settle()
+        while True:
+            if accelerator.is_main_process:
+                self._put(state)
+            self._settle()
+            failure, over = on_main(accelerator, lambda: (self.writer.take_failure(), time.monotonic() >= deadline))
+            if failure is None:
+                return
+            if over:
+                failure.everywhere = True
+                raise failure
+            self.report("checkpoint", f"{failure}; it is tried again every {AGAIN:.0f} s for {minutes:g} minutes")
+            time.sleep(AGAIN)
+
+    def poll(self) -> bool:
+        """On the main process, after every step: reports a failed checkpoint; whether the rule ends training."""
+        failure: CheckpointError | None = self.writer.take_failure()
+        if failure is not None:
+            self.report("checkpoint", f"{failure}; training goes on and tries again at the next checkpoint")
+        limit = self.trainer.config.checkpoint.max_failures
+        return limit is not None and self.writer.failures >= limit
+
+    def go_back(self, healthy_step: int) -> str:
+        """Puts the newest checkpoint of that step or before into the trainer, with lower learning rates, and writes
+        that down: later checkpoints are removed. Returns where the trainer is now. Raises Halted if there is none."""
+        trainer, accelerator = self.trainer, self.trainer.accelerator
+        self._settle()
+        path = on_main(accelerator, lambda: checkpoint.newest(self.directory, self._say, healthy_step))
+        state = State(*checkpoint.load(path)) if path else self._origin
+        if state is None:
+            raise Halted(
+                f"no checkpoint of step {healthy_step} or before is left to go back to; keep more of them "
+                "(checkpoint.keep_last, checkpoint.keep_every_steps)"
+            )
+        scale = trainer.lr_scale * trainer.config.watchdog.lr_factor
+        rollbacks = self.watchdog.rollbacks + 1
+        restore(trainer, state)
+        trainer.lr_scale = scale
+        self.watchdog.restore(state.values, rollbacks)
+        on_main(accelerator, lambda: checkpoint.discard(self.directory, trainer.steps))
+        self.save()
+        return f"step {trainer.steps}"
+
+    def finish(self) -> None:
+        """Waits until nothing is being written."""
+        self._settle()
+
+    def _state(self) -> State:
+        state = capture(self.trainer)
+        if self.trainer.steps:
+            self._origin = None
+        return State(state.tensors, state.values | self.facts | {"watchdog": copy.deepcopy(self.watchdog.memory)})
+
+    def _put(self, state: State) -> None:
+        self.writer.put(self.trainer.steps, state, self.watchdog.healthy_step(self.trainer.steps))
+
+    def _settle(self) -> None:
+        """All ranks wait together, so that none of them times out."""
+        while not on_main(self.trainer.accelerator, lambda: self.writer.wait(POLL)):
+            pass
+
+    def _say(self, text: str) -> None:
+        self.report("checkpoint", text)

@@ -1,0 +1,86 @@
+"""Which checkpoint a start goes on from, and putting it into the trainer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from accelerate import Accelerator
+
+from distgan import checkpoint
+from distgan.config import Config
+from distgan.config_file import resume_changes
+from distgan.data.loader import Reals
+from distgan.display import Display
+from distgan.distributed import on_main
+from distgan.errors import CheckpointError
+from distgan.state import State, restore
+from distgan.trainer import Trainer
+
+
+class Saved(NamedTuple):
+    """A checkpoint that is whole and of this recipe."""
+
+    path: Path
+    state: State
+    changes: list[str]
+    """Harmless changes of the configuration since then."""
+
+
+def load_saved(config: Config, resume: str, accelerator: Accelerator) -> Saved | None:
+    """What to resume from, the same on every rank, or None to start anew. Raises CheckpointError."""
+    path = on_main(accelerator, lambda: choose_checkpoint(config.run_dir / "checkpoints", resume))
+    if path is None:
+        return None
+    state = State(*checkpoint.load(path))
+    missing = {"config", "data_digest", "precision", "processes", "run_id"} - state.values.keys()
+    if missing:
+        raise CheckpointError(f"{path} is damaged: its state.json has no {', '.join(sorted(missing))}")
+    harmless, refused = resume_changes(state.values["config"], config)
+    if refused:
+        raise CheckpointError(
+            f"{path} was made with another recipe: {'; '.join(refused)}. "
+            "Set these back, or start a new run with run.name=NAME"
+        )
+    return Saved(path, state, harmless)
+
+
+def choose_checkpoint(directory: Path, resume: str) -> Path | None:
+    """The checkpoint that `resume` means for a run whose checkpoints lie in `directory`. Raises CheckpointError."""
+    existing = checkpoint.steps(directory)
+    newest = directory / f"step-{existing[-1]:09d}" if existing else None
+    if resume == "never":
+        if newest:
+            raise CheckpointError(f"{directory} holds checkpoints; --resume never needs a new run: set run.name=NAME")
+        return None
+    if resume == "auto":
+        checkpoint.sweep(directory)
+        found = checkpoint.newest(directory, lambda text: print(text, file=sys.stderr, flush=True))
+        if newest and found is None:
+            raise CheckpointError(f"none of the checkpoints in {directory} is whole; to start anew set run.name=NAME")
+        return found
+    if newest and Path(resume).resolve() != newest.resolve():
+        raise CheckpointError(
+            f"{directory} already holds checkpoints up to {newest.name}; to start from {resume} set run.name=NAME"
+        )
+    return Path(resume)
+
+
+def resume_from(saved: Saved, trainer: Trainer, reals: Reals, display: Display) -> None:
+    """Puts the saved state into the trainer and says so. Raises CheckpointError if the pictures are others."""
+    values, now = saved.state.values, trainer.accelerator.num_processes
+    if values["data_digest"] != reals.manifest_digest:
+        raise CheckpointError(
+            f"{saved.path} was trained on other pictures than those in {trainer.config.data.path}; "
+            "start a new run with run.name=NAME"
+        )
+    restore(trainer, saved.state)
+    display.say(f"resumed from {saved.path}: {trainer.images_seen:,} pictures seen")
+    if values["precision"] != trainer.accelerator.mixed_precision:
+        display.say(f"changed since then: precision: {values['precision']} -> {trainer.accelerator.mixed_precision}")
+    for change in saved.changes:
+        display.say(f"changed since then: {change}")
+    if values["processes"] != now:
+        batch = trainer.config.train.batch_size
+        display.say(f"processes: {values['processes']} -> {now}; the global batch stays {batch}")

@@ -1,0 +1,72 @@
+"""Checkpoints written in a thread of their own, one at a time: training does not wait for a slow or a full disk.
+
+In: copies of the state in host memory, on the main process. Out: checkpoint directories; a failure is kept until it is
+asked for, and changes nothing that is on disk.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from distgan import checkpoint
+from distgan.config import CheckpointConfig
+from distgan.errors import CheckpointError
+from distgan.state import State
+
+
+@dataclass
+class _Job:
+    step: int
+    began: float
+    thread: threading.Thread
+
+
+class Writer:
+    """The checkpoints of one run directory."""
+
+    def __init__(self, directory: Path, config: CheckpointConfig) -> None:
+        self.directory, self.config = directory, config
+        self.failures = 0
+        """Checkpoints in a row that could not be written."""
+        self._failure: CheckpointError | None = None
+        self._job: _Job | None = None
+
+    def put(self, step: int, state: State, healthy_step: int) -> None:
+        """Begins to write a checkpoint; the one before it must be through (see `busy`).
+
+        healthy_step: a checkpoint of this step or before is kept, whatever the configuration says.
+        """
+        thread = threading.Thread(target=self._write, args=(step, state, healthy_step), name="checkpoint")
+        self._job = _Job(step, time.monotonic(), thread)
+        thread.start()
+
+    def busy(self) -> str | None:
+        """Which checkpoint is still being written and for how long, or None."""
+        if self._job is None or not self._job.thread.is_alive():
+            return None
+        return f"the checkpoint of step {self._job.step} is still being written after {self._seconds():.0f} s"
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether nothing is being written any more, after at most this time (None: as long as it takes)."""
+        if self._job is not None:
+            self._job.thread.join(seconds)
+        return self.busy() is None
+
+    def take_failure(self) -> CheckpointError | None:
+        """Why the last checkpoint could not be written; told once."""
+        failure, self._failure = self._failure, None
+        return failure
+
+    def _write(self, step: int, state: State, healthy_step: int) -> None:
+        try:
+            checkpoint.save(self.directory, step, state.tensors, state.values)
+            checkpoint.rotate(self.directory, self.config.keep_last, self.config.keep_every_steps, healthy_step)
+            self.failures = 0
+        except CheckpointError as error:
+            self._failure, self.failures = error, self.failures + 1
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._job.began if self._job else 0.0

@@ -1,0 +1,169 @@
+"""A rank that is stopped, killed, or cut off is named by the others, within the configured time; then all goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+
+import hosts
+import psutil
+import pytest
+from processes import TORCHRUN, kill_all, run, start, wait_for
+
+from distgan import checkpoint
+
+pytestmark = pytest.mark.slow
+PLANTED = "tests/distributed/planted.py"
+TWO = (*TORCHRUN, "2", "distgan/train.py")
+SLOW_TWO = (*TORCHRUN, "2", PLANTED, "slow_steps")
+
+
+def trainers(process) -> dict[int, psutil.Process]:
+    """The trainer of each rank under a launcher."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return {int(child.environ()["RANK"]): child for child in children if "RANK" in child.environ()}
+
+
+def saved(directory) -> list[int]:
+    return checkpoint.steps(directory / "checkpoints")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stalled_rank_is_named_by_the_other_and_the_next_start_ends_right(tiny, tmp_path, rank):
+    overrides = tiny("train.timeout_minutes=0.1", "train.images=360")
+    assert run([*TWO, *overrides, "run.name=whole"])[0] == 0
+    process = start([*SLOW_TWO, *overrides], log := tmp_path / "log", PYTHONPATH=".")
+    wait_for(lambda: saved(tmp_path / "quickstart"), process)
+    stalled = trainers(process)[rank]
+    stalled.suspend()
+    begin = time.monotonic()
+    other = 1 - rank
+    named = re.compile(
+        rf"rank {rank} \(machine \S+, process {stalled.pid}\) does not answer, last heard of at step \d+"
+        if rank  # rank 0 keeps the store: without it nobody knows its step
+        else r"rank 0 does not answer \(machine \S+, \S+\): it was killed or stopped, or the network to it is cut"
+    )
+    wait_for(lambda: f"[rank {other}] " in log.read_text() or named.search(log.read_text()), process, 60)
+    wait_for(lambda: len(named.findall(log.read_text())) >= 1, process, 60)
+    assert time.monotonic() - begin < 6 + 30, "the timeout is 6 s"
+    kill_all(process)
+    assert "Traceback" not in log.read_text().split("torch/distributed")[0]
+    code, output = run([*TWO, *overrides])
+    assert code == 0, output
+    assert state(tmp_path / "quickstart") == state(tmp_path / "whole")
+
+
+def test_a_killed_rank_is_named_by_its_process_and_exit_code_3_says_try_again(tiny, tmp_path):
+    """Without a launcher that would end the other first."""
+    overrides = tiny("train.timeout_minutes=0.2", "train.images=12000")
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(29500 + os.getpid() % 1000), "WORLD_SIZE": "2"}
+    ranks = [
+        start([sys.executable, "distgan/train.py", *overrides], tmp_path / f"log{rank}", RANK=str(rank), **meet)
+        for rank in range(2)
+    ]
+    wait_for(lambda: saved(tmp_path / "quickstart"), ranks[0])
+    ranks[1].kill()
+    ranks[1].wait()
+    assert ranks[0].wait(60) == 3
+    text = (tmp_path / "log0").read_text()
+    assert re.search(rf"rank 1 \(machine \S+, process {ranks[1].pid}\) does not answer, last heard of at step", text)
+    assert "Traceback" not in text
+
+
+def test_a_rank_that_ends_by_an_error_of_its_own_is_quoted_by_the_other(tiny, tmp_path, shapes):
+    """Rank 1 reads another folder, in which a shard is cut short; both have the same manifest."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in shapes.iterdir():
+        content = path.read_bytes()
+        (broken / path.name).write_bytes(content if path.suffix == ".json" else content[: len(content) // 2])
+    overrides = tiny("train.timeout_minutes=0.2", "data.mode=stream", "data.workers=0")
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(28500 + os.getpid() % 1000), "WORLD_SIZE": "2"}
+    ranks = [
+        start(
+            [sys.executable, "distgan/train.py", *overrides, *([f"data.path={broken}"] * rank)],
+            tmp_path / f"log{rank}", RANK=str(rank), **meet,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    assert [rank.wait(90) for rank in ranks] == [3, 2]
+    assert re.search(r"rank 1 has ended: picture train-\d+.tar/\d+ has no ", (tmp_path / "log0").read_text())
+    assert (tmp_path / "log1").read_text().count("[rank 1] ") == 1
+
+
+def test_a_second_signal_while_a_slow_disk_saves_does_no_harm(tiny, tmp_path):
+    overrides = tiny("train.images=12000")
+    process = start([*TORCHRUN, "2", PLANTED, "disk_slow", *overrides], log := tmp_path / "log", PYTHONPATH=".")
+    wait_for(lambda: saved(tmp_path / "quickstart"), process)
+    ranks = trainers(process)
+    for _ in range(4):
+        for rank in ranks.values():
+            rank.send_signal(signal.SIGTERM)
+        time.sleep(0.4)
+    process.wait(60)
+    text = log.read_text()
+    assert text.count("stopped by SIGTERM at") == 1, text
+    newest = saved(tmp_path / "quickstart")[-1]
+    assert f"stopped by SIGTERM at {newest * 12:,} pictures" in text
+    assert "Traceback" not in text.split("torch/distributed")[0]
+
+
+def state(directory):
+    """The last checkpoint's bits."""
+    return (directory / "checkpoints" / f"step-{saved(directory)[-1]:09d}" / "state.safetensors").read_bytes()
+
+
+@pytest.mark.skipif(bool(hosts.missing()), reason=hosts.missing())
+def test_a_cut_network_ends_both_hosts_in_the_configured_time_and_names_the_other(tiny, tmp_path):
+    overrides = tiny("train.timeout_minutes=0.15", "train.images=600")
+    assert run([*TWO, *overrides, "run.name=whole"])[0] == 0
+    with hosts.two_hosts(tmp_path) as two:
+        logs = [tmp_path / f"log{host}" for host in range(2)]
+
+        def launch(script):
+            return [
+                two.start(
+                    host,
+                    [
+                        sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1",
+                        "--node_rank", str(host), "--master_addr", two.addresses[0], "--master_port", "29511",
+                        *script, *overrides,
+                    ],
+                    logs[host], GLOO_SOCKET_IFNAME=two.interface, PYTHONPATH=".",
+                )
+                for host in range(2)
+            ]  # fmt: skip
+
+        launchers = launch([PLANTED, "slow_steps"])
+        wait_for(lambda: saved(tmp_path / "quickstart"), launchers[0])
+        two.cut(1)
+        begin = time.monotonic()
+        assert [launcher.wait(120) for launcher in launchers] != [0, 0]
+        assert time.monotonic() - begin < 9 + 60
+        assert re.search(r"rank 1 \(machine h2, process \d+\) does not answer", logs[0].read_text())
+        assert re.search(r"rank 0 does not answer \(machine h1, ", logs[1].read_text())
+        two.heal(1)
+        launchers = launch(["distgan/train.py"])
+        assert [launcher.wait(120) for launcher in launchers] == [0, 0]
+    assert "resumed from" in logs[0].read_text()
+    assert state(tmp_path / "quickstart") == state(tmp_path / "whole")
+
+
+def test_resumed_on_two_four_and_one_processes_it_trains_what_one_process_trains(tiny, tmp_path):
+    overrides = tiny("train.batch_size=12", "data.flip=true", "checkpoint.keep_last=9")
+    assert run([sys.executable, "distgan/train.py", *overrides, "run.name=whole"])[0] == 0
+    for processes, images in ((2, 60), (4, 120), (1, 180), (2, 240)):
+        code, output = run([*TORCHRUN, str(processes), "distgan/train.py", *overrides, f"train.images={images}"])
+        assert code == 0, output
+        assert images == 60 or f"{images - 60} pictures seen" in output
+        assert images == 60 or "the global batch stays 12" in output
+    whole, parts = (
+        checkpoint.load(tmp_path / name / "checkpoints" / "step-000000020") for name in ("whole", "quickstart")
+    )
+    assert parts[1]["d"]["updates"] == whole[1]["d"]["updates"] == 20
+    for name, tensor in whole[0].items():
+        if name.startswith(("g/", "d/", "ema/")):
+            assert (parts[0][name] - tensor).norm() <= 1e-4 * tensor.norm(), name
