@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never a part. Standard library only."""
+"""Writing files so that a reader sees the old one or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from distgan.bounded import open_regular
 
 
 @contextmanager
@@ -28,6 +30,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def sweep(directory: Path) -> None:
+    """Removes what killed processes have left half-written in a directory that nobody else writes to now."""
+    for left in directory.glob(".*.tmp"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
+
+
 def fsync(path: Path) -> None:
     """Flushes a file or a directory to disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -39,7 +48,7 @@ def fsync(path: Path) -> None:
 
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return sha256_of(file)
 
 

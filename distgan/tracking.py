@@ -19,11 +19,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from distgan.bounded import open_regular, parse_json
 from distgan.config import Config
 from distgan.files import atomic_path
 from distgan.pictures import draw_curves, save_png, side_by_side, to_grid
 from distgan.wandb_run import WandbRun, choose_mode, say
 from distgan.worker import short
+
+MOST_LINE = 1 << 20  # bytes of a line of metrics.jsonl, which has about 1,000
 
 
 class RunningMeans:
@@ -73,25 +76,27 @@ class MetricsFile:
         self.path = path
         kept = [row for row in read_metrics(path) if row["images"] <= start_images]
         text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode()
-        if path.exists() and path.read_bytes() != text:
+        if path.exists() and (path.stat().st_size != len(text) or path.read_bytes() != text):
             with atomic_path(path) as temporary:
                 temporary.write_bytes(text)
         self._file = path.open("ab", buffering=0)
+        self._unwritten = b""
 
     def append(self, images: int, metrics: dict[str, float]) -> None:
-        """Raises OSError if the line cannot be written, and leaves the file as it was."""
+        """Raises OSError if the line cannot be written, and leaves the file as it was; it is written with the next."""
         finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
         row: dict[str, Any] = {"images": images, **finite}
         if bad := {key: str(float(metrics[key])) for key, value in finite.items() if value is None}:
             row["nonfinite"] = bad
-        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        self._unwritten += (json.dumps(row, allow_nan=False) + "\n").encode()
         size = self._file.seek(0, 2)
         try:
-            if self._file.write(line) != len(line):
+            if self._file.write(self._unwritten) != len(self._unwritten):
                 raise OSError("no space left for a whole line")
         except OSError:
             self._file.truncate(size)
             raise
+        self._unwritten = b""
 
     def close(self) -> None:
         self._file.close()
@@ -101,11 +106,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl with growing "images"; damaged ones (a killed process, a full disk) are left out."""
     rows: list[dict[str, Any]] = []
     with contextlib.suppress(FileNotFoundError):
-        for line in path.read_bytes().splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                row = json.loads(line)
-                if isinstance(row, dict) and row["images"] >= (rows[-1]["images"] if rows else 0):
-                    rows.append(row)
+        with open_regular(path) as file:
+            while line := file.readline(MOST_LINE):
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    row = parse_json(line)
+                    if isinstance(row, dict) and (rows[-1]["images"] if rows else 0) <= row["images"] < 2**63:
+                        json.dumps(row, allow_nan=False)
+                        if all(abs(value) < 2**63 for value in row.values() if isinstance(value, int)):
+                            rows.append(row)
     return rows
 
 

@@ -117,7 +117,7 @@ def test_lines_that_are_no_metrics_or_go_back_are_left_out(junk, tmp_path: Path)
     assert [row["images"] for row in read_metrics(path)] == [10, 20]
 
 
-def test_a_full_disk_is_reported_once_and_leaves_whole_lines(tmp_path: Path, capsys):
+def test_a_full_disk_is_reported_once_and_its_lines_are_written_when_there_is_room(tmp_path: Path, capsys):
     made = tracker(tmp_path)
     made.log(1, {"x": 1.0})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -126,10 +126,11 @@ def test_a_full_disk_is_reported_once_and_leaves_whole_lines(tmp_path: Path, cap
         made.log(2, {"x": 2.0})
         made.log(3, {"x": 3.0})
         made.samples(3, torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+        assert [row["images"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     made.log(4, {"x": 4.0})
-    assert [row["images"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1, 4]
+    assert [row["images"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1, 2, 3, 4]
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes().endswith(b'"x": 4.0}\n')
     assert capsys.readouterr().err.count("metrics.jsonl cannot be written") == 1
 

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from distgan import checkpoint, train
+from distgan import checkpoint, files, train
 from distgan.data.loader import Reals
 from distgan.fit import Fit
 from distgan.player import Player
@@ -172,9 +172,25 @@ def disk_slow():
     before_step(lambda trainer: time.sleep(0.1))
 
 
+def slow_writes():
+    """Every file and directory takes 0.2 s more to get to the disk: time to be killed while writing."""
+    original = files.fsync
+
+    def fsync(path):
+        time.sleep(0.2)
+        original(path)
+
+    files.fsync = checkpoint.fsync = fsync
+
+
 def slow_steps():
     """A step takes at least a tenth of a second: time to disturb it."""
     before_step(lambda trainer: time.sleep(0.1))
+
+
+def slower_steps():
+    """A step takes at least 0.03 s."""
+    before_step(lambda trainer: time.sleep(0.03))
 
 
 if __name__ == "__main__":
