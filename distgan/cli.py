@@ -1,4 +1,4 @@
-"""`distgan prepare | train | sample | export`: thin, no logic."""
+"""`distgan prepare | doctor | train | sample | export`: thin, no logic."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from distgan.errors import DistganError
 
 COMMANDS = {
     "prepare": "make a data set: tar shards and manifest.json",
+    "doctor": "look at all that a training needs before it is launched",
     "train": "train in this process; `accelerate launch -m distgan.train` for several",
     "sample": "draw pictures from an exported generator",
     "export": "write a checkpoint's generator to one safetensors file",
@@ -24,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from distgan import train
 
         return train.main(arguments[1:], "distgan train")
+    if arguments[:1] == ["doctor"]:
+        from distgan.doctor import command
+
+        return command.main(arguments[1:], "distgan doctor")
     parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
     parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -80,6 +80,16 @@ def _look_up() -> tuple[str, str | None]:
         return mode, None if wandb.api.api_key else "W&B has no API key"
 
 
+def server_url() -> str:
+    """The address of W&B's server, as WANDB_BASE_URL or wandb's settings files say. Uses no network."""
+    try:
+        from wandb.sdk import wandb_setup
+
+        return str(wandb_setup.singleton().settings.base_url)
+    except (ImportError, AttributeError, TypeError):  # wandb before 0.31
+        return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+
+
 class WandbRun:
     """The W&B run of one training. No method raises or waits, except `finish`, which waits a bounded time."""
 

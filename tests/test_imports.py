@@ -9,7 +9,18 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "distgan"
 OWNERS = {  # an outside library, and the only places that may import it
-    "accelerate": {"distributed.py", "player.py", "trainer.py", "run.py", "resume.py", "guard.py", "presence.py"},
+    "accelerate": {
+        "distributed.py",
+        "player.py",
+        "trainer.py",
+        "run.py",
+        "resume.py",
+        "guard.py",
+        "presence.py",
+        "doctor/together.py",
+        "doctor/examine.py",
+        "doctor/dry_run.py",
+    },
     "matplotlib": {"pictures.py"},
     "safetensors": {"export.py", "checkpoint.py"},
     "wandb": {"wandb_run.py"},
@@ -20,7 +31,7 @@ OWNERS = {  # an outside library, and the only places that may import it
 }
 LAYERS = (  # imports point down only
     {"train.py", "cli.py"},
-    {"run.py", "export_command.py", "sample.py"},
+    {"run.py", "export_command.py", "sample.py", "doctor"},
     {"fit.py", "run_dir.py"},
     {"keeper.py", "resume.py"},
     {"reporter.py", "guard.py", "writer.py"},
@@ -30,7 +41,7 @@ LAYERS = (  # imports point down only
     {"watchdog.py", "presence.py"},
     {"config_file.py", "distributed.py", "checkpoint.py", "display.py", "worker.py", "pixels.py", "progress.py"},
     {"config.py", "rng.py"},
-    {"errors.py", "files.py"},
+    {"errors.py", "files.py", "bounded.py"},
 )
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
@@ -64,7 +75,7 @@ def test_imports_point_down_only(file):
         parts = name.split(".")
         if parts[0] != "distgan" or len(parts) < 2 or parts[1].startswith("__"):
             continue
-        room = parts[1] if parts[1] in ("networks", "data") else f"{parts[1]}.py"
+        room = parts[1] if parts[1] in ("networks", "data", "doctor") else f"{parts[1]}.py"
         other = layer(room)
         if room != file.split("/")[0] and other is not None:
             assert own <= other, f"{file} imports {name}, which lies above it"

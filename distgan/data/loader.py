@@ -44,7 +44,7 @@ class Reals:
         self._skipped = Skipped(config.max_skipped if config.on_error == "skip" else 0)
         self.manifest_digest = manifest.digest
         self.rows, self.device, self.flip, self.seed = rows, device, config.flip, seed
-        self.mode = _mode(config, self.wanted)
+        self.mode = mode_of(config, self.wanted)
         self._source: Stream | Resident
         if self.mode == "resident":
             images, labels = load(self.wanted, self._skipped, show)
@@ -55,7 +55,7 @@ class Reals:
             self._source = Resident(images, labels, rows, seed, config.shuffle)
             self.left_out_per_epoch = 0
         else:
-            plan = _plan(config, self.wanted, rows, seed)
+            plan = plan_of(config, self.wanted, rows, seed)
             pin = device.type == "cuda"
             self._source = Stream(self.wanted, plan, config.shuffle_buffer, _workers(config), pin, self._skipped)
             self.left_out_per_epoch = plan.left_out
@@ -121,14 +121,14 @@ def _place(config: DataConfig) -> Path | Far:
     return path if isinstance(path, Path) else Far(path, config.tries, config.stall_seconds, config.cache)
 
 
-def _mode(config: DataConfig, wanted: Wanted) -> str:
+def mode_of(config: DataConfig, wanted: Wanted) -> str:
     """`auto` is resident where the decoded pictures fit the limit."""
     if config.mode != "auto":
         return config.mode
     return "resident" if wanted.total * wanted.size**2 * 3 <= config.resident_limit_mb << 20 else "stream"
 
 
-def _plan(config: DataConfig, wanted: Wanted, rows: Rows, seed: int) -> Plan:
+def plan_of(config: DataConfig, wanted: Wanted, rows: Rows, seed: int) -> Plan:
     batch, counts = len(rows), tuple(wanted.count(shard) for shard in wanted.shards)
     streams = max(_workers(config), 1)
     plan = Plan(counts, batch, rows.start // batch, rows.total // batch, streams, seed, config.shuffle)

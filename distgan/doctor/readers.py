@@ -1,0 +1,104 @@
+"""Whether processes and data workers go with the shards, and resident pictures with the memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from distgan.config import Config
+from distgan.data import loader
+from distgan.data.plan import Plan
+from distgan.data.reader import Wanted
+from distgan.doctor.finding import Finding, fail, ok, shown_bytes, warn
+from distgan.errors import DataError
+from distgan.rng import Rows
+
+TOO_MUCH = 2.0  # times the pictures that are shown
+CROWD = 4  # processes and workers per core
+
+
+def mode_of(config: Config, wanted: Wanted) -> str:
+    """stream or resident, as training will choose."""
+    return loader.mode_of(config.data, wanted)
+
+
+def reading(config: Config, wanted: Wanted, rows: Rows, local: int, cores: int) -> list[Finding]:
+    """rows: of this process; local: processes on this machine."""
+    mode, processes = mode_of(config, wanted), rows.total // len(rows)
+    if mode == "resident":
+        epochs = config.train.images / wanted.total
+        text = f"resident: {wanted.total / rows.total:,.1f} batches per epoch, {epochs:,.1f} epochs in the budget"
+        return [ok("readers", text)]
+    try:
+        plan = loader.plan_of(config.data, wanted, rows, config.run.seed)
+    except DataError as error:
+        return [fail("readers", str(error), "or add pictures")]
+    found = [shards_for_readers(plan, processes)]
+    epochs = config.train.images / (plan.batches_per_epoch * rows.total)
+    text = f"{plan.batches_per_epoch:,} batches per epoch, {plan.left_out} pictures left out, others each time"
+    found.append(ok("epoch", f"{text}; {epochs:,.1f} epochs in the budget"))
+    crowd = local * (1 + config.data.workers)
+    if config.data.workers and crowd > CROWD * cores:
+        text = f"{local} process(es) with {config.data.workers} data worker(s) each on {cores} core(s)"
+        found.append(warn("cores", text, f"use data.workers={max(cores // local - 1, 0)}, or more cores"))
+    return found
+
+
+def shards_for_readers(plan: Plan, processes: int) -> Finding:
+    """A reader comes to its part of a shard by reading past all that lies before it."""
+    readers, shards = processes * plan.streams, len(plan.counts)
+    read, shown = read_and_shown(plan, processes)
+    ratio = read / max(shown, 1)
+    text = f"{shards:,} shard(s) for {readers} reader(s) ({processes} process(es) x {plan.streams})"
+    if shards < readers or ratio > TOO_MUCH:
+        size = max(shown // (4 * readers), 1)
+        more = (
+            f"make more shards (`distgan prepare ... --shard-size {size}`), lower data.workers, or data.mode=resident"
+        )
+        return warn("readers", f"{text}: they read {ratio:.1f} times the pictures that they show", more)
+    return ok("readers", f"{text}: they read {ratio:.1f} times the pictures that they show")
+
+
+def read_and_shown(plan: Plan, processes: int) -> tuple[int, int]:
+    """Pictures that all readers read, and that they show, in the first epoch."""
+    read = shown = 0
+    for rank in range(processes):
+        here = dataclasses.replace(plan, rank=rank)
+        for stream in range(plan.streams):
+            for segment in here.segments(0, stream):
+                read, shown = read + segment.stop, shown + segment.stop - segment.start
+    return read, shown
+
+
+def resident_memory(config: Config, wanted: Wanted, local: int, host: int, device: int | None) -> list[Finding]:
+    """host: bytes that are free on this machine; device: bytes of this process's GPU, None on the CPU."""
+    what, mode = "data memory", mode_of(config, wanted)
+    need = wanted.total * (3 * wanted.size**2 + 8)
+    if mode == "stream":
+        buffered = min(config.data.shuffle_buffer * max(config.data.workers, 1) * local, wanted.total)
+        encoded = sum(shard.bytes for shard in wanted.shards) / sum(shard.count for shard in wanted.shards)
+        text = f"stream: about {shown_bytes(buffered * encoded)} in shuffle buffers, {shown_bytes(host)} free"
+        if buffered * encoded > 0.8 * host:
+            return [warn(what, text, "lower data.shuffle_buffer or data.workers")]
+        return [ok(what, text)]
+    each = f"{shown_bytes(need)} of pictures per process, {local} process(es) here"
+    if need * local > host:
+        advice = "use data.mode=stream, or fewer processes per machine"
+        return [fail(what, f"{each}, {shown_bytes(host)} of host memory are free", advice)]
+    if config.data.resident_on == "device" and device is not None:
+        if need > 0.8 * device:
+            advice = "use data.resident_on=host, or data.mode=stream"
+            return [(fail if need > device else warn)(what, f"{each}, the GPU has {shown_bytes(device)}", advice)]
+        return [ok(what, f"{each}, kept on the GPU, which has {shown_bytes(device)}")]
+    return [ok(what, f"{each}, {shown_bytes(host)} of host memory are free")]
+
+
+def cache(config: Config, wanted: Wanted, free: int | None) -> list[Finding]:
+    """free: bytes where data.cache is, None where that is no directory that can be made."""
+    if config.data.cache is None or isinstance(wanted.root, Path):
+        return []
+    need = sum(shard.bytes for shard in wanted.shards)
+    if free is None:
+        return [fail("cache", f"data.cache={config.data.cache} cannot be made", "set another directory, or null")]
+    text = f"data.cache grows to {shown_bytes(need)}, {shown_bytes(free)} are free beside what it holds"
+    return [warn("cache", text, "make room, or set data.cache=null") if need > free else ok("cache", text)]

@@ -1,0 +1,85 @@
+"""The configuration against the processes, and against what the run directory already holds. Only reads."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+from distgan import checkpoint
+from distgan.config import Config
+from distgan.config_file import resume_changes
+from distgan.distributed import batch_rows
+from distgan.doctor.finding import Finding, fail, ok, warn
+from distgan.errors import CheckpointError, ConfigError
+from distgan.state import State
+
+NEW = "start a new run with run.name=NAME"
+
+
+def batch(config: Config, processes: int) -> list[Finding]:
+    size, parts = config.train.batch_size, config.train.accumulation
+    try:
+        rows = batch_rows(size, parts, 0, processes)
+    except ConfigError as error:
+        return [fail("batch", str(error), "set train.batch_size, or start another number of processes")]
+    text = f"{size} pictures over {processes} process(es) and {parts} micro-batch(es): {len(rows) // parts} at a time"
+    if len(rows) // parts == 1 and size > 1:
+        return [warn("batch", text, "one picture at a time leaves a device idle: use fewer processes or micro-batches")]
+    return [ok("batch", text)]
+
+
+def lock(run_dir: Path) -> list[Finding]:
+    """Whether another training is writing there now."""
+    try:
+        with (run_dir / ".lock").open("rb") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                who = file.read(200).decode(errors="replace").strip()
+                return [fail("lock", f"another training is writing to {run_dir} ({who})", f"stop it, or {NEW}")]
+            except OSError as error:
+                text = f"no file locks in {run_dir} ({error.strerror})"
+                return [warn("lock", text, "let only one training write there")]
+    except (FileNotFoundError, NotADirectoryError):
+        return [ok("lock", f"no training has been in {run_dir}")]
+    return [ok("lock", f"no other training is writing to {run_dir}")]
+
+
+def resume(config: Config, processes: int, precision: str, digest: str | None) -> tuple[int, list[Finding]]:
+    """(steps that are done, what `--resume auto` would do). digest: of the pictures' manifest, None if not known."""
+    what, directory = "resume", config.run_dir / "checkpoints"
+    there, damaged = checkpoint.steps(directory), list[Finding]()
+    for step in reversed(there):
+        path = directory / f"step-{step:09d}"
+        try:
+            state = State(*checkpoint.load(path))
+        except CheckpointError as error:
+            damaged.append(warn(what, str(error), "training will take the one before it"))
+            continue
+        return step, [*damaged, *fits(config, path, state, processes, precision, digest)]
+    if there:
+        return 0, [*damaged, fail(what, f"none of the checkpoints in {directory} is whole", NEW)]
+    return 0, [ok(what, f"{config.run_dir} holds no checkpoint: training starts anew")]
+
+
+def fits(config: Config, path: Path, state: State, processes: int, precision: str, digest: str | None) -> list[Finding]:
+    """Whether training may go on from a checkpoint, and what would change."""
+    what, values = "resume", state.values
+    missing = {"config", "data_digest", "precision", "processes", "run_id", "g"} - values.keys()
+    if missing:
+        return [fail(what, f"{path} is damaged: its state.json has no {', '.join(sorted(missing))}", NEW)]
+    harmless, refused = resume_changes(values["config"], config)
+    if refused:
+        return [fail(what, f"{path} was made with another recipe: {'; '.join(refused)}", f"set these back, or {NEW}")]
+    if digest is not None and values["data_digest"] != digest:
+        return [fail(what, f"{path} was trained on other pictures than those in {config.data.path}", NEW)]
+    steps = int(values["g"]["updates"])
+    if steps >= config.total_steps:
+        text = f"{path} is at the end of the budget (train.images={config.train.images}): nothing would be trained"
+        return [warn(what, text, f"set more train.images, or {NEW}")]
+    if values["precision"] != precision:
+        harmless.append(f"precision: {values['precision']} -> {precision}")
+    if values["processes"] != processes:
+        harmless.append(f"processes: {values['processes']} -> {processes}")
+    changed = f"; changed since then: {'; '.join(harmless)}" if harmless else ""
+    return [ok(what, f"training goes on from {path}, step {steps:,} of {config.total_steps:,}{changed}")]
