@@ -67,7 +67,7 @@ def main(recipe: str = "quickstart", *overrides: str) -> None:
             place = f"{world} process(es) on {accelerator.device.type}"
             print(f"{recipe}: {place}, batch {config.train.batch_size}, {ROUNDS} rounds")
             print(
-                "| what | median, ms | spread, ms | every, steps | share of the step |\n| --- | --- | --- | --- | --- |"
+                "| what | median, ms | spread, ms | every, steps | share of training |\n| --- | --- | --- | --- | --- |"
             )
             step = statistics.median(times["step"])
             for name, (_call, every) in costs.items():
