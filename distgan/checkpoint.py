@@ -7,6 +7,7 @@ sha256s are checked before anything is used. Nothing is ever unpickled.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
@@ -18,12 +19,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from distgan.bounded import parse_json, printable, read_bytes, read_json
 from distgan.errors import CheckpointError
 from distgan.files import fsync, sha256
 
 NAME = re.compile(r"^step-(\d{9,})$")
 TENSORS, VALUES, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 FORMAT_VERSION = 1
+MOST_JSON = 16 << 20  # bytes of state.json and of manifest.json, which have a few thousand
 
 
 def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> Path:
@@ -61,18 +64,22 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors on the CPU, values) of one checkpoint directory. Raises CheckpointError if it is not whole."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = read_json(path / MANIFEST, MOST_JSON)
         version, files = manifest["format_version"], dict(manifest["files"])
         if version != FORMAT_VERSION:
             raise CheckpointError(f"{path} has format {version}, this distgan reads format {FORMAT_VERSION}")
-        for name in (TENSORS, VALUES):
-            if sha256(path / name) != files[name]:
+        text = read_bytes(path / VALUES, MOST_JSON)
+        for name, found in ((VALUES, hashlib.sha256(text).hexdigest()), (TENSORS, sha256(path / TENSORS))):
+            if found != files[name]:
                 raise CheckpointError(f"{path}/{name} is damaged: its sha256 is not the one in {MANIFEST}")
-        return load_file(path / TENSORS), json.loads((path / VALUES).read_text())
+        values = parse_json(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"{VALUES} holds no names and values")
+        return load_file(path / TENSORS), values
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is not a complete checkpoint: {Path(error.filename).name} is missing") from None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from None
+        raise CheckpointError(f"{path} is damaged: {printable(_reason(error))}") from None
 
 
 def steps(directory: Path) -> list[int]:

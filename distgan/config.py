@@ -143,7 +143,7 @@ class SeedGenerator(Frozen):
     """Channels of the dense layer's output."""
     width: PositiveInt = 256
     """Channels of the convolutions."""
-    upsamples: PositiveInt = 1
+    upsamples: Annotated[int, Field(ge=1, le=12)] = 1
     """Transposed convolutions with stride 2; the dense layer makes maps of size / 2**upsamples."""
     depth: NonNegativeInt = 2
     """5x5 convolutions at full size."""
@@ -160,7 +160,7 @@ class SeedDiscriminator(Frozen):
     """Network family."""
     width: PositiveInt = 128
     """Channels of the convolutions."""
-    downsamples: PositiveInt = 3
+    downsamples: Annotated[int, Field(ge=1, le=12)] = 3
     """4x4 convolutions with stride 2."""
     dropout: Probability = 0.4
     """Dropout before the dense layer."""

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from distgan.bounded import printable, read_bytes
 from distgan.config import FREE, Config
 from distgan.errors import ConfigError
 
@@ -24,17 +25,53 @@ PACKAGE = Path(__file__).resolve().parent
 RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 
 
+MOST_BYTES = 1 << 16  # of a file; the recipes have about 1,000
+MOST_MISTAKES = 20  # that are told at once
+MOST_NESTED = 16  # sections and lists within one another
+MOST_DIGITS = 100  # of a whole number
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML with 1.2 scalars: `no` is a word (train.precision=no), only true and false are booleans; no dates."""
+    """YAML with 1.2 scalars: `no` is a word (train.precision=no), only true and false are booleans; no dates.
+
+    No aliases, which make a few lines stand for billions, and no tags: what is read is as large as what is written.
+    """
+
+    nested = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        self._refuse("*alias", isinstance(event, yaml.AliasEvent), event)
+        self._refuse("!tag", getattr(event, "tag", None) is not None, event)
+        if self.nested == MOST_NESTED:
+            raise yaml.composer.ComposerError(None, None, f"more than {MOST_NESTED} levels", event.start_mark)
+        self.nested += 1
+        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        self.nested -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
+        seen = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True) if isinstance(key, yaml.ScalarNode) else None  # type: ignore[no-untyped-call]
+            if name in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, f"key '{name}' stands twice", node.start_mark)
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        self._refuse(f"number of more than {MOST_DIGITS} digits", len(node.value) > MOST_DIGITS, node)
+        return super().construct_yaml_int(node)  # type: ignore[no-untyped-call,no-any-return]
 
+    @staticmethod
+    def _refuse(what: str, there: bool, place: Any) -> None:
+        if there:
+            raise yaml.MarkedYAMLError(
+                problem=f"a {what} has no place here; write out what it stands for", problem_mark=place.start_mark
+            )
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)  # type: ignore[no-untyped-call]
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] not in ("bool", "timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -63,7 +100,10 @@ def validate(tree: dict[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = [_sentence(item, tree) for item in error.errors(include_url=False)]
+        mistakes = error.errors(include_url=False)
+        lines = [_sentence(item, tree) for item in mistakes[:MOST_MISTAKES]]
+        if len(mistakes) > MOST_MISTAKES:
+            lines.append(f"and {len(mistakes) - MOST_MISTAKES:,} more mistakes")
         raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(lines)) from None
 
 
@@ -103,7 +143,8 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
     refused: list[str] = []
     for key in [*new, *(key for key in old if key not in new)]:
         if old.get(key) != new.get(key):
-            change = f"{key}: {old.get(key, 'not there')} -> {new.get(key, 'not there')}"
+            before, after = (printable(str(values.get(key, "not there"))) for values in (old, new))
+            change = f"{printable(key)}: {before} -> {after}"
             (harmless if key in free else refused).append(change)
     return harmless, refused
 
@@ -131,18 +172,20 @@ def help_text() -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path, MOST_BYTES).decode()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text file: byte {error.start} is not UTF-8") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is no configuration: {error}") from None
 
 
 def _parse(text: str, origin: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError) as error:  # 0x_ and the like are a ValueError
+        raise ConfigError(f"{origin} is not valid YAML: {printable(' '.join(str(error).split()), 500)}") from None
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -162,7 +205,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _sentence(error: Any, tree: dict[str, Any]) -> str:
-    place = [str(part) for part in error["loc"]]
+    place = [printable(str(part)) for part in error["loc"]]
     variant = place.pop(2) if place[:1] == ["optimizer"] and len(place) > 2 else ""  # pydantic's word, not the user's
     key, kind, given, context = ".".join(place), error["type"], error.get("input"), error.get("ctx", {})
     if kind == "extra_forbidden" and variant and key in {known for known, _ in walk(Config)}:
@@ -172,7 +215,7 @@ def _sentence(error: Any, tree: dict[str, Any]) -> str:
     if kind in ("value_error", "assertion_error"):
         return f"{key}: {context.get('error', error['msg'])}" if key else str(context.get("error", error["msg"]))
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        inside = next(known for known, _ in walk(Config) if known.startswith(f"{key}."))
+        inside = next((known for known, _ in walk(Config) if known.startswith(f"{key}.")), "train.images")
         return f"{key}={_show(given)} is wrong: {key} is a section; set a key in it, such as {inside}"
     if kind in ("string_type", "path_type") and not isinstance(given, (dict, list)):
         return f"{key}={_show(given)} must be text; write it in quotes: \"'{_show(given)}'\""
@@ -188,13 +231,13 @@ def _sentence(error: Any, tree: dict[str, Any]) -> str:
         choices = [choice.strip(" '") for choice in options.replace(" or ", ",").split(",")]
         if kind == "union_tag_invalid":
             key, given = f"{key}.name", given["name"]
-        close = difflib.get_close_matches(str(given), choices, n=1, cutoff=0.3)
+        close = difflib.get_close_matches(printable(str(given)), choices, n=1, cutoff=0.3)
         return f"{key}={_show(given)} must be one of {', '.join(choices)}" + (f"; nearest: {close[0]}" if close else "")
     return f"{key}={_show(given)} {rule}"
 
 
 def _nearest(key: str) -> str:
-    key = key.replace("-", "_")
+    key = printable(key).replace("-", "_")
     keys = list(dict.fromkeys(known for known, _ in walk(Config)))
     same_leaf = [known for known in keys if known.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     close = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0)
@@ -247,7 +290,7 @@ def _metadata(field: FieldInfo) -> list[Any]:
 def _show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return printable(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
 def _kind(value: Any) -> str:

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from distgan import __version__
+from distgan.bounded import parse_json, printable
 from distgan.config import Config, SeedGenerator
 from distgan.errors import ConfigError, ExportError
 from distgan.files import atomic_path
@@ -112,7 +113,7 @@ def read_generator(path: Path) -> tuple[nn.Module, Description, str]:
             state = {name: file.get_tensor(name).clone() for name in names}  # else they stay views of the file
     except SafetensorError as error:
         raise ExportError(
-            f"{path} is not a safetensors file, or it is damaged or cut short ({error}); "
+            f"{path} is not a safetensors file, or it is damaged or cut short ({printable(str(error))}); "
             "copy or export it again (`distgan export CHECKPOINT`)"
         ) from None
     except OSError as error:
@@ -184,9 +185,9 @@ def _describe(text: str | None, origin: str) -> tuple[Description, str]:
     if text is None:
         raise ExportError(f"{origin} is a safetensors file, but not one made by `distgan export`")
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         actual = _metadata_digest(content) if isinstance(content, dict) else ""
-    except (ValueError, RecursionError):
+    except ValueError:
         content = None
     if not isinstance(content, dict):
         raise ExportError(f"{origin} is damaged: its metadata is not a JSON object; export it again")
@@ -198,7 +199,9 @@ def _describe(text: str | None, origin: str) -> tuple[Description, str]:
             f"{origin} is made by a newer distgan (format {version}), this one reads up to {FORMAT_VERSION}: upgrade"
         )
     if type(version) is not int or version < 1:
-        raise ExportError(f"{origin}: format_version={version!r} must be a whole number of 1 or more; export it again")
+        raise ExportError(
+            f"{origin}: format_version={printable(repr(version))} must be a whole number of 1 or more; export it again"
+        )
     if content.pop("metadata_digest", None) != actual:
         raise ExportError(f"{origin} is tampered with or damaged: its metadata digest does not fit; export it again")
     expected = content.pop("weight_digest", None)
@@ -206,7 +209,7 @@ def _describe(text: str | None, origin: str) -> tuple[Description, str]:
         return Description.model_validate(content), str(expected)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "its description"
+        place = printable(".".join(map(str, first["loc"]))) or "its description"
         raise ExportError(f"{origin} cannot be used: {place}: {first['msg']}; export it again") from None
 
 
@@ -227,7 +230,7 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
     needed = {name: _label(tensor) for name, tensor in network.state_dict().items()}
     for name in sorted({*needed, *found}):
         if needed.get(name) != found.get(name):
-            has = f"holds {name} as {found[name]}" if name in found else f"lacks {name}"
+            has = f"holds {printable(name)} as {printable(found[name])}" if name in found else f"lacks {name}"
             rule = f"which should be {needed[name]}" if name in needed else "which it should not have"
             raise ExportError(f"{origin} does not fit its description: it {has}, {rule}")
     return network

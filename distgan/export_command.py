@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from distgan import checkpoint
+from distgan.bounded import printable
 from distgan.config_file import validate
 from distgan.errors import CheckpointError, ExportError
 from distgan.export import Description, save_generator
@@ -44,15 +45,19 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
     prefix = {"ema": "ema/", "raw": "g/"}[weights]
     try:
         config = validate(values["config"], str(path))
+        if type(updates := values["d"]["updates"]) is not int:
+            raise ValueError("d.updates is no whole number")
         description = Description.of(
             config,
             size=values["size"],
             class_names=tuple(values["class_names"]),
-            images_seen=values["d"]["updates"] * config.train.batch_size,
+            images_seen=updates * config.train.batch_size,
             weights=weights,
             data_digest=values["data_digest"],
         )
     except KeyError as error:
-        raise CheckpointError(f"{path} is damaged: its state.json has no {error}") from None
+        raise CheckpointError(f"{path} is damaged: its state.json has no {printable(str(error))}") from None
+    except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+        raise CheckpointError(f"{path} is damaged: its state.json is wrong: {printable(str(error))}") from None
     chosen = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     return save_generator(out, chosen, description)

@@ -143,7 +143,7 @@ class Fit:
         if reaction(trainer.config.watchdog, fault) == "stop":
             raise Halted(f"{text}; watchdog.{fault.fault}=stop ends training here")
         limit = trainer.config.watchdog.max_rollbacks
-        if self.watchdog.rollbacks >= limit:
+        if self.watchdog.memory.rollbacks >= limit:
             raise Halted(f"{text}; after {limit} rollback(s) training ends here (watchdog.max_rollbacks)")
         place = self.keeper.go_back(fault.healthy_step)
         self.healthy = True
@@ -152,7 +152,7 @@ class Fit:
         self.report(
             fault.fault,
             f"{text}; back to {place} with {trainer.lr_scale:g} times the learning rates (rollback "
-            f"{self.watchdog.rollbacks} of at most {limit})",
+            f"{self.watchdog.memory.rollbacks} of at most {limit})",
         )
 
     def _log(self, metrics: dict[str, float]) -> None:
@@ -165,7 +165,7 @@ class Fit:
             "balance/lr_scale": balance.lr_scale(trainer.config.balance, trainer.balance_level),
             "balance/dropout": trainer.d_dropout,
             "balance/action": self.actions,
-            "watchdog/rollbacks": self.watchdog.rollbacks,
+            "watchdog/rollbacks": self.watchdog.memory.rollbacks,
             **memory(trainer.accelerator.device),
         }
         if self.diversity is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from distgan.bounded import printable
 from distgan.errors import ExportError
 from distgan.export import Description, metadata_json, save_generator, writing
 from distgan.files import atomic_path
@@ -57,7 +58,7 @@ def find(path_or_repo_id: str | Path, revision: str | None = None) -> Path:
 def model_card(description: Description, digest: str) -> str:
     """The README.md: YAML header (no license: the owner chooses), what it is, how to use it."""
     conditional = description.generator.conditional
-    names = ", ".join(description.class_names) or "not recorded"
+    names = printable(", ".join(description.class_names), 2000) or "not recorded"
     task = "class-conditional-image-generation" if conditional else "unconditional-image-generation"
     pipeline = "" if conditional else f"pipeline_tag: {task}\n"
     call = "g.sample(seeds=range(64)" + (f", classes={description.class_names[0]!r})" if conditional else ")")
@@ -80,7 +81,7 @@ library_name: distgan
 | classes of the training data | {names} |
 | real pictures seen in training | {description.images_seen:,} |
 | weights | {"exponential moving average" if description.weights == "ema" else "last step"}, SHA-256 {digest} |
-| versions | {", ".join(f"{name} {version}" for name, version in sorted(description.versions.items()))} |
+| versions | {printable(", ".join(f"{name} {version}" for name, version in sorted(description.versions.items())))} |
 
 ```python
 from distgan import Generator

@@ -5,7 +5,6 @@ All methods but `poll` are for every rank together; only the main process writes
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import Any
 
@@ -84,10 +83,11 @@ class Keeper:
                 "(checkpoint.keep_last, checkpoint.keep_every_steps)"
             )
         scale = trainer.lr_scale * trainer.config.watchdog.lr_factor
-        rollbacks = self.watchdog.rollbacks + 1
+        rollbacks = self.watchdog.memory.rollbacks + 1
         restore(trainer, state)
         trainer.lr_scale = scale
-        self.watchdog.restore(state.values, rollbacks)
+        self.watchdog.restore(state.values)
+        self.watchdog.memory.rollbacks = rollbacks
         on_main(accelerator, lambda: checkpoint.discard(self.directory, trainer.steps))
         self.save()
         return f"step {trainer.steps}"
@@ -100,7 +100,9 @@ class Keeper:
         state = capture(self.trainer)
         if self.trainer.steps:
             self._origin = None
-        return State(state.tensors, state.values | self.facts | {"watchdog": copy.deepcopy(self.watchdog.memory)})
+        return State(
+            state.tensors, state.values | self.facts | {"watchdog": self.watchdog.memory.model_dump(mode="json")}
+        )
 
     def _put(self, state: State) -> None:
         self.writer.put(self.trainer.steps, state, self.watchdog.healthy_step(self.trainer.steps))

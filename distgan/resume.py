@@ -9,6 +9,7 @@ from typing import NamedTuple
 from accelerate import Accelerator
 
 from distgan import checkpoint
+from distgan.bounded import printable
 from distgan.config import Config
 from distgan.config_file import resume_changes
 from distgan.data.loader import Reals
@@ -17,6 +18,8 @@ from distgan.distributed import on_main
 from distgan.errors import CheckpointError
 from distgan.state import State, restore
 from distgan.trainer import Trainer
+
+FACTS = {"config": dict, "data_digest": str, "precision": str, "processes": int, "run_id": str}  # of a state.json
 
 
 class Saved(NamedTuple):
@@ -34,9 +37,8 @@ def load_saved(config: Config, resume: str, accelerator: Accelerator) -> Saved |
     if path is None:
         return None
     state = State(*checkpoint.load(path))
-    missing = {"config", "data_digest", "precision", "processes", "run_id"} - state.values.keys()
-    if missing:
-        raise CheckpointError(f"{path} is damaged: its state.json has no {', '.join(sorted(missing))}")
+    if missing := [name for name, kind in FACTS.items() if type(state.values.get(name)) is not kind]:
+        raise CheckpointError(f"{path} is damaged: its state.json has no {', '.join(missing)}")
     harmless, refused = resume_changes(state.values["config"], config)
     if refused:
         raise CheckpointError(
@@ -78,7 +80,9 @@ def resume_from(saved: Saved, trainer: Trainer, reals: Reals, display: Display) 
     restore(trainer, saved.state)
     display.say(f"resumed from {saved.path}: {trainer.images_seen:,} pictures seen")
     if values["precision"] != trainer.accelerator.mixed_precision:
-        display.say(f"changed since then: precision: {values['precision']} -> {trainer.accelerator.mixed_precision}")
+        display.say(
+            f"changed since then: precision: {printable(values['precision'])} -> {trainer.accelerator.mixed_precision}"
+        )
     for change in saved.changes:
         display.say(f"changed since then: {change}")
     if values["processes"] != now:

@@ -6,6 +6,7 @@ There is no random state and no data position beside the counters: every draw an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,12 @@ from torch import Tensor
 from distgan.errors import CheckpointError
 from distgan.player import Player
 from distgan.trainer import Trainer
+
+MEMORY = {  # what an update rule remembers of each weight
+    "rmsprop": ("square_mean",),
+    "adam": ("step", "exp_avg", "exp_avg_sq"),
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,16 +58,16 @@ def restore(trainer: Trainer, state: State) -> None:
         for name, player in (("g", trainer.g), ("d", trainer.d)):
             player.network.load_state_dict(_under(name, state.tensors))
             _load_optimizer(player, _under(f"optimizer_{name}", state.tensors))
-            player.updates = int(state.values[name]["updates"])
-            if state.values[name]["scaler"]:
-                player.scaler.load_state_dict(state.values[name]["scaler"])
+            player.updates = _count(state.values[name]["updates"])
+            if scaler := state.values[name]["scaler"]:
+                player.scaler.load_state_dict({key: _number(value) for key, value in scaler.items()})
         windows = state.tensors["window"].to(trainer.window.sums.device)
         rank, same_world = trainer.accelerator.process_index, len(windows) == trainer.accelerator.num_processes
         trainer.window.sums.copy_(windows[rank] if same_world else windows.mean(0))
-        trainer.window.steps = int(state.values["window_steps"])
-        trainer.set_balance(int(state.values["balance_level"]))
-        trainer.lr_scale = float(state.values.get("lr_scale", 1.0))  # checkpoints of 0.1.0 do not have it
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        trainer.window.steps = _count(state.values["window_steps"])
+        trainer.set_balance(_count(state.values["balance_level"]))
+        trainer.lr_scale = float(_number(state.values.get("lr_scale", 1.0)))  # checkpoints of 0.1.0 do not have it
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"the checkpoint does not fit the configured networks and optimisers: {reason}") from None
 
@@ -76,12 +83,29 @@ def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
 
 def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
     weights = dict(player.network.named_parameters())
+    wanted = MEMORY[player.config.name]
+    if tensors and tensors.keys() != (names := {f"{name}/{key}" for name in weights for key in wanted}):
+        raise ValueError(f"the optimiser's memory is not of {', '.join(sorted(tensors.keys() ^ names)[:3])}")
     player.optimizer.state.clear()
     for name, value in tensors.items():
         weight_name, key = name.rsplit("/", 1)
         weight = weights[weight_name]
-        shaped = value.shape == weight.shape  # else a counter, which stays on the host
-        player.optimizer.state[weight][key] = torch.empty_like(weight).copy_(value) if shaped else value.clone()
+        if value.shape != (() if key == "step" else weight.shape) or not value.is_floating_point():
+            raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
+        # the counter stays on the host
+        player.optimizer.state[weight][key] = value.clone() if key == "step" else torch.empty_like(weight).copy_(value)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError("a counter is no whole number from 0 on")
+    return value
+
+
+def _number(value: Any) -> float | int:
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise ValueError("a factor is no number from 0 on")
+    return value
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,18 +6,18 @@ and the judge's memory is plain values, so that it goes into the checkpoint.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
 import torch
+from pydantic import BaseModel, FiniteFloat, ValidationError
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from distgan.config import WatchdogConfig
+from distgan.errors import CheckpointError
 
 Fault = Literal["nonfinite", "exploding", "saturated", "collapse"]
 LINES = 20  # of gradient norms that make "usual"
@@ -33,40 +33,58 @@ class Finding(NamedTuple):
     """The last step that was certainly before it."""
 
 
-@dataclass
+class Streak(BaseModel):
+    """Lines in a row on which D was right about nearly everything."""
+
+    lines: int = 0
+    since: int = 0
+
+
+class Memory(BaseModel):
+    """What the judge has seen; in every checkpoint."""
+
+    step: int = 0
+    """Of the last line of metrics."""
+    rollbacks: int = 0
+    nonfinite: bool = False
+    """Whether that has been told and is not over; so is `exploding`, by gradient."""
+    exploding: list[str] = []
+    norms: dict[str, list[FiniteFloat]] = {}
+    """Gradient norms of the last lines, by name."""
+    saturated: Streak = Streak()
+    diverse_step: int | None = None
+    """When the samples were last found diverse; None before that and after a collapse has been told."""
+
+
 class Watchdog:
-    """The judge. `memory` is plain values and survives a restart."""
+    """The judge."""
 
-    config: WatchdogConfig
-    memory: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def rollbacks(self) -> int:
-        """Of this run, so far."""
-        return int(self.memory.get("rollbacks", 0))
+    def __init__(self, config: WatchdogConfig) -> None:
+        self.config, self.memory = config, Memory()
 
     def healthy_step(self, now: int) -> int:
         """The step that a rollback might have to go back to, if the next look finds a fault."""
         config, memory = self.config, self.memory
         steps = [now]
         if config.exploding == "rollback":
-            steps.append(memory.get("step", 0))
-        if config.saturated == "rollback" and "saturated" in memory:
-            steps.append(memory["saturated"]["since"])
-        if config.collapse == "rollback":
-            steps.append(memory.get("diverse_step", now))
+            steps.append(memory.step)
+        if config.saturated == "rollback" and memory.saturated.lines:
+            steps.append(memory.saturated.since)
+        if config.collapse == "rollback" and memory.diverse_step is not None:
+            steps.append(memory.diverse_step)
         return min(steps)
 
-    def restore(self, values: Mapping[str, Any], rollbacks: int | None = None) -> None:
-        """Remembers what a checkpoint's values say; rollbacks: their number, if it has grown since."""
-        self.memory = copy.deepcopy(values.get("watchdog", {}))
-        if rollbacks is not None:
-            self.memory["rollbacks"] = rollbacks
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Remembers what a checkpoint's values say. Raises CheckpointError if that is no memory of a watchdog."""
+        try:
+            self.memory = Memory.model_validate(values.get("watchdog", {}))
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise CheckpointError(f"the checkpoint is damaged: watchdog.{where}: {error.errors()[0]['msg']}") from None
 
     def look(self, step: int, metrics: Mapping[str, float]) -> list[Finding]:
         """At one line of metrics: means since the line before it."""
-        before = self.memory.get("step", 0)
-        self.memory["step"] = step
+        before, self.memory.step = self.memory.step, step
         return self.look_at_weights(step, metrics) or [
             *self._exploding(metrics, before),
             *self._saturated(metrics, before),
@@ -75,49 +93,47 @@ class Watchdog:
     def look_at_weights(self, step: int, metrics: Mapping[str, float]) -> list[Finding]:
         """At the losses and the norms of the weights among `metrics`. A fault is told once, until it is over."""
         bad = [f"{name} is {metrics[name]}" for name in FINITE if name in metrics and not math.isfinite(metrics[name])]
-        told, self.memory["nonfinite"] = self.memory.get("nonfinite", False), bool(bad)
+        told, self.memory.nonfinite = self.memory.nonfinite, bool(bad)
         # every checkpoint's weights were finite when it was written
         return [Finding("nonfinite", ", ".join(bad), step - 1)] if bad and not told else []
 
     def look_at_samples(self, step: int, diversity: float) -> list[Finding]:
         """At the diversity of new samples (see `diversity`). It has to be good once before it can be bad."""
-        low, before = self.config.diversity_low, self.memory.get("diverse_step")
-        if diversity >= low:
-            self.memory["diverse_step"] = step
+        low, before = self.config.diversity_low, self.memory.diverse_step
+        self.memory.diverse_step = step if diversity >= low else None
+        if diversity >= low or before is None:
             return []
-        if before is None:
-            return []
-        del self.memory["diverse_step"]  # said once; it must be good again first
         text = f"the generator's pictures are alike: diversity {diversity:.3f} of the reals', below {low:g}"
         return [Finding("collapse", text, before)]
 
     def _exploding(self, metrics: Mapping[str, float], before: int) -> list[Finding]:
-        found, told = [], self.memory.setdefault("exploding", [])
+        found, told = [], self.memory.exploding
         for name in NORMS:
-            past, norm = self.memory.setdefault(name, []), metrics[name]
+            past, norm = self.memory.norms.setdefault(name, []), metrics[name]
             if not math.isfinite(norm):  # an fp16 update that was skipped
                 continue
             usual = median(past) if len(past) >= FEWEST else math.inf
-            explodes = norm > self.config.gradient_factor * usual
-            if explodes and name not in told:
-                text = f"{name} {norm:.3g} is more than {self.config.gradient_factor:g} times the usual {usual:.3g}"
-                found.append(Finding("exploding", text, before))
-            self.memory["exploding"] = told = [*(other for other in told if other != name), *([name] * explodes)]
             past.append(norm)
             del past[:-LINES]
+            if norm <= self.config.gradient_factor * usual:
+                told[:] = [other for other in told if other != name]
+            elif name not in told:
+                told.append(name)
+                text = f"{name} {norm:.3g} is more than {self.config.gradient_factor:g} times the usual {usual:.3g}"
+                found.append(Finding("exploding", text, before))
         return found
 
     def _saturated(self, metrics: Mapping[str, float], before: int) -> list[Finding]:
-        right = min(metrics["d/real_accuracy"], metrics["d/fake_accuracy"])
+        right, streak = min(metrics["d/real_accuracy"], metrics["d/fake_accuracy"]), self.memory.saturated
         if right < self.config.saturated_accuracy:
-            self.memory.pop("saturated", None)
+            streak.lines = 0
             return []
-        streak = self.memory.setdefault("saturated", {"lines": 0, "since": before})
-        streak["lines"] += 1
-        if streak["lines"] != self.config.saturated_lines:  # said once per streak
+        streak.since = streak.since if streak.lines else before
+        streak.lines += 1
+        if streak.lines != self.config.saturated_lines:  # said once per streak
             return []
-        text = f"D has been right about {right:.1%} of all pictures for {streak['lines']} lines; G learns nothing"
-        return [Finding("saturated", text, streak["since"])]
+        text = f"D has been right about {right:.1%} of all pictures for {streak.lines} lines; G learns nothing"
+        return [Finding("saturated", text, streak.since)]
 
 
 def gravest(config: WatchdogConfig, findings: list[Finding]) -> Finding | None:

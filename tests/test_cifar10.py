@@ -156,7 +156,7 @@ def _globals(state):
         (pickle.dumps([1, 2], 2), "is no CIFAR-10 batch"),
         (_python2(*_batch(1)).replace(b"J\x14\x00\x00\x00J", b"J\xff\xff\xff\x7fJ", 1), "does not fit its"),
         (_pickled(2)(*_batch(1))[:5000], "is damaged"),
-        (b"P1\n.", "persistent"),
+        (b"P1\n.", "PERSID"),
         (b"", "is damaged"),
         (b"not a pickle", "is damaged"),
     ],

@@ -255,7 +255,7 @@ def test_an_unreadable_file_is_refused_with_the_reason(write, monkeypatch):
     def refuse(*_arguments, **_options):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pathlib.Path.read_text", refuse)
+    monkeypatch.setattr("distgan.config_file.read_bytes", refuse)
     with pytest.raises(ConfigError, match=r"recipe\.yaml cannot be read: Permission denied$"):
         load_config(path)
 

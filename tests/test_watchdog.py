@@ -10,7 +10,8 @@ import torch
 
 from distgan.config import WatchdogConfig
 from distgan.data.shapes import render, truth
-from distgan.watchdog import Finding, Watchdog, diversity, gravest, reaction
+from distgan.errors import CheckpointError
+from distgan.watchdog import Finding, Memory, Watchdog, diversity, gravest, reaction
 
 GOOD = {
     "loss/d": 0.6, "loss/g": 0.7, "weight_norm/d": 5.0, "weight_norm/g": 6.0, "grad_norm/d": 1.0, "grad_norm/g": 2.0,
@@ -93,14 +94,20 @@ def test_a_rollback_comes_before_a_stop_and_neither_for_what_is_only_said():
 
 def test_the_memory_survives_a_checkpoint():
     whole, first = Watchdog(WatchdogConfig()), Watchdog(WatchdogConfig())
-    lines(whole, 7)
-    lines(first, 4)
+    lines(whole, 7, grad_norm_g=3.0)
+    lines(first, 4, grad_norm_g=3.0)
     second = Watchdog(WatchdogConfig())
-    second.restore({"watchdog": json.loads(json.dumps(first.memory))})
-    lines(second, 3, start=4)
+    second.restore({"watchdog": json.loads(json.dumps(first.memory.model_dump(mode="json")))})
+    lines(second, 3, start=4, grad_norm_g=3.0)
     assert second.memory == whole.memory
-    second.restore({"watchdog": first.memory}, rollbacks=2)
-    assert second.rollbacks == 2
+    second.restore({})
+    assert second.memory == Memory(), "an older checkpoint has none"
+
+
+@pytest.mark.parametrize("memory", [{"norms": {"grad_norm/g": ["x"]}}, {"saturated": 3}, {"step": 1e300}, [], 7])
+def test_a_forged_memory_is_a_damaged_checkpoint(memory):
+    with pytest.raises(CheckpointError, match=r"the checkpoint is damaged: watchdog\."):
+        Watchdog(WatchdogConfig()).restore({"watchdog": memory})
 
 
 def test_the_step_to_go_back_to_is_the_earliest_of_the_faults_that_roll_back():

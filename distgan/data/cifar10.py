@@ -18,9 +18,11 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from distgan.bounded import open_regular, printable
 from distgan.data.download import Remote, fetch, md5
 from distgan.data.keyed import IntArray
 from distgan.data.shards import Offer, Pictures, select_classes
+from distgan.data.tar import Header
 from distgan.data.unpickle import read_batch
 from distgan.errors import DataError
 
@@ -32,7 +34,8 @@ RECORD = 3073  # bytes per picture in the binary version: label, then red, green
 MEMBER_LIMIT = 2 * 10_000 * RECORD  # bytes of a batch; official ones have half, Python 3 pickles more
 ARCHIVE_LIMIT = 1 << 29  # unpacked bytes of a whole archive; the official ones have 187 MB
 FOLDERS = {"py": "cifar-10-batches-py", "bin": "cifar-10-batches-bin"}
-DAMAGE = (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError)
+MOST_MEMBERS = 1000  # of an archive; the official ones have 9
+DAMAGE = (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError, RecursionError)
 
 Batches = dict[str, bytes]  # file name -> content
 
@@ -142,19 +145,21 @@ def _read_archive(path: Path, split: str) -> Batches:
     wanted = {name for names in batch_names(split).values() for name in names}
     batches: Batches = {}
     try:
-        with gzip.open(path, "rb") as unpacked:
+        with open_regular(path) as file, gzip.open(file, "rb") as unpacked:
             stream = _Bounded(unpacked, path)
-            with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
-                for member in archive:
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as archive:  # type: ignore[call-overload]
+                for number, member in enumerate(archive):
+                    if number == MOST_MEMBERS:
+                        raise DataError(f"{path} has more than {MOST_MEMBERS:,} members; get the official archive")
                     name = _checked_name(member, path)
                     if member.isfile() and name in wanted:
-                        _check_size(f"{path}: {member.name}", member.size)
+                        _check_size(f"{path}: {printable(member.name)}", member.size)
                         content = archive.extractfile(member)
                         batches[name] = content.read() if content else b""
             while stream.read(1 << 20):
                 pass
     except DAMAGE as error:
-        raise DataError(f"{path} is damaged or cut short ({error}); get the archive anew") from None
+        raise DataError(f"{path} is damaged or cut short ({printable(str(error))}); get the archive anew") from None
     except OSError as error:
         raise _unreadable(path, error) from None
     return batches
@@ -164,9 +169,13 @@ def _checked_name(member: tarfile.TarInfo, path: Path) -> str:
     """The member's file name. Raises DataError for a place outside the archive, a link or a device."""
     parts = member.name.replace("\\", "/").split("/")
     if member.name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-        raise DataError(f"{path} is not safe: member '{member.name}' points outside the archive; get the official one")
+        raise DataError(
+            f"{path} is not safe: member '{printable(member.name)}' points outside the archive; get the official one"
+        )
     if not (member.isreg() or member.isdir()):
-        raise DataError(f"{path} is not safe: member '{member.name}' is a link or a device; get the official one")
+        raise DataError(
+            f"{path} is not safe: member '{printable(member.name)}' is a link or a device; get the official one"
+        )
     return parts[-1] if len(parts) == 1 or parts[-2] in FOLDERS.values() else ""
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from distgan.bounded import printable
 from distgan.data.skipped import Bad
 from distgan.errors import DataError
 
@@ -45,17 +46,19 @@ def decode(encoded: Encoded, size: int) -> np.ndarray:
     """uint8 [size, size, 3]. Raises DataError naming shard and member."""
     try:
         _check_png(encoded.png)
-        with Image.open(io.BytesIO(encoded.png)) as picture:
-            pixels = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+        with Image.open(io.BytesIO(encoded.png), formats=("PNG",)) as picture:
+            if picture.size != (size, size):  # before its pixels are given memory
+                raise DataError(
+                    f"picture {encoded.name} is {picture.width}x{picture.height}, its manifest says {size}x{size}"
+                )
+            return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     except UnidentifiedImageError:
         raise DataError(f"picture {encoded.name} cannot be decoded: its bytes are no picture") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"picture {encoded.name} cannot be decoded: {error}") from None
-    if pixels.shape != (size, size, 3):
-        raise DataError(
-            f"picture {encoded.name} is {pixels.shape[1]}x{pixels.shape[0]}, its manifest says {size}x{size}"
-        )
-    return pixels
+    except DataError:
+        raise
+    except Exception as error:  # a damaged picture can raise nearly anything
+        reason = printable(str(error)) or type(error).__name__
+        raise DataError(f"picture {encoded.name} cannot be decoded: {reason}") from None
 
 
 def _check_png(data: bytes) -> None:

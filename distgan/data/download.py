@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from distgan.bounded import open_regular
 from distgan.errors import DataError
 from distgan.files import atomic_path
 from distgan.progress import track
@@ -36,7 +37,7 @@ class Remote:
 def md5(path: Path) -> str:
     """Hex digest, for the checksums that are published as MD5."""
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

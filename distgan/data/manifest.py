@@ -7,14 +7,25 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
+from distgan.bounded import printable, read_bytes
 from distgan.data.far import Far
 from distgan.errors import DataError
 from distgan.files import atomic_path
 
 MANIFEST = "manifest.json"
-LIMIT = 64 << 20  # bytes of a manifest from a URL
+LIMIT = 64 << 20  # bytes of a manifest
+MOST = 10**12  # pictures of a shard: far above what there is, far below what overflows
+
+
+def _is_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it holds characters that cannot be shown")
+    return text
+
+
+Text = Annotated[str, Field(max_length=255), AfterValidator(_is_printable)]
 
 
 class _Model(BaseModel):
@@ -24,12 +35,12 @@ class _Model(BaseModel):
 class Shard(_Model):
     """One tar file."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.tar$")]
+    name: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.tar$")]
     """File name beside the manifest; never a path."""
-    count: PositiveInt
+    count: Annotated[int, Field(ge=1, le=MOST)]
     class_counts: tuple[NonNegativeInt, ...]
     """Pictures per class, in the order of `Manifest.classes`."""
-    bytes: PositiveInt
+    bytes: Annotated[int, Field(ge=1, le=1024 * MOST)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     @model_validator(mode="after")
@@ -43,13 +54,13 @@ class Manifest(_Model):
     """A data set in shards: `KEY.png` + `KEY.cls` per picture."""
 
     format_version: Literal[1] = 1
-    source: str
+    source: Text
     """shapes, cifar10 or folder."""
-    split: str
+    split: Text
     """train or test."""
-    size: PositiveInt
+    size: Annotated[int, Field(ge=1, le=4096)]
     """Height and width, pixels; three channels."""
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    classes: Annotated[tuple[Text, ...], Field(min_length=1)]
     """Names; the number in KEY.cls is the place in this tuple."""
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     request: dict[str, Any]
@@ -59,6 +70,8 @@ class Manifest(_Model):
     def _shards_know_the_classes(self) -> Manifest:
         if any(len(shard.class_counts) != len(self.classes) for shard in self.shards):
             raise ValueError("a shard's class_counts has not one entry per class")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("two classes have the same name")
         if len({shard.name for shard in self.shards}) != len(self.shards):
             raise ValueError("two shards have the same name")
         return self
@@ -89,15 +102,15 @@ def load_manifest(place: Path | Far) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = printable(".".join(str(part) for part in first["loc"])) or "file"
         raise DataError(f"{place}/{MANIFEST} is damaged or of another version: {where}: {first['msg']}") from None
 
 
 def _content(directory: Path) -> bytes:
     path = directory / MANIFEST
     try:
-        return path.read_bytes()
+        return read_bytes(path, LIMIT)
     except FileNotFoundError:
         raise DataError(
             f"{directory} holds no {MANIFEST}, so no complete data set; make one with "
@@ -105,3 +118,5 @@ def _content(directory: Path) -> bytes:
         ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is no manifest: {error}; make the data set again") from None

@@ -57,11 +57,17 @@ class Plan:
     def segments(self, epoch: int, stream: int) -> list[Segment]:
         """What one worker reads in one epoch, in order."""
         first = epoch * self.batches_per_epoch
-        owners = np.arange(first, first + self.batches_per_epoch) % self.streams
-        before, mine = int((owners < stream).sum()), int((owners == stream).sum())
+        turns = [
+            self._turns(first + self.batches_per_epoch, lane) - self._turns(first, lane) for lane in range(stream + 1)
+        ]
+        before, mine = sum(turns[:-1]), turns[-1]
         begin = (self.rank * self.batches_per_epoch + before) * self.batch
         order, offset = self._circle(epoch)
         return cut(self.counts, order, offset + begin, mine * self.batch)
+
+    def _turns(self, batches: int, stream: int) -> int:
+        """How many of the first `batches` batches, counted over all epochs, are this worker's."""
+        return (batches - stream + self.streams - 1) // self.streams
 
     def _circle(self, epoch: int) -> tuple[list[int], int]:
         """Order of the shards and the place where the epoch starts."""

@@ -6,21 +6,26 @@ A shard is compared with its manifest's sha256 before its first picture is hande
 from __future__ import annotations
 
 import itertools
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from distgan.bounded import open_regular, printable
 from distgan.data.decode import Encoded, decoded
 from distgan.data.far import Far
 from distgan.data.manifest import Manifest, Shard
 from distgan.data.skipped import Bad, Skipped
+from distgan.data.tar import DAMAGE, Header, check
 from distgan.data.whole import is_whole
 from distgan.errors import DataError
 
+META = re.compile(r"__[^/]*__($|/)")  # names that WebDataset keeps for itself
+SMALL = 1 << 20  # bytes of a member, besides its pixels
 VERIFY = "`distgan prepare ... --verify` checks all shards"
 
 
@@ -51,7 +56,8 @@ def select(root: Path | Far, manifest: Manifest, classes: Sequence[str] | None) 
     for name in classes or ():
         if name not in manifest.classes:
             raise DataError(f"data.classes={name}: {root} has no such class; it has {', '.join(manifest.classes)}")
-    numbers = {manifest.classes.index(name): place for place, name in enumerate(names)}
+    known = {name: number for number, name in enumerate(manifest.classes)}
+    numbers = {known[name]: place for place, name in enumerate(names)}
     shards = tuple(shard for shard in manifest.shards if any(shard.class_counts[number] for number in numbers))
     if not shards:
         raise DataError(f"{root} holds no picture of the classes {', '.join(names)}")
@@ -77,7 +83,7 @@ def scan(wanted: Wanted, shard: Shard) -> Iterator[Encoded | Bad]:
             return
     except DataError as error:
         sentence = f"{error}"
-    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+    except DAMAGE as error:
         sentence = f"shard {place} {_reason(error)}; {VERIFY}"
     for number in range(found, max(count, found + 1)):
         yield Bad(f"{shard.name}/#{number}", sentence)
@@ -101,16 +107,16 @@ def read_shard(wanted: Wanted, shard: Shard) -> Iterator[Encoded]:
 
 def open_shard(root: Path | Far, shard: Shard) -> BinaryIO:
     return (
-        (root / shard.name).open("rb") if isinstance(root, Path) else root.open(shard.name, shard.bytes, shard.sha256)
+        open_regular(root / shard.name) if isinstance(root, Path) else root.open(shard.name, shard.bytes, shard.sha256)
     )
 
 
 def pictures(wanted: Wanted, shard: Shard, file: BinaryIO) -> Iterator[Encoded | Bad]:
     """The wanted pictures of an open shard, and those of which a member is missing. Raises what damaged archives do."""
-    from webdataset.tariterators import group_by_keys, tar_file_expander
+    from webdataset.tariterators import group_by_keys
 
-    for sample in group_by_keys(tar_file_expander([{"url": shard.name, "stream": file}])):
-        name = f"{shard.name}/{sample['__key__']}"
+    for sample in group_by_keys(_members(shard, file, wanted.size)):
+        name = f"{shard.name}/{printable(sample['__key__'])}"
         if "png" not in sample or "cls" not in sample:
             yield Bad(name, f"picture {name} has no {'.cls' if 'png' in sample else '.png'} member")
             continue
@@ -121,6 +127,19 @@ def pictures(wanted: Wanted, shard: Shard, file: BinaryIO) -> Iterator[Encoded |
             continue
         if label in wanted.labels:
             yield Encoded(name, sample["png"], wanted.labels[label])
+
+
+def _members(shard: Shard, file: BinaryIO, size: int) -> Iterator[dict[str, Any]]:
+    """What WebDataset's own tar reader gives, without what it would believe a stranger: compression, any size."""
+    with tarfile.open(fileobj=file, mode="r|", tarinfo=Header) as archive:
+        for member in archive:
+            archive.members = []  # type: ignore[attr-defined]  # else it remembers every one
+            if not member.isreg() or META.match(member.name):
+                continue
+            check(member, SMALL + 8 * size**2)  # 16 bits, four channels
+            content = archive.extractfile(member)
+            yield {"fname": member.name, "data": content.read() if content else b"", "__url__": shard.name}
+    yield {}  # ends the last sample
 
 
 def check_labels(wanted: Wanted, shard: Shard, file: BinaryIO) -> None:
@@ -137,7 +156,7 @@ def check_labels(wanted: Wanted, shard: Shard, file: BinaryIO) -> None:
             if isinstance(item, Encoded):
                 labels[item.label] += 1
             found |= isinstance(decoded(item, wanted.size), Bad)
-    except (OSError, EOFError, tarfile.TarError, ValueError):
+    except DAMAGE:
         found = True
     file.seek(0)
     place = f"shard {wanted.root}/{shard.name}"
@@ -178,7 +197,7 @@ def first_pictures(wanted: Wanted, count: int, skip: int = 0) -> np.ndarray:
 
 def _is_whole_file(path: Path, shard: Shard) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return is_whole(file, shard.bytes, shard.sha256)
     except OSError:
         return False
@@ -189,5 +208,4 @@ def _reason(error: Exception) -> str:
         return "is missing"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
-    text = str(error.args[0]) if error.args else type(error).__name__
-    return f"is damaged: {text.split(' @ ')[0]}"  # WebDataset adds the file object
+    return f"is damaged: {printable(str(error.args[0])) if error.args else type(error).__name__}"

@@ -30,12 +30,19 @@ def load(wanted: Wanted, skipped: Skipped, show: bool) -> tuple[Tensor, Tensor]:
 
     Raises DataError where more than may be skipped, or all, cannot be read.
     """
-    images = np.empty((wanted.total, 3, wanted.size, wanted.size), dtype=np.uint8)
-    labels = np.empty(wanted.total, dtype=np.int64)
+    try:
+        images = np.empty((wanted.total, 3, wanted.size, wanted.size), dtype=np.uint8)
+        labels = np.empty(wanted.total, dtype=np.int64)
+    except (MemoryError, ValueError):
+        need = wanted.total * 3 * wanted.size**2 / 2**30
+        raise DataError(
+            f"{wanted.root} says that it holds {wanted.total:,} pictures, {need:,.1f} GiB: more than this machine has; "
+            "use data.mode=stream"
+        ) from None
     starts = np.cumsum([0] + [wanted.count(shard) for shard in wanted.shards])
 
     def fill(shard: Shard, start: int) -> dict[int, Bad]:
-        """What is wrong, by place; once nothing may be skipped, up to the first."""
+        """What is wrong, by place; as far as may be skipped."""
         wrong: dict[int, Bad] = {}
         for place, item in enumerate(scan(wanted, shard), start):
             picture = decoded(item, wanted.size)
@@ -43,7 +50,7 @@ def load(wanted: Wanted, skipped: Skipped, show: bool) -> tuple[Tensor, Tensor]:
                 images[place], labels[place] = picture.pixels.transpose(2, 0, 1), picture.label
                 continue
             wrong[place] = picture
-            if not skipped.limit:
+            if len(wrong) > skipped.limit:
                 break
         return wrong
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from distgan.bounded import SENTENCE, printable
 from distgan.errors import DataError
 
 LINES = 20  # warnings about the data per process
@@ -52,6 +53,7 @@ class Skipped:
 
 def warn(text: str) -> None:
     """A line on stderr, the same one once, and LINES of them at most per process."""
+    text = printable(text, SENTENCE)
     if text in _said or len(_said) > LINES:
         return
     _said.append(text)
