@@ -18,6 +18,7 @@ import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
+from distgan import launcher
 from distgan.config import Config
 from distgan.errors import ConfigError, DistganError, LaunchError
 from distgan.rng import Rows
@@ -30,7 +31,6 @@ ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
 PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-LAUNCHERS = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")  # what a launcher leaves in the environment
 
 
 def build_accelerator(config: Config, environment: Mapping[str, str] = os.environ) -> tuple[Accelerator, str]:
@@ -169,11 +169,11 @@ class StopSignal:
         """minutes: how long a rank waits for the others."""
         self.received = 0
         self._group = gloo_group(accelerator, minutes)
-        self._parent = os.getppid() if any(name in os.environ for name in LAUNCHERS) else None
         self._pending: tuple[Any, torch.Tensor] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
+        launcher.trains.set()
         for signum in (signal.SIGINT, signal.SIGTERM):
             self._before[signum] = signal.signal(signum, self._note)
         return self
@@ -184,7 +184,7 @@ class StopSignal:
 
     def agreed(self) -> int:
         """The reason to stop, the same on every rank, or 0. Called once per step."""
-        if self._parent is not None and os.getppid() != self._parent:
+        if launcher.gone():
             self.request(signal.SIGTERM)
         if self._group is None:
             return self.received

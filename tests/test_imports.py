@@ -41,7 +41,7 @@ LAYERS = (  # imports point down only
     {"watchdog.py", "presence.py"},
     {"config_file.py", "distributed.py", "checkpoint.py", "display.py", "worker.py", "pixels.py", "progress.py"},
     {"config.py", "rng.py"},
-    {"errors.py", "files.py", "bounded.py"},
+    {"launcher.py", "errors.py", "files.py", "bounded.py"},
 )
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 

@@ -56,6 +56,19 @@ def test_a_stalled_rank_is_named_by_the_other_and_the_next_start_ends_right(tiny
     assert state(tmp_path / "quickstart") == state(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("later", [0.5, 2.5])
+def test_trainers_whose_launcher_dies_before_training_begins_do_not_linger(tiny, tmp_path, later):
+    """They may hang in a call that waits for the launcher, with ten minutes of patience."""
+    process = start([*TWO, *tiny("train.images=120000")], log := tmp_path / "log")
+    wait_for(lambda: len(trainers(process)) == 2, process)
+    time.sleep(later)
+    orphans = list(trainers(process).values())
+    process.kill()
+    process.wait()
+    assert psutil.wait_procs(orphans, timeout=45)[1] == [], log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
 def test_a_killed_rank_is_named_by_its_process_and_exit_code_3_says_try_again(tiny, tmp_path):
     """Without a launcher that would end the other first."""
     overrides = tiny("train.timeout_minutes=0.2", "train.images=12000")
