@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 import torch
@@ -14,15 +14,18 @@ from distgan.data.loader import Batch
 class Waiting:
     """Passes batches on and adds up the time that was spent waiting for them."""
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self._batches, self.seconds = batches, 0.0
+    def __init__(self, batches: Iterator[Batch], tell: Callable[[str], None]) -> None:
+        """tell: hears what this rank does: it waits for pictures, it trains."""
+        self._batches, self._tell, self.seconds = batches, tell, 0.0
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
         start = time.perf_counter()
+        self._tell("waits for pictures")
         batch = next(self._batches)
+        self._tell("trains")
         self.seconds += time.perf_counter() - start
         return batch
 

@@ -40,6 +40,13 @@ class CheckpointError(DistganError):
     """A checkpoint is damaged, foreign, or does not fit the configuration."""
 
 
+class Unsaved(CheckpointError):
+    """The last checkpoint could not be written when training was stopped; the ones before it are there: start again."""
+
+    exit_code = 3
+    everywhere = True
+
+
 class ExportError(DistganError):
     """A generator file is damaged, foreign, from the future, or cannot be written."""
 
@@ -77,4 +84,8 @@ class Stopped(DistganError):
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
+        self.message, self.signum = message, signum
         self.exit_code = 128 + signum
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:
+        return Stopped, (self.message, self.signum)  # it may have to reach other processes

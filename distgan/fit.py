@@ -23,7 +23,7 @@ from distgan.presence import Presence
 from distgan.reporter import Reporter
 from distgan.tracking import NullTracker, RunningMeans, Tracker
 from distgan.trainer import Trainer
-from distgan.watchdog import Finding, Watchdog, diversity, gravest, reaction
+from distgan.watchdog import WEIGHT_NORMS, Finding, Watchdog, diversity, gravest, reaction
 
 DIVERSITY_SAMPLES = 64  # pictures that the diversity is measured on
 
@@ -70,6 +70,8 @@ class Fit:
     guard: Guard = field(init=False)
     healthy: bool = True
     """Whether the weights were finite when they were last looked at."""
+    saved: bool = False
+    """Whether the last step is in a checkpoint."""
     diversity: float | None = None
     """Of the last samples."""
     actions: int = 0
@@ -82,7 +84,8 @@ class Fit:
         it could not be written, Disagreement if the ranks are out of step, Halted if bad numbers end training.
         """
         trainer, reason = self.trainer, 0
-        self.guard = Guard(trainer.accelerator)
+        enough = self.reals.pictures >= 2 * trainer.config.train.batch_size  # else ranks may rightly see the same
+        self.guard = Guard(trainer.accelerator, pictures=enough)
         self.display.start(trainer.images_seen)
         self._begin()
         while trainer.steps < trainer.config.total_steps and not reason:
@@ -98,7 +101,8 @@ class Fit:
 
     def _begin(self) -> None:
         """From the trainer's counters on: at the start, and after a rollback."""
-        self.batches = Waiting(self.reals.batches(self.trainer.d.updates))
+        self.batches = Waiting(self.reals.batches(self.trainer.d.updates), self.presence.does)
+        self.diversity, self.actions = None, 0
         self.means, self.clock = RunningMeans(), Clock(self.batches, self.trainer.images_seen)
 
     def _after_step(self, reason: int) -> None:
@@ -110,32 +114,37 @@ class Fit:
             found += self._samples()
         if due.log or due.checkpoint:
             found += self._look(due.log)
-        fatal = None if reason else gravest(trainer.config.watchdog, found)
-        if due.checkpoint and self.healthy and not fatal and reason != RULE:
-            if last or reason:
-                self.keeper.save_last(patient=not reason)
-            else:
-                self.keeper.save()
+        fatal = gravest(trainer.config.watchdog, found)
+        self.saved = due.checkpoint and self.healthy and not fatal and reason != RULE
+        if self.saved and (last or reason):
+            self.keeper.save_last(give_up=lambda: bool(reason or self.stop.received))
+        elif self.saved:
+            self.keeper.save()
         if self.keeper.poll():
             self.stop.request(RULE)
         for finding in found:
-            if finding is not fatal and (how := reaction(trainer.config.watchdog, finding)) != "off":
+            if (reason or finding is not fatal) and (how := reaction(trainer.config.watchdog, finding)) != "off":
                 self.report(finding.fault, f"step {trainer.steps}: {finding.text}", alert=how != "warn")
-        if fatal is not None:
+        if fatal is not None and not reason:
             self._leave(fatal)
 
     def _look(self, log: bool) -> list[Finding]:
         """At the weights and, where a line of metrics is due, at the means since the last."""
         trainer = self.trainer
-        norms = {name: norm.item() for name, norm in trainer.weight_norms().items()}
-        self.healthy = all(math.isfinite(norm) for norm in norms.values())
+        means = self.means if log else RunningMeans()
+        means.add(trainer.weight_norms() | {"data/skipped": self._skipped()})
+        metrics = means.reduce()  # over all ranks: what one of them has, all of them see
+        self.healthy = all(math.isfinite(metrics[name]) for name in WEIGHT_NORMS)
         if not log:
-            return self.watchdog.look_at_weights(trainer.steps, norms)
-        skipped = torch.tensor(float(self.reals.skipped * trainer.accelerator.num_processes))
-        self.means.add({"data/skipped": skipped.to(trainer.accelerator.device)})  # the mean over ranks of that: the sum
-        metrics = self.means.reduce() | norms
+            return self.watchdog.look_at_weights(trainer.steps, metrics)
         self._log(metrics | self.clock.window(trainer.images_seen))
         return self.watchdog.look(trainer.steps, metrics)
+
+    def _skipped(self) -> Tensor:
+        """Bad pictures so far; in stream mode each rank has its own, whose mean over the ranks times their number is
+        the sum."""
+        ranks = self.trainer.accelerator.num_processes if self.reals.mode == "stream" else 1
+        return torch.tensor(float(self.reals.skipped * ranks), device=self.trainer.accelerator.device)
 
     def _leave(self, fault: Finding) -> None:
         """Ends training, or goes back, as the configuration says about a fault; the same on every rank."""

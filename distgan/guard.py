@@ -22,14 +22,19 @@ from distgan.trainer import Trainer
 
 SUSPICIONS = 3  # checks in a row with equal pictures, before that is no chance; data sets may hold doubles
 NAMED = 4  # tensors in the sentence
+OWN = {  # settings that a machine may have for itself
+    *("data.path", "data.cache", "data.tries", "data.stall_seconds", "data.workers"),
+    *("data.resident_limit_mb", "data.resident_on", "train.cpu_threads"),
+}
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Guard:
     """The check, and how often in a row it has seen equal pictures."""
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.accelerator = accelerator
+    def __init__(self, accelerator: Accelerator, pictures: bool) -> None:
+        """pictures: whether they are looked at, too."""
+        self.accelerator, self.pictures = accelerator, pictures
         self.suspicions = 0
 
     def check(self, trainer: Trainer) -> None:
@@ -46,7 +51,7 @@ class Guard:
         if found := unequal([row[: len(held)] for row in by_rank], list(held)):
             raise Disagreement(f"at step {trainer.steps} {found}; {_WHAT_NOW}")
         twins = {name: equal([row[len(held) + place] for row in by_rank]) for place, name in enumerate(dealt)}
-        self.suspicions = self.suspicions + 1 if twins.get("pictures") else 0
+        self.suspicions = self.suspicions + 1 if self.pictures and twins["pictures"] else 0
         if twins["latents"] or self.suspicions == SUSPICIONS:
             what = "latents" if twins["latents"] else "pictures"
             raise Disagreement(f"at step {trainer.steps} {twins[what]} were dealt the same {what}; {_WHAT_NOW}")
@@ -71,17 +76,33 @@ def common_numbers(trainer: Trainer) -> Tensor:
     return whole.at("guard", trainer.steps).uniform()
 
 
-def check_same_recipe(accelerator: Accelerator, config: Config, data_digest: str) -> None:
-    """Raises LaunchError on every rank if one was started with another recipe or other pictures than rank 0."""
+def check_same_recipe(accelerator: Accelerator, config: Config) -> None:
+    """Raises LaunchError on every rank if one was started with another configuration than rank 0.
+
+    How often something is done must be the same everywhere, too: ranks meet to do it. Only OWN may differ.
+    """
     if accelerator.num_processes == 1:
         return
-    facts = gather_object([(config.model_dump(mode="json"), data_digest)])
-    for rank, (theirs, digest_of_data) in enumerate(facts):
-        _, changes = resume_changes(facts[0][0], Config.model_validate(theirs))
-        if changes:
-            raise LaunchError(f"rank {rank} was started with another recipe than rank 0: {'; '.join(changes)}")
-        if digest_of_data != facts[0][1]:
-            raise LaunchError(f"rank {rank} sees other pictures in {theirs['data']['path']} than rank 0")
+    everyone = gather_object([config.model_dump(mode="json")])
+    for rank, theirs in enumerate(everyone):
+        harmless, refused = resume_changes(everyone[0], Config.model_validate(theirs))
+        if changes := [change for change in (*refused, *harmless) if change.split(":")[0] not in OWN]:
+            raise LaunchError(f"rank {rank} was started with another configuration than rank 0: {'; '.join(changes)}")
+
+
+def check_same_data(accelerator: Accelerator, data_digest: str, mode: str) -> None:
+    """Raises LaunchError on every rank if one sees other pictures than rank 0, or reads them in another mode."""
+    if accelerator.num_processes == 1:
+        return
+    everyone = gather_object([(data_digest, mode)])
+    for rank, (theirs, their_mode) in enumerate(everyone):
+        if theirs != everyone[0][0]:
+            raise LaunchError(f"rank {rank} sees other pictures in its data.path than rank 0")
+        if their_mode != everyone[0][1]:
+            raise LaunchError(
+                f"data.mode is {their_mode} on rank {rank} and {everyone[0][1]} on rank 0; set it, or the same "
+                "data.resident_limit_mb on all machines"
+            )
 
 
 def digest(tensor: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ All methods but `poll` are for every rank together; only the main process writes
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from distgan import checkpoint
 from distgan.distributed import on_main
-from distgan.errors import CheckpointError, Halted
+from distgan.errors import CheckpointError, Halted, Unsaved
 from distgan.reporter import Reporter
 from distgan.state import State, capture, restore
 from distgan.trainer import Trainer
@@ -29,36 +30,42 @@ class Keeper:
         self.trainer, self.watchdog, self.facts, self.report = trainer, watchdog, facts, report
         self.directory = trainer.config.run_dir / "checkpoints"
         self.writer = Writer(self.directory, trainer.config.checkpoint)
-        self._origin = capture(trainer) if trainer.steps == 0 else None  # until there is a checkpoint
+        has_none = on_main(trainer.accelerator, lambda: not checkpoint.steps(self.directory))
+        self._origin = capture(trainer) if has_none else None  # until there is a checkpoint of this run
 
     def save(self) -> None:
         """Begins to write a checkpoint of this step; leaves it out, and says so, while the last is being written."""
         state = self._state()
+        if self._origin and on_main(self.trainer.accelerator, lambda: bool(checkpoint.steps(self.directory))):
+            self._origin = None
         if self.trainer.accelerator.is_main_process:
             if busy := self.writer.busy():
                 self.report("checkpoint", f"{busy}: a slow disk; that of step {self.trainer.steps} is left out")
             else:
                 self._put(state)
 
-    def save_last(self, patient: bool) -> None:
-        """Returns when a checkpoint of this step is on disk. patient: tries again for checkpoint.retry_minutes.
+    def save_last(self, give_up: Callable[[], bool]) -> None:
+        """Returns when a checkpoint of this step is on disk; tries again for checkpoint.retry_minutes.
 
-        Raises CheckpointError on every rank if it cannot be written.
+        give_up: asked on the main process after each failure: whether there is no time for that. Raises, on every rank,
+        CheckpointError if it cannot be written, Unsaved if that was given up.
         """
         state, accelerator = self._state(), self.trainer.accelerator
-        minutes = self.trainer.config.checkpoint.retry_minutes if patient else 0.0
+        minutes = self.trainer.config.checkpoint.retry_minutes
         deadline = time.monotonic() + 60 * minutes
         self._settle()
+        self.poll()  # what became of the one before
         while True:
             if accelerator.is_main_process:
                 self._put(state)
             self._settle()
-            failure, over = on_main(accelerator, lambda: (self.writer.take_failure(), time.monotonic() >= deadline))
+            failure, hurry, over = on_main(
+                accelerator, lambda: (self.writer.take_failure(), give_up(), time.monotonic() >= deadline)
+            )
             if failure is None:
                 return
-            if over:
-                failure.everywhere = True
-                raise failure
+            if hurry or over:
+                raise Unsaved(f"{failure}; the same command goes on from the newest") if hurry else failure
             self.report("checkpoint", f"{failure}; it is tried again every {AGAIN:.0f} s for {minutes:g} minutes")
             time.sleep(AGAIN)
 
@@ -98,8 +105,6 @@ class Keeper:
 
     def _state(self) -> State:
         state = capture(self.trainer)
-        if self.trainer.steps:
-            self._origin = None
         return State(
             state.tensors, state.values | self.facts | {"watchdog": self.watchdog.memory.model_dump(mode="json")}
         )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from accelerate import Accelerator
 
 from distgan import checkpoint
-from distgan.bounded import printable
+from distgan.bounded import printable, read_json
 from distgan.config import Config
 from distgan.config_file import resume_changes
 from distgan.data.loader import Reals
@@ -62,11 +62,23 @@ def choose_checkpoint(directory: Path, resume: str) -> Path | None:
         if newest and found is None:
             raise CheckpointError(f"none of the checkpoints in {directory} is whole; to start anew set run.name=NAME")
         return found
+    if newest and began_from(directory.parent, "auto") == str(Path(resume).resolve()):
+        return choose_checkpoint(directory, "auto")  # the same command again
     if newest and Path(resume).resolve() != newest.resolve():
         raise CheckpointError(
             f"{directory} already holds checkpoints up to {newest.name}; to start from {resume} set run.name=NAME"
         )
     return Path(resume)
+
+
+def began_from(run_dir: Path, resume: str) -> str:
+    """The checkpoint that a run began from, as a whole path: `--resume DIR` at its first start; else empty."""
+    if resume not in ("auto", "never"):
+        return str(Path(resume).resolve())
+    try:
+        return str(read_json(run_dir / "run.json", 1 << 16)["began_from"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def resume_from(saved: Saved, trainer: Trainer, reals: Reals, display: Display) -> None:

@@ -20,15 +20,15 @@ from distgan.data.loader import Reals
 from distgan.data.prepare import ensure
 from distgan.display import Display
 from distgan.distributed import RULE, StopSignal, batch_rows, build_accelerator, gloo_group, on_main
-from distgan.errors import ConfigError, Halted, LaunchError, Stopped
+from distgan.errors import ConfigError, DistganError, Halted, LaunchError, Stopped
 from distgan.export import Description, save_generator
 from distgan.fit import DIVERSITY_SAMPLES, Fit
 from distgan.generator import Generator
-from distgan.guard import check_same_recipe
+from distgan.guard import check_same_data, check_same_recipe
 from distgan.keeper import Keeper
 from distgan.presence import PEER_GONE, Presence, lost
 from distgan.reporter import Reporter
-from distgan.resume import load_saved, resume_from
+from distgan.resume import began_from, load_saved, resume_from
 from distgan.rng import Rows
 from distgan.run_dir import locked, run_id_of, write_text
 from distgan.tracking import NullTracker, Tracker, git_revision, open_tracker
@@ -69,12 +69,13 @@ def build_and_train(
 ) -> None:
     """All that is between the launch and the end, on this rank."""
     world, main = accelerator.num_processes, accelerator.is_main_process
+    check_same_recipe(accelerator, config)
     on_main(accelerator, lambda: choose_mode(config.wandb) and None)  # a mistake there is better known before
     saved = load_saved(config, resume, accelerator)
     display = Display(config.total_steps * config.images_per_step, main)
     display.say(f"{config.run_dir}: {world} process(es) on {accelerator.device.type}, {precision}")
     reals = open_reals(config, accelerator, rows)
-    check_same_recipe(accelerator, config, reals.manifest_digest)
+    check_same_data(accelerator, reals.manifest_digest, reals.mode)
     display.say(describe_data(reals, config))
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     watchdog = Watchdog(config.watchdog)
@@ -82,13 +83,16 @@ def build_and_train(
         resume_from(saved, trainer, reals, display)
         watchdog.restore(saved.state.values)
     if trainer.steps >= config.total_steps:
-        if main:
-            export(trainer, reals)  # the last start may have been killed between its last checkpoint and this
+        # the last start may have been killed between its last checkpoint and this
+        on_main(accelerator, lambda: export(trainer, reals))
         display.say(f"nothing to do: train.images={config.train.images} are seen; set more, or a new run.name")
         return
     with StopSignal(accelerator, config.train.timeout_minutes) as stop:
-        run_id = run_id_of(config.run_dir, saved, main)
-        reason = train(trainer, reals, display, watchdog, run_id, stop, presence)
+        identity = {
+            "wandb_id": run_id_of(config.run_dir, saved, main),
+            "began_from": began_from(config.run_dir, resume),
+        }
+        reason, whole = train(trainer, reals, display, watchdog, identity, stop, presence)
         stop.wait_for_all()
     if reason == RULE:
         raise Halted(
@@ -96,9 +100,10 @@ def build_and_train(
             f"the older ones in {config.run_dir} are untouched"
         )
     if reason:
+        what = "everything is saved" if whole else "bad numbers of the last steps are not saved, all before them is"
         raise Stopped(
-            f"stopped by {signal.Signals(reason).name} at {trainer.images_seen:,} pictures; everything "
-            f"is saved in {config.run_dir}, the same command goes on from here",
+            f"stopped by {signal.Signals(reason).name} at {trainer.images_seen:,} pictures; {what} in "
+            f"{config.run_dir}, the same command goes on from here",
             reason,
         )
 
@@ -108,30 +113,34 @@ def train(
     reals: Reals,
     display: Display,
     watchdog: Watchdog,
-    run_id: str,
+    identity: dict[str, str],
     stop: StopSignal,
     presence: Presence,
-) -> int:
-    """From the trainer's state to the end of the budget, and the export. Returns the reason to stop before it, or 0."""
+) -> tuple[int, bool]:
+    """From the trainer's state to the end of the budget, and the export.
+
+    identity: for RUN/run.json. Returns the reason to stop before it, or 0, and whether the last step is saved.
+    """
     config, accelerator, reason, exit_code = trainer.config, trainer.accelerator, 0, 1
-    main = accelerator.is_main_process
-    facts = describe(config, reals, accelerator, run_id)
-    tracker = open_run(config, trainer.images_seen, run_id, facts) if main else NullTracker()
+    facts = describe(config, reals, accelerator, identity["wandb_id"])
+    opened: list[Tracker | NullTracker] = []
+    on_main(accelerator, lambda: opened.append(open_run(config, trainer.images_seen, identity, facts)))
+    tracker = opened[0] if opened else NullTracker()
+    report = Reporter(display, tracker, trainer)
+    keeper = Keeper(trainer, watchdog, facts, report)
     try:
-        report = Reporter(display, tracker, trainer)
-        keeper = Keeper(trainer, watchdog, facts, report)
-        preview = reals.first(max(config.log.samples, DIVERSITY_SAMPLES)) if main else torch.empty(0)
+        pictures = max(config.log.samples, DIVERSITY_SAMPLES)
+        preview = reals.first(pictures) if accelerator.is_main_process else torch.empty(0)
         sampler = Generator(trainer.ema.network, describe_generator(trainer, reals), "", accelerator.device)
         fit = Fit(trainer, reals, tracker, display, report, keeper, watchdog, preview, sampler, stop, presence)
         reason = fit.run()
-        if not fit.healthy and not reason:
+        if not fit.saved and not reason:
             raise Halted("the weights are NaN or infinite: the last checkpoint is from before, nothing is exported")
-        if main and fit.healthy:
-            exported, digest = export(trainer, reals)
-            if not reason:
-                tracker.artifact(exported, {"images_seen": trainer.images_seen, "weight_digest": digest})
+        if fit.saved:
+            export_last(trainer, reals, tracker, report, bool(reason))
         exit_code = 128 + reason if reason else 0
     finally:
+        keeper.writer.wait()  # before the run directory is given up
         display.close()
         tracker.finish(exit_code)
     if not reason:
@@ -140,15 +149,30 @@ def train(
             f"done: {trainer.images_seen:,} pictures; see {place}/samples and {place}/curves.png\n"
             f"draw from the generator: distgan sample {place}/generator.safetensors --seeds 0-63 --out grid.png"
         )
-    return reason
+    return reason, fit.saved
 
 
-def open_run(config: Config, images: int, run_id: str, facts: dict[str, Any]) -> Tracker | NullTracker:
+def export_last(
+    trainer: Trainer, reals: Reals, tracker: Tracker | NullTracker, report: Reporter, stopping: bool
+) -> None:
+    """Exports; stopping: a failure is only said, since everything is saved. Else raises ExportError on every rank."""
+    try:
+        exported, digest = on_main(trainer.accelerator, lambda: export(trainer, reals))
+    except DistganError as error:
+        if not stopping:
+            raise
+        report("export", f"{error}; the next start exports")
+    else:
+        if not stopping:
+            tracker.artifact(exported, {"images_seen": trainer.images_seen, "weight_digest": digest})
+
+
+def open_run(config: Config, images: int, identity: dict[str, str], facts: dict[str, Any]) -> Tracker | NullTracker:
     """Writes what a run directory begins with and opens its record. Raises LaunchError if it cannot be written."""
     try:
         write_text(config.run_dir / "config.yaml", to_yaml(config))
-        write_text(config.run_dir / "run.json", json.dumps({"wandb_id": run_id}) + "\n")
-        return open_tracker(config, start_images=images, run_id=run_id, description=facts, is_main=True)
+        write_text(config.run_dir / "run.json", json.dumps(identity) + "\n")
+        return open_tracker(config, start_images=images, run_id=identity["wandb_id"], description=facts, is_main=True)
     except OSError as error:
         raise LaunchError(f"run directory {config.run_dir} cannot be written: {error}; set run.dir") from None
 

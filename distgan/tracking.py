@@ -74,13 +74,16 @@ class MetricsFile:
     def __init__(self, path: Path, start_images: int) -> None:
         """Drops lines after `start_images` (that part is trained again) and half-written ones, then appends."""
         self.path = path
-        kept = [row for row in read_metrics(path) if row["images"] <= start_images]
-        text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept).encode()
-        if path.exists() and (path.stat().st_size != len(text) or path.read_bytes() != text):
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(text)
-        self._file = path.open("ab", buffering=0)
-        self._unwritten = b""
+        self._unwritten: list[dict[str, Any]] = []
+        self._cut: int | None = start_images  # lines after this are still to be dropped
+        self._open()
+
+    def rewind(self, images: int) -> None:
+        """Drops lines after `images`. Raises OSError if that cannot be done; it is done before the next line then."""
+        self._cut = images
+        self._unwritten = [row for row in self._unwritten if row["images"] <= images]
+        self._file.close()
+        self._open()
 
     def append(self, images: int, metrics: dict[str, float]) -> None:
         """Raises OSError if the line cannot be written, and leaves the file as it was; it is written with the next."""
@@ -88,18 +91,41 @@ class MetricsFile:
         row: dict[str, Any] = {"images": images, **finite}
         if bad := {key: str(float(metrics[key])) for key, value in finite.items() if value is None}:
             row["nonfinite"] = bad
-        self._unwritten += (json.dumps(row, allow_nan=False) + "\n").encode()
+        self._unwritten.append(row)
+        self._write()
+
+    def close(self) -> None:
+        """Raises OSError if lines are left that cannot be written."""
+        try:
+            self._write()
+        finally:
+            self._file.close()
+
+    def _open(self) -> None:
+        if self._cut is not None:
+            text = _lines([row for row in read_metrics(self.path) if row["images"] <= self._cut])
+            if self.path.exists() and (self.path.stat().st_size != len(text) or self.path.read_bytes() != text):
+                with atomic_path(self.path) as temporary:
+                    temporary.write_bytes(text)
+            self._cut = None
+        self._file = self.path.open("ab", buffering=0)
+
+    def _write(self) -> None:
+        if self._cut is not None:
+            self._open()
+        text = _lines(self._unwritten)
         size = self._file.seek(0, 2)
         try:
-            if self._file.write(self._unwritten) != len(self._unwritten):
+            if self._file.write(text) != len(text):
                 raise OSError("no space left for a whole line")
         except OSError:
             self._file.truncate(size)
             raise
-        self._unwritten = b""
+        self._unwritten = []
 
-    def close(self) -> None:
-        self._file.close()
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -157,8 +183,7 @@ class Tracker:
 
     def rewind(self, images: int) -> None:
         """After a rollback: drops the lines of metrics.jsonl after `images`; that part is trained again."""
-        self._metrics.close()
-        self._metrics = MetricsFile(self._metrics.path, images)
+        self._guard("metrics.jsonl", lambda: self._metrics.rewind(images))
 
     def artifact(self, path: Path, metadata: dict[str, Any]) -> None:
         """Gives an exported generator (a file or a folder) to W&B as a new version of generator-RUNNAME."""
@@ -169,7 +194,7 @@ class Tracker:
         """Ends the W&B run within a bounded time, and draws RUN/curves.png from all of metrics.jsonl."""
         if self._wandb:
             self._wandb.finish(exit_code)
-        self._metrics.close()
+        self._guard("metrics.jsonl", self._metrics.close)
         rows = read_metrics(self._metrics.path)
         self._guard("curves.png", lambda: draw_curves(rows, self.directory / "curves.png"))
 

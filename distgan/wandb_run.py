@@ -30,7 +30,8 @@ STOP_SECONDS = 5.0  # for wandb's process to go when it is told to, after that
 
 
 def say(text: str) -> None:
-    print(f"distgan: {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a log on a full disk
+        print(f"distgan: {text}", file=sys.stderr, flush=True)
 
 
 def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:

@@ -22,7 +22,8 @@ from distgan.errors import CheckpointError
 Fault = Literal["nonfinite", "exploding", "saturated", "collapse"]
 LINES = 20  # of gradient norms that make "usual"
 FEWEST = 5  # before that, nothing is called unusual
-FINITE = ("loss/d", "loss/g", "weight_norm/d", "weight_norm/g")
+WEIGHT_NORMS = ("weight_norm/d", "weight_norm/g")
+FINITE = ("loss/d", "loss/g", *WEIGHT_NORMS)
 NORMS = ("grad_norm/d", "grad_norm/g")
 
 
@@ -69,7 +70,7 @@ class Watchdog:
         if config.exploding == "rollback":
             steps.append(memory.step)
         if config.saturated == "rollback" and memory.saturated.lines:
-            steps.append(memory.saturated.since)
+            steps += [memory.saturated.since, memory.step]
         if config.collapse == "rollback" and memory.diverse_step is not None:
             steps.append(memory.diverse_step)
         return min(steps)

@@ -6,6 +6,7 @@ asked for, and changes nothing that is on disk.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -57,16 +58,22 @@ class Writer:
 
     def take_failure(self) -> CheckpointError | None:
         """Why the last checkpoint could not be written; told once."""
+        if self.busy():
+            return None
         failure, self._failure = self._failure, None
         return failure
 
     def _write(self, step: int, state: State, healthy_step: int) -> None:
         try:
             checkpoint.save(self.directory, step, state.tensors, state.values)
+        except Exception as error:  # whatever it was (memory, a file system's mood): it must be told, and tried again
+            reason = f"checkpoint of step {step} cannot be written: {type(error).__name__}: {error}"
+            self._failure = error if isinstance(error, CheckpointError) else CheckpointError(reason)
+            self.failures += 1
+            return
+        self.failures = 0
+        with contextlib.suppress(OSError):  # tried again after the next
             checkpoint.rotate(self.directory, self.config.keep_last, self.config.keep_every_steps, healthy_step)
-            self.failures = 0
-        except CheckpointError as error:
-            self._failure, self.failures = error, self.failures + 1
 
     def _seconds(self) -> float:
         return time.monotonic() - self._job.began if self._job else 0.0

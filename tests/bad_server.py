@@ -83,6 +83,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _hang_up(self, _body: bytes) -> None:
         self.close_connection = True
 
+    def _redirect_without_end(self, _body: bytes) -> None:
+        self._answer(302, b"", 1 << 40, Location=f"{self.path}?again")
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                self.wfile.write(bytes(1 << 20))
+
     def _redirect(self, where: str) -> None:
         self._answer(302, b"", Location=where)
 
@@ -99,6 +105,8 @@ FAULTS = {
     "to file": lambda handler, body: handler._redirect("file:///etc/hostname"),
     "to ftp": lambda handler, body: handler._redirect("ftp://127.0.0.1/secret?token=hunter2"),
     "to signed": lambda handler, body: handler._redirect(handler.path + "?X-Signature=hunter2"),
+    "redirect without end": _Handler._redirect_without_end,
+    "to no host": lambda handler, body: handler._redirect(f"http://{'a' * 70}.invalid/x"),
     "round": lambda handler, body: (
         (handler.server.faults.update({handler.path.rsplit("/", 1)[-1]: ["round"]})) or handler._redirect(handler.path)
     ),

@@ -158,6 +158,17 @@ except CheckpointError as error:
     assert os.listdir(tmp_path) == ["step-000000001"]
 
 
+def test_the_same_command_with_a_checkpoint_to_begin_from_goes_on_after_its_first_own_one(tmp_path):
+    origin = checkpoint.save(tmp_path / "other" / "checkpoints", 7, {"a": torch.zeros(1)}, {})
+    here = tmp_path / "run" / "checkpoints"
+    assert choose_checkpoint(here, str(origin)) == origin
+    own = checkpoint.save(here, 9, {"a": torch.zeros(1)}, {})
+    with pytest.raises(CheckpointError, match="already holds checkpoints"):
+        choose_checkpoint(here, str(origin))
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"began_from": str(origin.resolve())}))
+    assert choose_checkpoint(here, str(origin)) == own
+
+
 @pytest.mark.slow
 def test_sigkill_at_any_moment_of_saving_leaves_only_whole_checkpoints(tmp_path):
     script = f"""

@@ -160,6 +160,16 @@ def test_a_redirection_is_followed_and_its_query_is_in_no_message(shapes, server
         assert "hunter2" not in text
 
 
+def test_the_body_of_a_redirection_is_not_read_and_a_host_that_is_none_is_named(shapes, server):
+    server.faults = {SHARD: ["redirect without end"]}
+    start = time.monotonic()
+    assert fetched(server, shapes) == (shapes / SHARD).read_bytes()
+    assert time.monotonic() - start < 5
+    server.faults = {SHARD: ["to no host"]}
+    with pytest.raises(DataError, match="cannot be fetched"):
+        fetched(server, shapes, tries=1)
+
+
 def test_a_password_comes_from_netrc_and_is_in_no_message_and_no_redirection(shapes, server, tmp_path, monkeypatch):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password hunter2\n")
     (tmp_path / ".netrc").chmod(0o600)

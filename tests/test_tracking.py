@@ -135,6 +135,22 @@ def test_a_full_disk_is_reported_once_and_its_lines_are_written_when_there_is_ro
     assert capsys.readouterr().err.count("metrics.jsonl cannot be written") == 1
 
 
+def test_a_rollback_on_a_full_disk_drops_the_lines_as_soon_as_there_is_room(tmp_path: Path, capsys):
+    made = tracker(tmp_path)
+    for images in (1, 2, 3):
+        made.log(images, {"x": float(images)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        made.rewind(1)
+        made.log(2, {"x": 20.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    made.finish()
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [(row["images"], row["x"]) for row in rows] == [(1, 1.0), (2, 20.0)]
+
+
 def test_samples_stand_beside_the_reals_and_the_reals_are_written_once(tmp_path: Path):
     made = tracker(tmp_path)
     fakes, reals = (torch.full((4, 3, 32, 32), value, dtype=torch.uint8) for value in (200, 100))

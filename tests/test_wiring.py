@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 
 import pytest
@@ -16,7 +17,7 @@ from distgan.distributed import (
     choose_precision,
     cpu_share,
 )
-from distgan.errors import ConfigError, LaunchError
+from distgan.errors import ConfigError, LaunchError, Stopped
 from distgan.rng import Rows
 
 
@@ -89,6 +90,11 @@ def test_cores_are_shared_out_among_the_processes_of_a_machine():
     assert cpu_share({}) == cores
     assert cpu_share({"LOCAL_WORLD_SIZE": str(cores)}) == 1
     assert cpu_share({"LOCAL_WORLD_SIZE": str(10 * cores)}) == 1
+
+
+def test_a_stop_that_reaches_the_other_processes_is_still_a_stop():
+    stop = pickle.loads(pickle.dumps(Stopped("stopped by SIGTERM", 15)))
+    assert (str(stop), stop.exit_code, stop.signum) == ("stopped by SIGTERM", 143, 15)
 
 
 def test_slurm_s_tasks_share_the_cores_unless_each_is_bound_to_its_own(monkeypatch):

@@ -55,6 +55,20 @@ def test_failures_in_a_row_are_counted_and_each_is_told_once(tmp_path, monkeypat
     assert writer.failures == 0
 
 
+def test_whatever_goes_wrong_in_the_thread_is_a_failure_and_a_failed_rotation_is_none(tmp_path, monkeypatch):
+    writer = Writer(tmp_path / "checkpoints", CheckpointConfig())
+    with monkeypatch.context() as broken:
+        broken.setattr(checkpoint, "save_file", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+        writer.put(5, State(TENSORS), 5)
+        assert writer.wait()
+        assert "checkpoint of step 5 cannot be written: MemoryError: no room" in str(writer.take_failure())
+        assert writer.failures == 1
+    monkeypatch.setattr(checkpoint, "rotate", lambda *_: (_ for _ in ()).throw(OSError(116, "Stale file handle")))
+    writer.put(10, State(TENSORS), 10)
+    assert writer.wait()
+    assert (writer.take_failure(), writer.failures, checkpoint.steps(tmp_path / "checkpoints")) == (None, 0, [10])
+
+
 def test_a_checkpoint_that_is_replaced_is_never_missing_after_a_kill(tmp_path, monkeypatch):
     """The old one is put aside before the new one gets its name; a start in between takes it back."""
     checkpoint.save(tmp_path, 5, TENSORS, {"version": "old"})

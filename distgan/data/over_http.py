@@ -33,6 +33,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme not in _followed(req.full_url):
             raise urllib.error.HTTPError(req.full_url, code, msg, headers, fp)
+        fp.close()  # its body may have no end, and urllib would read it
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -49,6 +50,8 @@ def http_blocks(url: str, stall_seconds: float) -> Generator[bytes, None, None]:
         raise Failure(_answer(url, error.code, error.headers["Location"] or ""), error.code not in AGAIN) from None
     except (OSError, http.client.HTTPException) as error:
         raise _failure(error, stall_seconds) from None
+    except ValueError:  # a host that is no name, also in a redirection
+        raise Failure("it, or what it leads to, is no address", lasting=True) from None
 
 
 def _opener() -> urllib.request.OpenerDirector:

@@ -38,6 +38,8 @@ def s3_blocks(url: str, stall_seconds: float) -> Generator[bytes, None, None]:
         reason = "there are no credentials" if isinstance(error, boto.NoCredentialsError) else "the credentials are bad"
         hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         raise Failure(f"{reason}; {hint}", lasting=True) from None
+    except ValueError:
+        raise Failure("AWS_ENDPOINT_URL is no address", lasting=True) from None
     except (boto.ConnectTimeoutError, boto.ReadTimeoutError, urllib3.ReadTimeoutError, TimeoutError):
         raise silent(stall_seconds) from None
     except (boto.ConnectionError, boto.HTTPClientError, urllib3.HTTPError, OSError) as error:

@@ -112,7 +112,7 @@ def try_out(config: Config, accelerator: Accelerator, said: str, say: Callable[[
     reals = Reals(config.data, config.run.seed, rows, device, accelerator.is_main_process)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     load, source = time.monotonic() - start, reals.batches(0)
-    batches = Waiting(source)
+    batches = Waiting(source, lambda _: None)
     say("dry run: first steps")
     try:
         warm = [_timed(lambda: trainer.step(batches), device) for _ in range(WARM_UP)]
@@ -126,7 +126,7 @@ def try_out(config: Config, accelerator: Accelerator, said: str, say: Callable[[
         seconds = (time.perf_counter() - start) / steps
     finally:
         source.close()  # type: ignore[attr-defined]  # ends the data workers
-    Guard(accelerator).check(trainer)
+    Guard(accelerator, pictures=False).check(trainer)
     values = {name: value.item() for name, value in (metrics | trainer.weight_norms()).items()}
     state = capture(trainer).tensors
     gradients = sum(weight.numel() for weight in trainer.d.network.parameters())

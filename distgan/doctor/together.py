@@ -27,7 +27,7 @@ from distgan.config import Config
 from distgan.distributed import on_main
 from distgan.doctor.disk import hidden_file, place_of
 from distgan.doctor.finding import Finding, fail, nearest, ok, shown_seconds, warn
-from distgan.guard import check_same_recipe
+from distgan.guard import check_same_data, check_same_recipe
 
 POLL = 1.0  # seconds
 GRACE = 5.0  # seconds that a waiting process has to notice by itself that another has failed
@@ -171,7 +171,8 @@ def _ranks(there: Sequence[Member]) -> str:
 
 def same_recipe(accelerator: Accelerator, config: Config, digest: str) -> list[Finding]:
     """Raises LaunchError on every rank where one has another recipe or sees other pictures. digest: of the pictures."""
-    check_same_recipe(accelerator, config, digest)
+    check_same_recipe(accelerator, config)
+    check_same_data(accelerator, digest, config.data.mode)
     return [ok("same recipe", "all processes were started with the same, and see the same pictures")]
 
 

@@ -111,6 +111,29 @@ def nan_once():
     before_step(change)
 
 
+def nan_on_one_rank():
+    """Only rank 1's weights are spoilt, once, after the guard's last look before a line of metrics."""
+    once = []
+
+    def change(trainer):
+        if RANK and trainer.steps == 14 and not once:
+            once.append(True)
+            spoil(trainer.g.network)
+
+    before_step(change)
+
+
+def export_fails():
+    """The generator cannot be written."""
+    from distgan import run
+    from distgan.errors import ExportError
+
+    def fail(*_):
+        raise ExportError("generator.safetensors cannot be written: No space left on device")
+
+    run.save_generator = fail
+
+
 def nan_always():
     before_step(lambda trainer: trainer.steps == STEP and spoil(trainer.g.network))
 

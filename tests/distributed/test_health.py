@@ -53,7 +53,11 @@ def test_a_rank_with_another_recipe_does_not_begin(tiny, tmp_path):
     script = f'exec {sys.executable} distgan/train.py "$@" optimizer.generator.lr=0.0$((RANK + 1))'
     code, output = run([*TORCHRUN, "2", "--no-python", "bash", "-c", script, "_", *tiny()])
     assert code != 0
-    assert "rank 1 was started with another recipe than rank 0: optimizer.generator.lr: 0.01 -> 0.02" in output
+    sentence = "rank 1 was started with another configuration than rank 0: optimizer.generator.lr: 0.01 -> 0.02"
+    assert output.count(sentence) == 1, output
+    script = f'exec {sys.executable} distgan/train.py "$@" log.every_steps=$((RANK + 2)) data.workers=$RANK'
+    code, output = run([*TORCHRUN, "2", "--no-python", "bash", "-c", script, "_", *tiny()])
+    assert "rank 1 was started with another configuration than rank 0: log.every_steps: 2 -> 3\n" in output, code
 
 
 @pytest.mark.parametrize("command", [ONE, TWO], ids=["one process", "two processes"])
@@ -70,6 +74,25 @@ def test_after_nan_all_ranks_go_back_and_train_on_with_half_the_learning_rates(t
     assert (event["event"], event["images"]) == ("nonfinite", 120)
     rows = [json.loads(line) for line in (tmp_path / "quickstart" / "metrics.jsonl").read_text().splitlines()]
     assert [row["lr/g"] for row in rows] == [4e-4, 4e-4, 2e-4, 2e-4]
+
+
+def test_nan_on_one_rank_rolls_all_ranks_back_together(tiny, tmp_path):
+    overrides = tiny("guard.every_steps=null", "checkpoint.every_steps=10")
+    code, output = plant(TWO, "nan_on_one_rank", overrides)
+    assert code == 0, output
+    assert output.count("back to step 10 with 0.5 times") == 1
+    assert checkpoint.steps(tmp_path / "quickstart" / "checkpoints") == [10, 20]
+
+
+def test_an_export_that_fails_is_one_sentence_and_no_rank_accuses_another(tiny, tmp_path):
+    code, output = plant(TWO, "export_fails", tiny())
+    assert "exitcode  : 2" in output, code
+    assert "exitcode  : 3" not in output
+    assert "does not answer" not in output
+    assert checkpoint.steps(tmp_path / "quickstart" / "checkpoints")[-1] == 20
+    code, output = run([sys.executable, "distgan/train.py", *tiny()])
+    assert code == 0, output
+    assert load_generator(tmp_path / "quickstart" / "generator.safetensors").images_seen == 240
 
 
 def test_the_rolled_back_training_does_not_depend_on_the_number_of_processes(tiny, tmp_path):
