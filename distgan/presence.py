@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import signal
 import sys
 import threading
 import time
@@ -69,6 +70,8 @@ class Presence:
         self._over.set()
         alone = error is not None and not getattr(error, "everywhere", False)
         if self.rank in self._members and alone:
+            for signum in (signal.SIGTERM, signal.SIGINT):  # this rank ends anyway, and its own error is to be heard
+                signal.signal(signum, signal.SIG_IGN)
             self._ended = "another process was lost" if isinstance(error, LostProcess) else str(error) or repr(error)
             answers(self._tell)
             if self.rank == 0 and not isinstance(error, LostProcess):

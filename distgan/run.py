@@ -138,7 +138,7 @@ def train(
             raise Halted("the weights are NaN or infinite: the last checkpoint is from before, nothing is exported")
         if fit.saved:
             export_last(trainer, reals, tracker, report, bool(reason))
-        exit_code = 128 + reason if reason else 0
+        exit_code = Halted.exit_code if reason == RULE else 128 + reason if reason else 0
     finally:
         keeper.writer.wait()  # before the run directory is given up
         display.close()

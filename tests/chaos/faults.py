@@ -417,7 +417,7 @@ def slurm_requeue(ground: Ground) -> float:
         cluster.wait(job, lambda _facts: run.steps())
         begin = time.monotonic()
         cluster.call("scontrol", "requeue", job)
-        cluster.wait(job, lambda facts: facts["Restarts"] == "1")
+        cluster.wait(job, lambda _facts: ", start 2: 2 task(s)" in run.log.read_text())
         newest = run.newest()
         while run.newest() <= newest and time.monotonic() < begin + 180:
             time.sleep(0.05)

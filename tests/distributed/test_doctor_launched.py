@@ -27,7 +27,7 @@ def examine(command, overrides, scratch, **env):
     code, output = run([*command, *overrides], **place, **env)
     left = [path for path in scratch.iterdir() if not path.name.startswith("torchelastic")]
     assert not left, left
-    assert f'File "{ROOT}' not in output, output  # torchrun shows a traceback of its own
+    assert f'File "{ROOT}/distgan' not in output, output  # torchrun shows a traceback of its own
     return code, output
 
 
@@ -150,8 +150,8 @@ def test_processes_with_different_recipes_are_told_apart(tiny, tmp_path):
     code, output = examine(command, tiny(), tmp_path / "scratch")
     assert code == 1, output
     assert (
-        "FAIL  same recipe: rank 1 was started with another recipe than rank 0: run.seed: 0 -> 1; start all processes "
-        "with the same command and run this again"
+        "FAIL  same recipe: rank 1 was started with another configuration than rank 0: run.seed: 0 -> 1; "
+        "start all processes with the same command and run this again"
     ) in output
     assert "warn  dry run: left out: because of same recipe, see above" in output
 
