@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import TINY
 
 from distgan.config import Config
 from distgan.config_file import load_config
@@ -22,27 +23,6 @@ if "DISTGAN_TEST_GPU" not in os.environ:  # the tests' exact figures are the CPU
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the tests' processes would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # tiny networks; tests often share the machine
-
-TINY = (  # all that a test's figures depend on, so that the quickstart may change
-    "generator.width=8",
-    "generator.stem_channels=8",
-    "generator.depth=1",
-    "discriminator.width=8",
-    "discriminator.dropout=0.2",
-    "optimizer.generator.lr=4e-4",
-    "optimizer.discriminator.lr=4e-4",
-    "loss.label_noise=0.05",
-    "loss.r1_gamma=0",
-    "train.share_fakes=false",
-    "train.batch_size=12",
-    "train.images=240",
-    "wandb.mode=disabled",
-    "train.cpu_threads=1",
-    "log.every_steps=5",
-    "log.samples_every_steps=10",
-    "log.samples=4",
-    "checkpoint.every_steps=5",
-)
 
 
 @pytest.fixture(scope="session")

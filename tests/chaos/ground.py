@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conftest import TINY
 from processes import TORCHRUN, kill_all, start
+from tiny import TINY
 
 from distgan import checkpoint
 from distgan.data.prepare import Request, Shapes, prepare

@@ -41,7 +41,7 @@ def distance(state: dict, other: dict, parts: str = "") -> float:
 @pytest.fixture(scope="module")
 def alone(shapes, tmp_path_factory):
     """The answer of one process with one micro-batch, by the type of its numbers."""
-    from conftest import TINY
+    from tiny import TINY
 
     out = tmp_path_factory.mktemp("alone")
     recipes = {"float64": (*DRAWS, *BALANCE), "float32": DRAWS}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import slurm_cluster
-from conftest import TINY
 from processes import TWO, run
 from slurm_cluster import Cluster
+from tiny import TINY
 
 from distgan import checkpoint
 
