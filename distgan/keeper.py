@@ -64,6 +64,7 @@ class Keeper:
             )
             if failure is None:
                 return
+            failure.everywhere = True
             if hurry or over:
                 raise Unsaved(f"{failure}; the same command goes on from the newest") if hurry else failure
             self.report("checkpoint", f"{failure}; it is tried again every {AGAIN:.0f} s for {minutes:g} minutes")

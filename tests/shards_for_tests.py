@@ -1,6 +1,7 @@
 """Small data sets and damage, for the tests of the readers."""
 
 import io
+import itertools
 import tarfile
 
 import numpy as np
@@ -20,6 +21,14 @@ def make(path, count=230, shard_size=40):
 def known(count):
     pictures = render(truth(0, "train", np.arange(count))).transpose(0, 3, 1, 2)
     return {np.ascontiguousarray(picture).tobytes(): (index, index % 10) for index, picture in enumerate(pictures)}
+
+
+def take(source, count, start=0):
+    """The first batches from number `start` on; the source's workers are ended."""
+    batches = source.batches(start)
+    taken = list(itertools.islice(batches, count))
+    batches.close()
+    return taken
 
 
 def members(path):

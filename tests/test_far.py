@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import multiprocessing
 import os
 import re
@@ -14,7 +13,7 @@ import time
 import pytest
 import torch
 from bad_server import serve
-from shards_for_tests import make
+from shards_for_tests import make, take
 
 from distgan.config import DataConfig
 from distgan.data import far, skipped
@@ -52,13 +51,6 @@ def server(shapes):
 def reals(path, batch=20, **config):
     config = {"mode": "stream", "workers": 0, "shuffle_buffer": 50, "stall_seconds": 0.3, "tries": 3, **config}
     return Reals(DataConfig(path=path, **config), 0, Rows(0, batch, batch), torch.device("cpu"), show=False)
-
-
-def take(source, count, start=0):
-    batches = source.batches(start)
-    taken = list(itertools.islice(batches, count))
-    batches.close()
-    return taken
 
 
 def same(one, two):

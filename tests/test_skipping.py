@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 
 import pytest
 import torch
 from bad_server import serve
-from shards_for_tests import make, members, rewrite
+from shards_for_tests import make, members, rewrite, take
 
 from distgan.config import DataConfig
 from distgan.data import far, skipped
@@ -38,13 +37,6 @@ def ranks(path, mode="stream", workers=0, world=1, batch=20, **config):
     options = {"shuffle_buffer": 50, "on_error": "skip", "tries": 2, "stall_seconds": 0.3, **config}
     config = DataConfig(path=path, mode=mode, workers=workers, **options)
     return [Reals(config, 0, Rows(0, batch, batch).part(rank, world), CPU, show=False) for rank in range(world)]
-
-
-def take(source, count, start=0):
-    batches = source.batches(start)
-    taken = list(itertools.islice(batches, count))
-    batches.close()
-    return taken
 
 
 def indices(batches, pictures):

@@ -206,6 +206,18 @@ def two_launchers(run: Run, two, script: tuple[str, ...]) -> Iterator[list[subpr
                 kill_all(process)
 
 
+def both_again(run: Run, two, begin: float) -> float:
+    """Both launchers started again, until the end with the bits of an undisturbed run; seconds since `begin`."""
+    newest = run.newest()
+    with two_launchers(run, two, (TRAINER,)) as started:
+        wait_until(lambda: run.newest() > newest, started[0])
+        seconds = time.monotonic() - begin
+        if [process.wait(180) for process in started] != [0, 0]:
+            raise Lost(run.tail())
+    run.must_equal_undisturbed(2)
+    return seconds
+
+
 def cut_network(ground: Ground) -> float:
     """the network between two hosts is cut - timeout 9 s; both name the other and end; healed, started again"""
     run = ground.new_run()
@@ -222,14 +234,7 @@ def cut_network(ground: Ground) -> float:
         run.says("rank 1 (machine h2, ")
         run.says("rank 0 does not answer (machine h1, ")
         two.heal(1)
-        newest = run.newest()
-        with two_launchers(run, two, (TRAINER,)) as started:
-            wait_until(lambda: run.newest() > newest, started[0])
-            seconds = time.monotonic() - begin
-            if [process.wait(180) for process in started] != [0, 0]:
-                raise Lost(run.tail())
-    run.must_equal_undisturbed(2)
-    return seconds
+        return both_again(run, two, begin)
 
 
 def lost_host(ground: Ground) -> float:
@@ -247,14 +252,7 @@ def lost_host(ground: Ground) -> float:
                     process.kill()
             for process in started:
                 process.wait(120)
-        newest = run.newest()
-        with two_launchers(run, two, (TRAINER,)) as started:
-            wait_until(lambda: run.newest() > newest, started[0])
-            seconds = time.monotonic() - begin
-            if [process.wait(180) for process in started] != [0, 0]:
-                raise Lost(run.tail())
-    run.must_equal_undisturbed(2)
-    return seconds
+        return both_again(run, two, begin)
 
 
 @contextlib.contextmanager
