@@ -1,8 +1,7 @@
 """The whole configuration, as frozen and validated models.
 
 In: one YAML file per recipe and dotted overrides (`train.batch_size=64`). Out: one `Config`. The text under each
-field is its help (meaning, unit); the type is its rule. Fields marked `FREE` may change when a run is resumed,
-every other change is refused there (see `resume_changes`).
+field is its help (meaning, unit); the type is its rule. What is trained is in recipe.py, how and where is here.
 """
 
 from __future__ import annotations
@@ -13,9 +12,6 @@ from typing import Annotated, Any, Literal, NewType
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -26,20 +22,21 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-Probability = Annotated[float, Field(ge=0, lt=1)]
-FREE: dict[str, Any] = {"resume": "free"}  # json_schema_extra of a field that a resumed run may change
-
-
-def _free(default: Any) -> Any:
-    return Field(default=default, json_schema_extra=FREE)
-
-
-def _split_commas(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
+from distgan.recipe import (
+    AugmentConfig,
+    DiscriminatorConfig,
+    EmaConfig,
+    GeneratorConfig,
+    Loss,
+    LossConfig,
+    NoAugment,
+    OptimizerConfig,
+    SeedDiscriminator,
+    SeedGenerator,
+)
+from distgan.settings import FREE, Frozen, Names, Probability, free
 
 Reaction = Literal["off", "warn", "alert", "stop", "rollback"]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 URL = NewType("URL", str)
 
 
@@ -71,18 +68,12 @@ def _place(value: Any) -> Path | URL:
     return URL(value.rstrip("/"))
 
 
-class Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
-    )
-
-
 class RunConfig(Frozen):
     """Where a training run lives and what makes it repeatable."""
 
     name: str = Field(default="quickstart", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", json_schema_extra=FREE)
     """Run name: letters, digits, '.', '_', '-'; the run directory is DIR/NAME."""
-    dir: Path = _free(Path("runs"))
+    dir: Path = free(Path("runs"))
     """Directory that holds the run directories; with several machines, one that all of them see."""
     seed: NonNegativeInt = 0
     """Seed of every random draw: weights, order of the pictures, latents, label noise, dropout."""
@@ -91,35 +82,35 @@ class RunConfig(Frozen):
 class DataConfig(Frozen):
     """Which real pictures are shown, and how they are read."""
 
-    path: Annotated[Path | URL, PlainValidator(_place)] = _free(Path("data/shapes"))
+    path: Annotated[Path | URL, PlainValidator(_place)] = free(Path("data/shapes"))
     """Directory made by `distgan prepare` (tar shards, manifest.json), or its copy: https://HOST/DIR, s3://BUCKET/PREFIX."""
-    prepare: Literal["shapes", "cifar10"] | None = _free(None)
+    prepare: Literal["shapes", "cifar10"] | None = free(None)
     """Data set to make at `data.path` when nothing is there yet; null: it must be there."""
     classes: Annotated[Names, Field(min_length=1)] | None = None
     """Classes to show, by name (frog or frog,cat); null: all."""
-    mode: Literal["auto", "stream", "resident"] = _free("auto")
+    mode: Literal["auto", "stream", "resident"] = free("auto")
     """stream: read shards as training goes; resident: decode once, keep as uint8; auto: resident if it fits."""
-    resident_limit_mb: PositiveInt = _free(2048)
+    resident_limit_mb: PositiveInt = free(2048)
     """Most memory that `mode: auto` gives to resident pictures, MiB per process."""
-    resident_on: Literal["device", "host"] = _free("device")
+    resident_on: Literal["device", "host"] = free("device")
     """Where resident pictures are kept: memory of the training device, or of the host."""
     shuffle: bool = True
     """New order every epoch, a function of (seed, epoch); false: as in the shards, wrapped around."""
     shuffle_buffer: PositiveInt = 4096
     """Pictures mixed at a time in stream mode, per worker."""
-    workers: NonNegativeInt = _free(2)
+    workers: NonNegativeInt = free(2)
     """Reader processes per rank in stream mode; 0 reads in the training process."""
     flip: bool = False
     """Mirror each picture left to right with probability 1/2."""
-    cache: Path | None = _free(None)
+    cache: Path | None = free(None)
     """Local directory to keep the shards of a URL; grows to the size of the data set. null: fetch them every epoch."""
-    tries: PositiveInt = _free(5)
+    tries: PositiveInt = free(5)
     """Times that a shard at a URL is fetched, from its start, before it counts as unreadable."""
-    stall_seconds: PositiveFloat = _free(30.0)
+    stall_seconds: PositiveFloat = free(30.0)
     """A server that sends nothing, or less than 1 KiB/s, for this long is given up and the shard fetched anew."""
-    on_error: Literal["raise", "skip"] = _free("raise")
+    on_error: Literal["raise", "skip"] = free("raise")
     """Pictures and shards that cannot be read: raise: end training; skip: show good ones in their place."""
-    max_skipped: PositiveInt = _free(1000)
+    max_skipped: PositiveInt = free(1000)
     """Most different pictures that a process may skip with `on_error: skip`; one more ends training."""
 
     @model_validator(mode="after")
@@ -130,149 +121,6 @@ class DataConfig(Frozen):
                 "set data.prepare=null to read what is there"
             )
         return self
-
-
-class SeedGenerator(Frozen):
-    """The seed recipe's generator: dense, 5x5 convolution, 4x4 transposed convolutions, 5x5 convolutions, 7x7, tanh."""
-
-    family: Literal["seed_dcgan"] = "seed_dcgan"
-    """Network family."""
-    latent_dim: PositiveInt = 32
-    """Length of the normal latent vector."""
-    stem_channels: PositiveInt = 128
-    """Channels of the dense layer's output."""
-    width: PositiveInt = 256
-    """Channels of the convolutions."""
-    upsamples: Annotated[int, Field(ge=1, le=12)] = 1
-    """Transposed convolutions with stride 2; the dense layer makes maps of size / 2**upsamples."""
-    depth: NonNegativeInt = 2
-    """5x5 convolutions at full size."""
-    dropout: Probability = 0.0
-    """Dropout after each full-size convolution; helps when G stalls on noise-like pictures."""
-    conditional: bool = False
-    """Append the one-hot class to the latent (Mirza & Osindero 2014)."""
-
-
-class SeedDiscriminator(Frozen):
-    """The seed recipe's discriminator: 3x3 convolution, strided 4x4 convolutions without padding, dropout, dense."""
-
-    family: Literal["seed_dcgan"] = "seed_dcgan"
-    """Network family."""
-    width: PositiveInt = 128
-    """Channels of the convolutions."""
-    downsamples: Annotated[int, Field(ge=1, le=12)] = 3
-    """4x4 convolutions with stride 2."""
-    dropout: Probability = 0.4
-    """Dropout before the dense layer."""
-    conditional: bool = False
-    """Projection of the class on the features (Miyato & Koyama 2018)."""
-
-
-class Rmsprop(Frozen):
-    """Keras' RMSprop: w -= lr * g / sqrt(mean(g^2) + eps)."""
-
-    name: Literal["rmsprop"] = "rmsprop"
-    """Update rule: rmsprop, adam or adamw."""
-    lr: PositiveFloat = 4e-4
-    """Learning rate at the first update."""
-    rho: Probability = 0.9
-    """Share of the old mean square that is kept."""
-    eps: PositiveFloat = 1e-7
-    """Added to the mean square, under the root."""
-    decay: NonNegativeFloat = 0.0
-    """Inverse-time decay per update: lr / (1 + decay * updates)."""
-    clip_value: PositiveFloat | None = None
-    """Clip every gradient entry to [-v, v]; null: no clipping."""
-
-
-class Adam(Frozen):
-    """Adam (Kingma & Ba 2015)."""
-
-    name: Literal["adam"] = "adam"
-    """Update rule: rmsprop, adam or adamw."""
-    lr: PositiveFloat = 2e-4
-    """Learning rate at the first update."""
-    beta1: Probability = 0.5
-    """Share of the old mean gradient that is kept."""
-    beta2: Probability = 0.999
-    """Share of the old mean square that is kept."""
-    eps: PositiveFloat = 1e-8
-    """Added to the root of the mean square."""
-    decay: NonNegativeFloat = 0.0
-    """Inverse-time decay per update: lr / (1 + decay * updates)."""
-    clip_value: PositiveFloat | None = None
-    """Clip every gradient entry to [-v, v]; null: no clipping."""
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-
-    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
-    """Update rule: rmsprop, adam or adamw."""
-    weight_decay: NonNegativeFloat = 0.01
-    """Share of each weight, times lr, taken away per update."""
-
-
-Optimizer = Annotated[Rmsprop | Adam | AdamW, Field(discriminator="name")]
-
-
-class OptimizerConfig(Frozen):
-    """Update rules of the two players."""
-
-    generator: Optimizer = Rmsprop(lr=4e-4)
-    """Update rule of G."""
-    discriminator: Optimizer = Rmsprop(lr=8e-4)
-    """Update rule of D."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rmsprop_where_no_rule_is_named(cls, players: Any) -> Any:
-        """A rule without a name, or with the default's, keeps the player's other defaults (D's lr is not G's)."""
-        if not isinstance(players, dict):
-            return players
-        filled = dict(players)
-        for player, field in cls.model_fields.items():
-            rule, default = players.get(player), field.default.model_dump()
-            if isinstance(rule, dict) and rule.get("name", default["name"]) == default["name"]:
-                filled[player] = default | rule
-        return filled
-
-
-class LossConfig(Frozen):
-    """The adversarial loss: binary cross-entropy on D's logits, with noisy and smoothed labels for D."""
-
-    name: Literal["bce"] = "bce"
-    """Adversarial loss."""
-    real_label: Literal[0, 1] = 1
-    """Label of real pictures; fakes get the other. The seed recipe has real = 0, fake = 1."""
-    label_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Each of D's labels moves by up to this much, uniformly."""
-    noise_direction: Literal["inward", "outward"] = "inward"
-    """inward: between the labels. outward: upwards, as in the seed document; needs `cross_entropy: keras_clipped`."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """One-sided: D's label for real pictures moves this far towards the fake label (Salimans et al. 2016)."""
-    r1_gamma: NonNegativeFloat = 0.0
-    """Weight of the R1 penalty: D's loss grows by gamma / 2 * |dD/dx|^2 on reals (Mescheder et al. 2018); 0: none."""
-    cross_entropy: Literal["logits", "keras_clipped"] = "logits"
-    """logits: exact. keras_clipped: on probabilities clipped to [1e-7, 1 - 1e-7], as Keras does."""
-
-    @model_validator(mode="after")
-    def _outward_noise_needs_clipping(self) -> LossConfig:
-        if self.label_noise and self.noise_direction == "outward" and self.cross_entropy == "logits":
-            raise ValueError(
-                "noise_direction=outward with cross_entropy=logits has no lower bound (labels leave [0, 1]); "
-                "use noise_direction=inward, or cross_entropy=keras_clipped"
-            )
-        return self
-
-
-class EmaConfig(Frozen):
-    """The averaged generator that is exported and sampled."""
-
-    half_life_images: PositiveFloat = 10_000
-    """Real pictures after which a weight's share in the average has halved; independent of the batch size."""
-    rampup_ratio: PositiveFloat | None = 0.05
-    """The half-life is at most this share of the pictures seen so far; null: no ramp."""
 
 
 class BalanceConfig(Frozen):
@@ -312,7 +160,7 @@ class BalanceConfig(Frozen):
 class GuardConfig(Frozen):
     """Where there are several processes: whether all hold the same weights, and see other pictures and latents."""
 
-    every_steps: PositiveInt | None = _free(200)
+    every_steps: PositiveInt | None = free(200)
     """Steps between two checks; one more is made before each checkpoint; null: no checks."""
 
 
@@ -320,32 +168,32 @@ class WatchdogConfig(Frozen):
     """What is done about bad numbers: off; warn: say it; alert: a W&B alert as well; stop: end training, exit code 4;
     rollback: all processes go back to the last healthy checkpoint, with lower learning rates."""
 
-    nonfinite: Reaction = _free("rollback")
+    nonfinite: Reaction = free("rollback")
     """A loss or a weight is NaN or infinite."""
-    exploding: Reaction = _free("alert")
+    exploding: Reaction = free("alert")
     """A gradient's norm is far above what it was."""
-    saturated: Reaction = _free("warn")
+    saturated: Reaction = free("warn")
     """D has been right about nearly every picture for long."""
-    collapse: Reaction = _free("alert")
+    collapse: Reaction = free("alert")
     """The generator's pictures have become alike."""
-    gradient_factor: Annotated[float, Field(gt=1)] = _free(100.0)
+    gradient_factor: Annotated[float, Field(gt=1)] = free(100.0)
     """Exploding: the mean norm since the last line of metrics is above this many times the median of 20 lines."""
-    saturated_accuracy: Annotated[float, Field(gt=0.5, le=1)] = _free(0.995)
+    saturated_accuracy: Annotated[float, Field(gt=0.5, le=1)] = free(0.995)
     """Saturated: D's accuracy on the reals and on the fakes is at least this ..."""
-    saturated_lines: PositiveInt = _free(20)
+    saturated_lines: PositiveInt = free(20)
     """... on this many lines of metrics in a row."""
-    diversity_low: NonNegativeFloat = _free(0.2)
+    diversity_low: NonNegativeFloat = free(0.2)
     """Collapse: `watchdog/diversity` falls below this after it has been above."""
-    lr_factor: Annotated[float, Field(gt=0, le=1)] = _free(0.5)
+    lr_factor: Annotated[float, Field(gt=0, le=1)] = free(0.5)
     """Both learning rates are multiplied by this at each rollback, for the rest of the run."""
-    max_rollbacks: NonNegativeInt = _free(3)
+    max_rollbacks: NonNegativeInt = free(3)
     """Rollbacks of a run; where one more is needed, training ends, exit code 4."""
 
 
 class TrainConfig(Frozen):
     """The budget and shape of the training loop."""
 
-    images: PositiveInt = _free(200_000)
+    images: PositiveInt = free(200_000)
     """Budget: real pictures shown to D (rounded up to whole steps)."""
     batch_size: PositiveInt = 64
     """Global batch: real pictures per D update, over all processes and micro-batches."""
@@ -357,9 +205,12 @@ class TrainConfig(Frozen):
     """One G forward for both updates: faster, but G learns on the fakes that D has just seen."""
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """Mixed precision; `accelerate launch --mixed_precision fp16|bf16` wins over this. auto: bf16 on GPUs with it."""
-    cpu_threads: PositiveInt | None = _free(None)
+    cpu_threads: PositiveInt | None = free(None)
     """Threads per process when training on the CPU; null: the machine's cores shared out among its processes."""
-    timeout_minutes: PositiveFloat = _free(10.0)
+    seconds: PositiveFloat | None = free(None)
+    """Training ends after so many seconds of this start, if the budget is not used up before; the same command goes on
+    from there. null: no such limit."""
+    timeout_minutes: PositiveFloat = free(10.0)
     """A process that does not answer for this long ends the run."""
 
     @model_validator(mode="after")
@@ -372,39 +223,68 @@ class TrainConfig(Frozen):
 class LogConfig(Frozen):
     """What is written while training goes on, and how often."""
 
-    every_steps: PositiveInt = _free(50)
+    every_steps: PositiveInt = free(50)
     """Steps between two lines of metrics."""
-    samples_every_steps: PositiveInt = _free(500)
+    samples_every_steps: PositiveInt = free(500)
     """Steps between two sample grids."""
-    samples: PositiveInt = _free(64)
+    samples: PositiveInt = free(64)
     """Pictures in a sample grid; the real pictures beside them are as many."""
+
+
+class EvaluateConfig(Frozen):
+    """Quality scores while training goes on (docs/quality.md)."""
+
+    every_images: PositiveInt | None = free(None)
+    """Real pictures between two evaluations, one more at the end; null: none."""
+    extractor: Literal["efficientnet_lite0", "inception", "none"] = free("efficientnet_lite0")
+    """Features: efficientnet_lite0 (extra `quality`, no download); inception (extra `inception`: FID); none: only what
+    the embedded shapes tell without."""
+    weights: Path | None = free(None)
+    """File with Inception's weights; null: torch-fidelity downloads them."""
+    count: PositiveInt = free(5_000)
+    """Generated pictures, of the seeds 0, 1, 2, ..."""
+    reference: Annotated[Path | URL, PlainValidator(_place)] | None = free(None)
+    """Data set to compare with; null: data.path."""
+    reference_count: PositiveInt = free(10_000)
+    """Real pictures of it."""
+    precision: Literal["no", "bf16"] = free("no")
+    """Of the features: float32 or bf16; scores of the two are not compared."""
+
+
+class BestConfig(Frozen):
+    """Which state of the run is kept as the best one, and when training gives up to find a better one."""
+
+    metric: str | None = free(None)
+    """Score that is to be best, such as fid; null: the extractor's Frechet distance, without one shapes_recognised."""
+    patience: PositiveInt | None = free(None)
+    """Training ends after so many evaluations in a row without a better score; null: it does not."""
 
 
 class WandbConfig(Frozen):
     """Weights & Biases."""
 
-    mode: Literal["auto", "online", "offline", "disabled"] = _free("auto")
+    mode: Literal["auto", "online", "offline", "disabled"] = free("auto")
     """auto: online with a key, else offline; W&B's own WANDB_MODE is respected."""
-    project: str = _free("distgan")
+    project: str = free("distgan")
     """W&B project."""
-    entity: str | None = _free(None)
+    entity: str | None = free(None)
     """W&B user or team; null: your default."""
-    tags: Names = _free(())
+    tags: Names = free(())
     """Tags of the run."""
 
 
 class CheckpointConfig(Frozen):
     """Full-state checkpoints in RUN/checkpoints."""
 
-    every_steps: PositiveInt = _free(500)
+    every_steps: PositiveInt = free(500)
     """Steps between two checkpoints; one more is written at the end and on a signal."""
-    keep_last: PositiveInt = _free(2)
+    keep_last: PositiveInt = free(2)
     """Newest checkpoints kept."""
-    keep_every_steps: PositiveInt | None = _free(None)
+    keep_every_steps: PositiveInt | None = free(None)
     """Checkpoints at multiples of this are kept for good; null: none."""
-    max_failures: PositiveInt | None = _free(None)
+    max_failures: PositiveInt | None = free(None)
     """Training ends, exit code 4, when this many checkpoints in a row could not be written; null: it goes on."""
-    retry_minutes: NonNegativeFloat = _free(10.0)
+    retry_minutes: NonNegativeFloat = free(10.0)
     """How long the last checkpoint is tried again if it cannot be written (time to make room on a full disk)."""
 
 
@@ -413,16 +293,19 @@ class Config(Frozen):
 
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
-    generator: SeedGenerator = SeedGenerator()
-    discriminator: SeedDiscriminator = SeedDiscriminator()
+    generator: GeneratorConfig = SeedGenerator()
+    discriminator: DiscriminatorConfig = SeedDiscriminator()
     optimizer: OptimizerConfig = OptimizerConfig()
-    loss: LossConfig = LossConfig()
+    loss: Loss = LossConfig()
     ema: EmaConfig = EmaConfig()
+    augment: AugmentConfig = NoAugment()
     balance: BalanceConfig = BalanceConfig()
     guard: GuardConfig = GuardConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     train: TrainConfig = TrainConfig()
     log: LogConfig = LogConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    best: BestConfig = BestConfig()
     wandb: WandbConfig = WandbConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
 

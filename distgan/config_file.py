@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import re
 import types
 from collections.abc import Iterator, Sequence
@@ -18,13 +19,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from distgan.bounded import printable, read_bytes
-from distgan.config import FREE, Config
+from distgan.config import Config
 from distgan.errors import ConfigError
+from distgan.settings import FREE
 
 PACKAGE = Path(__file__).resolve().parent
 RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 
 
+TAGS = {"family", "name", "kind"}  # keys that choose among models
 MOST_BYTES = 1 << 16  # of a file; the recipes have about 1,000
 MOST_MISTAKES = 20  # that are told at once
 MOST_NESTED = 16  # sections and lists within one another
@@ -150,11 +153,16 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
 
 
 def walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every leaf key with its field, sections expanded; a key that several variants of a choice have comes up again."""
+    """Every leaf key with its field, sections expanded; a key that several variants of a choice have comes up again.
+
+    A number that may be a schedule is a leaf, and a section as well.
+    """
     for name, field in model.model_fields.items():
-        sections = [kind for kind in _alternatives(field.annotation) if _is_section(kind)]
-        leaves = [leaf for section in sections for leaf in walk(section, f"{prefix}{name}.")]
-        yield from leaves or [(prefix + name, field)]
+        kinds = _alternatives(field.annotation)
+        if not all(_is_section(kind) for kind in kinds):
+            yield prefix + name, field
+        for section in filter(_is_section, kinds):
+            yield from walk(section, f"{prefix}{name}.")
 
 
 def help_text() -> str:
@@ -205,11 +213,10 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _sentence(error: Any, tree: dict[str, Any]) -> str:
-    place = [printable(str(part)) for part in error["loc"]]
-    variant = place.pop(2) if place[:1] == ["optimizer"] and len(place) > 2 else ""  # pydantic's word, not the user's
+    place, chosen = _without_choices([printable(str(part)) for part in error["loc"]])
     key, kind, given, context = ".".join(place), error["type"], error.get("input"), error.get("ctx", {})
-    if kind == "extra_forbidden" and variant and key in {known for known, _ in walk(Config)}:
-        return f"{key} does not go with {'.'.join(place[:2])}.name={variant}"
+    if kind == "extra_forbidden" and chosen and key in {known for known, _ in walk(Config)}:
+        return f"{key} does not go with {chosen}"
     if kind in ("extra_forbidden", "invalid_key"):
         return f"unknown key {key}{_nearest(key)}"
     if kind in ("value_error", "assertion_error"):
@@ -230,10 +237,45 @@ def _sentence(error: Any, tree: dict[str, Any]) -> str:
         options = context.get("expected") or context.get("expected_tags", "")
         choices = [choice.strip(" '") for choice in options.replace(" or ", ",").split(",")]
         if kind == "union_tag_invalid":
-            key, given = f"{key}.name", given["name"]
+            tag = str(context["discriminator"]).strip("'")
+            key, given = f"{key}.{tag}", given[tag]
         close = difflib.get_close_matches(printable(str(given)), choices, n=1, cutoff=0.3)
         return f"{key}={_show(given)} must be one of {', '.join(choices)}" + (f"; nearest: {close[0]}" if close else "")
     return f"{key}={_show(given)} {rule}"
+
+
+def _without_choices(place: list[str]) -> tuple[list[str], str]:
+    """The key without pydantic's words for which variant of a choice it is in, and the last choice as key=value."""
+    kept: list[str] = []
+    chosen = ""
+    for part in place:
+        variants = _choices().get(".".join(kept), {})
+        if part in variants:
+            chosen = variants[part] or chosen
+        else:
+            kept.append(part)
+    return kept, chosen
+
+
+@functools.cache
+def _choices() -> dict[str, dict[str, str]]:
+    """{"loss": {"hinge": "loss.name=hinge", ...}}: every choice among models; one of number or schedule has no name."""
+
+    def find(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
+        for name, field in model.model_fields.items():
+            kinds = _alternatives(field.annotation)
+            for kind in filter(_is_section, kinds):
+                yield from find(kind, f"{prefix}{name}.")
+                for tag in TAGS & kind.model_fields.keys():
+                    for value in get_args(kind.model_fields[tag].annotation):
+                        yield prefix + name, value, f"{prefix}{name}.{tag}={value}"
+                if len(kinds) > 1:
+                    yield from ((prefix + name, form, "") for form in ("number", "schedule"))
+
+    choices: dict[str, dict[str, str]] = {}
+    for key, value, text in find(Config, ""):
+        choices.setdefault(key, {})[value] = text
+    return choices
 
 
 def _nearest(key: str) -> str:

@@ -7,7 +7,8 @@ import copy
 import torch
 from torch import nn
 
-from distgan.config import EmaConfig
+from distgan.recipe import EmaConfig
+from distgan.settings import at
 
 
 def ema_decay(config: EmaConfig, batch_images: int, images_seen: int) -> float:
@@ -15,7 +16,7 @@ def ema_decay(config: EmaConfig, batch_images: int, images_seen: int) -> float:
 
     `images_seen` counts them in. Source: Karras et al. 2020, arXiv:2006.06676, implementation details (ramp-up).
     """
-    half_life = config.half_life_images
+    half_life = at(config.half_life_images, images_seen)
     if config.rampup_ratio is not None:
         half_life = min(half_life, config.rampup_ratio * images_seen)
     return 0.5 ** (batch_images / half_life)

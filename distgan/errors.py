@@ -51,6 +51,10 @@ class ExportError(DistganError):
     """A generator file is damaged, foreign, from the future, or cannot be written."""
 
 
+class QualityError(DistganError):
+    """Scores cannot be computed, or cannot be compared."""
+
+
 class LaunchError(DistganError):
     """The processes were started in a way that cannot train."""
 

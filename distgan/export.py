@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from distgan import __version__
 from distgan.bounded import parse_json, printable
-from distgan.config import Config, SeedGenerator
+from distgan.config import Config
 from distgan.errors import ConfigError, ExportError
 from distgan.files import atomic_path
 from distgan.networks import build_generator
+from distgan.recipe import GeneratorConfig
 
 KEY = "distgan"  # the one metadata key
 FORMAT = "distgan-generator"
@@ -44,7 +45,7 @@ class Description(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    generator: SeedGenerator
+    generator: GeneratorConfig
     """Architecture; unknown keys are refused here, since they would change the pictures."""
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     """Height and width of a picture, pixels."""
@@ -58,6 +59,8 @@ class Description(BaseModel):
     """ema: the averaged weights; raw: those of the last step."""
     data_digest: str
     """Digest of the manifest of the training data."""
+    scores: dict[str, Any] | None = None
+    """What this generator was found to be worth, with its protocol (docs/quality.md); None: not evaluated."""
     value_range: tuple[Literal[-1], Literal[1]] = (-1, 1)
     """What the network's output means: -1 is black, 1 is white."""
     versions: dict[str, str] = Field(default_factory=_versions)
@@ -216,10 +219,10 @@ def _describe(text: str | None, origin: str) -> tuple[Description, str]:
 def _empty_network(description: Description, found: Mapping[str, str], origin: str) -> nn.Module:
     """The described network without memory (meta device), once `found` (name -> type and shape) fits it."""
     config = description.generator
-    if config.depth + config.upsamples > len(found):  # before looping over that many layers
+    if config.fewest_tensors > len(found):  # before looping over that many layers
         raise ExportError(
-            f"{origin} does not fit its description: depth={config.depth} and upsamples={config.upsamples} "
-            f"with {len(found)} tensors"
+            f"{origin} does not fit its description, which has {config.fewest_tensors} layers or more: it holds "
+            f"{len(found)} tensors"
         )
     try:
         with torch.device("meta"):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgan.config import LossConfig
+from distgan.recipe import LossConfig
 
 KERAS_EPSILON = 1e-7
 

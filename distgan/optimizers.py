@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distgan.config import Adam, AdamW, Rmsprop
+from distgan.recipe import Adam, AdamW, Rmsprop
 
 
 class KerasRMSprop(torch.optim.Optimizer):

@@ -8,8 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from distgan.config import Adam, AdamW, Rmsprop
 from distgan.optimizers import build_optimizer, inverse_time
+from distgan.recipe import Adam, AdamW, Rmsprop
 
 
 class Player:

@@ -6,9 +6,10 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from distgan.config import Adam, AdamW, Config, Rmsprop, WatchdogConfig
+from distgan.config import Config, WatchdogConfig
 from distgan.config_file import RECIPES, flatten, help_text, load_config, resume_changes, to_yaml, validate, walk
 from distgan.errors import ConfigError
+from distgan.recipe import Adam, AdamW, Rmsprop
 
 
 @pytest.fixture

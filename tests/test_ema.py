@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from distgan.config import EmaConfig
 from distgan.ema import Ema, ema_decay
+from distgan.recipe import EmaConfig
 
 
 def _config(half_life, ratio=None):

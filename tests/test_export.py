@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 import distgan
-from distgan.config import Config, SeedGenerator
+from distgan.config import Config
 from distgan.errors import ExportError
 from distgan.export import Description, metadata_json, save_generator, weight_digest
 from distgan.generator import Generator, load_generator
 from distgan.networks import build_generator
+from distgan.recipe import SeedGenerator
 
 TINY = SeedGenerator(latent_dim=4, stem_channels=2, width=4, depth=1)
 ROOT = Path(__file__).resolve().parent.parent

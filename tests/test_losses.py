@@ -7,8 +7,8 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from distgan.config import LossConfig
 from distgan.losses import BinaryCrossEntropy, gradient_penalty, keras_cross_entropy
+from distgan.recipe import LossConfig
 
 LN2 = math.log(2)
 

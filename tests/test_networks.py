@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from distgan.config import SeedDiscriminator, SeedGenerator
 from distgan.errors import ConfigError
 from distgan.networks import build_discriminator, build_generator, check_same_answer
 from distgan.networks.dropout import KeyedDropout, key_dropout, set_dropout
+from distgan.recipe import SeedDiscriminator, SeedGenerator
 from distgan.rng import Draws, Rows
 
 TINY_G = SeedGenerator(latent_dim=5, stem_channels=4, width=6)

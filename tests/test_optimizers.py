@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from distgan.config import Adam, AdamW, Rmsprop
 from distgan.optimizers import KerasRMSprop, build_optimizer, inverse_time
+from distgan.recipe import Adam, AdamW, Rmsprop
 
 START = [1.0, -2.0, 0.5, 3.0]
 GRADIENTS = [[0.1, -1e-4, 0.0, 5.0], [0.2, 3e-4, 1e-5, -1.0], [0.0, 1e-3, 2.0, 0.5]]

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from distgan import sample
-from distgan.config import SeedGenerator
 from distgan.errors import ExportError
 from distgan.export import Description, save_generator
 from distgan.generator import load_generator, truncate
 from distgan.networks import build_generator
 from distgan.pictures import PAD
+from distgan.recipe import SeedGenerator
 
 NAMES = ("frog", "cat", "ship")
 

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from distgan.config import SeedDiscriminator, SeedGenerator
 from distgan.errors import ConfigError
 from distgan.networks import seed_dcgan
+from distgan.recipe import SeedDiscriminator, SeedGenerator
 from distgan.rng import key
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgan.config import SeedDiscriminator, SeedGenerator
 from distgan.errors import ConfigError
 from distgan.networks.dropout import KeyedDropout
+from distgan.recipe import SeedDiscriminator, SeedGenerator
 
 LEAK = 0.3
 

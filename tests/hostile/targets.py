@@ -38,7 +38,7 @@ import torch
 
 from distgan import checkpoint, export_command
 from distgan.bounded import SENTENCE
-from distgan.config import Config, DataConfig, SeedGenerator
+from distgan.config import Config, DataConfig
 from distgan.config_file import load_config, resume_changes, to_yaml
 from distgan.data import cifar10
 from distgan.data.existing import look, verify
@@ -53,6 +53,7 @@ from distgan.export import Description, save_generator
 from distgan.files import sha256
 from distgan.generator import load_generator
 from distgan.networks import build_generator
+from distgan.recipe import SeedGenerator
 from distgan.resume import Saved
 from distgan.rng import Rows
 from distgan.run_dir import locked, run_id_of

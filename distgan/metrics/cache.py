@@ -1,0 +1,84 @@
+"""Arrays that take long to compute, kept between runs: one file per key, believed only if it is whole and the key's.
+
+In: a key (plain JSON values that determine the arrays) and arrays. Out: the same arrays, or None where they must be
+computed. A cache never fails: what cannot be read is computed again, what cannot be written is a warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from distgan.bounded import open_regular
+from distgan.files import atomic_path
+
+Key = Mapping[str, object]
+Arrays = dict[str, np.ndarray]
+
+
+def cache_directory() -> Path:
+    """XDG_CACHE_HOME/distgan/quality, or ~/.cache/distgan/quality."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "distgan" / "quality"
+
+
+def load(key: Key) -> Arrays | None:
+    """The arrays stored under the key; None if there are none. One that is damaged or not the key's is told, once."""
+    path = _path(key)
+    try:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError):
+        arrays = {}
+    digest = arrays.pop("digest", None)
+    if digest is None or digest.tobytes() != _digest(key, arrays):
+        _warn(f"{path} is damaged or not what its name says; it is computed again")
+        return None
+    return arrays
+
+
+def store(key: Key, arrays: Arrays) -> None:
+    """Writes atomically; a directory that cannot be written is a warning."""
+    path = _path(key)
+    digest = np.frombuffer(_digest(key, arrays), dtype=np.uint8)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, digest=digest, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        _warn(f"{path} cannot be written ({error.strerror or error}); the next evaluation computes it again")
+
+
+def numbers(values: Mapping[str, float]) -> Arrays:
+    """Numbers by name, as `store` wants them."""
+    return {name: np.array(value) for name, value in values.items()}
+
+
+def _path(key: Key) -> Path:
+    return cache_directory() / f"{hashlib.sha256(_text(key)).hexdigest()[:32]}.npz"
+
+
+def _text(key: Key) -> bytes:
+    return json.dumps(key, sort_keys=True).encode()
+
+
+def _digest(key: Key, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """sha256 over the key and, by name, each array's type, shape and bytes."""
+    digest = hashlib.sha256(_text(key))
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.digest()
+
+
+def _warn(text: str) -> None:
+    print(f"WARNING: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,65 @@
+"""Which real pictures are the reference, and their pixels: a seeded choice that is a function of the data set alone.
+
+In: a data set's shards and a number of pictures. Out: exactly that many different pictures, read in the order of the
+shards, decoded only if they are chosen.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from distgan.config import DataConfig
+from distgan.data.decode import decoded
+from distgan.data.far import Far
+from distgan.data.manifest import Manifest, load_manifest
+from distgan.data.reader import Wanted, scan, select
+from distgan.data.skipped import Bad
+from distgan.errors import DataError
+from distgan.rng import generator
+
+
+def open_data(config: DataConfig) -> tuple[Manifest, Wanted]:
+    """The data set at `config.path`, seen through its class filter. Raises DataError."""
+    path = config.path
+    place = Far(path, config.tries, config.stall_seconds, config.cache) if isinstance(path, str) else path
+    manifest = load_manifest(place)
+    return manifest, select(place, manifest, config.classes)
+
+
+def choose(pictures: int, rows: range) -> Tensor:
+    """int64 [len(rows)]: these rows of one random order of 0 ... pictures - 1, the same on every machine."""
+    order = torch.randperm(pictures, generator=generator("cpu", 0, "quality/reference"))
+    return order[rows.start : rows.stop]
+
+
+def read(wanted: Wanted, places: Tensor, rows: range, batch: int) -> Iterator[Tensor]:
+    """Those rows of `places`, uint8 [<= batch, 3, size, size] at a time.
+
+    places: int64, ascending, counted over all wanted pictures in the shards' order. Raises DataError for a picture that
+    cannot be read.
+    """
+    pixels = _pixels(wanted, places[rows.start : rows.stop].tolist())
+    while images := list(itertools.islice(pixels, batch)):
+        yield torch.stack(images)
+
+
+def _pixels(wanted: Wanted, places: list[int]) -> Iterator[Tensor]:
+    start = 0
+    for shard in wanted.shards:
+        stop = start + wanted.count(shard)
+        here = {place - start for place in places[bisect_left(places, start) : bisect_left(places, stop)]}
+        start = stop
+        if not here:
+            continue
+        for place, item in enumerate(itertools.islice(scan(wanted, shard), max(here) + 1)):
+            if place not in here:
+                continue
+            picture = decoded(item, wanted.size)
+            if isinstance(picture, Bad):
+                raise DataError(picture.sentence)
+            yield torch.from_numpy(picture.pixels.transpose(2, 0, 1).copy())

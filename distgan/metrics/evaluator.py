@@ -1,0 +1,196 @@
+"""A generator in, its `Scores` out, on every rank: what `distgan evaluate` and the training loop call.
+
+Each rank looks at its own share of the pictures in whole batches, so the batches, and with them the numbers, do not
+depend on the number of ranks. The values are computed on the main process and told to the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from distgan.config import DataConfig, EvaluateConfig
+from distgan.data.manifest import Manifest
+from distgan.data.reader import Wanted
+from distgan.data.shapes import CLASSES, SIZE
+from distgan.errors import QualityError
+from distgan.generator import Generator
+from distgan.metrics import cache, chosen
+from distgan.metrics.cloud import DENSITY, MANIFOLD, VERSION, Cloud, cloud
+from distgan.metrics.extractor import Extractor, load_extractor
+from distgan.metrics.looker import Columns, Looker, Pictures
+from distgan.metrics.names import full_name
+from distgan.metrics.protocol import Protocol, Scores
+from distgan.metrics.ranks import Ranks
+from distgan.metrics.shapes import coverage
+from distgan.metrics.values import FEWEST, compare_sets
+
+Named = dict[str, float]
+
+
+class Evaluator:
+    """Every rank makes one, and all call it together. Attributes: protocol, size (pixels of the real pictures)."""
+
+    def __init__(self, config: EvaluateConfig, data: DataConfig, device: torch.device, show: bool) -> None:
+        """device: where the extractor works and the process group's tensors are. show: whether to show progress.
+
+        Raises QualityError or DataError if an extra, weights or pictures are missing.
+        """
+        place = data if config.reference is None else data.model_copy(update={"path": config.reference})
+        manifest, self._wanted = chosen.open_data(place)
+        self.size = manifest.size
+        self._shapes = manifest.source == "shapes" and self.size == SIZE
+        check(config, self._wanted.total, self._shapes)
+        self._extractor = load_extractor(config, device)
+        self.protocol = protocol_of(config, manifest, self._wanted, self._extractor)
+        self._ranks = Ranks(device)
+        self._looker = Looker(self._extractor, self._shapes, self.size, self._ranks, show)
+        self._ready = self._extractor is None
+        self._reference: Cloud | None = None  # on the main process, once ready
+        self._floor: Named | None = None
+
+    def evaluate(self, generator: Generator) -> Scores:
+        """The same scores on every rank. Raises QualityError if the generator's pictures have another size."""
+        if generator.size != self.size:
+            raise QualityError(
+                f"the generator makes pictures of {generator.size}x{generator.size}, the reference has "
+                f"{self.size}x{self.size}; compare with a data set of size {generator.size}"
+            )
+        floor = self.prepare()
+        labels = asked_for(generator, self.protocol.count)
+        values, spreads = self.values_of(partial(fakes, generator), "generated pictures", labels)
+        return Scores(
+            protocol=self.protocol,
+            values=values,
+            spreads=spreads,
+            real_values=floor,
+            images_seen=generator.images_seen,
+            weights=generator.description.weights,
+            weight_digest=generator.weight_digest,
+        )
+
+    def prepare(self) -> Named:
+        """Looks at the real pictures, once (minutes on a CPU), or finds in the cache what was seen; returns the floor.
+
+        Every rank calls it together; `evaluate` does, too. Raises DataError for a picture that cannot be read.
+        """
+        self._see_reference()
+        if self._floor is None:
+            self._floor = self._see_floor()
+        return self._floor
+
+    def values_of(self, pictures: Pictures, what: str, labels: Tensor | None = None) -> tuple[Named, Named]:
+        """Values and spreads of `protocol.count` pictures, whatever made them. Every rank calls it together.
+
+        what: for the progress. labels: int64 [count], place in `shapes.CLASSES` of what each is to show.
+        """
+        self._see_reference()
+        seen = self._looker.look(pictures, self.protocol.count, what)
+        return self._ranks.on_main(lambda: self._values(seen, labels))
+
+    def _see_reference(self) -> None:
+        if self._ready:
+            return
+        key = {"what": "reference", **self.protocol.model_dump(mode="json", exclude={"count", "seeds"})}
+        rows = range(self.protocol.reference_count or 0)
+        arrays = self._known(key, rows, "real pictures", lambda seen: cloud(seen["features"]).arrays())
+        self._reference = Cloud.of_arrays(arrays) if arrays else None
+        self._ready = True
+
+    def _see_floor(self) -> Named:
+        """The values of other real pictures, on every rank; {} where the data set has too few."""
+        start = self.protocol.reference_count or 0
+        rows = range(start, start + self.protocol.count)
+        if rows.stop > self._wanted.total:
+            return {}
+        key = {"what": "floor", **self.protocol.model_dump(mode="json")}
+        arrays = self._known(key, rows, "other real pictures", lambda seen: cache.numbers(self._values(seen, None)[0]))
+        return self._ranks.on_main(lambda: {name: float(value) for name, value in arrays.items()})
+
+    def _known(
+        self, key: cache.Key, rows: range, what: str, compute: Callable[[Columns], cache.Arrays]
+    ) -> cache.Arrays:
+        """On the main process what the cache has under the key, or else what is computed of the real pictures in these
+        rows of the random order, and then stored; {} elsewhere."""
+        arrays: cache.Arrays = {}
+
+        def recall() -> bool:
+            arrays.update(cache.load(key) or {})
+            return bool(arrays)
+
+        def remember(seen: Columns) -> None:
+            arrays.update(compute(seen))
+            cache.store(key, arrays)
+
+        if not self._ranks.on_main(recall):
+            seen = self._look_at_reals(rows, what)
+            self._ranks.on_main(lambda: remember(seen))
+        return arrays
+
+    def _look_at_reals(self, rows: range, what: str) -> Columns:
+        places, order = chosen.choose(self._wanted.total, rows).sort()  # the shards are read in their order
+        seen = self._looker.look(partial(chosen.read, self._wanted, places), len(rows), what)
+        return {name: column[order.argsort()] if len(column) else column for name, column in seen.items()}
+
+    def _values(self, seen: Columns, labels: Tensor | None) -> tuple[Named, Named]:
+        """Values and spreads by their full names, on the main process. labels: of the shapes that were asked for."""
+        values: Named = coverage(seen["images"], labels) if self._shapes else {}
+        spreads: Named = {}
+        if self._extractor and self._reference:
+            found = compare_sets(self._reference, cloud(seen["features"]), seen["logits"])
+            name = self._extractor.name
+            values |= {full_name(value, name): number for value, number in found.values.items()}
+            spreads = {full_name(value, name): number for value, number in found.spreads.items()}
+        return values, spreads
+
+
+def check(config: EvaluateConfig, pictures: int, shapes: bool) -> None:
+    """Raises QualityError for numbers of pictures that cannot be, or values that cannot be computed."""
+    if config.count < FEWEST:
+        raise QualityError(f"evaluate.count={config.count} generated pictures are too few; nearest valid: {FEWEST}")
+    if config.extractor == "none":
+        if not shapes:
+            raise QualityError(
+                "evaluate.extractor=none looks at the embedded shapes only (`distgan prepare shapes`), and the "
+                "reference is another data set; use efficientnet_lite0"
+            )
+    elif not FEWEST <= config.reference_count <= pictures:
+        raise QualityError(
+            f"evaluate.reference_count={config.reference_count} must be {FEWEST} to {pictures}, the pictures that the "
+            f"reference has; nearest valid: {min(max(config.reference_count, FEWEST), pictures)}"
+        )
+
+
+def protocol_of(config: EvaluateConfig, manifest: Manifest, wanted: Wanted, extractor: Extractor | None) -> Protocol:
+    return Protocol(
+        extractor=config.extractor,
+        extractor_digest=extractor.digest if extractor else None,
+        resize=extractor.resize if extractor else None,
+        precision=config.precision,
+        count=config.count,
+        seeds=f"0-{config.count - 1}",
+        reference_digest=manifest.digest,
+        reference_split=manifest.split,
+        reference_classes=wanted.classes,
+        reference_count=config.reference_count if extractor else None,
+        manifold_k=MANIFOLD if extractor else None,
+        density_k=DENSITY if extractor else None,
+        version=VERSION,
+    )
+
+
+def fakes(generator: Generator, seeds: range, batch: int) -> Iterator[Tensor]:
+    """The pictures of consecutive seeds, uint8 [<= batch, 3, size, size] at a time."""
+    for start in range(seeds.start, seeds.stop, batch):
+        yield generator.sample(range(start, min(start + batch, seeds.stop)), batch_size=batch)
+
+
+def asked_for(generator: Generator, count: int) -> Tensor | None:
+    """Which of the embedded shapes the seeds 0 ... count - 1 ask for, int64 [count]; None: no shapes, or no classes."""
+    labels = generator.labels(range(count))
+    if labels is None or not set(generator.class_names) <= set(CLASSES):
+        return None
+    return torch.tensor([CLASSES.index(name) for name in generator.class_names])[labels]

@@ -1,0 +1,21 @@
+"""What every loader of an extractor's network returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A network with its weights, on the CPU."""
+
+    network: nn.Module
+    """uint8 [B, 3, H, W] -> features [B, dimension] and class logits [B, classes]."""
+    digest: str
+    """sha256 of the file with the weights."""
+    resize: int
+    """Pixels a side to which it brings a picture."""
+    dimension: int
+    classes: int

@@ -1,0 +1,94 @@
+"""What all parts of the configuration are made of: frozen models, numbers that may follow a schedule, choices.
+
+Fields marked `FREE` may change when a run is resumed, every other change is refused there (see
+`config_file.resume_changes`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+FREE: dict[str, Any] = {"resume": "free"}  # json_schema_extra of a field that a resumed run may change
+
+
+def free(default: Any) -> Any:
+    """A field that a resumed run may change."""
+    return Field(default=default, json_schema_extra=FREE)
+
+
+def split_commas(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def named(tag: str, default: str) -> BeforeValidator:
+    """A choice among models by the key `tag`: without the key it is `default`."""
+    return BeforeValidator(lambda value: {tag: default, **value} if isinstance(value, Mapping) else value)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+class Schedule(Frozen):
+    """A number that moves from `start` to `end` while D is shown `images` real pictures, and stays there."""
+
+    start: NonNegativeFloat
+    """Value at the first picture."""
+    end: NonNegativeFloat
+    """Value from `images` on."""
+    images: PositiveInt
+    """Real pictures on the way."""
+    shape: Literal["linear", "cosine"] = "cosine"
+    """The way: straight, or half a cosine (slow at both ends)."""
+
+
+def _form(value: Any) -> str:
+    return "schedule" if isinstance(value, (Mapping, Schedule)) else "number"
+
+
+Scheduled = Annotated[
+    Annotated[PositiveFloat, Tag("number")] | Annotated[Schedule, Tag("schedule")], Discriminator(_form)
+]
+"""A number above 0, or a schedule: {start: 2e-4, end: 5e-5, images: 4_000_000}."""
+ScheduledWeight = Annotated[
+    Annotated[NonNegativeFloat, Tag("number")] | Annotated[Schedule, Tag("schedule")], Discriminator(_form)
+]
+"""The same, from 0 on."""
+ScheduledShare = Annotated[
+    Annotated[float, Field(ge=0, le=1), Tag("number")] | Annotated[Schedule, Tag("schedule")], Discriminator(_form)
+]
+"""The same, from 0 to 1."""
+
+
+def at(value: float | Schedule, images: int) -> float:
+    """The value of a number or a schedule when D has been shown so many real pictures."""
+    if not isinstance(value, Schedule):
+        return value
+    way = min(images / value.images, 1.0)
+    share = way if value.shape == "linear" else (1 - math.cos(math.pi * way)) / 2
+    return value.start + (value.end - value.start) * share
+
+
+def top(value: float | Schedule) -> float:
+    """The largest value that it ever has."""
+    return max(value.start, value.end) if isinstance(value, Schedule) else value
