@@ -107,13 +107,15 @@ def newest(directory: Path, say: Callable[[str], None], not_after: int | None = 
     return None
 
 
-def rotate(directory: Path, keep_last: int, keep_every_steps: int | None, healthy_step: int) -> None:
-    """Removes all but the newest `keep_last`, the multiples of `keep_every_steps`, and the newest of `healthy_step` or
-    before, which a rollback may need."""
+def rotate(
+    directory: Path, keep_last: int, keep_every_steps: int | None, healthy_step: int, best_step: int | None = None
+) -> None:
+    """Removes all but the newest `keep_last`, the multiples of `keep_every_steps`, that of `best_step`, and the newest
+    of `healthy_step` or before, which a rollback may need."""
     there = steps(directory)
-    needed = max((step for step in there if step <= healthy_step), default=None)
+    needed = {best_step, max((step for step in there if step <= healthy_step), default=None)}
     for step in there[:-keep_last]:
-        if step != needed and (keep_every_steps is None or step % keep_every_steps):
+        if step not in needed and (keep_every_steps is None or step % keep_every_steps):
             _remove(directory / f"step-{step:09d}")
 
 

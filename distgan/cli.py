@@ -1,4 +1,4 @@
-"""`distgan prepare | doctor | train | sample | export`: thin, no logic."""
+"""`distgan prepare | doctor | train | sample | export | evaluate | report`: thin, no logic."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ COMMANDS = {
     "train": "train in this process; `accelerate launch -m distgan.train` for several",
     "sample": "draw pictures from an exported generator",
     "export": "write a checkpoint's generator to one safetensors file",
+    "evaluate": "say how far a generator's pictures are from real ones",
+    "report": "write a run's page, RUN/report.html",
 }
 
 
@@ -57,6 +59,14 @@ def _module(command: str):  # type: ignore[no-untyped-def]
         from distgan import sample
 
         return sample
+    if command == "evaluate":
+        from distgan import evaluate_command
+
+        return evaluate_command
+    if command == "report":
+        from distgan.report import command as report_command
+
+        return report_command
     from distgan import export_command
 
     return export_command

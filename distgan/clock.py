@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 import torch
@@ -30,21 +31,38 @@ class Waiting:
         return batch
 
 
+class Stopwatch:
+    """Seconds of training since it was made: all that passes, but what was left out."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        before = self.seconds
+        yield
+        self._start += self.seconds - before
+
+
 class Clock:
     """Speed since the last look."""
 
-    def __init__(self, waiting: Waiting, images: int) -> None:
-        self._waiting, self._images = waiting, images
-        self._time, self._waited = time.perf_counter(), waiting.seconds
+    def __init__(self, watch: Stopwatch, waiting: Waiting, images: int) -> None:
+        self._watch, self._waiting, self._images = watch, waiting, images
+        self._seconds, self._waited = watch.seconds, waiting.seconds
 
     def window(self, images: int) -> dict[str, float]:
-        now, waited = time.perf_counter(), self._waiting.seconds
-        seconds = max(now - self._time, 1e-9)
+        now, waited = self._watch.seconds, self._waiting.seconds
+        seconds = max(now - self._seconds, 1e-9)
         speeds = {
             "speed/images_per_second": (images - self._images) / seconds,
             "speed/data_wait": (waited - self._waited) / seconds,
         }
-        self._images, self._time, self._waited = images, now, waited
+        self._images, self._seconds, self._waited = images, now, waited
         return speeds
 
 

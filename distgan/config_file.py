@@ -216,7 +216,9 @@ def _sentence(error: Any, tree: dict[str, Any]) -> str:
     place, chosen = _without_choices([printable(str(part)) for part in error["loc"]])
     key, kind, given, context = ".".join(place), error["type"], error.get("input"), error.get("ctx", {})
     if kind == "extra_forbidden" and chosen and key in {known for known, _ in walk(Config)}:
-        return f"{key} does not go with {chosen}"
+        section, choice = chosen.rsplit(".", 1)
+        whole = f"{section}={{{choice.replace('=', ': ')}}}"
+        return f"{key} does not go with {chosen}; leave it out, or set the whole section: {whole}"
     if kind in ("extra_forbidden", "invalid_key"):
         return f"unknown key {key}{_nearest(key)}"
     if kind in ("value_error", "assertion_error"):

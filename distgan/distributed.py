@@ -24,7 +24,8 @@ from distgan.errors import ConfigError, DistganError, LaunchError
 from distgan.rng import Rows
 
 T = TypeVar("T")
-RULE = 100  # the reason to stop that is no signal: a rule of the configuration
+RULE = 100  # a reason to stop that is no signal: a rule of the configuration
+TIME = 1  # another one: train.seconds are used up; it gives way to every other reason, and training ends in full
 ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -159,7 +160,7 @@ def gloo_group(accelerator: Accelerator, minutes: float) -> Any:
 
 
 class StopSignal:
-    """SIGINT and SIGTERM, turned into a decision that all ranks take at the same step.
+    """SIGINT, SIGTERM and the end of the time, turned into a decision that all ranks take at the same step.
 
     Each step's all-reduce (one int, on the host, over gloo) is read one step later, so nobody waits for it, and no
     device is involved. Further signals change nothing. A launcher that has died counts as SIGTERM.
@@ -194,8 +195,14 @@ class StopSignal:
         return decision
 
     def request(self, reason: int) -> None:
-        """Asks all ranks to stop; reason: a signal's number, or RULE."""
-        self.received = self.received or reason
+        """Asks all ranks to stop; reason: a signal's number, RULE or TIME."""
+        if self.received in (0, TIME):
+            self.received = reason
+
+    @property
+    def hurried(self) -> bool:
+        """Whether this rank has heard of a reason to stop with little time left."""
+        return self.received not in (0, TIME)
 
     def wait_for_all(self) -> None:
         """Returns when every rank has come here: nobody leaves while another still writes."""

@@ -19,7 +19,7 @@ def ema_decay(config: EmaConfig, batch_images: int, images_seen: int) -> float:
     half_life = at(config.half_life_images, images_seen)
     if config.rampup_ratio is not None:
         half_life = min(half_life, config.rampup_ratio * images_seen)
-    return 0.5 ** (batch_images / half_life)
+    return 0.5 ** (batch_images / half_life) if half_life else 0.0
 
 
 class Ema:

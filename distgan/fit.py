@@ -1,4 +1,7 @@
-"""The loop around `Trainer.step`: logs, samples, checkpoints, balance, health, stopping. It decides when, not how."""
+"""The loop around `Trainer.step`: logs, samples, scores, checkpoints, balance, health, stopping.
+
+It decides when, not how.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,18 @@ import torch
 from torch import Tensor
 
 from distgan import balance
-from distgan.clock import Clock, Waiting, memory
+from distgan.clock import Clock, Stopwatch, Waiting, memory
 from distgan.config import Config
 from distgan.data.loader import Reals
 from distgan.display import Display
-from distgan.distributed import RULE, StopSignal, on_main
+from distgan.distributed import RULE, TIME, StopSignal, on_main
 from distgan.errors import Halted
 from distgan.generator import Generator
 from distgan.guard import Guard
 from distgan.keeper import Keeper
 from distgan.presence import Presence
 from distgan.reporter import Reporter
+from distgan.scoring import Scoring
 from distgan.tracking import NullTracker, RunningMeans, Tracker
 from distgan.trainer import Trainer
 from distgan.watchdog import WEIGHT_NORMS, Finding, Watchdog, diversity, gravest, reaction
@@ -33,20 +37,23 @@ class Due(NamedTuple):
 
     log: bool
     samples: bool
+    scores: bool
     checkpoint: bool
     guard: bool
 
     @classmethod
-    def after(cls, config: Config, step: int, last: bool, stopping: bool) -> Due:
-        """last: of the budget; stopping: there may be little time, so no samples are drawn."""
-        ending = last or stopping
+    def after(cls, config: Config, step: int, scores: bool, last: bool, stopping: bool) -> Due:
+        """scores: whether the pictures seen ask for them; last: of the training; stopping: there may be little time, so
+        nothing is drawn. Scores stand in a line of metrics; what may be the best, and saved, is checked first."""
+        scores, ending = scores and not stopping, last or stopping
         checkpoint = ending or step % config.checkpoint.every_steps == 0
         every = config.guard.every_steps
         return cls(
-            log=ending or step % config.log.every_steps == 0,
+            log=ending or scores or step % config.log.every_steps == 0,
             samples=not stopping and (last or step % config.log.samples_every_steps == 0),
+            scores=scores,
             checkpoint=checkpoint,
-            guard=every is not None and (checkpoint or step % every == 0),
+            guard=every is not None and (checkpoint or scores or step % every == 0),
         )
 
 
@@ -61,12 +68,16 @@ class Fit:
     report: Reporter
     keeper: Keeper
     watchdog: Watchdog
+    scoring: Scoring | None
+    """None: nothing is evaluated."""
     preview: Tensor
     """Real pictures for the sample grids: uint8 [N, 3, H, W]; on the main process."""
     sampler: Generator
     """The averaged generator: grids show seeds 0, 1, 2, ..., as `distgan sample --seeds 0-N` will."""
     stop: StopSignal
     presence: Presence
+    watch: Stopwatch = field(init=False)
+    """For the speed and train.seconds. Evaluations are left out; all else counts, from the first step on."""
     guard: Guard = field(init=False)
     healthy: bool = True
     """Whether the weights were finite when they were last looked at."""
@@ -78,7 +89,8 @@ class Fit:
     """Net actions of the balance since the last line of metrics."""
 
     def run(self) -> int:
-        """Trains to the budget, or to the end of the step in which all ranks agree to stop; returns that reason or 0.
+        """Trains to the budget, to the end of the patience, or to the end of the step in which all ranks agree to stop;
+        returns that reason or 0.
 
         A checkpoint of the last step is on disk when it returns, if its weights are finite. Raises CheckpointError if
         it could not be written, Disagreement if the ranks are out of step, Halted if bad numbers end training.
@@ -87,14 +99,16 @@ class Fit:
         enough = self.reals.pictures >= 2 * trainer.config.train.batch_size  # else ranks may rightly see the same
         self.guard = Guard(trainer.accelerator, pictures=enough)
         self.display.start(trainer.images_seen)
+        self.watch = Stopwatch()
         self._begin()
-        while trainer.steps < trainer.config.total_steps and not reason:
+        while trainer.steps < trainer.config.total_steps and not reason and not self.keeper.best.exhausted:
             metrics = trainer.step(self.batches)
             self.means.add(metrics)
             self._report_action(trainer.rebalance(metrics))
             self.presence.step = trainer.steps
-            reason = self.stop.agreed()
-            self._after_step(reason)
+            if self.watch.seconds >= (trainer.config.train.seconds or math.inf):
+                self.stop.request(TIME)
+            reason = self._after_step(self.stop.agreed())
             self.display.step(trainer.images_seen)
         self.keeper.finish()
         return reason
@@ -103,42 +117,54 @@ class Fit:
         """From the trainer's counters on: at the start, and after a rollback."""
         self.batches = Waiting(self.reals.batches(self.trainer.d.updates), self.presence.does)
         self.diversity, self.actions = None, 0
-        self.means, self.clock = RunningMeans(), Clock(self.batches, self.trainer.images_seen)
+        self.means, self.clock = RunningMeans(), Clock(self.watch, self.batches, self.trainer.images_seen)
 
-    def _after_step(self, reason: int) -> None:
-        trainer, last = self.trainer, self.trainer.steps == self.trainer.config.total_steps
-        due, found = Due.after(trainer.config, trainer.steps, last, bool(reason)), list[Finding]()
+    def _after_step(self, reason: int) -> int:
+        """Returns the reason to end training; not after a rollback."""
+        trainer, best, stopping = self.trainer, self.keeper.best, reason not in (0, TIME)
+        last = not stopping and (reason == TIME or trainer.steps == trainer.config.total_steps)
+        scores = best.due(trainer.images_seen, last)
+        due, found = Due.after(trainer.config, trainer.steps, scores, last, stopping), list[Finding]()
         if due.guard or self.guard.suspicions:
             self.guard.check(trainer)
         if due.samples:
             found += self._samples()
+        metrics = dict[str, float]()
         if due.log or due.checkpoint:
-            found += self._look(due.log)
+            metrics = self._look(due.log, found)
         fatal = gravest(trainer.config.watchdog, found)
-        self.saved = due.checkpoint and self.healthy and not fatal and reason != RULE
-        if self.saved and (last or reason):
-            self.keeper.save_last(give_up=lambda: bool(reason or self.stop.received))
+        sound = self.healthy and not fatal
+        if self.scoring and due.scores and sound:
+            self.presence.does("evaluates")
+            with self.watch.left_out():
+                metrics |= self.scoring()
+        if due.log:
+            self._log(metrics)
+        over, is_best = last or stopping or best.exhausted, best.step == trainer.steps
+        self.saved = (due.checkpoint or over or is_best) and sound and reason != RULE
+        if self.saved and over:
+            self.keeper.save_last(give_up=lambda: stopping or self.stop.hurried)
         elif self.saved:
-            self.keeper.save()
+            self.keeper.save(wait=is_best)
         if self.keeper.poll():
             self.stop.request(RULE)
         for finding in found:
-            if (reason or finding is not fatal) and (how := reaction(trainer.config.watchdog, finding)) != "off":
+            if (stopping or finding is not fatal) and (how := reaction(trainer.config.watchdog, finding)) != "off":
                 self.report(finding.fault, f"step {trainer.steps}: {finding.text}", alert=how != "warn")
-        if fatal is not None and not reason:
+        if fatal is not None and not stopping:
             self._leave(fatal)
+            return 0
+        return reason
 
-    def _look(self, log: bool) -> list[Finding]:
-        """At the weights and, where a line of metrics is due, at the means since the last."""
+    def _look(self, log: bool, found: list[Finding]) -> dict[str, float]:
+        """At the weights and, where a line of metrics is due, at the means since the last; adds to what is found."""
         trainer = self.trainer
         means = self.means if log else RunningMeans()
         means.add(trainer.weight_norms() | {"data/skipped": self._skipped()})
         metrics = means.reduce()  # over all ranks: what one of them has, all of them see
         self.healthy = all(math.isfinite(metrics[name]) for name in WEIGHT_NORMS)
-        if not log:
-            return self.watchdog.look_at_weights(trainer.steps, metrics)
-        self._log(metrics | self.clock.window(trainer.images_seen))
-        return self.watchdog.look(trainer.steps, metrics)
+        found += (self.watchdog.look if log else self.watchdog.look_at_weights)(trainer.steps, metrics)
+        return metrics
 
     def _skipped(self) -> Tensor:
         """Bad pictures so far; in stream mode each rank has its own, whose mean over the ranks times their number is
@@ -166,6 +192,7 @@ class Fit:
 
     def _log(self, metrics: dict[str, float]) -> None:
         trainer = self.trainer
+        metrics |= self.clock.window(trainer.images_seen)
         metrics |= {
             "step": trainer.steps,
             "epoch": self.reals.epoch(trainer.d.updates),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distgan import checkpoint
+from distgan.best import Best
 from distgan.distributed import on_main
 from distgan.errors import CheckpointError, Halted, Unsaved
 from distgan.reporter import Reporter
@@ -25,16 +26,22 @@ AGAIN = 10.0  # seconds between two tries of the last checkpoint
 class Keeper:
     """Saves and goes back."""
 
-    def __init__(self, trainer: Trainer, watchdog: Watchdog, facts: dict[str, Any], report: Reporter) -> None:
-        """facts: plain values that go into every checkpoint: configuration, run id, data digest, versions."""
-        self.trainer, self.watchdog, self.facts, self.report = trainer, watchdog, facts, report
+    def __init__(
+        self, trainer: Trainer, watchdog: Watchdog, best: Best, facts: dict[str, Any], report: Reporter
+    ) -> None:
+        """watchdog, best: their memories go into every checkpoint, and so do facts, which are plain values:
+        configuration, run id, data digest, versions."""
+        self.trainer, self.watchdog, self.best, self.facts, self.report = trainer, watchdog, best, facts, report
         self.directory = trainer.config.run_dir / "checkpoints"
         self.writer = Writer(self.directory, trainer.config.checkpoint)
         has_none = on_main(trainer.accelerator, lambda: not checkpoint.steps(self.directory))
         self._origin = capture(trainer) if has_none else None  # until there is a checkpoint of this run
 
-    def save(self) -> None:
-        """Begins to write a checkpoint of this step; leaves it out, and says so, while the last is being written."""
+    def save(self, wait: bool = False) -> None:
+        """Begins to write a checkpoint of this step; while the last is being written, waits, or leaves it out and says
+        so."""
+        if wait:
+            self._settle()
         state = self._state()
         if self._origin and on_main(self.trainer.accelerator, lambda: bool(checkpoint.steps(self.directory))):
             self._origin = None
@@ -96,6 +103,7 @@ class Keeper:
         trainer.lr_scale = scale
         self.watchdog.restore(state.values)
         self.watchdog.memory.rollbacks = rollbacks
+        self.best.restore(state.values)
         on_main(accelerator, lambda: checkpoint.discard(self.directory, trainer.steps))
         self.save()
         return f"step {trainer.steps}"
@@ -106,12 +114,13 @@ class Keeper:
 
     def _state(self) -> State:
         state = capture(self.trainer)
-        return State(
-            state.tensors, state.values | self.facts | {"watchdog": self.watchdog.memory.model_dump(mode="json")}
-        )
+        memories = {"watchdog": self.watchdog.memory, "best": self.best.memory}
+        kept = {name: memory.model_dump(mode="json") for name, memory in memories.items()}
+        return State(state.tensors, state.values | self.facts | kept)
 
     def _put(self, state: State) -> None:
-        self.writer.put(self.trainer.steps, state, self.watchdog.healthy_step(self.trainer.steps))
+        step = self.trainer.steps
+        self.writer.put(step, state, self.watchdog.healthy_step(step), self.best.step)
 
     def _settle(self) -> None:
         """All ranks wait together, so that none of them times out."""

@@ -1,20 +1,40 @@
-"""Adversarial losses: pure functions of logits and, for D, of the noise on its labels.
+"""Adversarial losses: pure functions of logits and, for the seed recipe's, of the noise on D's labels.
 
-One object per loss, with one signature for all: `discriminator`, `generator`, and `probability`, which says what a
-logit means.
+`build_loss` gives an object per configuration, with one signature for all: `discriminator`, `generator`, and
+`opinions`, which say what logits mean. Every loss is a mean over pictures; "real" is a high logit, except where
+`BinaryCrossEntropy` is told otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgan.recipe import LossConfig
+from distgan.recipe import LossConfig, PaperLoss
 
 KERAS_EPSILON = 1e-7
+
+
+class AdversarialLoss(Protocol):
+    """What the trainer calls."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether D's logits of real pictures are needed in G's step, and fakes of the classes of the reals."""
+
+    def discriminator(self, fake: Tensor, real: Tensor, fake_noise: Tensor, real_noise: Tensor, /) -> Tensor:
+        """Logits [B] of fakes and of reals; noise [B] each, uniform in [0, 1)."""
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Logits [B] of fakes; real: of real pictures, where it is `paired`."""
+
+    @property
+    def opinions(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """From logits [B] of fakes and of reals: each picture's probability of being real, above 1/2 for real."""
 
 
 class BinaryCrossEntropy:
@@ -22,6 +42,8 @@ class BinaryCrossEntropy:
 
     sigmoid(logit) is the probability of label 1, which belongs to real or to fake pictures by `config.real_label`.
     """
+
+    paired = False
 
     def __init__(self, config: LossConfig) -> None:
         self.real, self.fake = float(config.real_label), float(1 - config.real_label)
@@ -41,25 +63,102 @@ class BinaryCrossEntropy:
         real_targets = smoothed + inward[1] * self.noise * real_noise
         return self.entropy(torch.cat([fake, real]), torch.cat([fake_targets, real_targets]))
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Mean over logits [B] of fakes that are to pass for real: no noise, no smoothing."""
         return self.entropy(fake, torch.full_like(fake, self.real))
 
-    def probability(self, logits: Tensor) -> Tensor:
-        """[B] probability that each picture is real, in D's opinion."""
-        return torch.sigmoid(logits if self.real == 1 else -logits)
+    def opinions(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """[B] each: probability that a picture is real, in D's opinion."""
+        sign = 1 if self.real == 1 else -1
+        return torch.sigmoid(sign * fake), torch.sigmoid(sign * real)
 
 
-def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
-    """Squared input-gradient norm per image: R1 on reals.
+class Paper(NamedTuple):
+    """A loss with nothing to set. Logits are [B]; the noise that the trainer offers is not used."""
 
-    images: [B, C, H, W] in [-1, 1], requiring grad; logits: one per image that is to be penalised, before any sigmoid.
-    Returns [B], unweighted, zero for an image that no logit depends on; the caller applies gamma / 2 and the mean.
-    Raises RuntimeError if images do not require grad.
-    Source: Mescheder et al. 2018, arXiv:1801.04406.
-    """
-    (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradients.square().flatten(1).sum(1)
+    of_discriminator: Callable[[Tensor, Tensor], Tensor]
+    of_generator: Callable[[Tensor, Tensor | None], Tensor]
+    opinions: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    paired: bool = False
+
+    def discriminator(self, fake: Tensor, real: Tensor, *_noise: Tensor) -> Tensor:
+        return self.of_discriminator(fake, real)
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        return self.of_generator(fake, real)
+
+
+def logistic_d(fake: Tensor, real: Tensor) -> Tensor:
+    """-log(1 - sigmoid(fake)) - log(sigmoid(real)): Goodfellow et al. 2014, section 3."""
+    return F.softplus(fake).mean() + F.softplus(-real).mean()
+
+
+def logistic_g(fake: Tensor, _real: Tensor | None) -> Tensor:
+    """-log(sigmoid(fake)), non-saturating: Goodfellow et al. 2014, section 3."""
+    return F.softplus(-fake).mean()
+
+
+def hinge_d(fake: Tensor, real: Tensor) -> Tensor:
+    """Lim & Ye 2017 (arXiv:1705.02894); Miyato et al. 2018 (arXiv:1802.05957), equation 16."""
+    return F.relu(1 + fake).mean() + F.relu(1 - real).mean()
+
+
+def least_squares_d(fake: Tensor, real: Tensor) -> Tensor:
+    """Halves of the squared distances to 0 and 1: Mao et al. 2017 (arXiv:1611.04076), equation 9."""
+    return (fake.square().mean() + (real - 1).square().mean()) / 2
+
+
+def least_squares_g(fake: Tensor, _real: Tensor | None) -> Tensor:
+    return (fake - 1).square().mean() / 2
+
+
+def wasserstein_d(fake: Tensor, real: Tensor) -> Tensor:
+    """D as a critic: Arjovsky et al. 2017 (arXiv:1701.07875), section 3. It needs a gradient penalty."""
+    return fake.mean() - real.mean()
+
+
+def raise_fakes(fake: Tensor, _real: Tensor | None) -> Tensor:
+    """What G does against a hinge or a critic: -mean(fake)."""
+    return -fake.mean()
+
+
+def relativistic_d(fake: Tensor, real: Tensor) -> Tensor:
+    """Each real against the fake of its place: Jolicoeur-Martineau 2019 (arXiv:1807.00734); Huang et al. 2024
+    (arXiv:2501.05441), equation 2."""
+    return F.softplus(fake - real).mean()
+
+
+def relativistic_g(fake: Tensor, real: Tensor | None) -> Tensor:
+    """The same with the places exchanged."""
+    assert real is not None, "a relativistic loss needs D's logits of real pictures in G's step, too"
+    return F.softplus(real - fake).mean()
+
+
+def by_sigmoid(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.sigmoid(fake), torch.sigmoid(real)
+
+
+def by_target(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Least squares: 0 is fake, 1 is real."""
+    return fake.clamp(0, 1), real.clamp(0, 1)
+
+
+def by_pairs(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """No logit means anything alone: that each is the more real one of its pair."""
+    return torch.sigmoid(fake - real), torch.sigmoid(real - fake)
+
+
+PAPERS = {
+    "logistic": Paper(logistic_d, logistic_g, by_sigmoid),
+    "hinge": Paper(hinge_d, raise_fakes, by_sigmoid),
+    "least_squares": Paper(least_squares_d, least_squares_g, by_target),
+    "wasserstein": Paper(wasserstein_d, raise_fakes, by_pairs),
+    "relativistic": Paper(relativistic_d, relativistic_g, by_pairs, paired=True),
+}
+
+
+def build_loss(config: LossConfig | PaperLoss) -> AdversarialLoss:
+    return PAPERS[config.name] if isinstance(config, PaperLoss) else BinaryCrossEntropy(config)
 
 
 def keras_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

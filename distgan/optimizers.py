@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distgan.recipe import Adam, AdamW, Rmsprop
+from distgan.settings import at
 
 
 class KerasRMSprop(torch.optim.Optimizer):
@@ -43,14 +44,23 @@ class KerasRMSprop(torch.optim.Optimizer):
 
 
 def build_optimizer(config: Rmsprop | Adam | AdamW, network: nn.Module) -> torch.optim.Optimizer:
-    """The update rule that `config` names, for all weights of a network."""
-    weights = network.parameters()
+    """The update rule that `config` names, for all weights of a network, as it is at the first picture."""
+    weights, lr = network.parameters(), at(config.lr, 0)
     if isinstance(config, Rmsprop):
-        return KerasRMSprop(weights, config.lr, config.rho, config.eps)
-    betas = (config.beta1, config.beta2)
+        return KerasRMSprop(weights, lr, config.rho, config.eps)
+    betas = (config.beta1, at(config.beta2, 0))
     if isinstance(config, AdamW):
-        return torch.optim.AdamW(weights, config.lr, betas, config.eps, config.weight_decay)
-    return torch.optim.Adam(weights, config.lr, betas, config.eps)
+        return torch.optim.AdamW(weights, lr, betas, config.eps, config.weight_decay)
+    return torch.optim.Adam(weights, lr, betas, config.eps)
+
+
+def set_rule(rule: torch.optim.Optimizer, config: Rmsprop | Adam | AdamW, lr: float, images: int) -> None:
+    """Sets what changes from update to update. images: real pictures that D has been shown."""
+    changing: dict[str, Any] = {"lr": lr}
+    if isinstance(config, Adam):  # AdamW is one, too
+        changing |= {"betas": (config.beta1, at(config.beta2, images))}
+    for group in rule.param_groups:
+        group.update(changing)
 
 
 def inverse_time(lr: float, decay: float, updates: int) -> float:

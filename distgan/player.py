@@ -8,8 +8,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from distgan.optimizers import build_optimizer, inverse_time
+from distgan.optimizers import build_optimizer, inverse_time, set_rule
 from distgan.recipe import Adam, AdamW, Rmsprop
+from distgan.settings import at
 
 
 class Player:
@@ -31,9 +32,9 @@ class Player:
         self.updates = 0
         self._accelerator = accelerator
 
-    def lr(self, scale: float = 1.0) -> float:
-        """Learning rate of the next update."""
-        return scale * inverse_time(self.config.lr, self.config.decay, self.updates)
+    def lr(self, images: int) -> float:
+        """Learning rate of the next update, when D has been shown so many real pictures."""
+        return inverse_time(at(self.config.lr, images), self.config.decay, self.updates)
 
     def part(self, index: int, parts: int) -> AbstractContextManager[None]:
         """Around forward and backward of micro-batch `index`: gradients are averaged over the ranks in the last."""
@@ -42,10 +43,12 @@ class Player:
     def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()
 
-    def update(self, lr: float) -> Tensor:
-        """Clips, steps, forgets the gradients. Returns their L2 norm before clipping, on the device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+    def update(self, lr: float, images: int) -> Tensor:
+        """Clips, steps, forgets the gradients. Returns their L2 norm before clipping, on the device.
+
+        images: real pictures that D has been shown, for what follows a schedule.
+        """
+        set_rule(self.optimizer, self.config, lr, images)
         self.scaler.unscale_(self.optimizer)
         weights = list(self.network.parameters())
         norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])

@@ -30,6 +30,10 @@ class Saved(NamedTuple):
     changes: list[str]
     """Harmless changes of the configuration since then."""
 
+    def is_of(self, run_dir: Path) -> bool:
+        """Whether it is this run's own; else a new run begins from another one's."""
+        return self.path.resolve().parent == (run_dir / "checkpoints").resolve()
+
 
 def load_saved(config: Config, resume: str, accelerator: Accelerator) -> Saved | None:
     """What to resume from, the same on every rank, or None to start anew. Raises CheckpointError."""

@@ -6,7 +6,7 @@ import json
 import platform
 import signal
 from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,23 +14,26 @@ import torch.distributed as dist
 from accelerate import Accelerator
 
 import distgan
+from distgan.best import Best
 from distgan.config import Config
 from distgan.config_file import to_yaml
 from distgan.data.loader import Reals
 from distgan.data.prepare import ensure
 from distgan.display import Display
-from distgan.distributed import RULE, StopSignal, batch_rows, build_accelerator, gloo_group, on_main
-from distgan.errors import ConfigError, DistganError, Halted, LaunchError, Stopped
-from distgan.export import Description, save_generator
+from distgan.distributed import RULE, TIME, StopSignal, batch_rows, build_accelerator, gloo_group, on_main
+from distgan.ending import export_last, farewell, offer_best, why_over, write_page
+from distgan.errors import ConfigError, Halted, LaunchError, Stopped
+from distgan.exporter import LAST, Exporter
 from distgan.fit import DIVERSITY_SAMPLES, Fit
-from distgan.generator import Generator
 from distgan.guard import check_same_data, check_same_recipe
 from distgan.keeper import Keeper
+from distgan.metrics.evaluator import Evaluator
 from distgan.presence import PEER_GONE, Presence, lost
 from distgan.reporter import Reporter
 from distgan.resume import began_from, load_saved, resume_from
 from distgan.rng import Rows
 from distgan.run_dir import locked, run_id_of, write_text
+from distgan.scoring import Scoring, open_evaluator
 from distgan.tracking import NullTracker, Tracker, git_revision, open_tracker
 from distgan.trainer import Trainer
 from distgan.wandb_run import choose_mode
@@ -50,8 +53,9 @@ def run(config: Config, resume: str) -> None:
     rows = batch_rows(
         config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
     )
-    if accelerator.mixed_precision == "fp16" and config.loss.r1_gamma:
-        raise ConfigError("loss.r1_gamma with fp16: the penalty's gradients underflow; use bf16, or loss.r1_gamma=0")
+    if accelerator.mixed_precision == "fp16" and (penalties := config.loss.penalised):
+        names = ", ".join(penalties)
+        raise ConfigError(f"{names} with fp16: the penalty's gradients underflow; use bf16, or {penalties[0]}=0")
     with ExitStack() as stack:
         on_main(accelerator, lambda: stack.enter_context(locked(config.run_dir)) and None)
         presence = stack.enter_context(Presence(accelerator, min(MOST_PATIENCE, 30 * config.train.timeout_minutes)))
@@ -78,28 +82,39 @@ def build_and_train(
     check_same_data(accelerator, reals.manifest_digest, reals.mode)
     display.say(describe_data(reals, config))
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-    watchdog = Watchdog(config.watchdog)
+    watchdog, best, exporter = Watchdog(config.watchdog), Best(config), Exporter(trainer, reals)
     if saved:
         resume_from(saved, trainer, reals, display)
         watchdog.restore(saved.state.values)
-    if trainer.steps >= config.total_steps:
+        if saved.is_of(config.run_dir):  # else the best of another run, which has its best.safetensors
+            best.restore(saved.state.values)
+    if trainer.steps >= config.total_steps or best.exhausted:
         # the last start may have been killed between its last checkpoint and this
-        on_main(accelerator, lambda: export(trainer, reals))
-        display.say(f"nothing to do: train.images={config.train.images} are seen; set more, or a new run.name")
+        on_main(accelerator, lambda: exporter.write(LAST, best.scores_of(trainer.images_seen)))
+        display.say(f"nothing to do: {why_over(trainer, best, 0)}")
         return
+    evaluator = open_evaluator(config, exporter, best)
     with StopSignal(accelerator, config.train.timeout_minutes) as stop:
         identity = {
             "wandb_id": run_id_of(config.run_dir, saved, main),
             "began_from": began_from(config.run_dir, resume),
         }
-        reason, whole = train(trainer, reals, display, watchdog, identity, stop, presence)
+        made = Made(trainer, reals, display, watchdog, best, exporter, evaluator, stop, presence)
+        try:
+            reason, whole = train(made, identity)
+            if reason == RULE:
+                raise Halted(
+                    f"{config.checkpoint.max_failures} checkpoint(s) in a row could not be written "
+                    f"(checkpoint.max_failures); the older ones in {config.run_dir} are untouched"
+                )
+        except Halted:
+            write_page(exporter, display)
+            raise
+        if reason in (0, TIME):
+            write_page(exporter, display)
+            display.say(farewell(trainer, best, reason))
         stop.wait_for_all()
-    if reason == RULE:
-        raise Halted(
-            f"{config.checkpoint.max_failures} checkpoint(s) in a row could not be written (checkpoint.max_failures); "
-            f"the older ones in {config.run_dir} are untouched"
-        )
-    if reason:
+    if reason not in (0, TIME):
         what = "everything is saved" if whole else "bad numbers of the last steps are not saved, all before them is"
         raise Stopped(
             f"stopped by {signal.Signals(reason).name} at {trainer.images_seen:,} pictures; {what} in "
@@ -108,63 +123,62 @@ def build_and_train(
         )
 
 
-def train(
-    trainer: Trainer,
-    reals: Reals,
-    display: Display,
-    watchdog: Watchdog,
-    identity: dict[str, str],
-    stop: StopSignal,
-    presence: Presence,
-) -> tuple[int, bool]:
-    """From the trainer's state to the end of the budget, and the export.
+@dataclass(frozen=True)
+class Made:
+    """What one training is made of, on this rank."""
 
-    identity: for RUN/run.json. Returns the reason to stop before it, or 0, and whether the last step is saved.
+    trainer: Trainer
+    reals: Reals
+    display: Display
+    watchdog: Watchdog
+    best: Best
+    exporter: Exporter
+    evaluator: Evaluator | None
+    stop: StopSignal
+    presence: Presence
+
+
+def train(made: Made, identity: dict[str, str]) -> tuple[int, bool]:
+    """From the trainer's state to the end of the budget, the time or the patience, and the export.
+
+    identity: for RUN/run.json. Returns why it ended (0: budget or patience; TIME, RULE or a signal's number), and
+    whether the last step is saved.
     """
-    config, accelerator, reason, exit_code = trainer.config, trainer.accelerator, 0, 1
+    trainer, reals, display, best = made.trainer, made.reals, made.display, made.best
+    config, accelerator, exit_code = trainer.config, trainer.accelerator, 1
     facts = describe(config, reals, accelerator, identity["wandb_id"])
+    if made.evaluator:
+        facts["protocol"] = made.evaluator.protocol.model_dump(mode="json")
     opened: list[Tracker | NullTracker] = []
     on_main(accelerator, lambda: opened.append(open_run(config, trainer.images_seen, identity, facts)))
     tracker = opened[0] if opened else NullTracker()
     report = Reporter(display, tracker, trainer)
-    keeper = Keeper(trainer, watchdog, facts, report)
+    keeper = Keeper(trainer, made.watchdog, best, facts, report)
     try:
         pictures = max(config.log.samples, DIVERSITY_SAMPLES)
         preview = reals.first(pictures) if accelerator.is_main_process else torch.empty(0)
-        sampler = Generator(trainer.ema.network, describe_generator(trainer, reals), "", accelerator.device)
-        fit = Fit(trainer, reals, tracker, display, report, keeper, watchdog, preview, sampler, stop, presence)
+        scoring = Scoring(made.evaluator, made.exporter, best, report) if made.evaluator else None
+        sampler = made.exporter.generator()
+        judges = made.watchdog, scoring
+        fit = Fit(trainer, reals, tracker, display, report, keeper, *judges, preview, sampler, made.stop, made.presence)
         reason = fit.run()
-        if not fit.saved and not reason:
+        stopping = reason not in (0, TIME)
+        if not fit.saved and not stopping:
             raise Halted("the weights are NaN or infinite: the last checkpoint is from before, nothing is exported")
+        if not stopping:
+            offer_best(made.exporter, report)
         if fit.saved:
-            export_last(trainer, reals, tracker, report, bool(reason))
-        exit_code = Halted.exit_code if reason == RULE else 128 + reason if reason else 0
+            export_last(made.exporter, best, report, stopping)
+        exit_code = Halted.exit_code if reason == RULE else 128 + reason if stopping else 0
+    except Halted:
+        offer_best(made.exporter, report)
+        exit_code = Halted.exit_code
+        raise
     finally:
         keeper.writer.wait()  # before the run directory is given up
         display.close()
         tracker.finish(exit_code)
-    if not reason:
-        place = config.run_dir
-        display.say(
-            f"done: {trainer.images_seen:,} pictures; see {place}/samples and {place}/curves.png\n"
-            f"draw from the generator: distgan sample {place}/generator.safetensors --seeds 0-63 --out grid.png"
-        )
     return reason, fit.saved
-
-
-def export_last(
-    trainer: Trainer, reals: Reals, tracker: Tracker | NullTracker, report: Reporter, stopping: bool
-) -> None:
-    """Exports; stopping: a failure is only said, since everything is saved. Else raises ExportError on every rank."""
-    try:
-        exported, digest = on_main(trainer.accelerator, lambda: export(trainer, reals))
-    except DistganError as error:
-        if not stopping:
-            raise
-        report("export", f"{error}; the next start exports")
-    else:
-        if not stopping:
-            tracker.artifact(exported, {"images_seen": trainer.images_seen, "weight_digest": digest})
 
 
 def open_run(config: Config, images: int, identity: dict[str, str], facts: dict[str, Any]) -> Tracker | NullTracker:
@@ -186,23 +200,6 @@ def open_reals(config: Config, accelerator: Accelerator, rows: Rows) -> Reals:
         if patient is not None:
             dist.barrier(group=patient)
     return Reals(config.data, config.run.seed, rows, accelerator.device, accelerator.is_main_process)
-
-
-def export(trainer: Trainer, reals: Reals) -> tuple[Path, str]:
-    """Writes the averaged generator to RUN/generator.safetensors; returns the path and the digest of its weights."""
-    path = trainer.config.run_dir / "generator.safetensors"
-    return path, save_generator(path, trainer.ema.network.state_dict(), describe_generator(trainer, reals))
-
-
-def describe_generator(trainer: Trainer, reals: Reals) -> Description:
-    """What the averaged generator's file says about it."""
-    return Description.of(
-        trainer.config,
-        size=reals.size,
-        class_names=reals.classes,
-        images_seen=trainer.images_seen,
-        data_digest=reals.manifest_digest,
-    )
 
 
 def describe(config: Config, reals: Reals, accelerator: Accelerator, run_id: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The run directory: who may write to it, and the identity that it gives a training.
 
-RUN holds config.yaml, run.json (W&B id), metrics.jsonl, events.jsonl, samples/, checkpoints/, curves.png,
-generator.safetensors.
+RUN holds config.yaml, run.json (W&B id), metrics.jsonl, events.jsonl, scores.jsonl, samples/, checkpoints/, curves.png,
+best.safetensors, generator.safetensors, report.html.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from distgan.resume import Saved
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")  # W&B's own have 8 letters and digits
 WRITTEN = {  # what a run writes to in place; all else gets its name when it is whole, and replaces a link
-    **dict.fromkeys((".lock", "metrics.jsonl", "events.jsonl"), Path.is_file),
+    **dict.fromkeys((".lock", "metrics.jsonl", "events.jsonl", "scores.jsonl"), Path.is_file),
     **dict.fromkeys(("samples", "checkpoints", "wandb"), Path.is_dir),
 }
 
@@ -32,8 +32,7 @@ def run_id_of(run_dir: Path, saved: Saved | None, main: bool) -> str:
     try:
         known = [read_json(run_dir / "run.json", 1 << 16)["wandb_id"]]
     except (OSError, ValueError, KeyError, TypeError):
-        own = saved is not None and saved.path.resolve().parent == (run_dir / "checkpoints").resolve()
-        known = [saved.state.values["run_id"]] if saved and own else []
+        known = [saved.state.values["run_id"]] if saved and saved.is_of(run_dir) else []
     for name in known:
         if isinstance(name, str) and ID.match(name):
             return name

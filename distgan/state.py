@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from distgan.errors import CheckpointError
 from distgan.player import Player
 from distgan.trainer import Trainer
+from distgan.window import Window
 
 MEMORY = {  # what an update rule remembers of each weight
     "rmsprop": ("square_mean",),
@@ -36,18 +38,22 @@ class State:
 
 
 def capture(trainer: Trainer) -> State:
-    """A copy of the state in host memory. Every rank must call it (the balance's window is gathered)."""
+    """A copy of the state in host memory. Every rank must call it (what the controllers watch is gathered)."""
     tensors = {f"ema/{name}": tensor for name, tensor in trainer.ema.network.state_dict().items()}
     values: dict[str, Any] = {
         "balance_level": trainer.balance_level,
-        "window_steps": trainer.window.steps,
+        "window_steps": trainer.watched.steps,
         "lr_scale": trainer.lr_scale,
     }
     for name, player in (("g", trainer.g), ("d", trainer.d)):
         tensors |= {f"{name}/{key}": tensor for key, tensor in player.network.state_dict().items()}
         tensors |= {f"optimizer_{name}/{key}": tensor for key, tensor in _optimizer_tensors(player).items()}
         values[name] = {"updates": player.updates, "scaler": player.scaler.state_dict()}
-    tensors["window"] = trainer.accelerator.gather(trainer.window.sums[None])
+    tensors["window"] = trainer.accelerator.gather(trainer.watched.sums[None])
+    if trainer.augment.every_steps:
+        tensors["augment/window"] = trainer.accelerator.gather(trainer.heeded.sums[None])
+        tensors["augment/p"] = trainer.augment.p
+        values["augment_steps"] = trainer.heeded.steps
     return State({key: _to_host(tensor) for key, tensor in tensors.items()}, values)
 
 
@@ -61,15 +67,24 @@ def restore(trainer: Trainer, state: State) -> None:
             player.updates = _count(state.values[name]["updates"])
             if scaler := state.values[name]["scaler"]:
                 player.scaler.load_state_dict({key: _number(value) for key, value in scaler.items()})
-        windows = state.tensors["window"].to(trainer.window.sums.device)
-        rank, same_world = trainer.accelerator.process_index, len(windows) == trainer.accelerator.num_processes
-        trainer.window.sums.copy_(windows[rank] if same_world else windows.mean(0))
-        trainer.window.steps = _count(state.values["window_steps"])
+        _load_window(trainer.watched, state.tensors["window"], state.values["window_steps"], trainer.accelerator)
+        trainer.augment.follow(trainer.images_seen)
+        if trainer.augment.every_steps:
+            trainer.augment.p.copy_(state.tensors["augment/p"])
+            sums, steps = state.tensors["augment/window"], state.values["augment_steps"]
+            _load_window(trainer.heeded, sums, steps, trainer.accelerator)
         trainer.set_balance(_count(state.values["balance_level"]))
         trainer.lr_scale = float(_number(state.values.get("lr_scale", 1.0)))  # checkpoints of 0.1.0 do not have it
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"the checkpoint does not fit the configured networks and optimisers: {reason}") from None
+
+
+def _load_window(window: Window, sums: Tensor, steps: Any, accelerator: Accelerator) -> None:
+    """sums: [ranks that saved, names]."""
+    same_world = len(sums) == accelerator.num_processes
+    window.sums.copy_(sums[accelerator.process_index] if same_world else sums.mean(0))
+    window.steps = _count(steps)
 
 
 def _optimizer_tensors(player: Player) -> dict[str, Tensor]:

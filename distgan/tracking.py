@@ -1,4 +1,4 @@
-"""What is written about a run while it trains: metrics.jsonl, sample grids, curves, and the W&B run.
+"""What is written about a run while it trains: metrics.jsonl, scores.jsonl, sample grids, curves, and the W&B run.
 
 In: device scalars (`RunningMeans`), host floats and uint8 pictures (`Tracker`). Out: files under RUN and, through
 `wandb_run`, W&B. metrics.jsonl is the record: it is complete whatever happens to W&B.
@@ -6,9 +6,7 @@ In: device scalars (`RunningMeans`), host floats and uint8 pictures (`Tracker`).
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,14 +17,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from distgan.bounded import open_regular, parse_json
 from distgan.config import Config
-from distgan.files import atomic_path
+from distgan.lines import JsonLines, MetricsFile, read_metrics
 from distgan.pictures import draw_curves, save_png, side_by_side, to_grid
 from distgan.wandb_run import WandbRun, choose_mode, say
 from distgan.worker import short
-
-MOST_LINE = 1 << 20  # bytes of a line of metrics.jsonl, which has about 1,000
 
 
 class RunningMeans:
@@ -68,81 +63,6 @@ class RunningMeans:
         return dict(zip(keys, means.tolist(), strict=True))
 
 
-class MetricsFile:
-    """RUN/metrics.jsonl: one strict JSON object a line, in the order of "images"; every line is written at once."""
-
-    def __init__(self, path: Path, start_images: int) -> None:
-        """Drops lines after `start_images` (that part is trained again) and half-written ones, then appends."""
-        self.path = path
-        self._unwritten: list[dict[str, Any]] = []
-        self._cut: int | None = start_images  # lines after this are still to be dropped
-        self._open()
-
-    def rewind(self, images: int) -> None:
-        """Drops lines after `images`. Raises OSError if that cannot be done; it is done before the next line then."""
-        self._cut = images
-        self._unwritten = [row for row in self._unwritten if row["images"] <= images]
-        self._file.close()
-        self._open()
-
-    def append(self, images: int, metrics: dict[str, float]) -> None:
-        """Raises OSError if the line cannot be written, and leaves the file as it was; it is written with the next."""
-        finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-        row: dict[str, Any] = {"images": images, **finite}
-        if bad := {key: str(float(metrics[key])) for key, value in finite.items() if value is None}:
-            row["nonfinite"] = bad
-        self._unwritten.append(row)
-        self._write()
-
-    def close(self) -> None:
-        """Raises OSError if lines are left that cannot be written."""
-        try:
-            self._write()
-        finally:
-            self._file.close()
-
-    def _open(self) -> None:
-        if self._cut is not None:
-            text = _lines([row for row in read_metrics(self.path) if row["images"] <= self._cut])
-            if self.path.exists() and (self.path.stat().st_size != len(text) or self.path.read_bytes() != text):
-                with atomic_path(self.path) as temporary:
-                    temporary.write_bytes(text)
-            self._cut = None
-        self._file = self.path.open("ab", buffering=0)
-
-    def _write(self) -> None:
-        if self._cut is not None:
-            self._open()
-        text = _lines(self._unwritten)
-        size = self._file.seek(0, 2)
-        try:
-            if self._file.write(text) != len(text):
-                raise OSError("no space left for a whole line")
-        except OSError:
-            self._file.truncate(size)
-            raise
-        self._unwritten = []
-
-
-def _lines(rows: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl with growing "images"; damaged ones (a killed process, a full disk) are left out."""
-    rows: list[dict[str, Any]] = []
-    with contextlib.suppress(FileNotFoundError):
-        with open_regular(path) as file:
-            while line := file.readline(MOST_LINE):
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    row = parse_json(line)
-                    if isinstance(row, dict) and (rows[-1]["images"] if rows else 0) <= row["images"] < 2**63:
-                        json.dumps(row, allow_nan=False)
-                        if all(abs(value) < 2**63 for value in row.values() if isinstance(value, int)):
-                            rows.append(row)
-    return rows
-
-
 class Tracker:
     """Writes a run's record; for the main process only. Neither W&B nor a full disk makes a method raise."""
 
@@ -152,12 +72,17 @@ class Tracker:
         self._warned: set[str] = set()
         (directory / "samples").mkdir(parents=True, exist_ok=True)
         self._metrics = MetricsFile(directory / "metrics.jsonl", start_images)
+        self._scores = JsonLines(directory / "scores.jsonl", start_images)
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
         """One line of metrics.jsonl and one row of the W&B run. images: real pictures seen, never falling."""
         self._guard("metrics.jsonl", lambda: self._metrics.append(images, metrics))
         if self._wandb:
             self._wandb.log(images, metrics)
+
+    def scores(self, images: int, scores: dict[str, Any]) -> None:
+        """One line of scores.jsonl. scores: as plain JSON values, with their protocol."""
+        self._guard("scores.jsonl", lambda: self._scores.add({"images": images, "scores": scores}))
 
     def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
         """RUN/samples/fakes-<images>.png, reals left and fakes right, and once reals.png; to W&B as two grids.
@@ -182,19 +107,22 @@ class Tracker:
             self._wandb.alert(kind, text)
 
     def rewind(self, images: int) -> None:
-        """After a rollback: drops the lines of metrics.jsonl after `images`; that part is trained again."""
+        """After a rollback: drops the lines of metrics.jsonl and scores.jsonl after `images`; that part is trained
+        again."""
         self._guard("metrics.jsonl", lambda: self._metrics.rewind(images))
+        self._guard("scores.jsonl", lambda: self._scores.rewind(images))
 
-    def artifact(self, path: Path, metadata: dict[str, Any]) -> None:
+    def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
         """Gives an exported generator (a file or a folder) to W&B as a new version of generator-RUNNAME."""
         if self._wandb:
-            self._wandb.artifact(path, metadata)
+            self._wandb.artifact(path, metadata, alias)
 
     def finish(self, exit_code: int = 0) -> None:
         """Ends the W&B run within a bounded time, and draws RUN/curves.png from all of metrics.jsonl."""
         if self._wandb:
             self._wandb.finish(exit_code)
         self._guard("metrics.jsonl", self._metrics.close)
+        self._guard("scores.jsonl", self._scores.close)
         rows = read_metrics(self._metrics.path)
         self._guard("curves.png", lambda: draw_curves(rows, self.directory / "curves.png"))
 
@@ -213,6 +141,9 @@ class NullTracker:
     def log(self, images: int, metrics: dict[str, float]) -> None:
         pass
 
+    def scores(self, images: int, scores: dict[str, Any]) -> None:
+        pass
+
     def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
         pass
 
@@ -222,7 +153,7 @@ class NullTracker:
     def rewind(self, images: int) -> None:
         pass
 
-    def artifact(self, path: Path, metadata: dict[str, Any]) -> None:
+    def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
         pass
 
     def finish(self, exit_code: int = 0) -> None:

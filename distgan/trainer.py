@@ -7,7 +7,7 @@ and a few counters (see state.py), and a step does the same on any number of pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
@@ -15,15 +15,19 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from distgan import balance
+from distgan.augmenter import Augmenter
 from distgan.config import Config
 from distgan.data.loader import Batch
 from distgan.ema import Ema, ema_decay
-from distgan.losses import BinaryCrossEntropy, gradient_penalty
+from distgan.losses import build_loss
 from distgan.networks import build_discriminator, build_generator, check_same_answer
 from distgan.networks.dropout import key_dropout, set_dropout
+from distgan.networks.spectral_norm import improve
+from distgan.penalties import Weights, mix, penalty
 from distgan.pixels import to_signed
 from distgan.player import Player
 from distgan.rng import Draws, Rows
+from distgan.window import Sums, Window
 
 Fakes = tuple[Tensor, "Tensor | None"]
 
@@ -37,15 +41,18 @@ class Trainer:
         generator = build_generator(config.generator, size, classes, config.run.seed)
         discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed)
         for network in (generator, discriminator):
-            check_same_answer(network, accelerator.num_processes)
+            check_same_answer(network, accelerator.num_processes, config.train.accumulation)
         self.ema = Ema(generator.to(accelerator.device))  # before `prepare`, which changes `forward`
         self.g = Player(generator, config.optimizer.generator, accelerator)
         self.d = Player(discriminator, config.optimizer.discriminator, accelerator)
-        self.loss = BinaryCrossEntropy(config.loss)
+        self.loss = build_loss(config.loss)
+        self.matched = self.loss.paired or config.loss.gradient_penalty > 0  # each fake is of the class of its real
+        self.augment = Augmenter(config.augment, accelerator.device)
         self.draws = Draws(config.run.seed, rows, accelerator.device)
         self.balance_level = 0
         self.lr_scale = 1.0  # of both players; a rollback lowers it
-        self.window = Window(accelerator.device)
+        self.watched = Window(balance.WATCHED, accelerator.device)  # by the balance
+        self.heeded = Window(("d/real_accuracy",), accelerator.device)  # by the augmentation
         self.dealt: dict[str, Tensor] = {}  # the last latents and pictures of this rank, for the guard
 
     @property
@@ -60,78 +67,114 @@ class Trainer:
     def step(self, reals: Iterator[Batch]) -> dict[str, Tensor]:
         """One turn: D's updates, G's update, the average. Returns means over this rank's rows, on the device."""
         metrics: dict[str, Tensor] = {}
-        shared = (
-            self._fakes("g", self.steps, self.draws.rows, self.g.wrapped) if self.config.train.share_fakes else None
-        )
         for _ in range(self.config.train.d_steps):
-            metrics |= self._update_discriminator(next(reals), shared)
-        metrics |= self._update_generator(shared)
+            batch, shared = next(reals), None
+            if self.config.train.share_fakes:
+                shared = self._fakes("g", self.steps, self.draws.rows, self.g.wrapped, batch.labels)
+            metrics |= self._update_discriminator(batch, shared)
+        metrics |= self._update_generator(batch, shared)
         decay = ema_decay(self.config.ema, self.config.images_per_step, self.images_seen)
         self.ema.update(self.g.network, decay)
-        return metrics
+        return metrics | self._adapt(metrics)
 
     def _update_discriminator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
         """D learns to tell this rank's reals from as many new fakes, joined in one forward."""
         d, turn, parts, sums = self.d, self.d.updates, self.config.train.accumulation, Sums()
-        gamma = self.config.loss.r1_gamma
-        for part, (images, labels) in enumerate(zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True)):
+        weights = Weights.of(self.config.loss, turn, self.images_seen)
+        for part, (images, labels) in enumerate(batch.parts(parts)):
             rows = self.draws.rows.part(part, parts)
             draw = self.draws.for_rows(rows).at
             self.dealt["pictures"] = images
             with torch.no_grad():
-                fakes, fake_labels = shared or self._fakes("d", turn, rows, self.g.network)
-            joined = torch.cat([fakes.detach(), to_signed(images)]).contiguous(memory_format=torch.channels_last)
-            joined_labels = None if fake_labels is None else torch.cat([fake_labels, labels])
-            key_dropout(d.network, draw("dropout/d/fake", turn), draw("dropout/d/real", turn))
+                fakes, fake_labels = shared or self._fakes("d", turn, rows, self.g.network, labels)
+                joined = torch.cat([fakes.detach(), to_signed(images)])
+                shown = [self.augment(joined, draw("augment/fake", turn), draw("augment/real", turn))]
+                if weights.mixed:
+                    shown.append(mix(shown[0], draw("mix", turn).uniform()))
+                seen = torch.cat(shown).contiguous(memory_format=torch.channels_last)
+            kinds = ("fake", "real", "mixed")[: 3 if weights.mixed else 2]
+            key_dropout(d.network, *(draw(f"dropout/d/{kind}", turn) for kind in kinds))
+            classes = None if fake_labels is None else torch.cat([fake_labels, labels, labels][: len(kinds)])
             with d.part(part, parts):
-                fake, real = d.wrapped(joined.requires_grad_(gamma > 0), joined_labels).chunk(2)
+                logits = d.wrapped(seen.requires_grad_(weights.any), classes)
+                fake, real = logits.chunk(len(kinds))[:2]
                 noise = draw("label/fake", turn).uniform(), draw("label/real", turn).uniform()
                 loss = self.loss.discriminator(fake, real, *noise)
-                penalty = gamma / 2 * gradient_penalty(joined, real).chunk(2)[1].mean() if gamma else 0.0
-                d.backward((loss + penalty) / parts)
-            fake_prob, real_prob = self.loss.probability(fake.detach()), self.loss.probability(real.detach())
+                price = penalty(weights, seen, logits) if weights.any else loss.new_zeros(())
+                d.backward((loss + price) / parts)
             sums.add("loss/d", loss)
-            sums.add("d/fake_prob", fake_prob.mean())
-            sums.add("d/real_prob", real_prob.mean())
-            sums.add("d/fake_accuracy", (fake_prob < 0.5).to(fake_prob.dtype).mean())
-            sums.add("d/real_accuracy", (real_prob > 0.5).to(fake_prob.dtype).mean())
-        norm = d.update(self.d_lr)
+            if weights.any:
+                sums.add("loss/penalty", price)
+            for name, value in _opinions(*self.loss.opinions(fake.detach(), real.detach())).items():
+                sums.add(name, value)
+        norm = d.update(self.d_lr, self.images_seen)
+        improve(d.network)
         return sums.means(parts) | {"grad_norm/d": norm}
 
-    def _update_generator(self, shared: Fakes | None) -> dict[str, Tensor]:
-        """G learns to pass new fakes for real through D, whose weights stay as they are."""
+    def _update_generator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
+        """G learns to pass new fakes for real through D, whose weights stay as they are.
+
+        batch: the last that D was shown, for losses that set each fake against a real.
+        """
         g, turn, parts, sums = self.g, self.g.updates, self.config.train.accumulation, Sums()
         self.d.network.requires_grad_(False)
-        for part in range(parts):
+        for part, (images, labels) in enumerate(batch.parts(parts)):
             rows = self.draws.rows.part(part, parts)
+            draw = self.draws.for_rows(rows).at
             with g.part(part, parts):
-                fakes, labels = shared or self._fakes("g", turn, rows, g.wrapped)
-                key_dropout(self.d.network, self.draws.for_rows(rows).at("dropout/d/g", turn))
-                loss = self.loss.generator(self.d.network(fakes, labels))
+                fakes, fake_labels = shared or self._fakes("g", turn, rows, g.wrapped, labels)
+                fake, rival = self._judge(fakes, fake_labels, draw("augment/g", turn), draw("dropout/d/g", turn)), None
+                if self.loss.paired:
+                    with torch.no_grad():
+                        reals = to_signed(images), None if fake_labels is None else labels
+                        rival = self._judge(*reals, draw("augment/rival", turn), draw("dropout/d/rival", turn))
+                loss = self.loss.generator(fake, rival)
                 g.backward(loss / parts)
             sums.add("loss/g", loss)
         self.d.network.requires_grad_(True)
-        norm = g.update(self.g_lr)
+        norm = g.update(self.g_lr, self.images_seen)
         return sums.means(parts) | {"grad_norm/g": norm}
 
-    def _fakes(self, purpose: str, turn: int, rows: Rows, generator: nn.Module) -> Fakes:
-        """Pictures [rows, 3, H, W] in [-1, 1] and their classes, from latents that belong to (purpose, turn)."""
+    def _judge(self, images: Tensor, labels: Tensor | None, augment: Draws, dropout: Draws) -> Tensor:
+        """D's logits in G's step."""
+        key_dropout(self.d.network, dropout)
+        seen = self.augment(images, augment).contiguous(memory_format=torch.channels_last)
+        return self.d.network(seen, labels)
+
+    def _fakes(self, purpose: str, turn: int, rows: Rows, generator: nn.Module, reals: Tensor) -> Fakes:
+        """Pictures [rows, 3, H, W] in [-1, 1] and their classes, from latents that belong to (purpose, turn).
+
+        reals: classes [rows] of the reals that they will stand beside.
+        """
         draw = self.draws.for_rows(rows).at
         latents = draw(f"latent/{purpose}", turn).normal([self.config.generator.latent_dim])
         self.dealt["latents"] = latents
-        labels = draw(f"class/{purpose}", turn).integers(self.classes) if self.config.generator.conditional else None
+        labels = None
+        if self.config.generator.conditional:
+            labels = reals if self.matched else draw(f"class/{purpose}", turn).integers(self.classes)
         key_dropout(self.g.network, draw(f"dropout/g/{purpose}", turn))
         return generator(latents, labels), labels
+
+    def _adapt(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The augmentation follows D's accuracy, or its schedule."""
+        if self.config.augment.kind != "ada":
+            return {}
+        self.augment.follow(self.images_seen)
+        if every := self.augment.every_steps:
+            self.heeded.add(metrics)
+            if self.heeded.steps == every:
+                self.augment.move(self.heeded.means(self.accelerator)[0], every * self.config.images_per_step)
+        return {"augment/p": self.augment.p.clone()}
 
     @property
     def g_lr(self) -> float:
         """G's next learning rate."""
-        return self.g.lr(self.lr_scale)
+        return self.lr_scale * self.g.lr(self.images_seen)
 
     @property
     def d_lr(self) -> float:
         """D's next learning rate, held back by the balance."""
-        return self.d.lr(self.lr_scale * balance.lr_scale(self.config.balance, self.balance_level))
+        return self.lr_scale * balance.lr_scale(self.config.balance, self.balance_level) * self.d.lr(self.images_seen)
 
     def weight_norms(self) -> dict[str, Tensor]:
         """L2 norms of both players' weights, on the device: NaN or infinite as soon as one weight is."""
@@ -147,11 +190,11 @@ class Trainer:
         """Shows the balance one step's metrics; at the end of its window it acts. Returns the action (-1, 0, 1)."""
         if not self.config.balance.enabled:
             return 0
-        self.window.add(metrics)
+        self.watched.add(metrics)
         if self.steps % self.config.balance.every_steps:
             return 0
-        base, means = self.config.discriminator.dropout, self.window.means(self.accelerator)
-        action = balance.action(self.config.balance, base, self.balance_level, means)
+        means = dict(zip(balance.WATCHED, self.watched.means(self.accelerator).tolist(), strict=True))
+        action = balance.action(self.config.balance, self.config.discriminator.dropout, self.balance_level, means)
         self.set_balance(self.balance_level + action)
         return action
 
@@ -160,32 +203,11 @@ class Trainer:
         set_dropout(self.d.network, self.d_dropout)
 
 
-class Window:
-    """What the balance watches, summed on the device since its last look."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.sums, self.steps = torch.zeros(len(balance.WATCHED), device=device), 0
-
-    def add(self, metrics: Mapping[str, Tensor]) -> None:
-        self.sums += torch.stack([metrics[name] for name in balance.WATCHED])
-        self.steps += 1
-
-    def means(self, accelerator: Accelerator) -> dict[str, float]:
-        """Over the window and all ranks; the same numbers on every rank. Begins a new window."""
-        means = accelerator.reduce(self.sums / self.steps, "mean").tolist()
-        self.sums, self.steps = torch.zeros_like(self.sums), 0
-        return dict(zip(balance.WATCHED, means, strict=True))
-
-
-class Sums:
-    """Sums of detached metrics over micro-batches, on the device."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Tensor] = {}
-
-    def add(self, name: str, value: Tensor) -> None:
-        value = value.detach()
-        self.values[name] = self.values[name] + value if name in self.values else value
-
-    def means(self, parts: int) -> dict[str, Tensor]:
-        return {name: value / parts for name, value in self.values.items()}
+def _opinions(fake: Tensor, real: Tensor) -> dict[str, Tensor]:
+    """What D thinks of a batch, from each picture's probability of being real."""
+    return {
+        "d/fake_prob": fake.mean(),
+        "d/real_prob": real.mean(),
+        "d/fake_accuracy": (fake < 0.5).to(fake.dtype).mean(),
+        "d/real_accuracy": (real > 0.5).to(real.dtype).mean(),
+    }

@@ -127,7 +127,9 @@ class WandbRun:
 
         self._worker.put(f"run.log of {name}", call)
 
-    def artifact(self, path: Path, metadata: dict[str, Any]) -> None:
+    def artifact(self, path: Path, metadata: dict[str, Any], alias: str) -> None:
+        """A new version of generator-RUNNAME that `alias` points to from now on."""
+
         def call() -> None:
             import wandb
 
@@ -138,7 +140,7 @@ class WandbRun:
                 artifact.add_file(str(path))
             else:
                 return say(f"WARNING: {path} was gone before it could become a W&B artifact")
-            self._run.log_artifact(artifact)
+            self._run.log_artifact(artifact, aliases=[alias])
             return None
 
         self._worker.put("run.log_artifact", call)

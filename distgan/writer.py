@@ -35,12 +35,12 @@ class Writer:
         self._failure: CheckpointError | None = None
         self._job: _Job | None = None
 
-    def put(self, step: int, state: State, healthy_step: int) -> None:
+    def put(self, step: int, state: State, healthy_step: int, best_step: int | None = None) -> None:
         """Begins to write a checkpoint; the one before it must be through (see `busy`).
 
-        healthy_step: a checkpoint of this step or before is kept, whatever the configuration says.
+        Whatever the configuration says, a checkpoint of `healthy_step` or before is kept, and that of `best_step`.
         """
-        thread = threading.Thread(target=self._write, args=(step, state, healthy_step), name="checkpoint")
+        thread = threading.Thread(target=self._write, args=(step, state, healthy_step, best_step), name="checkpoint")
         self._job = _Job(step, time.monotonic(), thread)
         thread.start()
 
@@ -63,7 +63,7 @@ class Writer:
         failure, self._failure = self._failure, None
         return failure
 
-    def _write(self, step: int, state: State, healthy_step: int) -> None:
+    def _write(self, step: int, state: State, healthy_step: int, best_step: int | None) -> None:
         try:
             checkpoint.save(self.directory, step, state.tensors, state.values)
         except Exception as error:  # whatever it was (memory, a file system's mood): it must be told, and tried again
@@ -73,7 +73,8 @@ class Writer:
             return
         self.failures = 0
         with contextlib.suppress(OSError):  # tried again after the next
-            checkpoint.rotate(self.directory, self.config.keep_last, self.config.keep_every_steps, healthy_step)
+            last, every = self.config.keep_last, self.config.keep_every_steps
+            checkpoint.rotate(self.directory, last, every, healthy_step, best_step)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._job.began if self._job else 0.0

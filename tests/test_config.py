@@ -6,7 +6,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from distgan.config import Config, WatchdogConfig
+from distgan.config import BestConfig, Config, EvaluateConfig, WatchdogConfig
 from distgan.config_file import RECIPES, flatten, help_text, load_config, resume_changes, to_yaml, validate, walk
 from distgan.errors import ConfigError
 from distgan.recipe import Adam, AdamW, Rmsprop
@@ -135,7 +135,7 @@ REFUSALS = [
     ("train=5", "train=5", "train is a section", "such as train.images"),
     ("train=null", "train=null", "train is a section", "such as train.images"),
     ("ema=3", "ema=3", "ema is a section", "such as ema.half_life_images"),
-    ("optimizer.generator=adam", "optimizer.generator=adam", "is a section", "such as optimizer.generator.name"),
+    ("optimizer.generator=adam", "optimizer.generator=adam", "is a section", "such as optimizer.generator.lr"),
     (
         "optimizer.generator.name=adamm",
         "optimizer.generator.name=adamm",
@@ -182,8 +182,10 @@ def test_outward_noise_on_logits_is_refused_and_on_clipped_probabilities_taken(w
 def test_keys_of_one_update_rule_do_not_go_with_another(write):
     lines = _refusal(write("optimizer: {generator: {name: adam, rho: 0.9}, discriminator: {weight_decay: 1}}"))
     assert lines == [
-        "optimizer.generator.rho does not go with optimizer.generator.name=adam",
-        "optimizer.discriminator.weight_decay does not go with optimizer.discriminator.name=rmsprop",
+        "optimizer.generator.rho does not go with optimizer.generator.name=adam; leave it out, or set the whole section: "
+        "optimizer.generator={name: adam}",
+        "optimizer.discriminator.weight_decay does not go with optimizer.discriminator.name=rmsprop; leave it out, or set "
+        "the whole section: optimizer.discriminator={name: rmsprop}",
     ]
 
 
@@ -317,7 +319,9 @@ FREE_KEYS = {
     *("log.every_steps", "log.samples_every_steps", "log.samples"),
     *("wandb.mode", "wandb.project", "wandb.entity", "wandb.tags"),
     *("checkpoint.every_steps", "checkpoint.keep_last", "checkpoint.keep_every_steps"),
-    *("checkpoint.max_failures", "checkpoint.retry_minutes", "guard.every_steps"),
+    *("checkpoint.max_failures", "checkpoint.retry_minutes", "guard.every_steps", "train.seconds"),
+    *(f"evaluate.{field}" for field in EvaluateConfig.model_fields),
+    *(f"best.{field}" for field in BestConfig.model_fields),
     *(f"watchdog.{field}" for field in WatchdogConfig.model_fields),
 }  # fmt: skip
 

@@ -7,8 +7,8 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from distgan.losses import BinaryCrossEntropy, gradient_penalty, keras_cross_entropy
-from distgan.recipe import LossConfig
+from distgan.losses import PAPERS, BinaryCrossEntropy, build_loss, keras_cross_entropy
+from distgan.recipe import LossConfig, PaperLoss
 
 LN2 = math.log(2)
 
@@ -101,13 +101,14 @@ def test_the_generator_is_driven_towards_what_the_discriminator_calls_real():
     for real_label in (0, 1):
         loss, logits = _loss(real_label=real_label), torch.zeros(4, requires_grad=True)
         loss.generator(logits).backward()
-        assert (loss.probability(-logits.grad) > 0.5).all()
+        assert (loss.opinions(-logits.grad, logits)[0] > 0.5).all()
 
 
 @pytest.mark.parametrize(("real_label", "sign"), [(1, 1), (0, -1)])
 def test_the_probability_of_real_follows_the_convention(real_label, sign):
-    probability = _loss(real_label=real_label).probability(sign * _t(-2, 0, 2, 800))
-    torch.testing.assert_close(probability, _t(1 / (1 + math.exp(2)), 0.5, 1 / (1 + math.exp(-2)), 1))
+    logits = sign * _t(-2, 0, 2, 800)
+    for probability in _loss(real_label=real_label).opinions(logits, logits):
+        torch.testing.assert_close(probability, _t(1 / (1 + math.exp(2)), 0.5, 1 / (1 + math.exp(-2)), 1))
 
 
 @pytest.mark.parametrize("cross_entropy", ["logits", "keras_clipped"])
@@ -119,7 +120,7 @@ def test_the_other_label_with_negated_logits_is_the_same_game(cross_entropy):
     noise = [torch.rand(5, generator=generator, dtype=torch.float64) for _ in range(2)]
     torch.testing.assert_close(one.discriminator(fake, real, *noise), zero.discriminator(-fake, -real, *noise))
     torch.testing.assert_close(one.generator(fake), zero.generator(-fake))
-    torch.testing.assert_close(one.probability(fake), zero.probability(-fake))
+    torch.testing.assert_close(one.opinions(fake, fake), zero.opinions(-fake, -fake))
 
 
 def test_keras_cross_entropy_equals_the_exact_one_away_from_saturation():
@@ -163,16 +164,65 @@ def test_outward_noise_on_logits_is_refused():
         LossConfig(label_noise=0.05, noise_direction="outward")
 
 
-def test_gradient_penalty_of_a_linear_critic_is_its_squared_weight_norm():
-    weight = torch.randn(48, dtype=torch.float64)
-    images = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
-    penalty = gradient_penalty(images, images.flatten(1) @ weight)
-    torch.testing.assert_close(penalty, weight.square().sum().expand(2))
+FAKE, REAL = (-0.5, 2.0), (0.25, -3.0)
 
 
-def test_gradient_penalty_is_zero_for_images_whose_logits_are_not_given():
-    images = torch.randn(4, 3, 2, 2, dtype=torch.float64, requires_grad=True)
-    logits = images.flatten(1).square().sum(1)
-    penalty = gradient_penalty(images, logits[2:])
-    torch.testing.assert_close(penalty[2:], 4 * logits[2:].detach(), check_dtype=False)
-    assert torch.equal(penalty[:2], torch.zeros(2, dtype=torch.float64))
+def _paper(name):
+    return build_loss(PaperLoss(name=name))
+
+
+def _softplus(value):
+    return math.log(1 + math.exp(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "of_d", "of_g"),
+    [
+        (
+            "logistic",
+            sum(_softplus(f) for f in FAKE) / 2 + sum(_softplus(-r) for r in REAL) / 2,
+            sum(_softplus(-f) for f in FAKE) / 2,
+        ),
+        ("hinge", (0.5 + 3.0) / 2 + (0.75 + 4.0) / 2, -0.75),
+        ("least_squares", ((0.25 + 4) / 2 + (0.5625 + 16) / 2) / 2, (2.25 + 1) / 2 / 2),
+        ("wasserstein", 0.75 - -1.375, -0.75),
+        ("relativistic", (_softplus(-0.75) + _softplus(5.0)) / 2, (_softplus(0.75) + _softplus(-5.0)) / 2),
+    ],
+)
+def test_a_papers_loss_of_a_hand_worked_batch(name, of_d, of_g):
+    loss, noise = _paper(name), _t(0, 0)
+    torch.testing.assert_close(loss.discriminator(_t(*FAKE), _t(*REAL), noise, noise), _t(of_d)[0])
+    torch.testing.assert_close(loss.generator(_t(*FAKE), _t(*REAL)), _t(of_g)[0])
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_papers_loss_drives_fakes_down_in_d_and_up_in_g_and_reals_up_in_d(name):
+    fake, real = _t(0.1, 0.2).requires_grad_(), _t(0.3, 0.1).requires_grad_()
+    loss, noise = _paper(name), _t(0, 0)
+    d_fake, d_real = torch.autograd.grad(loss.discriminator(fake, real, noise, noise), (fake, real))
+    (g_fake,) = torch.autograd.grad(loss.generator(fake, real), fake)
+    assert (d_fake > 0).all()
+    assert (d_real < 0).all()
+    assert (g_fake < 0).all()
+
+
+def test_logistic_is_the_seed_loss_without_noise_up_to_the_mean_over_both_halves():
+    fake, real, noise = _t(*FAKE), _t(*REAL), _t(0, 0)
+    seed = _loss().discriminator(fake, real, noise, noise)
+    torch.testing.assert_close(_paper("logistic").discriminator(fake, real, noise, noise), 2 * seed)
+    torch.testing.assert_close(_paper("logistic").generator(fake), _loss().generator(fake))
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_an_opinion_is_a_probability_that_crosses_one_half_where_the_loss_has_its_boundary(name):
+    boundary = {"least_squares": 0.5}.get(name, 0.0)
+    pairs = name in ("wasserstein", "relativistic")
+    fake, real = _t(-9, 0) if pairs else _t(-9, boundary), _t(9, 0) if pairs else _t(9, boundary)
+    of_fake, of_real = _paper(name).opinions(fake, real)
+    assert 0 <= of_fake[0] < 1e-3
+    assert 1 - 1e-3 < of_real[0] <= 1
+    assert of_fake[1] == of_real[1] == 0.5
+
+
+def test_only_the_relativistic_loss_needs_pairs():
+    assert [name for name, loss in PAPERS.items() if loss.paired] == ["relativistic"]

@@ -32,6 +32,16 @@ def test_the_chosen_pictures_are_those_at_their_places(shapes, classes):
     assert torch.equal(torch.cat(list(chosen.read(wanted, places, range(16, 33), 16))), everything[places[16:33]])
 
 
+def test_near_pictures_lie_in_as_few_shards_as_hold_them(shapes):
+    _, wanted = chosen.open_data(DataConfig(path=shapes))
+    assert chosen.choose_near(wanted, 300).tolist() == list(range(300)), "all there are"
+    for count, shards in ((10, 1), (60, 1), (61, 2), (240, 4)):
+        places = chosen.choose_near(wanted, count)
+        assert len(set(places.tolist())) == count
+        assert torch.equal(places, places.sort().values)
+        assert len(set((places // 60).tolist())) == shards
+
+
 def test_only_the_chosen_pictures_are_decoded(shapes, monkeypatch):
     _, wanted = chosen.open_data(DataConfig(path=shapes))
     names = []

@@ -8,8 +8,9 @@ from torch import nn
 
 from distgan.errors import ConfigError
 from distgan.networks import build_discriminator, build_generator, check_same_answer
+from distgan.networks.batch_norm import ConditionalBatchNorm, GlobalBatchNorm
 from distgan.networks.dropout import KeyedDropout, key_dropout, set_dropout
-from distgan.recipe import SeedDiscriminator, SeedGenerator
+from distgan.recipe import DcganGenerator, SeedDiscriminator, SeedGenerator, SnganGenerator
 from distgan.rng import Draws, Rows
 
 TINY_G = SeedGenerator(latent_dim=5, stem_channels=4, width=6)
@@ -270,10 +271,28 @@ def test_set_dropout_reaches_every_layer():
 
 def test_layers_that_would_give_another_answer_on_more_processes_are_refused_by_name():
     normal, dropped = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.Sequential(nn.Dropout2d())
-    check_same_answer(normal, processes=1)
+    check_same_answer(normal, processes=1, accumulation=1)
     with pytest.raises(ConfigError, match=r"layer 1 \(BatchNorm1d\) would see the pictures of one process only, so 3 "):
-        check_same_answer(normal, processes=3)
-    check_same_answer(nn.SyncBatchNorm.convert_sync_batchnorm(normal), processes=3)
+        check_same_answer(normal, processes=3, accumulation=1)
+    check_same_answer(nn.SyncBatchNorm.convert_sync_batchnorm(normal), processes=3, accumulation=1)
+    check_same_answer(nn.Sequential(GlobalBatchNorm(2)), processes=3, accumulation=1)
     with pytest.raises(ConfigError, match=r"layer 0 \(Dropout2d\) .* use KeyedDropout"):
-        check_same_answer(dropped, processes=1)
-    check_same_answer(nn.Sequential(KeyedDropout(0.5)), processes=3)
+        check_same_answer(dropped, processes=1, accumulation=1)
+    check_same_answer(nn.Sequential(KeyedDropout(0.5)), processes=3, accumulation=2)
+
+
+@pytest.mark.parametrize(
+    "norm", [GlobalBatchNorm(2), ConditionalBatchNorm(2, 3), nn.BatchNorm2d(2), nn.SyncBatchNorm(2)]
+)
+@pytest.mark.parametrize("family", [DcganGenerator(width=1), SnganGenerator(width=1)])
+def test_batch_normalisation_of_micro_batches_is_refused_with_what_works(norm, family):
+    sentence = (
+        f"layer 0 ({type(norm).__name__}) would see one micro-batch at a time, so train.accumulation=4 would train "
+        "another model than 1; use train.accumulation=1, or a family without batch normalisation, such as seed_dcgan "
+        "or r3gan"
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_same_answer(nn.Sequential(norm), processes=1, accumulation=4)
+    assert str(caught.value) == sentence
+    with pytest.raises(ConfigError, match="GlobalBatchNorm"):
+        check_same_answer(build_generator(family, 32, 1), processes=1, accumulation=4)

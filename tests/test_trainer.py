@@ -61,7 +61,7 @@ def test_no_weight_or_buffer_of_d_moves_in_g_s_update_and_every_weight_of_g_does
     trainer = build(config)
     trainer.d.network.register_buffer("statistic", torch.zeros(3))
     g, d = snapshot(trainer.g.network), snapshot(trainer.d.network)
-    trainer._update_generator(None)
+    trainer._update_generator(noise_batch(config), None)
     assert moved(d, trainer.d.network) == set()
     assert moved(g, trainer.g.network) == set(g)
     assert all(weight.grad is None for weight in trainer.d.network.parameters()), "G's backward left gradients in D"
@@ -71,12 +71,13 @@ def test_no_weight_or_buffer_of_d_moves_in_g_s_update_and_every_weight_of_g_does
 def test_shared_fakes_move_both_players_and_neither_in_the_other_s_update(tiny_config):
     config = tiny_config("train.share_fakes=true")
     trainer = build(config)
-    shared = trainer._fakes("g", 0, trainer.draws.rows, trainer.g.wrapped)
+    batch = noise_batch(config)
+    shared = trainer._fakes("g", 0, trainer.draws.rows, trainer.g.wrapped, batch.labels)
     g = snapshot(trainer.g.network)
-    trainer._update_discriminator(noise_batch(config), shared)
+    trainer._update_discriminator(batch, shared)
     assert moved(g, trainer.g.network) == set()
     d = snapshot(trainer.d.network)
-    trainer._update_generator(shared)
+    trainer._update_generator(batch, shared)
     assert moved(d, trainer.d.network) == set()
     assert moved(g, trainer.g.network) == set(g)
 
@@ -122,9 +123,9 @@ def test_d_steps_show_d_new_pictures_each_and_count_them(tiny_config):
 def test_g_s_update_draws_other_latents_than_d_s(tiny_config):
     trainer = build(tiny_config("generator.conditional=false", "discriminator.conditional=false"))
     rows = trainer.draws.rows
-    for_d, _ = trainer._fakes("d", 0, rows, trainer.g.network)
-    for_g, _ = trainer._fakes("g", 0, rows, trainer.g.network)
-    later, _ = trainer._fakes("d", 1, rows, trainer.g.network)
+    for_d, _ = trainer._fakes("d", 0, rows, trainer.g.network, torch.zeros(12))
+    for_g, _ = trainer._fakes("g", 0, rows, trainer.g.network, torch.zeros(12))
+    later, _ = trainer._fakes("d", 1, rows, trainer.g.network, torch.zeros(12))
     assert not torch.equal(for_d, for_g)
     assert not torch.equal(for_d, later)
 
@@ -285,7 +286,7 @@ def test_r1_enters_d_s_update_once_on_reals_only(tiny_config, float64):
         batch = noise_batch(config)
         batches.append(batch)
         gradients: dict[str, torch.Tensor] = {}
-        trainer.d.update = lambda lr, d=trainer.d, g=gradients: g.update(
+        trainer.d.update = lambda lr, images, d=trainer.d, g=gradients: g.update(
             {name: weight.grad.clone() for name, weight in d.network.named_parameters()}
         )  # type: ignore[method-assign]
         trainer._update_discriminator(batch, None)
@@ -325,9 +326,124 @@ def test_an_overflow_of_d_skips_its_update_and_halves_its_scale_but_not_g_s(tiny
     trainer = with_scalers(build(tiny_config()))
     before = snapshot(trainer.d.network)
     trainer.d.backward(sum(weight.sum() for weight in trainer.d.network.parameters()) * float("inf"))
-    trainer.d.update(trainer.d_lr)
+    trainer.d.update(trainer.d_lr, 0)
     assert moved(before, trainer.d.network) == set()
     assert (trainer.d.scaler.get_scale(), trainer.g.scaler.get_scale()) == (512.0, 1024.0)
     again = with_scalers(build(tiny_config()))
     restore(again, capture(trainer))
     assert (again.d.scaler.get_scale(), again.g.scaler.get_scale()) == (512.0, 1024.0)
+
+
+R3GAN = (
+    "generator={family: r3gan, widths: [16, 16, 8, 8], blocks: 1, group_width: 8, conditional: true}",
+    "discriminator={family: r3gan, widths: [16, 16, 8, 8], blocks: 1, group_width: 8, conditional: true}",
+    "optimizer.generator={name: adam, beta1: 0, lr: 1e-3}",
+    "optimizer.discriminator={name: adam, beta1: 0, lr: 1e-3}",
+    "loss={name: relativistic, r1_gamma: 0.1, r2_gamma: 0.2}",
+)
+
+
+def test_the_relativistic_game_is_played_as_written_out_by_hand(tiny_config, float64):
+    """D's gradient and G's of one step against the paper's formulas, with each fake of its real's class."""
+    config = tiny_config(*R3GAN, "data.classes=null")
+    trainer, batch = build(config), noise_batch(config)
+    g, d = copy.deepcopy(trainer.g.network), copy.deepcopy(trainer.d.network)
+    reals = (batch.images.double() / 127.5 - 1).requires_grad_()
+
+    def by_hand(purpose: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        latents = trainer.draws.at(f"latent/{purpose}", 0).normal([64])
+        fakes = g(latents, batch.labels)
+        return fakes, d(fakes, batch.labels), d(reals, batch.labels)
+
+    fakes, fake, real = by_hand("d")
+    loss = F.softplus(fake - real).mean()
+    for images, logits, gamma in ((reals, real, 0.1), (fakes, fake, 0.2)):
+        (slope,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        loss = loss + gamma / 2 * slope.square().sum((1, 2, 3)).mean()
+    expected_d = torch.autograd.grad(loss, list(d.parameters()), allow_unused=True)
+    found: dict[str, list[torch.Tensor]] = {}
+    for name, player in (("d", trainer.d), ("g", trainer.g)):
+        player.update = lambda lr, images, n=name, p=player: found.update(  # type: ignore[method-assign]
+            {n: [weight.grad.clone() for weight in p.network.parameters()]}
+        )
+    trainer._update_discriminator(batch, None)
+    trainer.d.network.zero_grad()
+    trainer._update_generator(batch, None)
+    _, fake, real = by_hand("g")
+    expected_g = torch.autograd.grad(F.softplus(real.detach() - fake).mean(), list(g.parameters()))
+    for ours, theirs in zip(found["d"] + found["g"], [*expected_d, *expected_g], strict=True):
+        torch.testing.assert_close(ours, torch.zeros_like(ours) if theirs is None else theirs)
+
+
+def test_a_lazy_penalty_is_logged_in_the_updates_that_take_it_only(tiny_config):
+    config = tiny_config("loss.r1_gamma=1", "loss.penalty_every_steps=2")
+    trainer, batches = build(config), reals_of(config).batches(0)
+    logged = ["loss/penalty" in trainer.step(batches) for _ in range(4)]
+    assert logged == [True, False, True, False]
+
+
+def test_schedules_reach_the_update_rules(tiny_config):
+    lr, beta2 = (
+        "{start: 1e-3, end: 1e-4, images: 24, shape: linear}",
+        "{start: 0.9, end: 0.99, images: 24, shape: linear}",
+    )
+    config = tiny_config(
+        *(f"optimizer.{player}={{name: adam, lr: {lr}, beta2: {beta2}}}" for player in ("generator", "discriminator"))
+    )
+    trainer, batches = build(config), reals_of(config).batches(0)
+    used = []
+    for _ in range(3):
+        trainer.step(batches)
+        used.append(
+            [
+                (p.optimizer.param_groups[0]["lr"], p.optimizer.param_groups[0]["betas"][1])
+                for p in (trainer.d, trainer.g)
+            ]
+        )
+    expected = [[(1e-3, 0.9), (5.5e-4, 0.945)], [(5.5e-4, 0.945), (1e-4, 0.99)], [(1e-4, 0.99), (1e-4, 0.99)]]
+    assert used == [[pytest.approx(pair) for pair in step] for step in expected], "G's update comes after D's pictures"
+
+
+def test_ada_raises_p_while_d_is_sure_of_the_reals_and_the_state_has_it(tiny_config):
+    config = tiny_config("augment={kind: ada, target: -0.9, speed_images: 240, every_steps: 2}")
+    trainer, batches = build(config), reals_of(config).batches(0)
+    shown = [trainer.step(batches)["augment/p"].item() for _ in range(5)]
+    assert shown == pytest.approx([0, 0.1, 0.1, 0.2, 0.2]), "24 pictures of 240 between two moves"
+    again = build(config)
+    restore(again, capture(trainer))
+    assert (again.augment.p.item(), again.heeded.steps) == (pytest.approx(0.2), 1)
+    torch.testing.assert_close(again.heeded.sums, trainer.heeded.sums)
+
+
+def test_a_scheduled_p_is_where_it_should_be_after_a_restart(tiny_config):
+    config = tiny_config("augment={kind: ada, target: null, p: {start: 0, end: 1, images: 48, shape: linear}}")
+    trainer, batches = build(config), reals_of(config).batches(0)
+    for _ in range(2):
+        trainer.step(batches)
+    again = build(config)
+    restore(again, capture(trainer))
+    assert trainer.augment.p.item() == again.augment.p.item() == 0.5
+
+
+def test_the_pictures_that_d_is_shown_and_those_that_g_is_judged_by_are_augmented(tiny_config):
+    config = tiny_config("augment.kind=diffaugment")
+    trainer, purposes = build(config), []
+    augment = trainer.augment
+    trainer.augment = lambda images, *draws: (
+        purposes.append([draw.purpose for draw in draws]),
+        augment(images, *draws),
+    )[1]
+    trainer.step(reals_of(config).batches(0))
+    assert purposes == [["augment/fake", "augment/real"], ["augment/g"]]
+
+
+def test_spectral_norms_iterate_once_per_update_of_d(tiny_config):
+    config = tiny_config("discriminator.spectral_norm=true", "train.d_steps=2")
+    trainer, calls = build(config), []
+    for module in trainer.d.network.modules():
+        if hasattr(module, "iterate"):
+            module.iterate = lambda weight, m=module: calls.append(m)
+    trainer.step(reals_of(config).batches(0))
+    layers = len(set(calls))
+    assert layers >= 3
+    assert len(calls) == 2 * layers

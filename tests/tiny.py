@@ -20,3 +20,10 @@ TINY = (
     "log.samples=4",
     "checkpoint.every_steps=5",
 )
+
+SCORED = (
+    "evaluate.every_images=60",
+    "evaluate.count=20",
+    "evaluate.reference_count=40",
+)
+"""Evaluations after every fifth step of such a run, by EfficientNet-Lite0, in a second."""

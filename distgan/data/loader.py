@@ -32,13 +32,17 @@ class Batch(NamedTuple):
     labels: Tensor
     """int64 [b] on the training device: place in `Reals.classes`."""
 
+    def parts(self, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Its micro-batches."""
+        return zip(self.images.chunk(parts), self.labels.chunk(parts), strict=True)
+
 
 class Reals:
     """The real pictures as one rank sees them."""
 
     def __init__(self, config: DataConfig, seed: int, rows: Rows, device: torch.device, show: bool) -> None:
         """`rows`: this rank's rows of a global batch; `show`: whether to show progress. Raises DataError."""
-        place = _place(config)
+        place = place_of(config)
         manifest = load_manifest(place)
         self.wanted = select(place, manifest, config.classes)
         self._skipped = Skipped(config.max_skipped if config.on_error == "skip" else 0)
@@ -116,7 +120,8 @@ def check_same(skipped: Skipped, device: torch.device) -> None:
         )
 
 
-def _place(config: DataConfig) -> Path | Far:
+def place_of(config: DataConfig) -> Path | Far:
+    """Where the data set is: a directory, or what reads a URL."""
     path = config.path
     return path if isinstance(path, Path) else Far(path, config.tries, config.stall_seconds, config.cache)
 

@@ -94,9 +94,9 @@ def precision(config: Config, environment: Mapping[str, str], on_gpu: bool) -> l
         chosen, why = choose_precision(config.train.precision, environment.get("ACCELERATE_MIXED_PRECISION"), on_gpu)
     except ConfigError as error:
         return [fail("precision", str(error), "set train.precision, or the launcher's --mixed_precision")]
-    if chosen == "fp16" and config.loss.r1_gamma:
-        text = "loss.r1_gamma with fp16: the penalty's gradients underflow"
-        return [fail("precision", text, "use train.precision=bf16, or loss.r1_gamma=0")]
+    if chosen == "fp16" and (penalties := config.loss.penalised):
+        text = f"{', '.join(penalties)} with fp16: the penalty's gradients underflow"
+        return [fail("precision", text, f"use train.precision=bf16, or {penalties[0]}=0")]
     if chosen == "bf16" and not on_gpu:
         text = f"bf16 on the CPU ({why})"
         return [warn("precision", text, "train.precision=no is as a rule faster there")]

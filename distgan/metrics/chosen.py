@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distgan.config import DataConfig
 from distgan.data.decode import decoded
-from distgan.data.far import Far
+from distgan.data.loader import place_of
 from distgan.data.manifest import Manifest, load_manifest
 from distgan.data.reader import Wanted, scan, select
 from distgan.data.skipped import Bad
@@ -25,8 +25,7 @@ from distgan.rng import generator
 
 def open_data(config: DataConfig) -> tuple[Manifest, Wanted]:
     """The data set at `config.path`, seen through its class filter. Raises DataError."""
-    path = config.path
-    place = Far(path, config.tries, config.stall_seconds, config.cache) if isinstance(path, str) else path
+    place = place_of(config)
     manifest = load_manifest(place)
     return manifest, select(place, manifest, config.classes)
 
@@ -35,6 +34,17 @@ def choose(pictures: int, rows: range) -> Tensor:
     """int64 [len(rows)]: these rows of one random order of 0 ... pictures - 1, the same on every machine."""
     order = torch.randperm(pictures, generator=generator("cpu", 0, "quality/reference"))
     return order[rows.start : rows.stop]
+
+
+def choose_near(wanted: Wanted, count: int) -> Tensor:
+    """int64 [<= count], ascending: places of pictures of as few shards as hold so many, so that little is read; which
+    shards is the same on every machine."""
+    borders = list(itertools.accumulate((wanted.count(shard) for shard in wanted.shards), initial=0))
+    places: list[int] = []
+    for shard in torch.randperm(len(wanted.shards), generator=generator("cpu", 0, "report/reals")).tolist():
+        if len(places) < count:
+            places += range(borders[shard], borders[shard + 1])
+    return torch.tensor(sorted(places[:count]))
 
 
 def read(wanted: Wanted, places: Tensor, rows: range, batch: int) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ depend on the number of ranks. The values are computed on the main process and t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -22,7 +23,7 @@ from distgan.metrics import cache, chosen
 from distgan.metrics.cloud import DENSITY, MANIFOLD, VERSION, Cloud, cloud
 from distgan.metrics.extractor import Extractor, load_extractor
 from distgan.metrics.looker import Columns, Looker, Pictures
-from distgan.metrics.names import full_name
+from distgan.metrics.names import DIRECTIONS, SHAPES, full_name
 from distgan.metrics.protocol import Protocol, Scores
 from distgan.metrics.ranks import Ranks
 from distgan.metrics.shapes import coverage
@@ -51,6 +52,13 @@ class Evaluator:
         self._ready = self._extractor is None
         self._reference: Cloud | None = None  # on the main process, once ready
         self._floor: Named | None = None
+
+    def names(self, generator: Generator) -> list[str]:
+        """What its scores will be called."""
+        values = () if self._extractor is None else (full_name(value, self._extractor.name) for value in DIRECTIONS)
+        asked = asked_for(generator, 1) is not None
+        shapes = (f"shapes_{value}" for value in SHAPES if asked or value != "right_class")
+        return [*values, *(shapes if self._shapes else ())]
 
     def evaluate(self, generator: Generator) -> Scores:
         """The same scores on every rank. Raises QualityError if the generator's pictures have another size."""
@@ -136,7 +144,10 @@ class Evaluator:
         return {name: column[order.argsort()] if len(column) else column for name, column in seen.items()}
 
     def _values(self, seen: Columns, labels: Tensor | None) -> tuple[Named, Named]:
-        """Values and spreads by their full names, on the main process. labels: of the shapes that were asked for."""
+        """Values and spreads by their full names, on the main process; what is NaN or infinite is no value.
+
+        labels: of the shapes that were asked for.
+        """
         values: Named = coverage(seen["images"], labels) if self._shapes else {}
         spreads: Named = {}
         if self._extractor and self._reference:
@@ -144,7 +155,7 @@ class Evaluator:
             name = self._extractor.name
             values |= {full_name(value, name): number for value, number in found.values.items()}
             spreads = {full_name(value, name): number for value, number in found.spreads.items()}
-        return values, spreads
+        return finite(values), finite(spreads)
 
 
 def check(config: EvaluateConfig, pictures: int, shapes: bool) -> None:
@@ -180,6 +191,10 @@ def protocol_of(config: EvaluateConfig, manifest: Manifest, wanted: Wanted, extr
         density_k=DENSITY if extractor else None,
         version=VERSION,
     )
+
+
+def finite(named: Named) -> Named:
+    return {name: number for name, number in named.items() if math.isfinite(number)}
 
 
 def fakes(generator: Generator, seeds: range, batch: int) -> Iterator[Tensor]:

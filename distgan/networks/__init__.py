@@ -1,8 +1,9 @@
 """Networks by family. `build_generator` and `build_discriminator` are the only doors.
 
-Every generator takes (latents [B, L], labels [B] or None) and returns [B, 3, H, W] in [-1, 1]; every discriminator
-takes (images [B, 3, H, W] in [-1, 1], labels [B] or None) and returns logits [B]. What the sign of a logit means is
-the loss's affair.
+Every generator takes (latents [B, L], labels [B] or None) and returns [B, 3, H, W] in [-1, 1] (r3gan's may lie a little
+outside: its last layer is linear, as in its paper); every discriminator takes (images [B, 3, H, W] in [-1, 1], labels
+[B] or None) and returns logits [B], and has a KeyedDropout before its last dense layer, at p = 0, too. What the sign of
+a logit means is the loss's affair.
 """
 
 from __future__ import annotations
@@ -15,42 +16,86 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from distgan.errors import ConfigError
-from distgan.networks import seed_dcgan
-from distgan.recipe import SeedDiscriminator, SeedGenerator
+from distgan.networks import dcgan, r3gan, seed_dcgan, sngan, spectral_norm
+from distgan.networks.batch_norm import GlobalBatchNorm
+from distgan.recipe import (
+    DcganDiscriminator,
+    DcganGenerator,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    R3ganDiscriminator,
+    R3ganGenerator,
+    SeedDiscriminator,
+    SeedGenerator,
+    SnganDiscriminator,
+    SnganGenerator,
+)
 from distgan.rng import key
 
 
-def build_generator(config: SeedGenerator, size: int, classes: int, seed: int = 0) -> nn.Module:
+def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
     """G for size x size pictures of `classes` classes; its weights are a function of the seed.
 
     Raises ConfigError if it cannot make that size.
     """
     with _seeded(seed, "init/g"):
-        return seed_dcgan.Generator(config, size, classes)
+        match config:
+            case SeedGenerator():
+                return seed_dcgan.Generator(config, size, classes)
+            case DcganGenerator():
+                return dcgan.Generator(config, size, classes)
+            case SnganGenerator():
+                return sngan.Generator(config, size, classes)
+            case R3ganGenerator():
+                return r3gan.Generator(config, size, classes)
 
 
-def build_discriminator(config: SeedDiscriminator, size: int, classes: int, seed: int = 0) -> nn.Module:
+def build_discriminator(config: DiscriminatorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
     """D for size x size pictures of `classes` classes; its weights are a function of the seed.
 
-    Raises ConfigError if the size is too small for it.
+    With `config.spectral_norm` every weight is normalised; `spectral_norm.improve` is to be called after each update.
+    Raises ConfigError if D cannot take that size, or cannot be normalised.
     """
     with _seeded(seed, "init/d"):
-        return seed_dcgan.Discriminator(config, size, classes)
+        network = _discriminator(config, size, classes)
+        if config.spectral_norm:
+            spectral_norm.normalise(network)
+        return network
 
 
-def check_same_answer(network: nn.Module, processes: int) -> None:
-    """Raises ConfigError for a layer whose result depends on the process or on the number of processes, by its name.
+def _discriminator(config: DiscriminatorConfig, size: int, classes: int) -> nn.Module:
+    match config:
+        case SeedDiscriminator():
+            return seed_dcgan.Discriminator(config, size, classes)
+        case DcganDiscriminator():
+            return dcgan.Discriminator(config, size, classes)
+        case SnganDiscriminator():
+            return sngan.Discriminator(config, size, classes)
+        case R3ganDiscriminator():
+            return r3gan.Discriminator(config, size, classes)
 
-    Dropout must be keyed (dropout.py); BatchNorm sees each process's own pictures only: with several processes it must
-    be SyncBatchNorm.
+
+def check_same_answer(network: nn.Module, processes: int, accumulation: int) -> None:
+    """Raises ConfigError for a layer whose result depends on how the batch is split, by its name.
+
+    Dropout must be keyed (dropout.py). Batch normalisation must see all processes (batch_norm.py, or torch's
+    SyncBatchNorm), and the whole batch at once: it sees a micro-batch only.
     """
     for name, layer in network.named_modules():
         if isinstance(layer, nn.modules.dropout._DropoutNd):
             raise ConfigError(f"layer {name} ({type(layer).__name__}) draws each process's own mask; use KeyedDropout")
-        if isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm) and processes > 1:
+        if not isinstance(layer, (GlobalBatchNorm, _BatchNorm)):
+            continue
+        if processes > 1 and not isinstance(layer, (GlobalBatchNorm, nn.SyncBatchNorm)):
             raise ConfigError(
                 f"layer {name} ({type(layer).__name__}) would see the pictures of one process only, so {processes} "
-                "processes would train another model than one; use SyncBatchNorm (GPUs), or one process"
+                "processes would train another model than one; use GlobalBatchNorm, or one process"
+            )
+        if accumulation > 1:
+            raise ConfigError(
+                f"layer {name} ({type(layer).__name__}) would see one micro-batch at a time, so "
+                f"train.accumulation={accumulation} would train another model than 1; use train.accumulation=1, or a "
+                "family without batch normalisation, such as seed_dcgan or r3gan"
             )
 
 

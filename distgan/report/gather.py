@@ -34,7 +34,7 @@ GENERATORS = ("best.safetensors", "generator.safetensors")  # of RUN; the first 
 SAMPLES = re.compile(r"fakes-(\d{1,18})\.png\Z")
 SEEDS = range(64)  # of the generator's grid
 LOOKED_AT = 10  # of them, whose nearest real pictures are looked for
-MOST_REALS, MOST_REAL_BYTES = 20_000, 1 << 28  # real pictures looked at: the fewer of the two, a seeded choice
+MOST_REALS, MOST_REAL_BYTES = 20_000, 1 << 28  # real pictures looked at: the fewer of the two, of few shards
 MOST_LINES = 64 << 20  # bytes of scores.jsonl and of events.jsonl
 MOST_FACTS = 40  # of a protocol, which has 13
 MOST_SETTINGS = 1 << 16  # bytes of config.yaml
@@ -210,7 +210,7 @@ def _likeness(fakes: Tensor, config: Config | Left, data: DataConfig | None) -> 
     count = min(wanted.total, MOST_REALS, MOST_REAL_BYTES // (3 * wanted.size**2))
     if count < 2:
         return Left(f"{data.path} holds a single picture")
-    places = chosen.choose(wanted.total, range(count)).sort().values
+    places = chosen.choose_near(wanted, count)
     blocks = chosen.read(wanted, places, range(count), 500)
     reals = torch.cat(list(track(blocks, count, "real pictures", "pictures", weigh=len)))
     return likeness(fakes, reals, wanted.total)

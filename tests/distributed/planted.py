@@ -125,13 +125,13 @@ def nan_on_one_rank():
 
 def export_fails():
     """The generator cannot be written."""
-    from distgan import run
+    from distgan import exporter
     from distgan.errors import ExportError
 
     def fail(*_):
         raise ExportError("generator.safetensors cannot be written: No space left on device")
 
-    run.save_generator = fail
+    exporter.save_generator = fail
 
 
 def nan_always():

@@ -10,7 +10,7 @@ from golden import HERE, RECIPES, TOLERANCE, play
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_ten_steps_give_the_golden_losses(recipe, shapes):
+def test_the_first_steps_give_the_golden_losses(recipe, shapes):
     expected = json.loads((HERE / f"{recipe}.json").read_text())
     for step, (got, golden) in enumerate(zip(play(recipe, shapes), expected, strict=True), 1):
         for name, tolerance in TOLERANCE.items():

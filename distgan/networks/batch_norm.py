@@ -1,0 +1,108 @@
+"""Batch normalisation over the global batch, plain and by class.
+
+torch's BatchNorm sees one process's rows, so two processes train another model than one. Here the mean and the variance
+are averaged over all ranks, which hold equally many rows; without a process group that is the ordinary normalisation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPSILON = 1e-5
+MOMENTUM = 0.1
+
+
+class GlobalBatchNorm(nn.Module):
+    """[B, C, H, W] -> the same shape and type: each channel less its mean, by its deviation, times weight plus bias.
+
+    Training: statistics of the global batch, at least in float32, through which gradients flow; the running ones move
+    towards them by a tenth (unbiased variance). Eval: the running statistics, and no word between processes.
+    Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, classes: int | None = None) -> None:
+        super().__init__()
+        table = (channels,) if classes is None else (classes, channels)
+        self.weight = nn.Parameter(torch.ones(table))
+        self.bias = nn.Parameter(torch.zeros(table))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Labels are taken and not used, so that either kind can stand in a network."""
+        return self._normalise(x, self.weight, self.bias)
+
+    def _normalise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """`weight` and `bias`: [C], or [B, C] with a row for each picture."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean, variance = self._measure(wide) if self.training else (self.running_mean, self.running_var)
+        scale = weight * torch.rsqrt(variance + EPSILON)
+        return torch.addcmul(_as_map(bias - mean * scale), wide, _as_map(scale)).to(x.dtype)
+
+    def _measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance [C] of the global batch: the ranks' variances and that of their means."""
+        own_variance, own_mean = torch.var_mean(x, (0, 2, 3), correction=0)
+        mean = _mean_over_ranks(own_mean)
+        variance = _mean_over_ranks(own_variance + (own_mean - mean).square())
+        with torch.no_grad():
+            count = x.numel() // x.shape[1] * _ranks()
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), MOMENTUM)
+            self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), MOMENTUM)
+        return mean, variance
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[-1]}"
+
+
+class ConditionalBatchNorm(GlobalBatchNorm):
+    """The same with a weight and a bias for each class, [classes, C], at first 1 and 0.
+
+    Source: Dumoulin et al. 2017, arXiv:1610.07629; for GANs Miyato & Koyama 2018, arXiv:1802.05637.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(channels, classes)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        assert labels is not None, "a conditional normalisation needs labels"
+        return self._normalise(x, F.embedding(labels, self.weight), F.embedding(labels, self.bias))
+
+
+def batch_norm(channels: int, classes: int) -> GlobalBatchNorm:
+    """By class where there are classes (0: none)."""
+    return ConditionalBatchNorm(channels, classes) if classes else GlobalBatchNorm(channels)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Sum over all ranks. Each rank's loss depends on it, so its gradient is the sum of theirs: the same again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _SumOverRanks.apply(*gradients)  # type: ignore[no-any-return]
+
+
+def _mean_over_ranks(x: Tensor) -> Tensor:
+    return _SumOverRanks.apply(x) / ranks if (ranks := _ranks()) > 1 else x
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _as_map(values: Tensor) -> Tensor:
+    """[C] or [B, C] -> that with two sides of length 1 behind."""
+    return values[..., None, None]

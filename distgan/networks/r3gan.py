@@ -1,0 +1,162 @@
+"""After Huang et al. 2024 (arXiv:2501.05441, section 4 and the appendix on the architecture).
+
+A stage for each size, from 4x4 to full: residual blocks without normalisation, whose last convolution begins at zero.
+With the defaults, 32x32 and 10 classes G has 20,781,952 parameters, D has 21,280,512; without classes 20,732,160 and
+20,683,776. G's pictures are not squashed: what lies outside [-1, 1] is cut when they become bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgan.errors import ConfigError
+from distgan.networks.dropout import KeyedDropout
+from distgan.networks.parts import SMALLEST
+from distgan.recipe import R3ganDiscriminator, R3ganGenerator
+
+LEAK = 0.2
+GAIN = math.sqrt(2 / (1 + LEAK**2))  # keeps the variance through a leaky ReLU (He et al. 2015, arXiv:1502.01852)
+CONVOLUTIONS = 3  # of a block
+MOST_STAGES = 12  # that a configuration may have
+MOST_GROUP_WIDTH = 4096  # that an error names; a foreign file may ask for any number
+
+
+class Generator(nn.Module):
+    """latents [B, L], labels [B] int64 or None -> pictures [B, 3, size, size], about in [-1, 1].
+
+    Learnt 4x4 maps, each times a number that is linear in the latent and, beside it, the class's embedding.
+    """
+
+    def __init__(self, config: R3ganGenerator, size: int, classes: int) -> None:
+        super().__init__()
+        _check("generator", config, size)
+        widths, latent = config.widths, config.latent_dim
+        self.embed = nn.Embedding(classes, latent) if config.conditional else None
+        self.dense = nn.Linear(2 * latent if config.conditional else latent, widths[0], bias=False)
+        self.basis = nn.Parameter(torch.empty(widths[0], SMALLEST, SMALLEST))
+        layers = _blocks(config, widths[0])
+        for before, width in pairwise(widths):
+            double = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+            layers += [*_change(before, width), double, *_blocks(config, width)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 3, 1, bias=False))
+        nn.init.normal_(self.basis)
+        _init(self)
+        if self.embed is not None:
+            nn.init.normal_(self.embed.weight, std=classes**-0.5)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.embed is not None:
+            assert labels is not None, "a conditional generator needs labels"
+            latents = torch.cat([latents, self.embed(labels)], dim=1)
+        return self.layers(self.basis * self.dense(latents)[..., None, None])
+
+
+class Discriminator(nn.Module):
+    """pictures [B, 3, size, size], labels [B] int64 or None -> logits [B].
+
+    G's stages backwards; then one 4x4 map of weights per channel, and a dense layer. With classes that layer makes a
+    vector, and the logit is its product with the class's embedding.
+    """
+
+    def __init__(self, config: R3ganDiscriminator, size: int, classes: int) -> None:
+        super().__init__()
+        _check("discriminator", config, size)
+        if config.spectral_norm:
+            raise ConfigError(
+                "discriminator.spectral_norm=true divides weights by their largest singular value, and r3gan's blocks "
+                "begin with weights of zero; use discriminator.spectral_norm=false, or family=sngan"
+            )
+        widths = config.widths[::-1]
+        last = widths[-1]
+        layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 1, bias=False), *_blocks(config, widths[0])]
+        for before, width in pairwise(widths):
+            layers += [nn.AvgPool2d(2), *_change(before, width), *_blocks(config, width)]
+        layers += [nn.Conv2d(last, last, SMALLEST, groups=last, bias=False), nn.Flatten(), KeyedDropout(config.dropout)]
+        self.layers = nn.Sequential(*layers)
+        self.dense = nn.Linear(last, last if config.conditional else 1, bias=False)
+        self.embed = nn.Embedding(classes, last) if config.conditional else None
+        _init(self)
+        if self.embed is not None:
+            nn.init.normal_(self.embed.weight, std=(classes * last) ** -0.5)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        logits = self.dense(self.layers(images))
+        if self.embed is not None:
+            assert labels is not None, "a conditional discriminator needs labels"
+            logits = logits * self.embed(labels)
+        return logits.sum(1)
+
+
+class Block(nn.Module):
+    """[B, C, H, W] -> the same shape: 1x1, leaky ReLU, grouped 3x3, leaky ReLU, 1x1, added to what came in."""
+
+    def __init__(self, width: int, inner: int, groups: int) -> None:
+        super().__init__()
+        self.widen = nn.Conv2d(width, inner, 1)
+        self.mix = nn.Conv2d(inner, inner, 3, padding=1, groups=groups)
+        self.narrow = nn.Conv2d(inner, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.leaky_relu(self.widen(x), LEAK)
+        y = F.leaky_relu(self.mix(y), LEAK)
+        return x + self.narrow(y)
+
+
+def _blocks(config: R3ganGenerator | R3ganDiscriminator, width: int) -> list[nn.Module]:
+    inner = width * config.expansion
+    return [Block(width, inner, inner // config.group_width) for _ in range(config.blocks)]
+
+
+def _change(before: int, width: int) -> list[nn.Module]:
+    """A 1x1 convolution where the number of channels changes."""
+    return [] if before == width else [nn.Conv2d(before, width, 1, bias=False)]
+
+
+def _init(network: nn.Module) -> None:
+    """Normal weights that keep the variance; in blocks smaller, the more there are, and zero in their last layer.
+
+    Source: fix-up (Zhang et al. 2019, arXiv:1901.09321): blocks**(-1 / (2m - 2)) with m layers in a block.
+    """
+    blocks = [module for module in network.modules() if isinstance(module, Block)]
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            _normal(module, 1.0)
+    for block in blocks:
+        for layer in (block.widen, block.mix):
+            _normal(layer, GAIN * len(blocks) ** (-1 / (2 * CONVOLUTIONS - 2)))
+        nn.init.zeros_(block.narrow.weight)
+
+
+def _normal(layer: nn.Linear | nn.Conv2d, gain: float) -> None:
+    """Deviation gain / sqrt(inputs of one output), zero bias."""
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(math.prod(layer.weight.shape[1:])))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def _check(player: str, config: R3ganGenerator | R3ganDiscriminator, size: int) -> None:
+    """Raises ConfigError unless the stages fit the size and the groups fit the channels."""
+    stages = len(config.widths)
+    if size != (made := SMALLEST * 2 ** (stages - 1)):
+        fitting = [f"use {_stages(n)}, or " for n in range(1, MOST_STAGES + 1) if SMALLEST * 2 ** (n - 1) == size]
+        raise ConfigError(
+            f"{player}.widths has {_stages(stages)}, which is for pictures of {made}x{made}, and these are "
+            f"{size}x{size}; {''.join(fitting) or 'use '}pictures of {made}x{made}"
+        )
+    common = math.gcd(*config.widths) * config.expansion
+    if common % config.group_width:
+        most = min(config.group_width, common, MOST_GROUP_WIDTH)
+        nearest = next(number for number in range(most, 0, -1) if common % number == 0)
+        raise ConfigError(
+            f"{player}.group_width={config.group_width} does not divide the channels of every stage's grouped "
+            f"convolutions (widths times expansion), multiples of {common}; use {player}.group_width={nearest}"
+        )
+
+
+def _stages(count: int) -> str:
+    return "1 stage" if count == 1 else f"{count} stages"

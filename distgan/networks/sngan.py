@@ -1,0 +1,119 @@
+"""The ResNet of Miyato et al. 2018 (arXiv:1802.05957, table 4 and appendix B.4); classes as in Miyato & Koyama 2018.
+
+Pictures of 4 * 2**n a side: n blocks double the size in G; in D n - 1 blocks halve it to 8x8, and two follow there.
+With the defaults and 32x32 G has 4,276,739 parameters, D has 1,053,825.
+The biases before a normalisation are in the paper's count, but do nothing: no gradient beyond rounding reaches them.
+A 1x1 convolution and a change of size may change places: it comes where the maps are smaller, at a quarter of the work.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgan.networks.batch_norm import batch_norm
+from distgan.networks.parts import SMALLEST, Head, halvings
+from distgan.recipe import SnganDiscriminator, SnganGenerator
+
+RESIDUAL_GAIN = math.sqrt(2)  # of the convolutions in a block, not of those beside it
+
+
+class Generator(nn.Module):
+    """latents [B, L], labels [B] int64 or None -> pictures [B, 3, size, size] in [-1, 1]."""
+
+    def __init__(self, config: SnganGenerator, size: int, classes: int) -> None:
+        super().__init__()
+        steps = halvings("generator.family=sngan", size, fewest=1)
+        width = config.width
+        self.dense = nn.Linear(config.latent_dim, width * SMALLEST**2)
+        self.blocks = nn.ModuleList(UpBlock(width, classes if config.conditional else 0) for _ in range(steps))
+        self.norm = batch_norm(width, 0)
+        self.to_rgb = _conv(width, 3, 3)
+        _glorot(self.dense)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        x = self.dense(latents).unflatten(1, (-1, SMALLEST, SMALLEST))
+        for block in self.blocks:
+            x = block(x, labels)
+        return self.to_rgb(F.relu(self.norm(x))).tanh()
+
+
+class Discriminator(nn.Module):
+    """pictures [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B]."""
+
+    def __init__(self, config: SnganDiscriminator, size: int, classes: int) -> None:
+        super().__init__()
+        steps = halvings("discriminator.family=sngan", size, fewest=2) - 1
+        width = config.width
+        down = [DownBlock(width, width, nn.ReLU()) for _ in range(steps - 1)]
+        plain = [PlainBlock(width) for _ in range(2)]
+        self.blocks = nn.Sequential(DownBlock(3, width, nn.Identity()), *down, *plain, nn.ReLU())
+        self.head = Head(width, classes if config.conditional else 0, config.dropout)
+        self.head.apply(_glorot)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.head(self.blocks(images).sum((2, 3)), labels)
+
+
+class UpBlock(nn.Module):
+    """[B, C, H, W], labels -> [B, C, 2H, 2W]: norm, ReLU, nearest upsampling, 3x3, norm, ReLU, 3x3; beside it a 1x1."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = batch_norm(width, classes), batch_norm(width, classes)
+        self.conv1, self.conv2 = (_conv(width, width, 3, RESIDUAL_GAIN) for _ in range(2))
+        self.shortcut = _conv(width, width, 1)
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        y = self.conv1(_double(F.relu(self.norm1(x, labels))))
+        y = self.conv2(F.relu(self.norm2(y, labels)))
+        return y + _double(self.shortcut(x))
+
+
+class DownBlock(nn.Module):
+    """[B, channels, H, W] -> [B, width, H/2, W/2]: `first`, 3x3, ReLU, 3x3, mean of 2x2; beside it a 1x1.
+
+    first: ReLU, or nothing where the input are pictures.
+    """
+
+    def __init__(self, channels: int, width: int, first: nn.Module) -> None:
+        super().__init__()
+        into, onward = _conv(channels, width, 3, RESIDUAL_GAIN), _conv(width, width, 3, RESIDUAL_GAIN)
+        self.residual = nn.Sequential(first, into, nn.ReLU(), onward, nn.AvgPool2d(2))
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2), _conv(channels, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.residual(x) + self.shortcut(x)
+
+
+class PlainBlock(nn.Module):
+    """[B, C, H, W] -> the same shape: ReLU, 3x3, ReLU, 3x3, added to what came in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        convs = [_conv(width, width, 3, RESIDUAL_GAIN) for _ in range(2)]
+        self.residual = nn.Sequential(nn.ReLU(), convs[0], nn.ReLU(), convs[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.residual(x)
+
+
+def _conv(channels: int, width: int, kernel: int, gain: float = 1.0) -> nn.Conv2d:
+    """A convolution that keeps the size."""
+    conv = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
+    _glorot(conv, gain)
+    return conv
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2)  # nearest
+
+
+def _glorot(module: nn.Module, gain: float = 1.0) -> None:
+    """Glorot-uniform weights times a gain, zero biases."""
+    if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
+        nn.init.xavier_uniform_(module.weight, gain)
+    if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
+        nn.init.zeros_(module.bias)

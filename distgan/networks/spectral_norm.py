@@ -1,0 +1,59 @@
+"""Spectral normalisation: each weight is divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
+
+torch's own iterates in `forward`, so what a layer answers depends on how often it was asked. Here `forward` is pure and
+`improve` iterates, once per update of D: micro-batches, a gradient penalty and several processes see the same weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+FIRST_ITERATIONS = 15
+
+
+class SpectralNorm(nn.Module):
+    """weight [out, ...] -> weight / sigma, sigma = u^T W v with W the weight as a matrix [out, rest].
+
+    u [out] and v [rest] come from power iterations and count as constants: gradients flow through W only, to any order.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        """Iterates from a normal v of torch's generator, in the type and on the device of the weight."""
+        super().__init__()
+        rows, columns = weight.flatten(1).shape
+        self.register_buffer("u", weight.new_zeros(rows))
+        self.register_buffer("v", F.normalize(weight.new_empty(columns).normal_(), dim=0))
+        for _ in range(FIRST_ITERATIONS):
+            self.iterate(weight)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        # not torch.mv, which autocast would do in half precision
+        return weight / (weight.flatten(1) * torch.outer(self.u, self.v)).sum()
+
+    @torch.no_grad()
+    def iterate(self, weight: Tensor) -> None:
+        """One power iteration: u and v move towards the singular vectors of the largest singular value."""
+        matrix = weight.flatten(1)
+        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
+
+
+def normalise(network: nn.Module) -> None:
+    """Puts SpectralNorm on the weight of every convolution, dense layer and embedding of a network."""
+    for layer in list(network.modules()):
+        if isinstance(layer, (nn.Conv2d, nn.Linear, nn.Embedding)):
+            norm = SpectralNorm(layer.weight)
+            parametrize.register_parametrization(layer, "weight", norm)
+
+
+def improve(network: nn.Module) -> None:
+    """One power iteration for every weight of a network that has a SpectralNorm."""
+    for layer in network.modules():
+        if isinstance(layer, parametrize.ParametrizationList) and isinstance(layer[0], SpectralNorm):
+            layer[0].iterate(layer.original)

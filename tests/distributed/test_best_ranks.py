@@ -1,0 +1,115 @@
+"""Evaluations of a training of two processes: the scores of one, ended together, told once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from processes import ALONE, ROOT, TORCHRUN, TWO, kill_all, run, start, wait_for
+from tiny import SCORED
+
+from distgan import checkpoint, load_generator
+
+pytestmark = pytest.mark.slow
+PLANTED = str(ROOT / "tests" / "distributed" / "planted.py")
+TWO_PLANTED = (*TORCHRUN, "2", PLANTED)
+FD = "fd_efficientnet_lite0"
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory) -> dict[str, str]:
+    """A cache of their own, which has the real pictures after the first."""
+    return {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")), "PYTHONPATH": "."}
+
+
+@pytest.fixture
+def scored(tiny):
+    return lambda *more: tiny(*SCORED, *more)
+
+
+def lines(directory: Path) -> list[dict]:
+    return [json.loads(line) for line in (directory / "scores.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_write_the_lines_of_one(scored, tmp_path, env):
+    for name, command in (("one", ALONE), ("two", TWO)):
+        code, output = run([*command, *scored(f"run.name={name}")], **env)
+        assert code == 0, output
+        assert output.count("quality at 60 pictures") == 1
+    one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
+    assert [line["images"] for line in one] == [line["images"] for line in two] == [60, 120, 180, 240]
+    for ours, theirs in zip(two, one, strict=True):
+        assert ours["scores"]["protocol"] == theirs["scores"]["protocol"]
+        assert ours["scores"]["values"] == pytest.approx(theirs["scores"]["values"], rel=1e-4)
+    best, last = (load_generator(tmp_path / "two" / name) for name in ("best.safetensors", "generator.safetensors"))
+    assert best.description.scores == min(two, key=lambda line: line["scores"]["values"][FD])["scores"]
+    assert last.description.scores == two[-1]["scores"]
+
+
+def test_two_processes_that_are_killed_go_on_with_the_memory(scored, tmp_path, env):
+    code, output = run([*TWO, *scored("run.name=whole")], **env)
+    assert code == 0, output
+    directory = tmp_path / "killed"
+    process = start([*TWO_PLANTED, "slow_steps", *scored("run.name=killed")], tmp_path / "log", **env)
+    wait_for(lambda: checkpoint.steps(directory / "checkpoints")[-1:] == [10], process)
+    kill_all(process)
+    code, output = run([*TWO, *scored("run.name=killed")], **env)
+    assert code == 0, output
+    assert "resumed from" in output
+    assert lines(directory) == lines(tmp_path / "whole")
+    memories = [
+        checkpoint.load(tmp_path / name / "checkpoints" / "step-000000020")[1]["best"] for name in ("whole", "killed")
+    ]
+    assert memories[0] == memories[1]
+
+
+def test_both_end_after_the_time_and_go_on(scored, tmp_path, env):
+    """A step takes a tenth of a second, so that the time is used up on the way."""
+    command = [*TWO_PLANTED, "slow_steps", *scored("train.seconds=0.5")]
+    code, output = run(command, **env)
+    assert code == 0, output
+    assert output.count("done: train.seconds=0.5 are used up at") == 1
+    (*_, first) = checkpoint.steps(tmp_path / "quickstart" / "checkpoints")
+    assert first < 20
+    assert lines(tmp_path / "quickstart")[-1]["images"] == 12 * first, "the state at the end is evaluated"
+    code, output = run(command, **env)
+    assert code == 0, output
+    assert checkpoint.steps(tmp_path / "quickstart" / "checkpoints")[-1] > first
+
+
+def test_both_end_with_the_patience(scored, tmp_path, env):
+    """Nothing is recognised in the pictures of so short a training, so that no score is better than the first."""
+    options = "evaluate.extractor=none", "best.patience=2"
+    code, output = run([*TWO, *scored(*options)], **env)
+    assert code == 0, output
+    assert output.count("2 evaluations in a row without a better shapes_recognised than 0 at 60 pictures") == 1
+    assert checkpoint.steps(tmp_path / "quickstart" / "checkpoints") == [5, 10, 15]
+
+
+def test_a_collapse_ends_both_with_code_4_and_leaves_the_best_and_a_report(scored, tmp_path, env):
+    options = scored("watchdog.diversity_low=0.001", "watchdog.collapse=stop")
+    code, output = run([*TWO_PLANTED, "collapse", *options], **env)
+    assert "exitcode  : 4" in output, code
+    directory = tmp_path / "quickstart"
+    assert load_generator(directory / "best.safetensors").description.scores in [
+        line["scores"] for line in lines(directory)
+    ]
+    assert FD in (directory / "report.html").read_text()
+
+
+def test_a_mistake_is_told_once_before_the_first_step(scored, tmp_path, env):
+    code, output = run([*TWO, *scored("best.metric=fdd")], **env)
+    assert output.count("best.metric=fdd is no score that this training is given") == 1, code
+    assert not (tmp_path / "quickstart" / "metrics.jsonl").exists()
+
+
+def test_an_extra_that_is_missing_is_told_before_the_first_step(scored, tmp_path, env):
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "efficientnet_lite_pytorch.py").write_text("raise ImportError('not here')\n")
+    code, output = run([sys.executable, "distgan/train.py", *scored()], **env | {"PYTHONPATH": f"{blocked}:."})
+    assert code == 2
+    assert "quality" in output
+    assert "Traceback" not in output
