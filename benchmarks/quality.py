@@ -1,7 +1,8 @@
 """Quality against seconds of training, for every recipe, by one protocol: one command makes the table and the grids.
 
-python benchmarks/quality.py OUT --data SHARDS [--recipes dcgan,sngan,...] [--seconds 60,300,600] [--into docs/quality.md]
-    [--count 5000] [--reference-count 10000] [--extractor efficientnet_lite0] [--launch "--multi_gpu"] [KEY=VALUE ...]
+python benchmarks/quality.py OUT --data SHARDS [--recipes dcgan,sngan,...] [--seconds 60,300,600]
+    [--count 5000] [--reference-count 10000] [--extractor efficientnet_lite0] [--launch "--multi_gpu"]
+    [--into docs/quality.md] [KEY=VALUE ...]
 
 SHARDS: CIFAR-10 by `distgan prepare cifar10`. Each recipe trains for the first number of seconds, is scored, goes on to
 the second, and so on; only training counts, not start, evaluation and export. What is in OUT is not done again: the
@@ -91,8 +92,9 @@ def table(results: dict[str, dict[float, Scores]], args: argparse.Namespace, dev
         return "\n".join(lines)
     facts = (
         f"`{shlex.join(['python', 'benchmarks/quality.py', *sys.argv[1:]])}`; {hardware(device)}; torch "
-        f"{torch.__version__}, Python {platform.python_version()}; {datetime.date.today()}, n = 1; {protocol.extractor}, "
-        f"{protocol.count:,} pictures against {protocol.reference_count:,}, data {protocol.reference_digest[:12]}."
+        f"{torch.__version__}, Python {platform.python_version()}; {datetime.date.today()}, n = 1; "
+        f"{protocol.extractor}, {protocol.count:,} pictures against {protocol.reference_count:,}, data "
+        f"{protocol.reference_digest[:12]}."
     )
     return "\n".join([*lines, "", facts])
 

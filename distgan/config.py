@@ -318,6 +318,15 @@ class Config(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _patience_needs_scores(self) -> Config:
+        if self.best.patience is not None and self.evaluate.every_images is None:
+            raise ValueError(
+                f"best.patience={self.best.patience} counts evaluations, and there are none; set "
+                "evaluate.every_images, such as 50_000, or best.patience=null"
+            )
+        return self
+
     @property
     def run_dir(self) -> Path:
         return self.run.dir / self.run.name

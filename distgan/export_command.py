@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from distgan import checkpoint
+from distgan.best import Memory
 from distgan.bounded import printable
 from distgan.config_file import validate
 from distgan.errors import CheckpointError, ExportError
@@ -47,13 +48,17 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
         config = validate(values["config"], str(path))
         if type(updates := values["d"]["updates"]) is not int:
             raise ValueError("d.updates is no whole number")
+        images = updates * config.train.batch_size
+        last = Memory.model_validate(values.get("best", {})).last  # checkpoints of 0.1.0 do not have it
+        evaluated = last is not None and (last.images_seen, last.weights) == (images, weights)
         description = Description.of(
             config,
             size=values["size"],
             class_names=tuple(values["class_names"]),
-            images_seen=updates * config.train.batch_size,
+            images_seen=images,
             weights=weights,
             data_digest=values["data_digest"],
+            scores=last.model_dump(mode="json") if last and evaluated else None,
         )
     except KeyError as error:
         raise CheckpointError(f"{path} is damaged: its state.json has no {printable(str(error))}") from None

@@ -67,7 +67,8 @@ class Generator:
     def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """latents [B, latent_dim], labels int64 [B] (conditional only) -> float32 [B, 3, size, size] in [-1, 1].
 
-        The result is on the generator's device; gradients reach the latents. Raises ExportError on another shape.
+        r3gan's last layer is linear: its pictures may lie a little outside (`sample` cuts that off). The result is on
+        the generator's device; gradients reach the latents. Raises ExportError on another shape.
         """
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ExportError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from distgan.best import Best, Memory
 from distgan.config import Config
@@ -104,12 +105,11 @@ def test_a_run_that_was_given_up_goes_on_with_more_patience_or_another_metric(ot
     assert not later.exhausted
 
 
-def test_without_evaluations_there_is_no_patience_to_lose():
-    judge = best(patience=1)
-    shown(judge, 1.0, 2.0)
-    later = best(every=None, patience=1)
-    later.memory = judge.memory
-    assert not later.exhausted
+def test_patience_without_evaluations_is_refused():
+    with pytest.raises(
+        ValidationError, match="best.patience=1 counts evaluations, and there are none; set evaluate.every"
+    ):
+        best(every=None, patience=1)
 
 
 def test_scores_by_another_protocol_begin_anew():

@@ -182,10 +182,10 @@ def test_outward_noise_on_logits_is_refused_and_on_clipped_probabilities_taken(w
 def test_keys_of_one_update_rule_do_not_go_with_another(write):
     lines = _refusal(write("optimizer: {generator: {name: adam, rho: 0.9}, discriminator: {weight_decay: 1}}"))
     assert lines == [
-        "optimizer.generator.rho does not go with optimizer.generator.name=adam; leave it out, or set the whole section: "
-        "optimizer.generator={name: adam}",
-        "optimizer.discriminator.weight_decay does not go with optimizer.discriminator.name=rmsprop; leave it out, or set "
-        "the whole section: optimizer.discriminator={name: rmsprop}",
+        "optimizer.generator.rho does not go with optimizer.generator.name=adam; leave it out, or set the whole "
+        "section: optimizer.generator={name: adam}",
+        "optimizer.discriminator.weight_decay does not go with optimizer.discriminator.name=rmsprop; leave it out, or "
+        "set the whole section: optimizer.discriminator={name: rmsprop}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 import numpy as np
@@ -447,3 +448,42 @@ def test_spectral_norms_iterate_once_per_update_of_d(tiny_config):
     layers = len(set(calls))
     assert layers >= 3
     assert len(calls) == 2 * layers
+
+
+SMALL = {
+    "seed_dcgan": ("width: 8, stem_channels: 8, depth: 1", "width: 8"),
+    "dcgan": ("width: 4", "width: 4"),
+    "sngan": ("width: 8", "width: 8"),
+    "r3gan": ("widths: [8, 8, 8, 8], blocks: 1, group_width: 8", "widths: [8, 8, 8, 8], blocks: 1, group_width: 8"),
+}
+LOSSES = (
+    "{name: bce, r1_gamma: 0.1}", "{name: logistic, r1_gamma: 0.1, penalty_every_steps: 2}", "{name: hinge}",
+    "{name: least_squares}", "{name: wasserstein, gradient_penalty: 10}",
+    "{name: relativistic, r1_gamma: 0.1, r2_gamma: 0.1}",
+)  # fmt: skip
+AUGMENTS = ("{kind: none}", "{kind: diffaugment}", "{kind: ada, p: 0.5}")
+COMBINATIONS = [
+    (g, d, LOSSES[n % 6], AUGMENTS[n % 3], ("false", "true")[n // 4 % 2])
+    for n, (g, d) in enumerate(itertools.product(SMALL, SMALL))
+] + [("r3gan", "sngan", loss, augment, "true") for loss in LOSSES for augment in AUGMENTS]
+
+
+@pytest.mark.parametrize(("g", "d", "loss", "augment", "conditional"), COMBINATIONS)
+def test_any_families_loss_and_augmentation_go_together(tiny_config, g, d, loss, augment, conditional):
+    config = tiny_config(
+        f"generator={{family: {g}, {SMALL[g][0]}, conditional: {conditional}}}",
+        f"discriminator={{family: {d}, {SMALL[d][1]}, conditional: {conditional}}}",
+        f"loss={loss}", f"augment={augment}", "train.batch_size=4",
+    )  # fmt: skip
+    trainer, batches = build(config), reals_of(config).batches(0)
+    before = snapshot(trainer.g.network), snapshot(trainer.d.network)
+    for _ in range(2):
+        metrics = trainer.step(batches)
+    assert all(torch.isfinite(value) for value in metrics.values())
+    for player, old in zip((trainer.g, trainer.d), before, strict=True):
+        still = {name for name, _ in player.network.named_parameters()} - moved(old, player.network)
+        assert all(name.endswith(WITHOUT_EFFECT) for name in still), still
+
+
+# biases before a batch normalisation; D's last one, where a fake and a real pull it both ways
+WITHOUT_EFFECT = ("conv1.bias", "conv2.bias", "shortcut.bias", "dense.bias")

@@ -55,6 +55,7 @@ class Alone:
             with contextlib.suppress(DistganError):
                 rows = batch_rows(config.train.batch_size, config.train.accumulation, 0, processes)
                 self.check("readers", lambda: self._readers(seen, rows, device))
+        self.check("scores", lambda: recipe.scores(config, self.seen))
         self.check("resume", lambda: self._resume(processes, precision), 300)
         self.check("W&B", lambda: record.wandb_findings(config), 30)
 

@@ -120,12 +120,19 @@ class Need(NamedTuple):
 
 def need(config: Config, checkpoint: int, generator: int, size: int) -> Need:
     """checkpoint, generator: bytes of one; size: of the pictures, pixels."""
-    kept, written = config.checkpoint.keep_last + 1, config.total_steps // config.checkpoint.every_steps + 1
+    kept, written = (
+        config.checkpoint.keep_last + 1 + bool(config.evaluate.every_images),
+        config.total_steps // config.checkpoint.every_steps + 1,
+    )
     if every := config.checkpoint.keep_every_steps:
         kept += config.total_steps // math.lcm(every, config.checkpoint.every_steps)
     grids = config.total_steps // config.log.samples_every_steps + 1
     lines = config.total_steps // config.log.every_steps + 1
-    others = grids * 2 * config.log.samples * 3 * size**2 + lines * LINE + generator
+    others = (
+        grids * 2 * config.log.samples * 3 * size**2
+        + lines * LINE
+        + generator * (2 if config.evaluate.every_images else 1)
+    )
     return Need(checkpoint, min(kept, written), others)
 
 

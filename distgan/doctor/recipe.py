@@ -5,12 +5,18 @@ from __future__ import annotations
 import fcntl
 from pathlib import Path
 
+import torch
+
 from distgan import checkpoint
+from distgan.best import Best
 from distgan.config import Config
 from distgan.config_file import resume_changes
 from distgan.distributed import batch_rows
+from distgan.doctor.data import Seen
 from distgan.doctor.finding import Finding, fail, ok, warn
-from distgan.errors import CheckpointError, ConfigError
+from distgan.errors import CheckpointError, ConfigError, QualityError
+from distgan.metrics.evaluator import check, is_shapes
+from distgan.metrics.extractor import load_extractor
 from distgan.state import State
 
 NEW = "start a new run with run.name=NAME"
@@ -26,6 +32,21 @@ def batch(config: Config, processes: int) -> list[Finding]:
     if len(rows) // parts == 1 and size > 1:
         return [warn("batch", text, "one picture at a time leaves a device idle: use fewer processes or micro-batches")]
     return [ok("batch", text)]
+
+
+def scores(config: Config, seen: Seen | None) -> list[Finding]:
+    """Whether quality can be evaluated while training; nothing where it is not to be."""
+    what, every = "scores", config.evaluate.every_images
+    if every is None:
+        return []
+    try:
+        load_extractor(config.evaluate, torch.device("cpu"))
+        if seen is not None and config.evaluate.reference is None:
+            check(config.evaluate, seen.wanted.total, is_shapes(seen.manifest))
+    except QualityError as error:
+        return [fail(what, str(error), "or evaluate.every_images=null, for training without scores")]
+    by = Best(config).metric
+    return [ok(what, f"every {every:,} pictures {config.evaluate.count:,} generated ones are looked at; best by {by}")]
 
 
 def lock(run_dir: Path) -> list[Finding]:

@@ -43,7 +43,7 @@ class Evaluator:
         place = data if config.reference is None else data.model_copy(update={"path": config.reference})
         manifest, self._wanted = chosen.open_data(place)
         self.size = manifest.size
-        self._shapes = manifest.source == "shapes" and self.size == SIZE
+        self._shapes = is_shapes(manifest)
         check(config, self._wanted.total, self._shapes)
         self._extractor = load_extractor(config, device)
         self.protocol = protocol_of(config, manifest, self._wanted, self._extractor)
@@ -158,6 +158,11 @@ class Evaluator:
         return finite(values), finite(spreads)
 
 
+def is_shapes(manifest: Manifest) -> bool:
+    """Whether it is a data set of the embedded shapes, whose truth is known."""
+    return manifest.source == "shapes" and manifest.size == SIZE
+
+
 def check(config: EvaluateConfig, pictures: int, shapes: bool) -> None:
     """Raises QualityError for numbers of pictures that cannot be, or values that cannot be computed."""
     if config.count < FEWEST:
@@ -166,7 +171,8 @@ def check(config: EvaluateConfig, pictures: int, shapes: bool) -> None:
         if not shapes:
             raise QualityError(
                 "evaluate.extractor=none looks at the embedded shapes only (`distgan prepare shapes`), and the "
-                "reference is another data set; use efficientnet_lite0"
+                "reference is another data set; use efficientnet_lite0, or train without scores "
+                "(evaluate.every_images=null)"
             )
     elif not FEWEST <= config.reference_count <= pictures:
         raise QualityError(
