@@ -82,7 +82,7 @@ def test_scores_tell_what_they_are_worth_by_which_protocol(shapes, path):
     names = {
         f"{value}_efficientnet_lite0" for value in ("fd", "kd", "is", "precision", "recall", "density", "coverage")
     }
-    shape_names = {f"shapes_{value}" for value in ("recognised", "classes", "colours", "places", "balance")}
+    shape_names = {f"shapes_{value}" for value in ("recognised", "sharp", "classes", "colours", "places", "balance")}
     assert scores.values.keys() == scores.real_values.keys() == names | shape_names
     assert scores.spreads.keys() == {"kd_efficientnet_lite0", "is_efficientnet_lite0"}
     assert scores.real_values["fd_efficientnet_lite0"] < scores.values["fd_efficientnet_lite0"] / 2

@@ -404,3 +404,19 @@ def test_a_collapse_that_ends_training_leaves_the_best_generator_and_a_report(sc
     assert load_generator(run / "best.safetensors").description.scores in [line["scores"] for line in lines(run)]
     assert [line["images"] for line in lines(run)] == [60, 120, 180], "the collapsed state is not evaluated"
     assert FD in (run / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_small_modern_recipe_gets_better_by_both_distances(shapes, tmp_path):
+    """A minute of configs/r3gan_small.yaml: each evaluation is better than the one before, by two metrics."""
+    overrides = (
+        f"data.path={shapes}", "data.prepare=null", f"run.dir={tmp_path}", "wandb.mode=disabled", "train.images=4_800",
+        "evaluate.every_images=1_600", "evaluate.extractor=efficientnet_lite0", "evaluate.count=100",
+        "evaluate.reference_count=200",
+    )  # fmt: skip
+    assert train.main(["--config", "r3gan_small", *overrides]) == 0
+    values = [line["scores"]["values"] for line in lines(tmp_path / "r3gan_small")]
+    assert len(values) == 3
+    for metric in (FD, "kd_efficientnet_lite0"):
+        for before, after in itertools.pairwise(values):
+            assert after[metric] < before[metric]

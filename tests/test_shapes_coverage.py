@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from distgan.data.shapes import CLASSES, Truth, render, truth
-from distgan.metrics.shapes import CELLS, RECOGNISED, coverage, recognise
+from distgan.metrics.shapes import CELLS, RECOGNISED, SHARP, coverage, recognise
 
 COUNT = 3000
 WHAT = truth(11, "held-out", np.arange(COUNT))
@@ -54,6 +54,7 @@ def test_a_set_of_real_pictures_covers_all():
     del scores["shapes_balance"]
     assert scores == {
         "shapes_recognised": 1,
+        "shapes_sharp": 1,
         "shapes_classes": 10,
         "shapes_colours": 10,
         "shapes_places": 1,
@@ -67,15 +68,15 @@ def test_a_set_of_real_pictures_covers_all():
         np.random.default_rng(0).integers(0, 256, (500, 3, 32, 32), dtype=np.uint8),
         np.full((1, 3, 32, 32), 130, np.uint8),
         np.broadcast_to(np.arange(0, 256, 8, dtype=np.uint8), (1, 3, 32, 32)),
-        blurred(REALS[:300], 2.0),
         REALS[:300, :, :, ::-1][WHAT.label[:300] == CLASSES.index("arrow")],  # no real arrow points to the left
     ],
-    ids=["noise", "blank", "gradient", "blurred", "mirrored-arrows"],
+    ids=["noise", "blank", "gradient", "mirrored-arrows"],
 )
 def test_what_is_not_a_shape_is_not_recognised_and_scores_nothing(images):
     assert recognise(images).fit.max() < RECOGNISED
     assert coverage(images, np.zeros(len(images), np.int64)) == {
         "shapes_recognised": 0,
+        "shapes_sharp": 0,
         "shapes_classes": 0,
         "shapes_colours": 0,
         "shapes_places": 0,
@@ -84,14 +85,25 @@ def test_what_is_not_a_shape_is_not_recognised_and_scores_nothing(images):
     }
 
 
+def test_a_blurred_shape_may_be_told_by_its_class_but_is_not_sharp():
+    found = recognise(blurred(REALS[:300], 2.0))
+    assert 0.4 < found.sure.mean() < 0.6
+    assert (found.label[found.sure] == WHAT.label[:300][found.sure]).all()
+    assert not (found.fit >= SHARP).any()
+
+
 def test_blends_of_two_pictures_are_recognised_only_where_one_hides_the_other():
     blends = ((REALS[:1500].astype(int) + REALS[1500:][::-1]) // 2).astype(np.uint8)
-    assert recognise(blends).sure.mean() <= 0.01
+    found = recognise(blends)
+    assert found.sure.mean() <= 0.05
+    assert (found.fit >= SHARP).mean() <= 0.01
 
 
 def test_two_halves_of_different_pictures_are_not_recognised():
     halves = np.concatenate([REALS[:1500, :, :16], REALS[1500:, :, 16:][::-1]], axis=2)
-    assert recognise(halves).sure.mean() <= 0.002
+    found = recognise(halves)
+    assert found.sure.mean() <= 0.012
+    assert (found.fit >= SHARP).mean() <= 0.002
 
 
 def test_a_little_noise_changes_neither_class_nor_colour():

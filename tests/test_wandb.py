@@ -186,7 +186,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     exported = tmp_path / "generator.safetensors"
     exported.write_bytes(b"weights")
     metrics = {name: float(index) for index, name in enumerate(documented("metric") + documented("score"))}
-    assert len(metrics) == 28 + 20
+    assert len(metrics) == 28 + 21
     description = {"config": {"train": {"images": 5}}, "git_revision": "abc-dirty", "manifest": "0f"}
     tracker = open_tracker(
         config(tmp_path, tags="a,b"), start_images=0, run_id="id123456", description=description, is_main=True

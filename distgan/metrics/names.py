@@ -24,7 +24,7 @@ DIRECTIONS: dict[str, Direction] = {
     "coverage": "higher",
 }
 OF_THE_PAPERS = {"fd": "fid", "kd": "kid", "is": "inception_score"}
-SHAPES = ("recognised", "classes", "colours", "places", "balance", "right_class")
+SHAPES = ("recognised", "sharp", "classes", "colours", "places", "balance", "right_class")
 
 
 def full_name(value: str, extractor: str) -> str:
