@@ -15,7 +15,7 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 from distgan.bounded import printable
 from distgan.config import Config
 from distgan.errors import CheckpointError, ConfigError
-from distgan.metrics.names import better, full_name
+from distgan.metrics.names import OF_THE_PAPERS, better, full_name
 from distgan.metrics.protocol import Scores
 
 
@@ -69,7 +69,10 @@ class Best:
     def check(self, names: Iterable[str]) -> None:
         """Raises ConfigError if the metric is none of these, which an evaluation gives."""
         if self.metric not in (names := list(names)):
-            nearest = get_close_matches(self.metric, names, n=1, cutoff=0)[0]
+            alike = {
+                paper: name for name in names for value, paper in OF_THE_PAPERS.items() if name.startswith(f"{value}_")
+            }
+            nearest = alike.get(self.metric) or get_close_matches(self.metric, names, n=1, cutoff=0)[0]
             raise ConfigError(
                 f"best.metric={printable(self.metric)} is no score that this training is given; nearest: {nearest} "
                 f"(there are {', '.join(names)})"

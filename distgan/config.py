@@ -22,18 +22,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from distgan.recipe import (
-    AugmentConfig,
-    DiscriminatorConfig,
-    EmaConfig,
-    GeneratorConfig,
-    Loss,
-    LossConfig,
-    NoAugment,
-    OptimizerConfig,
-    SeedDiscriminator,
-    SeedGenerator,
-)
+from distgan.bounded import printable
+from distgan.families import DiscriminatorConfig, GeneratorConfig, SeedDiscriminator, SeedGenerator
+from distgan.recipe import AugmentConfig, EmaConfig, Loss, LossConfig, NoAugment, OptimizerConfig
 from distgan.settings import FREE, Frozen, Names, Probability, free
 
 Reaction = Literal["off", "warn", "alert", "stop", "rollback"]
@@ -241,11 +232,11 @@ class EvaluateConfig(Frozen):
     the embedded shapes tell without."""
     weights: Path | None = free(None)
     """File with Inception's weights; null: torch-fidelity downloads them."""
-    count: PositiveInt = free(5_000)
+    count: Annotated[int, Field(ge=20)] = free(5_000)
     """Generated pictures, of the seeds 0, 1, 2, ..."""
     reference: Annotated[Path | URL, PlainValidator(_place)] | None = free(None)
     """Data set to compare with; null: data.path."""
-    reference_count: PositiveInt = free(10_000)
+    reference_count: Annotated[int, Field(ge=20)] = free(10_000)
     """Real pictures of it."""
     precision: Literal["no", "bf16"] = free("no")
     """Of the features: float32 or bf16; scores of the two are not compared."""
@@ -319,11 +310,21 @@ class Config(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _patience_needs_scores(self) -> Config:
-        if self.best.patience is not None and self.evaluate.every_images is None:
+    def _the_best_needs_scores(self) -> Config:
+        for name, value in (("metric", self.best.metric), ("patience", self.best.patience)):
+            if value is not None and self.evaluate.every_images is None:
+                raise ValueError(
+                    f"best.{name}={printable(str(value))} is about evaluations, and there are none; set "
+                    f"evaluate.every_images, such as 50_000, or best.{name}=null"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _a_critic_needs_a_limit(self) -> Config:
+        if self.loss.name == "wasserstein" and not (self.loss.penalised or self.discriminator.spectral_norm):
             raise ValueError(
-                f"best.patience={self.best.patience} counts evaluations, and there are none; set "
-                "evaluate.every_images, such as 50_000, or best.patience=null"
+                "loss.name=wasserstein needs a D whose slope is limited; set loss.gradient_penalty=10, or "
+                "discriminator.spectral_norm=true"
             )
         return self
 

@@ -21,12 +21,13 @@ from pydantic.fields import FieldInfo
 from distgan.bounded import printable, read_bytes
 from distgan.config import Config
 from distgan.errors import ConfigError
-from distgan.settings import FREE
+from distgan.settings import FREE, Schedule
 
 PACKAGE = Path(__file__).resolve().parent
 RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 
 
+WAY = "{start: 1e-3, end: 1e-4, images: 100_000}"  # a schedule, as an example
 TAGS = {"family", "name", "kind"}  # keys that choose among models
 MOST_BYTES = 1 << 16  # of a file; the recipes have about 1,000
 MOST_MISTAKES = 20  # that are told at once
@@ -173,7 +174,9 @@ def help_text() -> str:
     lines, defaults = [], flatten(Config().model_dump())
     for key, variants in fields.items():
         rule = " | ".join(dict.fromkeys(_rule(field) for field in variants))
-        lines.append(f"  {key}  <{rule}>  [{_show(defaults.get(key, variants[0].default))}]")
+        usual = [_show(defaults[key])] if key in defaults else []
+        shown = " | ".join(dict.fromkeys([*usual, *map(_default, variants)]))
+        lines.append(f"  {key}  <{rule}>  [{shown}]")
         lines.append(f"      {(variants[0].description or '').replace(chr(10), ' ')}")
     return "\n".join(lines)
 
@@ -205,7 +208,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     for section in sections:
         child = tree.get(section)
         if child is not None and not isinstance(child, dict):
-            raise ConfigError(f"{override}: {section} is a value, not a section{_nearest(key)}")
+            whole = key.removesuffix(f".{leaf}")
+            way = f"; set all of it: '{whole}={WAY}'" if leaf in Schedule.model_fields else _nearest(key)
+            raise ConfigError(f"{override}: {section} is a value, not a section{way}")
         if child is None:
             child = tree[section] = {}
         tree = child
@@ -217,7 +222,7 @@ def _sentence(error: Any, tree: dict[str, Any]) -> str:
     key, kind, given, context = ".".join(place), error["type"], error.get("input"), error.get("ctx", {})
     if kind == "extra_forbidden" and chosen and key in {known for known, _ in walk(Config)}:
         section, choice = chosen.rsplit(".", 1)
-        whole = f"{section}={{{choice.replace('=', ': ')}}}"
+        whole = f"'{section}={{{choice.replace('=', ': ')}}}'"
         return f"{key} does not go with {chosen}; leave it out, or set the whole section: {whole}"
     if kind in ("extra_forbidden", "invalid_key"):
         return f"unknown key {key}{_nearest(key)}"
@@ -310,7 +315,7 @@ def _rule(field: FieldInfo) -> str:
         elif kind is type(None):
             parts.append("null")
         elif get_origin(kind) is tuple:
-            parts.append("name,name")
+            parts.append("name,name" if get_args(kind)[0] is str else "number,number")
         else:
             parts.append({"Path": "path", "str": "text"}.get(kind.__name__, kind.__name__))
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -321,6 +326,10 @@ def _rule(field: FieldInfo) -> str:
         if getattr(rule, name, None) is not None
     ]
     return " | ".join(parts) + (f" {' and '.join(limits)}" if limits else "")
+
+
+def _default(field: FieldInfo) -> str:
+    return "required" if field.is_required() else _show(field.get_default(call_default_factory=True))
 
 
 def _metadata(field: FieldInfo) -> list[Any]:

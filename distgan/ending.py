@@ -74,7 +74,7 @@ def why_over(trainer: Trainer, best: Best, reason: int) -> str:
             f"train.seconds={config.train.seconds:g} are used up at {trainer.images_seen:,} pictures; the same command "
             "goes on from here"
         )
-    return (
-        f"{best.memory.without} evaluations in a row without a better {best.metric} than {best.described()}, which is "
-        f"in {config.run_dir}/{BEST}; set best.patience higher, or null, to go on"
-    )
+    row, more = f"{best.memory.without} evaluations in a row without", "set best.patience higher, or null, to go on"
+    if best.memory.top is None:
+        return f"{row} a value of {best.metric}; {more}"
+    return f"{row} a better {best.metric} than {best.described()}, which is in {config.run_dir}/{BEST}; {more}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,8 @@ from pydantic import ValidationError
 
 from distgan.bounded import printable
 from distgan.config import DataConfig, EvaluateConfig
-from distgan.data.manifest import MANIFEST
+from distgan.data.loader import place_of
+from distgan.data.manifest import MANIFEST, load_manifest
 from distgan.errors import ConfigError, QualityError
 from distgan.generator import Generator, find_device, load_generator
 from distgan.metrics.evaluator import Evaluator
@@ -57,7 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates, prints and writes. Raises DistganError, before the long work where that can be known."""
-    config = settings(args)
+    try:
+        return evaluate(args, settings(args))
+    except QualityError as error:
+        raise QualityError(in_options(str(error))) from None
+
+
+def in_options(text: str) -> str:
+    """A sentence about the configuration, in the words of the command line."""
+    text = text.replace("evaluate.weights", "--weights-file")
+    return re.sub(r"evaluate\.(\w+)", lambda key: f"--{key[1].replace('_', '-')}", text)
+
+
+def evaluate(args: argparse.Namespace, config: EvaluateConfig) -> int:
     before = None if args.against is None else load_scores(args.against.expanduser())
     with together(args.device) as device:
         main = not dist.is_initialized() or dist.get_rank() == 0
@@ -89,17 +103,18 @@ def settings(args: argparse.Namespace) -> EvaluateConfig:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         option = str(first["loc"][0]).replace("_", "-")
-        raise ConfigError(f"--{option}={printable(str(first['input']))}: {first['msg']}") from None
+        raise ConfigError(f"--{option}={printable(str(first['input']))}: {_told(first['msg'])}") from None
 
 
 @contextmanager
 def together(device: str) -> Iterator[torch.device]:
     """This process' device; where a launcher has started several processes, they are joined meanwhile."""
-    if int(os.environ.get("WORLD_SIZE") or 1) == 1:
+    launched = all(os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+    if not launched or os.environ["WORLD_SIZE"] == "1":
         yield find_device(device)
         return
     on_gpu = device != "cpu" and torch.cuda.is_available()
-    own = find_device(f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else "cpu")
+    own = find_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if on_gpu else "cpu")
     if on_gpu:
         torch.cuda.set_device(own)
     dist.init_process_group("nccl" if on_gpu else "gloo")
@@ -110,16 +125,19 @@ def together(device: str) -> Iterator[torch.device]:
 
 
 def real_pictures(generator: Generator, path: Path, given: str | None) -> DataConfig:
-    """The data set to compare with, of the classes that the generator has learned. Raises QualityError.
+    """The data set to compare with. Raises QualityError, DataError.
 
-    Without `given`, the training data, if they are a directory that is here: a URL in a file is not followed.
+    given: of the classes that the generator has learned, where the data set has all of them, else of all that it has.
+    Without it the training data, if they are a directory that is here: a URL in a file is not followed.
     """
     classes = generator.class_names or None
     try:
         if given is not None:
-            return DataConfig(path=given, classes=classes)  # type: ignore[arg-type]
+            whole = DataConfig(path=given)  # type: ignore[arg-type]
+            shared = set(generator.class_names) <= set(load_manifest(place_of(whole)).classes)
+            return whole.model_copy(update={"classes": classes if shared else None})
     except ValidationError as error:
-        raise ConfigError(f"--data: {error.errors(include_url=False)[0]['msg']}") from None
+        raise ConfigError(f"--data: {_told(error.errors(include_url=False)[0]['msg'])}") from None
     recorded = generator.description.config.get("data")
     place = recorded.get("path") if isinstance(recorded, dict) else None
     if isinstance(place, str) and "://" not in place and (Path(place) / MANIFEST).is_file():
@@ -128,6 +146,10 @@ def real_pictures(generator: Generator, path: Path, given: str | None) -> DataCo
         f"{path} was trained on {printable(str(place))}, which is no data set on this machine; "
         "name the real pictures with --data SHARDS"
     )
+
+
+def _told(text: str) -> str:
+    return text.removeprefix("Value error, ")
 
 
 def table(scores: Scores, before: Scores | None) -> str:

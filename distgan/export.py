@@ -25,9 +25,9 @@ from distgan import __version__
 from distgan.bounded import parse_json, printable
 from distgan.config import Config
 from distgan.errors import ConfigError, ExportError
+from distgan.families import GeneratorConfig
 from distgan.files import atomic_path
 from distgan.networks import build_generator
-from distgan.recipe import GeneratorConfig
 
 KEY = "distgan"  # the one metadata key
 FORMAT = "distgan-generator"

@@ -138,6 +138,8 @@ class Fit:
             self.presence.does("evaluates")
             with self.watch.left_out():
                 metrics |= self.scoring()
+            if best.exhausted and not due.samples:
+                found += self._samples()
         if due.log:
             self._log(metrics)
         over, is_best = last or stopping or best.exhausted, best.step == trainer.steps

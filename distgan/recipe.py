@@ -1,173 +1,26 @@
-"""The part of the configuration that says what is trained: networks, losses, update rules, averages, augmentation.
+"""The part of the configuration that says how the game is played: losses, update rules, averages, augmentation.
 
-Every choice is one section with a name in it (`generator.family`, `loss.name`, `augment.kind`); the choices are
-independent of each other, so that a new combination is a YAML file.
+Every choice is one section with a name in it (`loss.name`, `augment.kind`; `generator.family` in families.py); the
+choices are independent of each other, so that a new combination is a YAML file.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from distgan.settings import Frozen, Names, Probability, Scheduled, ScheduledShare, ScheduledWeight, named, top
-
-
-class GeneratorSettings(Frozen):
-    """What every family of generators has."""
-
-    latent_dim: PositiveInt = 128
-    """Length of the normal latent vector."""
-    conditional: bool = False
-    """Make pictures of a given class: each family does it as its paper does."""
-
-
-class SeedGenerator(GeneratorSettings):
-    """The seed recipe's generator: dense, 5x5 convolution, 4x4 transposed convolutions, 5x5 convolutions, 7x7, tanh."""
-
-    family: Literal["seed_dcgan"] = "seed_dcgan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
-    latent_dim: PositiveInt = 32
-    """Length of the normal latent vector."""
-    stem_channels: PositiveInt = 128
-    """Channels of the dense layer's output."""
-    width: PositiveInt = 256
-    """Channels of the convolutions."""
-    upsamples: Annotated[int, Field(ge=1, le=12)] = 1
-    """Transposed convolutions with stride 2; the dense layer makes maps of size / 2**upsamples."""
-    depth: NonNegativeInt = 2
-    """5x5 convolutions at full size."""
-    dropout: Probability = 0.0
-    """Dropout after each full-size convolution; helps when G stalls on noise-like pictures."""
-
-    @property
-    def fewest_tensors(self) -> int:
-        """Tensors that its file holds at least; known before its layers are made."""
-        return self.depth + self.upsamples
-
-
-class DcganGenerator(GeneratorSettings):
-    """The standard CNN of Miyato et al. 2018 (arXiv:1802.05957, table 3), a DCGAN (Radford et al. 2016): dense to
-    4x4, batch norm, 4x4 transposed convolutions with stride 2, 3x3 convolution, tanh. Classes: conditional batch norm.
-    """
-
-    family: Literal["dcgan"] = "dcgan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
-    width: PositiveInt = 64
-    """Channels of the last map; they double with every halving of the size."""
-
-    @property
-    def fewest_tensors(self) -> int:
-        return 1
-
-
-class SnganGenerator(GeneratorSettings):
-    """The ResNet of Miyato et al. 2018 (arXiv:1802.05957, table 4): dense to 4x4, residual blocks that double the
-    size, batch norm, 3x3 convolution, tanh. Classes: conditional batch norm (Miyato & Koyama 2018)."""
-
-    family: Literal["sngan"] = "sngan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
-    width: PositiveInt = 256
-    """Channels of all maps."""
-
-    @property
-    def fewest_tensors(self) -> int:
-        return 1
-
-
-class R3ganGenerator(GeneratorSettings):
-    """After Huang et al. 2024 (arXiv:2501.05441, section 4): stages of residual blocks (1x1, grouped 3x3, 1x1) without
-    normalisation, fix-up initialisation, bilinear resampling. Classes: an embedding beside the latent."""
-
-    family: Literal["r3gan"] = "r3gan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
-    latent_dim: PositiveInt = 64
-    """Length of the normal latent vector."""
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=12)] = (768, 768, 768, 768)
-    """Channels of each stage, from 4x4 to full size: 4 stages make 32x32."""
-    blocks: PositiveInt = 2
-    """Residual blocks per stage."""
-    expansion: PositiveInt = 2
-    """The grouped convolution has this many times the stage's channels."""
-    group_width: PositiveInt = 16
-    """Channels of each of its groups."""
-
-    @property
-    def fewest_tensors(self) -> int:
-        return self.blocks * len(self.widths)
-
-
-GeneratorConfig = Annotated[
-    Annotated[SeedGenerator | DcganGenerator | SnganGenerator | R3ganGenerator, Field(discriminator="family")],
-    named("family", "seed_dcgan"),
-]
-
-
-class DiscriminatorSettings(Frozen):
-    """What every family of discriminators has."""
-
-    dropout: Probability = 0.0
-    """Dropout before the last dense layer."""
-    spectral_norm: bool = False
-    """Divide every weight by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
-    conditional: bool = False
-    """Projection of the class on the features (Miyato & Koyama 2018, arXiv:1802.05637)."""
-
-
-class SeedDiscriminator(DiscriminatorSettings):
-    """The seed recipe's discriminator: 3x3 convolution, strided 4x4 convolutions without padding, dropout, dense."""
-
-    family: Literal["seed_dcgan"] = "seed_dcgan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
-    width: PositiveInt = 128
-    """Channels of the convolutions."""
-    downsamples: Annotated[int, Field(ge=1, le=12)] = 3
-    """4x4 convolutions with stride 2."""
-    dropout: Probability = 0.4
-    """Dropout before the last dense layer."""
-
-
-class DcganDiscriminator(DiscriminatorSettings):
-    """The standard CNN of Miyato et al. 2018 (table 3): 3x3 and strided 4x4 convolutions in turn, dense."""
-
-    family: Literal["dcgan"] = "dcgan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
-    width: PositiveInt = 64
-    """Channels at full size; they double with every halving of the size."""
-
-
-class SnganDiscriminator(DiscriminatorSettings):
-    """The ResNet of Miyato et al. 2018 (table 4): residual blocks down to 8x8, two more, sum over the places, dense."""
-
-    family: Literal["sngan"] = "sngan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
-    width: PositiveInt = 128
-    """Channels of all maps."""
-    spectral_norm: bool = True
-    """Divide every weight by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
-
-
-class R3ganDiscriminator(DiscriminatorSettings):
-    """The mirror of R3GAN's generator (Huang et al. 2024, section 4); the class is embedded and projected."""
-
-    family: Literal["r3gan"] = "r3gan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=12)] = (768, 768, 768, 768)
-    """Channels of each stage, from 4x4 to full size: 4 stages take 32x32."""
-    blocks: PositiveInt = 2
-    """Residual blocks per stage."""
-    expansion: PositiveInt = 2
-    """The grouped convolution has this many times the stage's channels."""
-    group_width: PositiveInt = 16
-    """Channels of each of its groups."""
-
-
-DiscriminatorConfig = Annotated[
-    Annotated[
-        SeedDiscriminator | DcganDiscriminator | SnganDiscriminator | R3ganDiscriminator, Field(discriminator="family")
-    ],
-    named("family", "seed_dcgan"),
-]
+from distgan.settings import (
+    Frozen,
+    Names,
+    Probability,
+    Scheduled,
+    ScheduledDecay,
+    ScheduledShare,
+    ScheduledWeight,
+    named,
+    top,
+)
 
 
 class _Rule(Frozen):
@@ -201,16 +54,10 @@ class Adam(_Rule):
     """Update rule: rmsprop, adam or adamw."""
     beta1: Probability = 0.5
     """Share of the old mean gradient that is kept."""
-    beta2: ScheduledShare = 0.999
+    beta2: ScheduledDecay = 0.999
     """Share of the old mean square that is kept: a number below 1, or a schedule over the pictures seen."""
     eps: PositiveFloat = 1e-8
     """Added to the root of the mean square."""
-
-    @model_validator(mode="after")
-    def _remembers_less_than_all(self) -> Adam:
-        if top(self.beta2) >= 1:
-            raise ValueError(f"beta2 reaches {top(self.beta2):g}; it must stay below 1, such as 0.999")
-        return self
 
 
 class AdamW(Adam):
@@ -342,7 +189,8 @@ class Ada(Frozen):
     p: ScheduledShare = 0.0
     """Probability of each transformation; with a target: at the start."""
     target: Annotated[float, Field(gt=-1, lt=1)] | None = 0.6
-    """p rises while the mean sign of D's logits on reals is above this, else it falls; null: p is as set."""
+    """p rises while D is too sure of the reals, else it falls: while 2 * (share of them that it takes for real, as in
+    d/real_accuracy) - 1 is above this; null: p is as set."""
     speed_images: PositiveFloat = 500_000
     """Real pictures in which p can go from 0 to 1."""
     every_steps: PositiveInt = 4
@@ -351,8 +199,6 @@ class Ada(Frozen):
     @model_validator(mode="after")
     def _known(self) -> Ada:
         check_policy(self.policy, ("blit", "geometry", "color"))
-        if top(self.p) > 1:
-            raise ValueError(f"p reaches {top(self.p):g}; a probability is at most 1")
         if self.target is not None and not isinstance(self.p, float):
             raise ValueError(f"p has a schedule, but target={self.target} moves p, too; set target to null")
         return self

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -41,6 +42,7 @@ def named(tag: str, default: str) -> BeforeValidator:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(split_commas), Field(min_length=1, max_length=12)]
 
 
 class Frozen(BaseModel):
@@ -66,18 +68,44 @@ def _form(value: Any) -> str:
     return "schedule" if isinstance(value, (Mapping, Schedule)) else "number"
 
 
+def top(value: float | Schedule) -> float:
+    """The largest value that it ever has."""
+    return max(value.start, value.end) if isinstance(value, Schedule) else value
+
+
+def _moves_something(value: float | Schedule) -> float | Schedule:
+    if top(value) == 0:
+        raise ValueError("start and end are both 0; one of them must be above 0")
+    return value
+
+
+def _below_one(value: float | Schedule) -> float | Schedule:
+    if top(value) >= 1:
+        raise ValueError(f"it reaches {top(value):g}; it must stay below 1, such as 0.999")
+    return value
+
+
+def _at_most_one(value: float | Schedule) -> float | Schedule:
+    if top(value) > 1:
+        raise ValueError(f"it reaches {top(value):g}; it must stay at or below 1")
+    return value
+
+
+_Schedule = Annotated[Schedule, Tag("schedule")]
 Scheduled = Annotated[
-    Annotated[PositiveFloat, Tag("number")] | Annotated[Schedule, Tag("schedule")], Discriminator(_form)
+    Annotated[PositiveFloat, Tag("number")] | _Schedule, Discriminator(_form), AfterValidator(_moves_something)
 ]
 """A number above 0, or a schedule: {start: 2e-4, end: 5e-5, images: 4_000_000}."""
-ScheduledWeight = Annotated[
-    Annotated[NonNegativeFloat, Tag("number")] | Annotated[Schedule, Tag("schedule")], Discriminator(_form)
-]
+ScheduledWeight = Annotated[Annotated[NonNegativeFloat, Tag("number")] | _Schedule, Discriminator(_form)]
 """The same, from 0 on."""
 ScheduledShare = Annotated[
-    Annotated[float, Field(ge=0, le=1), Tag("number")] | Annotated[Schedule, Tag("schedule")], Discriminator(_form)
+    Annotated[float, Field(ge=0, le=1), Tag("number")] | _Schedule, Discriminator(_form), AfterValidator(_at_most_one)
 ]
 """The same, from 0 to 1."""
+ScheduledDecay = Annotated[
+    Annotated[float, Field(ge=0, lt=1), Tag("number")] | _Schedule, Discriminator(_form), AfterValidator(_below_one)
+]
+"""The same, from 0 on and below 1."""
 
 
 def at(value: float | Schedule, images: int) -> float:
@@ -87,8 +115,3 @@ def at(value: float | Schedule, images: int) -> float:
     way = min(images / value.images, 1.0)
     share = way if value.shape == "linear" else (1 - math.cos(math.pi * way)) / 2
     return value.start + (value.end - value.start) * share
-
-
-def top(value: float | Schedule) -> float:
-    """The largest value that it ever has."""
-    return max(value.start, value.end) if isinstance(value, Schedule) else value

@@ -27,7 +27,7 @@ from distgan.penalties import Weights, mix, penalty
 from distgan.pixels import to_signed
 from distgan.player import Player
 from distgan.rng import Draws, Rows
-from distgan.window import Sums, Window
+from distgan.window import Sums, Window, mean_of
 
 Fakes = tuple[Tensor, "Tensor | None"]
 
@@ -66,13 +66,13 @@ class Trainer:
 
     def step(self, reals: Iterator[Batch]) -> dict[str, Tensor]:
         """One turn: D's updates, G's update, the average. Returns means over this rank's rows, on the device."""
-        metrics: dict[str, Tensor] = {}
+        told: list[dict[str, Tensor]] = []
         for _ in range(self.config.train.d_steps):
             batch, shared = next(reals), None
             if self.config.train.share_fakes:
                 shared = self._fakes("g", self.steps, self.draws.rows, self.g.wrapped, batch.labels)
-            metrics |= self._update_discriminator(batch, shared)
-        metrics |= self._update_generator(batch, shared)
+            told.append(self._update_discriminator(batch, shared))
+        metrics = mean_of(told) | self._update_generator(batch, shared)
         decay = ema_decay(self.config.ema, self.config.images_per_step, self.images_seen)
         self.ema.update(self.g.network, decay)
         return metrics | self._adapt(metrics)

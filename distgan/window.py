@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -39,3 +39,10 @@ class Sums:
 
     def means(self, parts: int) -> dict[str, Tensor]:
         return {name: value / parts for name, value in self.values.items()}
+
+
+def mean_of(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Each metric's mean over those parts that have it."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    found = {name: [part[name] for part in parts if name in part] for name in names}
+    return {name: torch.stack(values).mean(0) if len(values) > 1 else values[0] for name, values in found.items()}

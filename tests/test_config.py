@@ -183,9 +183,9 @@ def test_keys_of_one_update_rule_do_not_go_with_another(write):
     lines = _refusal(write("optimizer: {generator: {name: adam, rho: 0.9}, discriminator: {weight_decay: 1}}"))
     assert lines == [
         "optimizer.generator.rho does not go with optimizer.generator.name=adam; leave it out, or set the whole "
-        "section: optimizer.generator={name: adam}",
+        "section: 'optimizer.generator={name: adam}'",
         "optimizer.discriminator.weight_decay does not go with optimizer.discriminator.name=rmsprop; leave it out, or "
-        "set the whole section: optimizer.discriminator={name: rmsprop}",
+        "set the whole section: 'optimizer.discriminator={name: rmsprop}'",
     ]
 
 
@@ -374,3 +374,34 @@ def test_another_update_rule_is_a_refused_change():
     assert harmless == []
     assert "optimizer.generator.name: rmsprop -> adam" in refused
     assert "optimizer.generator.beta1: not there -> 0.5" in refused
+
+
+def test_help_shows_every_default_or_that_a_value_is_required():
+    text = help_text()
+    assert "Undefined" not in text
+    assert "optimizer.generator.lr.start  <float >= 0>  [required]" in text
+    assert "generator.latent_dim  <int > 0>  [32 | 128 | 64]" in text
+    assert "generator.widths  <number,number" in text
+
+
+def test_widths_are_written_with_commas_on_the_command_line():
+    config = load_config("r3gan", ["generator.widths=64,64,32,32"])
+    assert config.generator.widths == (64, 64, 32, 32)
+
+
+def test_a_schedule_s_key_where_there_is_a_number_is_answered_with_the_whole_schedule():
+    with pytest.raises(ConfigError) as error:
+        load_config("quickstart", ["loss.r1_gamma.start=2"])
+    assert str(error.value).endswith("set all of it: 'loss.r1_gamma={start: 1e-3, end: 1e-4, images: 100_000}'")
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("best.metric=fid", "best.metric=fid is about evaluations, and there are none"),
+        ("loss={name: wasserstein}", "set loss.gradient_penalty=10"),
+    ],
+)
+def test_settings_that_would_do_nothing_or_harm_are_refused(override, text):
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        load_config("quickstart", [override])

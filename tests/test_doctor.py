@@ -679,3 +679,32 @@ def test_the_estimate_counts_from_the_resumed_step(tiny_config):
     assert estimate.end(tiny_config(), stand_in, 0, need)[0].text.endswith(
         "(measured on 400 drawn shapes in place of the pictures)"
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "level", "text"),
+    [
+        (
+            "evaluate.count=50",
+            "ok",
+            "every 100 pictures 50 generated ones are looked at; best by fd_effi",
+        ),
+        (
+            "best.metric=fid",
+            "fail",
+            "best.metric=fid is no score that this training is given; nearest: fd_effi",
+        ),
+        ("evaluate.reference=/nowhere", "fail", "/nowhere"),
+        ("evaluate.reference_count=301", "fail", "evaluate.reference_count=301 must be 20 to 300"),
+        ("evaluate.weights=x.pth", "fail", "evaluate.weights=x.pth goes with inception"),
+    ],
+)
+def test_doctor_says_whether_there_can_be_scores(tiny_config, shapes, override, level, text):
+    config = tiny_config("evaluate.every_images=100", "evaluate.reference_count=40", override)
+    (finding,) = recipe.scores(config, data.seen(config)[0])
+    assert finding.level == level
+    assert text in finding.line()
+
+
+def test_doctor_looks_for_scores_only_where_they_are_wanted(tiny_config):
+    assert recipe.scores(tiny_config(), None) == []

@@ -13,10 +13,13 @@ from processes import run
 
 from distgan import evaluate_command
 from distgan.config import DataConfig, EvaluateConfig
+from distgan.config_file import load_config
 from distgan.data.manifest import load_manifest
 from distgan.data.shapes import CLASSES
 from distgan.errors import ConfigError, DataError, QualityError
+from distgan.evaluate_command import in_options, real_pictures, together
 from distgan.export import Description, save_generator
+from distgan.families import SeedGenerator
 from distgan.generator import load_generator
 from distgan.metrics import cache, chosen
 from distgan.metrics import evaluator as evaluator_module
@@ -27,7 +30,6 @@ from distgan.metrics.inception import STANDARD
 from distgan.metrics.protocol import load_scores
 from distgan.metrics.values import compare_sets
 from distgan.networks import build_generator
-from distgan.recipe import SeedGenerator
 
 CPU = torch.device("cpu")
 FEW = EvaluateConfig(count=20, reference_count=40)
@@ -187,17 +189,15 @@ def test_a_data_set_of_another_size_is_refused(shapes, tmp_path):
         evaluator(shapes).evaluate(small)
 
 
-@pytest.mark.parametrize(
-    ("config", "sentence"),
-    [
-        (EvaluateConfig(count=19), "evaluate.count=19 generated pictures are too few; nearest valid: 20"),
-        (EvaluateConfig(count=40), "evaluate.reference_count=10000 must be 20 to 300, .*; nearest valid: 300"),
-        (EvaluateConfig(count=40, reference_count=3), "evaluate.reference_count=3 must be .*; nearest valid: 20"),
-    ],
-)
-def test_numbers_of_pictures_that_cannot_be_are_told_before_anything_is_read(shapes, config, sentence):
-    with pytest.raises(QualityError, match=sentence):
-        evaluator(shapes, config)
+def test_more_pictures_than_the_reference_has_are_refused_before_anything_is_read(shapes):
+    with pytest.raises(QualityError, match="evaluate.reference_count=10000 must be 20 to 300, .*; nearest valid: 300"):
+        evaluator(shapes, EvaluateConfig(count=40))
+
+
+@pytest.mark.parametrize("key", ["count", "reference_count"])
+def test_fewer_than_twenty_pictures_are_refused_by_the_configuration(key):
+    with pytest.raises(ConfigError, match=f"evaluate.{key}=19 must be greater than or equal to 20; nearest valid: 20"):
+        load_config("quickstart", [f"evaluate.{key}=19"])
 
 
 def test_none_needs_shapes(shapes, tmp_path):
@@ -315,3 +315,22 @@ def test_scores_by_other_weights_than_torch_fidelity_s_say_so(shapes):
     by_others = by_standard.model_copy(update={"extractor_digest": "0" * 64})
     assert "not comparable" not in evaluate_command.described(by_standard)
     assert "not comparable with FID of other programs" in evaluate_command.described(by_others)
+
+
+def test_data_without_the_generator_s_classes_are_taken_as_a_whole(shapes, tmp_path):
+    generator = load_generator(export(tmp_path / "g.safetensors"))
+    assert real_pictures(generator, tmp_path, str(shapes)).classes == CLASSES
+    generator.class_names = ("frog",)
+    assert real_pictures(generator, tmp_path, str(shapes)).classes is None
+
+
+def test_a_world_size_without_a_launcher_is_one_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with together("cpu") as device:
+        assert device == CPU
+
+
+def test_mistakes_are_named_by_the_options():
+    text = "evaluate.reference_count=5 must be 20 to 300; evaluate.weights=x goes with inception"
+    assert in_options(text) == "--reference-count=5 must be 20 to 300; --weights-file=x goes with inception"

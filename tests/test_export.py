@@ -23,9 +23,9 @@ import distgan
 from distgan.config import Config
 from distgan.errors import ExportError
 from distgan.export import Description, metadata_json, save_generator, weight_digest
+from distgan.families import SeedGenerator
 from distgan.generator import Generator, load_generator
 from distgan.networks import build_generator
-from distgan.recipe import SeedGenerator
 
 TINY = SeedGenerator(latent_dim=4, stem_channels=2, width=4, depth=1)
 ROOT = Path(__file__).resolve().parent.parent

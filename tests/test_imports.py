@@ -49,7 +49,7 @@ LAYERS = (  # imports point down only
     {"watchdog.py", "presence.py", "augment.py"},
     {"config_file.py", "distributed.py", "checkpoint.py", "display.py", "worker.py", "pixels.py", "progress.py"},
     {"config.py", "rng.py"},
-    {"recipe.py"},
+    {"recipe.py", "families.py"},
     {"settings.py"},
     {"launcher.py", "errors.py", "files.py", "bounded.py"},
 )

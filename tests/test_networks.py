@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from distgan.errors import ConfigError
+from distgan.families import DcganGenerator, SeedDiscriminator, SeedGenerator, SnganGenerator
 from distgan.networks import build_discriminator, build_generator, check_same_answer
 from distgan.networks.batch_norm import ConditionalBatchNorm, GlobalBatchNorm
 from distgan.networks.dropout import KeyedDropout, key_dropout, set_dropout
-from distgan.recipe import DcganGenerator, SeedDiscriminator, SeedGenerator, SnganGenerator
 from distgan.rng import Draws, Rows
 
 TINY_G = SeedGenerator(latent_dim=5, stem_channels=4, width=6)

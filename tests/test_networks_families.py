@@ -4,10 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from distgan.networks import build_discriminator, build_generator, check_same_answer
-from distgan.networks.batch_norm import ConditionalBatchNorm, GlobalBatchNorm
-from distgan.networks.dropout import KeyedDropout, set_dropout
-from distgan.recipe import (
+from distgan.families import (
     DcganDiscriminator,
     DcganGenerator,
     R3ganDiscriminator,
@@ -17,6 +14,9 @@ from distgan.recipe import (
     SnganDiscriminator,
     SnganGenerator,
 )
+from distgan.networks import build_discriminator, build_generator, check_same_answer
+from distgan.networks.batch_norm import ConditionalBatchNorm, GlobalBatchNorm
+from distgan.networks.dropout import KeyedDropout, set_dropout
 
 CLASSES = 10
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)

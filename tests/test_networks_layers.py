@@ -3,8 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from distgan.networks import build_discriminator, build_generator
-from distgan.recipe import (
+from distgan.families import (
     DcganDiscriminator,
     DcganGenerator,
     R3ganDiscriminator,
@@ -12,6 +11,7 @@ from distgan.recipe import (
     SnganDiscriminator,
     SnganGenerator,
 )
+from distgan.networks import build_discriminator, build_generator
 
 CLASSES = 10
 

@@ -5,8 +5,7 @@ import math
 import pytest
 from torch import nn
 
-from distgan.networks import build_discriminator, build_generator
-from distgan.recipe import (
+from distgan.families import (
     DcganDiscriminator,
     DcganGenerator,
     R3ganDiscriminator,
@@ -14,6 +13,7 @@ from distgan.recipe import (
     SnganDiscriminator,
     SnganGenerator,
 )
+from distgan.networks import build_discriminator, build_generator
 
 CLASSES = 10
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)

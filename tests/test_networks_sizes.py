@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from distgan.errors import ConfigError
-from distgan.networks import build_discriminator, build_generator
-from distgan.recipe import (
+from distgan.families import (
     DcganDiscriminator,
     DcganGenerator,
     R3ganDiscriminator,
@@ -13,6 +12,7 @@ from distgan.recipe import (
     SnganDiscriminator,
     SnganGenerator,
 )
+from distgan.networks import build_discriminator, build_generator
 
 
 @pytest.mark.parametrize("size", [8, 16, 32, 128])

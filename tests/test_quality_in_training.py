@@ -10,10 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from test_wandb import documented, recent, records
 from tiny import SCORED
 
-from distgan import checkpoint, load_generator, train
+from distgan import checkpoint, cli, load_generator, train
 from distgan.config_file import load_config
 from distgan.distributed import RULE, TIME, StopSignal
 from distgan.metrics.evaluator import Evaluator
@@ -304,6 +305,7 @@ def test_patience_ends_training_like_the_budget_and_then_there_is_nothing_to_do(
     generator = load_generator(run / "generator.safetensors")
     assert (generator.images_seen, generator.description.scores["values"][FD]) == (180, 2.5)
     assert (run / "report.html").exists()
+    assert (run / "samples" / "fakes-000000180.png").exists()
 
     assert train.main(scored("best.patience=2")) == 0
     assert f"nothing to do: {why}" in capsys.readouterr().err
@@ -420,3 +422,13 @@ def test_the_small_modern_recipe_gets_better_by_both_distances(shapes, tmp_path)
     for metric in (FD, "kd_efficientnet_lite0"):
         for before, after in itertools.pairwise(values):
             assert after[metric] < before[metric]
+
+
+def test_a_reference_of_another_size_is_refused_before_the_first_step(scored, tmp_path, capsys):
+    (tmp_path / "pictures" / "grey").mkdir(parents=True)
+    for index in range(70):
+        Image.new("RGB", (16, 16), (index, index, index)).save(tmp_path / "pictures" / "grey" / f"{index}.png")
+    assert cli.main(["prepare", "folder", f"{tmp_path}/pictures", "--out", f"{tmp_path}/small", "--size", "16"]) == 0
+    assert train.main(scored(f"evaluate.reference={tmp_path}/small")) == 2
+    assert "the generator makes pictures of 32x32, the reference has 16x16" in capsys.readouterr().err
+    assert not (tmp_path / "quickstart" / "metrics.jsonl").exists()

@@ -19,9 +19,9 @@ from distgan.config_file import load_config
 from distgan.data.prepare import Request, Shapes, prepare
 from distgan.errors import ConfigError
 from distgan.export import Description, save_generator
+from distgan.families import SeedGenerator
 from distgan.networks import build_generator
 from distgan.pictures import save_png, to_grid
-from distgan.recipe import SeedGenerator
 from distgan.report import command
 from distgan.report.charts import Curve, line_chart
 from distgan.report.command import write_report
@@ -239,9 +239,11 @@ def test_after_a_restart_the_later_score_of_the_same_place_counts(run):
     assert [(row.images, row.values["fid"]) for row in gather(run).scores] == [(2000, 8.0), (4000, 7.0)]
 
 
-def test_another_protocol_in_between_is_said(run):
-    lines(run / "scores.jsonl", [evaluation(2000, 9.0, protocol={"count": 1}), evaluation(4000, 8.0)])
-    assert "Protocol of the last; those before differ" in page_of(run)
+def test_scores_by_another_protocol_are_left_out_and_that_is_said(run):
+    lines(run / "scores.jsonl", [evaluation(2000, 987.5, protocol={"count": 1}), evaluation(4000, 8.0)])
+    page = page_of(run)
+    assert "1 evaluation(s) by another protocol are left out" in page
+    assert "987.5" not in page
 
 
 def test_many_evaluations_make_a_short_table_with_the_last_one(run):

@@ -15,10 +15,10 @@ from PIL import Image
 from distgan import sample
 from distgan.errors import ExportError
 from distgan.export import Description, save_generator
+from distgan.families import SeedGenerator
 from distgan.generator import load_generator, truncate
 from distgan.networks import build_generator
 from distgan.pictures import PAD
-from distgan.recipe import SeedGenerator
 
 NAMES = ("frog", "cat", "ship")
 

@@ -42,8 +42,14 @@ def test_a_changed_schedule_is_another_recipe():
     [
         ("loss.r1_gamma={start: 2, end: -1, images: 9}", "loss.r1_gamma.end=-1 must be greater than or equal to 0"),
         ("loss.r1_gamma={start: 2}", "loss.r1_gamma.end"),
+        ("optimizer.generator.beta2=1", "optimizer.generator.beta2=1 must be less than 1"),
+        ("optimizer.generator.lr={start: 0, end: 0, images: 9}", "optimizer.generator.lr: start and end are both 0"),
+        ("augment={kind: ada, target: null, p: {start: 0, end: 2, images: 9}}", "augment.p: it reaches 2"),
         ("loss.r1_gamma=many", "loss.r1_gamma=many must be a valid number"),
-        ("optimizer.generator.beta2={start: 0.9, end: 1, images: 9}", "beta2 reaches 1; it must stay below 1"),
+        (
+            "optimizer.generator.beta2={start: 0.9, end: 1, images: 9}",
+            "optimizer.generator.beta2: it reaches 1; it must stay below 1",
+        ),
     ],
 )
 def test_a_mistake_in_a_schedule_is_told_by_its_key(override, text):

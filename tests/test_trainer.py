@@ -487,3 +487,16 @@ def test_any_families_loss_and_augmentation_go_together(tiny_config, g, d, loss,
 
 # biases before a batch normalisation; D's last one, where a fake and a real pull it both ways
 WITHOUT_EFFECT = ("conv1.bias", "conv2.bias", "shortcut.bias", "dense.bias")
+
+
+def test_with_several_updates_of_d_the_metrics_are_means_over_all_of_them(tiny_config, monkeypatch):
+    config = tiny_config("train.d_steps=3", "loss.r1_gamma=1", "loss.penalty_every_steps=2")
+    trainer, told = build(config), []
+    update = trainer._update_discriminator
+    monkeypatch.setattr(trainer, "_update_discriminator", lambda *a: told.append(update(*a)) or told[-1])
+    metrics = trainer.step(reals_of(config).batches(0))
+    assert metrics["loss/d"].item() == pytest.approx(sum(part["loss/d"].item() for part in told) / 3)
+    assert ["loss/penalty" in part for part in told] == [True, False, True]
+    assert metrics["loss/penalty"].item() == pytest.approx(
+        (told[0]["loss/penalty"] + told[2]["loss/penalty"]).item() / 2
+    )

@@ -14,8 +14,9 @@ from distgan.config_file import resume_changes
 from distgan.distributed import batch_rows
 from distgan.doctor.data import Seen
 from distgan.doctor.finding import Finding, fail, ok, warn
-from distgan.errors import CheckpointError, ConfigError, QualityError
-from distgan.metrics.evaluator import check, is_shapes
+from distgan.errors import CheckpointError, ConfigError, DataError, QualityError
+from distgan.metrics.chosen import open_data
+from distgan.metrics.evaluator import check, is_shapes, names_of
 from distgan.metrics.extractor import load_extractor
 from distgan.state import State
 
@@ -41,11 +42,18 @@ def scores(config: Config, seen: Seen | None) -> list[Finding]:
         return []
     try:
         load_extractor(config.evaluate, torch.device("cpu"))
-        if seen is not None and config.evaluate.reference is None:
-            check(config.evaluate, seen.wanted.total, is_shapes(seen.manifest))
-    except QualityError as error:
+        best, reference = Best(config), config.evaluate.reference
+        if reference is not None or seen is not None:
+            place = config.data if reference is None else config.data.model_copy(update={"path": reference})
+            manifest, wanted = open_data(place)
+            check(config.evaluate, wanted.total, is_shapes(manifest))
+            best.check(names_of(config.evaluate, is_shapes(manifest), config.generator.conditional))
+            if seen is not None and seen.manifest.size != manifest.size:
+                sizes = f"{manifest.size}x{manifest.size}, the pictures of the training {seen.manifest.size}"
+                return [fail(what, f"the pictures in {reference} are {sizes}x{seen.manifest.size}", "name others")]
+    except (ConfigError, DataError, QualityError) as error:
         return [fail(what, str(error), "or evaluate.every_images=null, for training without scores")]
-    by = Best(config).metric
+    by = best.metric
     return [ok(what, f"every {every:,} pictures {config.evaluate.count:,} generated ones are looked at; best by {by}")]
 
 

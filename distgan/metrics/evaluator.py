@@ -40,6 +40,7 @@ class Evaluator:
 
         Raises QualityError or DataError if an extra, weights or pictures are missing.
         """
+        self._config = config
         place = data if config.reference is None else data.model_copy(update={"path": config.reference})
         manifest, self._wanted = chosen.open_data(place)
         self.size = manifest.size
@@ -54,19 +55,13 @@ class Evaluator:
         self._floor: Named | None = None
 
     def names(self, generator: Generator) -> list[str]:
-        """What its scores will be called."""
-        values = () if self._extractor is None else (full_name(value, self._extractor.name) for value in DIRECTIONS)
-        asked = asked_for(generator, 1) is not None
-        shapes = (f"shapes_{value}" for value in SHAPES if asked or value != "right_class")
-        return [*values, *(shapes if self._shapes else ())]
+        """What its scores will be called. Raises QualityError if its pictures have another size."""
+        self._check_size(generator)
+        return names_of(self._config, self._shapes, asked_for(generator, 1) is not None)
 
     def evaluate(self, generator: Generator) -> Scores:
         """The same scores on every rank. Raises QualityError if the generator's pictures have another size."""
-        if generator.size != self.size:
-            raise QualityError(
-                f"the generator makes pictures of {generator.size}x{generator.size}, the reference has "
-                f"{self.size}x{self.size}; compare with a data set of size {generator.size}"
-            )
+        self._check_size(generator)
         floor = self.prepare()
         labels = asked_for(generator, self.protocol.count)
         values, spreads = self.values_of(partial(fakes, generator), "generated pictures", labels)
@@ -79,6 +74,13 @@ class Evaluator:
             weights=generator.description.weights,
             weight_digest=generator.weight_digest,
         )
+
+    def _check_size(self, generator: Generator) -> None:
+        if generator.size != self.size:
+            raise QualityError(
+                f"the generator makes pictures of {generator.size}x{generator.size}, the reference has "
+                f"{self.size}x{self.size}; compare with a data set of size {generator.size}"
+            )
 
     def prepare(self) -> Named:
         """Looks at the real pictures, once (minutes on a CPU), or finds in the cache what was seen; returns the floor.
@@ -158,6 +160,16 @@ class Evaluator:
         return finite(values), finite(spreads)
 
 
+def names_of(config: EvaluateConfig, shapes: bool, asked: bool) -> list[str]:
+    """What scores will be called.
+
+    shapes: the reference is of embedded shapes; asked: G is asked for their classes.
+    """
+    values = () if config.extractor == "none" else (full_name(value, config.extractor) for value in DIRECTIONS)
+    told = (f"shapes_{value}" for value in SHAPES if asked or value != "right_class")
+    return [*values, *(told if shapes else ())]
+
+
 def is_shapes(manifest: Manifest) -> bool:
     """Whether it is a data set of the embedded shapes, whose truth is known."""
     return manifest.source == "shapes" and manifest.size == SIZE
@@ -165,8 +177,6 @@ def is_shapes(manifest: Manifest) -> bool:
 
 def check(config: EvaluateConfig, pictures: int, shapes: bool) -> None:
     """Raises QualityError for numbers of pictures that cannot be, or values that cannot be computed."""
-    if config.count < FEWEST:
-        raise QualityError(f"evaluate.count={config.count} generated pictures are too few; nearest valid: {FEWEST}")
     if config.extractor == "none":
         if not shapes:
             raise QualityError(
@@ -174,10 +184,10 @@ def check(config: EvaluateConfig, pictures: int, shapes: bool) -> None:
                 "reference is another data set; use efficientnet_lite0, or train without scores "
                 "(evaluate.every_images=null)"
             )
-    elif not FEWEST <= config.reference_count <= pictures:
+    elif config.reference_count > pictures:
         raise QualityError(
             f"evaluate.reference_count={config.reference_count} must be {FEWEST} to {pictures}, the pictures that the "
-            f"reference has; nearest valid: {min(max(config.reference_count, FEWEST), pictures)}"
+            f"reference has; nearest valid: {pictures}"
         )
 
 

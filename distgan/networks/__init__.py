@@ -16,9 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from distgan.errors import ConfigError
-from distgan.networks import dcgan, r3gan, seed_dcgan, sngan, spectral_norm
-from distgan.networks.batch_norm import GlobalBatchNorm
-from distgan.recipe import (
+from distgan.families import (
     DcganDiscriminator,
     DcganGenerator,
     DiscriminatorConfig,
@@ -30,6 +28,8 @@ from distgan.recipe import (
     SnganDiscriminator,
     SnganGenerator,
 )
+from distgan.networks import dcgan, r3gan, seed_dcgan, sngan, spectral_norm
+from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.rng import key
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgan.errors import ConfigError
+from distgan.families import SeedDiscriminator, SeedGenerator
 from distgan.networks.dropout import KeyedDropout
-from distgan.recipe import SeedDiscriminator, SeedGenerator
 
 LEAK = 0.3
 

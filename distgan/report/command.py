@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         data = None if args.data is None else DataConfig(path=args.data)
     except ValidationError as error:
-        raise ConfigError(f"--data: {error.errors(include_url=False)[0]['msg']}") from None
+        raise ConfigError(
+            f"--data: {error.errors(include_url=False)[0]['msg'].removeprefix('Value error, ')}"
+        ) from None
     print(f"report: {write_report(args.run.expanduser(), data)}")
     return 0
 

@@ -104,9 +104,11 @@ def _curves(rows: list[dict[str, Any]]) -> str:
     return f'<div class="charts">{"".join(charts)}</div>'
 
 
-def _quality(scores: list[Evaluation]) -> str:
+def _quality(every: list[Evaluation]) -> str:
+    """Of the last protocol: scores by another one are no points of its curve."""
+    last = every[-1]
+    scores = [row for row in every if row.protocol == last.protocol]
     names = list(dict.fromkeys(name for row in scores for name in row.values))[:MOST_VALUES]
-    last = scores[-1]
     charts = []
     for name in names:
         curves = [Curve("generated", [(row.images, row.values.get(name, math.nan)) for row in scores])]
@@ -120,11 +122,12 @@ def _quality(scores: list[Evaluation]) -> str:
     if last.real_values:
         rows.append(["real pictures", *_cells(last.real_values, names)])
     protocol = _table([(_escape(name), _escape(text)) for name, text in last.protocol.items()])
-    same = "of all" if all(row.protocol == last.protocol for row in scores) else "of the last; those before differ"
+    others = len(every) - len(scores)
+    left = f"<p>{others} evaluation(s) by another protocol are left out: they cannot be compared.</p>" if others else ""
     return (
         f'<div class="charts">{"".join(charts)}</div>'
         + _table(rows, ["pictures seen", *map(_escape, names)], "number")
-        + f"<details><summary>Protocol {same}</summary>{protocol}</details>"
+        + f"{left}<details><summary>Protocol</summary>{protocol}</details>"
     )
 
 

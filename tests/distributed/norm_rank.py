@@ -8,8 +8,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from distgan.families import DcganGenerator, SnganDiscriminator
 from distgan.networks import build_discriminator, build_generator, spectral_norm
-from distgan.recipe import DcganGenerator, SnganDiscriminator
 from distgan.rng import Draws, Rows
 
 torch.set_num_threads(1)

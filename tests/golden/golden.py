@@ -32,6 +32,7 @@ LIGHT = {  # what a CPU does in seconds; the recipe is the same otherwise
     "sngan": (4, ["train.batch_size=4"]),
     "sngan_conditional": (4, ["train.batch_size=4"]),
     "r3gan": (3, ["train.batch_size=2"]),
+    "cifar10": (4, ["train.batch_size=4"]),
 }
 
 

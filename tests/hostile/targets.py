@@ -50,10 +50,10 @@ from distgan.data.reader import select
 from distgan.data.shapes import Shapes
 from distgan.errors import DistganError
 from distgan.export import Description, save_generator
+from distgan.families import SeedGenerator
 from distgan.files import sha256
 from distgan.generator import load_generator
 from distgan.networks import build_generator
-from distgan.recipe import SeedGenerator
 from distgan.resume import Saved
 from distgan.rng import Rows
 from distgan.run_dir import locked, run_id_of
