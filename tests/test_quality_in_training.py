@@ -188,7 +188,7 @@ def test_wandb_gets_the_scores_the_protocol_and_the_best_and_the_latest_generato
         ("best.metric=fd", "best.metric=fd is no score that this training is given; nearest: fd_efficientnet_lite0"),
         ("best.metric=fid", "best.metric=fid is no score that this training is given"),
         ("best.metric=shapes_right_klass", "nearest: shapes_right_class"),
-        ("evaluate.count=5", "evaluate.count=5 generated pictures are too few; nearest valid: 20"),
+        ("evaluate.count=5", "evaluate.count=5 must be greater than or equal to 20; nearest valid: 20"),
         ("evaluate.reference_count=400", "evaluate.reference_count=400 must be 20 to 300"),
         ("evaluate.reference=nowhere", "nowhere"),
     ],
@@ -406,22 +406,6 @@ def test_a_collapse_that_ends_training_leaves_the_best_generator_and_a_report(sc
     assert load_generator(run / "best.safetensors").description.scores in [line["scores"] for line in lines(run)]
     assert [line["images"] for line in lines(run)] == [60, 120, 180], "the collapsed state is not evaluated"
     assert FD in (run / "report.html").read_text()
-
-
-@pytest.mark.slow
-def test_the_small_modern_recipe_gets_better_by_both_distances(shapes, tmp_path):
-    """A minute of configs/r3gan_small.yaml: each evaluation is better than the one before, by two metrics."""
-    overrides = (
-        f"data.path={shapes}", "data.prepare=null", f"run.dir={tmp_path}", "wandb.mode=disabled", "train.images=4_800",
-        "evaluate.every_images=1_600", "evaluate.extractor=efficientnet_lite0", "evaluate.count=100",
-        "evaluate.reference_count=200",
-    )  # fmt: skip
-    assert train.main(["--config", "r3gan_small", *overrides]) == 0
-    values = [line["scores"]["values"] for line in lines(tmp_path / "r3gan_small")]
-    assert len(values) == 3
-    for metric in (FD, "kd_efficientnet_lite0"):
-        for before, after in itertools.pairwise(values):
-            assert after[metric] < before[metric]
 
 
 def test_a_reference_of_another_size_is_refused_before_the_first_step(scored, tmp_path, capsys):
