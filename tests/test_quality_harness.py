@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from processes import ROOT, run, start
 from test_best import FD, PROTOCOL, scores
 
 from distgan.bounded import read_json
-from distgan.errors import ConfigError, QualityError
+from distgan.errors import ConfigError, LaunchError, QualityError
 from distgan.metrics.protocol import load_scores
 from distgan.run_dir import locked
 
@@ -192,6 +194,21 @@ def test_rows_are_trained_for_their_seconds_and_kept_while_others_come_and_fail(
     assert document.read_bytes() == before
 
 
+@contextmanager
+def locked_soon(run_dir: Path) -> Iterator[None]:
+    """The lock, once its holder is gone."""
+    with ExitStack() as stack:
+        for _ in range(300):
+            try:
+                stack.enter_context(locked(run_dir))
+                break
+            except LaunchError:
+                time.sleep(0.1)
+        else:
+            pytest.fail(f"{run_dir} is still held after 30 s")
+        yield
+
+
 @pytest.mark.slow
 def test_a_row_that_was_killed_is_made_anew_but_not_while_its_training_goes_on(tmp_path, shapes):
     out = tmp_path / "out"
@@ -209,7 +226,7 @@ def test_a_row_that_was_killed_is_made_anew_but_not_while_its_training_goes_on(t
     assert not (out / "dcgan-3").exists()
     (partial / "of the killed one").touch()
 
-    with locked(partial):
+    with locked_soon(partial):  # the killed processes may take a moment to be gone
         code, text = run(arguments)
     assert code == 2, text
     assert "another training is writing to" in text
