@@ -41,7 +41,7 @@ def main(recipe: str = "quickstart", *overrides: str) -> None:
         rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, world)
         reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
         trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-        guard, batches, means = Guard(accelerator), reals.batches(0), RunningMeans()
+        guard, batches, means = Guard(accelerator, pictures=False), reals.batches(0), RunningMeans()
         stop = StopSignal(accelerator, 5)
         for _ in range(3):
             means.add(trainer.step(batches))

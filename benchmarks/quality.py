@@ -20,7 +20,6 @@ import argparse
 import datetime
 import json
 import platform
-import re
 import shlex
 import shutil
 import subprocess
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from document import filled
 
 from distgan.bounded import read_json
 from distgan.config_file import validate
@@ -47,7 +47,7 @@ RECIPES = ("dcgan", "sngan", "sngan_conditional", "r3gan", "cifar10")
 PLACES = ("run.dir", "run.name", "data.path", "data.prepare", "data.classes")
 OWN = (*PLACES, "train.seconds", "evaluate.every_images", "best.patience", "wandb.mode")  # keys that are no override's
 SHOWN = ("fd", "kd", "precision", "recall", "coverage")
-MARK = "<!-- training: {} -->"  # the table's place in a document
+NAME = "training"  # of the table's place in a document
 ROWS, COLUMNS = 10, 10  # of a grid: a class in each column
 Key = tuple[str, int]  # recipe, seconds
 
@@ -179,19 +179,10 @@ def facts(rows: Mapping[Key, Row], settings: Mapping[str, Any], command: str) ->
     )
 
 
-def filled(document: Path, text: str) -> str:
-    """The document with the table between its two marks. Raises ConfigError if it has none."""
-    begin, end = MARK.format("begin"), MARK.format("end")
-    new, found = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", document.read_text(), flags=re.S)
-    if not found:
-        raise ConfigError(f"{document} has no place for the table: put {begin} and {end} on lines of their own")
-    return new
-
-
 def measure(args: argparse.Namespace, command: str) -> int:
     """Makes all rows that are missing, and the table after each. Returns 1 if a recipe failed, else 0."""
     if args.into:
-        filled(args.into, "")  # a document without marks is better known before
+        filled(args.into, NAME, "")  # a document without marks is better known before
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     asked = {"extractor": args.extractor, "count": args.count, "reference_count": args.reference_count}
     config = validate({"evaluate": asked, "data": {"path": str(args.data)}}, "quality.py")
@@ -212,7 +203,7 @@ def measure(args: argparse.Namespace, command: str) -> int:
             text = table(finished(args.out), failed, args.seconds, settings, command)
             write_text(args.out / "results.md", f"{text}\n")
             if args.into:
-                write_text(args.into, filled(args.into, text))
+                write_text(args.into, filled(args.into, NAME, text))
     print(text)
     return 1 if failed else 0
 

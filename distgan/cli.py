@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import distgan
+from distgan import cpu
 from distgan.errors import DistganError
 
 COMMANDS = {
@@ -23,6 +24,8 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console command. Returns the exit code (2: a mistake to mend, told in a sentence)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    cpu.spin_briefly()
+    cpu.keep_freed_memory()
     if arguments[:1] == ["train"]:
         from distgan import train
 

@@ -89,8 +89,9 @@ class DataConfig(Frozen):
     """New order every epoch, a function of (seed, epoch); false: as in the shards, wrapped around."""
     shuffle_buffer: PositiveInt = 4096
     """Pictures mixed at a time in stream mode, per worker."""
-    workers: NonNegativeInt = free(2)
-    """Reader processes per rank in stream mode; 0 reads in the training process."""
+    workers: Literal["auto"] | NonNegativeInt = free("auto")
+    """Reader processes per rank in stream mode; 0 reads in the training process; auto: 0 for blocks in a directory,
+    2 for all else."""
     flip: bool = False
     """Mirror each picture left to right with probability 1/2."""
     cache: Path | None = free(None)
@@ -103,6 +104,11 @@ class DataConfig(Frozen):
     """Pictures and shards that cannot be read: raise: end training; skip: show good ones in their place."""
     max_skipped: PositiveInt = free(1000)
     """Most different pictures that a process may skip with `on_error: skip`; one more ends training."""
+
+    @property
+    def most_workers(self) -> int:
+        """Of a rank, for any layout."""
+        return 2 if self.workers == "auto" else self.workers
 
     @model_validator(mode="after")
     def _only_directories_are_prepared(self) -> DataConfig:
@@ -196,6 +202,12 @@ class TrainConfig(Frozen):
     """One G forward for both updates: faster, but G learns on the fakes that D has just seen."""
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """Mixed precision; `accelerate launch --mixed_precision fp16|bf16` wins over this. auto: bf16 on GPUs with it."""
+    gradient_compression: Literal["none", "bf16"] = "none"
+    """What processes send each other of their gradients: all of it, or half the bytes, rounded to 3 digits
+    (docs/scaling.md)."""
+    compile: Literal["off", "on", "graphs"] = free("off")
+    """torch.compile for both networks; updates of D with a penalty stay eager. graphs: with CUDA graphs. Off is the
+    faster on a CPU; on a GPU not measured (docs/performance.md)."""
     cpu_threads: PositiveInt | None = free(None)
     """Threads per process when training on the CPU; null: the machine's cores shared out among its processes."""
     seconds: PositiveFloat | None = free(None)

@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import DDPCommunicationHookType, broadcast_object_list, parse_flag_from_env
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from distgan import launcher
 from distgan.config import Config
@@ -31,6 +33,7 @@ ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
+HOOKS = {"none": DDPCommunicationHookType.NO, "bf16": DDPCommunicationHookType.BF16}
 PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
@@ -48,15 +51,26 @@ def build_accelerator(config: Config, environment: Mapping[str, str] = os.enviro
     accelerator = Accelerator(
         cpu=not gpu,
         mixed_precision=precision,
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.train.timeout_minutes)),
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
-        ],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.train.timeout_minutes))],
     )
+    # not among the handlers above: there Accelerate takes its own classes only
+    hook = HOOKS[config.train.gradient_compression]
+    accelerator.ddp_handler = Averaging(gradient_as_bucket_view=True, comm_hook=hook)
     check_connected(environment, accelerator.num_processes)
     if not gpu:
         torch.set_num_threads(config.train.cpu_threads or cpu_share(environment))
     return accelerator, f"precision {precision}: {why}"
+
+
+class Averaging(DistributedDataParallelKwargs):
+    """How DDP averages gradients over the ranks. Accelerate calls `register_comm_hook` for every network it wraps."""
+
+    def register_comm_hook(self, model: DistributedDataParallel) -> None:
+        # every rank computes the same buffers (batch_norm.py, spectral_norm.py); sending them before each forward costs
+        model.broadcast_buffers = False
+        if self.comm_hook is DDPCommunicationHookType.BF16:
+            # not by its own name: under that, DDP takes it with NCCL only, but gloo adds up bf16, too
+            model.register_comm_hook(None, lambda group, bucket: bf16_compress_hook(group, bucket))
 
 
 def choose_precision(wanted: str, launcher: str | None, gpu: bool) -> tuple[str, str]:

@@ -17,6 +17,7 @@ import distgan
 from distgan.best import Best
 from distgan.config import Config
 from distgan.config_file import to_yaml
+from distgan.cpu import keep_freed_memory
 from distgan.data.loader import Reals
 from distgan.data.prepare import ensure
 from distgan.display import Display
@@ -50,6 +51,8 @@ def run(config: Config, resume: str) -> None:
     after a signal (everything is saved then).
     """
     accelerator, precision = build_accelerator(config)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     rows = batch_rows(
         config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
     )

@@ -17,7 +17,7 @@ import os
 import signal
 from collections.abc import Sequence
 
-from distgan import launcher  # first: it remembers who started this process
+from distgan import cpu, launcher  # first: it remembers who started this process
 from distgan.config_file import help_text, load_config, to_yaml
 from distgan.errors import DistganError, Stopped
 
@@ -54,6 +54,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 trained to the end, 2 a mistake to mend, 3 another process was lost or disagrees,
     4 ended by a rule of the configuration, 130 or 143 stopped by a signal after saving."""
+    cpu.spin_briefly()
     signal.signal(signal.SIGTERM, _stop_before_training)
     launcher.watch()
     try:

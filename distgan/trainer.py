@@ -16,13 +16,14 @@ from torch.nn.utils import get_total_norm
 
 from distgan import balance
 from distgan.augmenter import Augmenter
+from distgan.compiling import compile_network, eager
 from distgan.config import Config
 from distgan.data.loader import Batch
 from distgan.ema import Ema, ema_decay
 from distgan.losses import build_loss
 from distgan.networks import build_discriminator, build_generator, check_same_answer
-from distgan.networks.dropout import key_dropout, set_dropout
-from distgan.networks.spectral_norm import improve
+from distgan.networks.dropout import dropouts, key_dropout, set_dropout
+from distgan.networks.spectral_norm import improve, normalised
 from distgan.penalties import Weights, mix, penalty
 from distgan.pixels import to_signed
 from distgan.player import Player
@@ -43,8 +44,12 @@ class Trainer:
         for network in (generator, discriminator):
             check_same_answer(network, accelerator.num_processes, config.train.accumulation)
         self.ema = Ema(generator.to(accelerator.device))  # before `prepare`, which changes `forward`
+        for network in (generator, discriminator):
+            compile_network(network, config.train.compile)
         self.g = Player(generator, config.optimizer.generator, accelerator)
         self.d = Player(discriminator, config.optimizer.discriminator, accelerator)
+        self.g_dropouts, self.d_dropouts = dropouts(generator), dropouts(discriminator)
+        self.d_norms = normalised(discriminator)
         self.loss = build_loss(config.loss)
         self.matched = self.loss.paired or config.loss.gradient_penalty > 0  # each fake is of the class of its real
         self.augment = Augmenter(config.augment, accelerator.device)
@@ -93,10 +98,11 @@ class Trainer:
                     shown.append(mix(shown[0], draw("mix", turn).uniform()))
                 seen = torch.cat(shown).contiguous(memory_format=torch.channels_last)
             kinds = ("fake", "real", "mixed")[: 3 if weights.mixed else 2]
-            key_dropout(d.network, *(draw(f"dropout/d/{kind}", turn) for kind in kinds))
+            key_dropout(self.d_dropouts, *(draw(f"dropout/d/{kind}", turn) for kind in kinds))
             classes = None if fake_labels is None else torch.cat([fake_labels, labels, labels][: len(kinds)])
             with d.part(part, parts):
-                logits = d.wrapped(seen.requires_grad_(weights.any), classes)
+                with eager(self.config.train.compile, weights.any):
+                    logits = d.wrapped(seen.requires_grad_(weights.any), classes)
                 fake, real = logits.chunk(len(kinds))[:2]
                 noise = draw("label/fake", turn).uniform(), draw("label/real", turn).uniform()
                 loss = self.loss.discriminator(fake, real, *noise)
@@ -108,7 +114,7 @@ class Trainer:
             for name, value in _opinions(*self.loss.opinions(fake.detach(), real.detach())).items():
                 sums.add(name, value)
         norm = d.update(self.d_lr, self.images_seen)
-        improve(d.network)
+        improve(self.d_norms)
         return sums.means(parts) | {"grad_norm/d": norm}
 
     def _update_generator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
@@ -137,7 +143,7 @@ class Trainer:
 
     def _judge(self, images: Tensor, labels: Tensor | None, augment: Draws, dropout: Draws) -> Tensor:
         """D's logits in G's step."""
-        key_dropout(self.d.network, dropout)
+        key_dropout(self.d_dropouts, dropout)
         seen = self.augment(images, augment).contiguous(memory_format=torch.channels_last)
         return self.d.network(seen, labels)
 
@@ -152,7 +158,7 @@ class Trainer:
         labels = None
         if self.config.generator.conditional:
             labels = reals if self.matched else draw(f"class/{purpose}", turn).integers(self.classes)
-        key_dropout(self.g.network, draw(f"dropout/g/{purpose}", turn))
+        key_dropout(self.g_dropouts, draw(f"dropout/g/{purpose}", turn))
         return generator(latents, labels), labels
 
     def _adapt(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -200,7 +206,7 @@ class Trainer:
 
     def set_balance(self, level: int) -> None:
         self.balance_level = level
-        set_dropout(self.d.network, self.d_dropout)
+        set_dropout(self.d_dropouts, self.d_dropout)
 
 
 def _opinions(fake: Tensor, real: Tensor) -> dict[str, Tensor]:

@@ -8,13 +8,14 @@ import numpy as np
 
 from distgan.data.manifest import load_manifest
 from distgan.data.prepare import Request, prepare
+from distgan.data.reader import read_pieces
 from distgan.data.shapes import Shapes, render, truth
 from distgan.files import sha256
 
 
-def make(path, count=230, shard_size=40):
+def make(path, count=230, shard_size=40, layout="pictures"):
     """Shapes in shards; returns {pixels as bytes: (index, label)}."""
-    prepare(Request(path, Shapes(count), shard_size=shard_size), progress=False)
+    prepare(Request(path, Shapes(count), shard_size=shard_size, layout=layout), progress=False)
     return known(count)
 
 
@@ -29,6 +30,11 @@ def take(source, count, start=0):
     taken = list(itertools.islice(batches, count))
     batches.close()
     return taken
+
+
+def read_shard(wanted, shard):
+    """A shard's pictures, one by one, where nothing may be lost."""
+    return itertools.chain.from_iterable(read_pieces(wanted, shard))
 
 
 def members(path):

@@ -26,7 +26,7 @@ OWNERS = {  # an outside library, and the only places that may import it
     "matplotlib": {"pictures.py"},
     "safetensors": {"export.py", "checkpoint.py"},
     "wandb": {"wandb_run.py"},
-    "webdataset": {"data/reader.py"},
+    "webdataset": {"data/samples.py"},
     "boto3": {"data/over_s3.py"},
     "botocore": {"data/over_s3.py"},
     "efficientnet_lite_pytorch": {"metrics/efficientnet.py"},
@@ -44,14 +44,14 @@ LAYERS = (  # imports point down only
     {"metrics"},
     {"state.py", "tracking.py", "generator.py", "clock.py"},
     {"trainer.py", "wandb_run.py", "export.py", "hub.py", "lines.py"},
-    {"augmenter.py", "penalties.py", "window.py"},
+    {"augmenter.py", "penalties.py", "window.py", "compiling.py"},
     {"player.py", "losses.py", "ema.py", "balance.py", "optimizers.py", "networks", "data", "pictures.py"},
     {"watchdog.py", "presence.py", "augment.py"},
     {"config_file.py", "distributed.py", "checkpoint.py", "display.py", "worker.py", "pixels.py", "progress.py"},
     {"config.py", "rng.py"},
     {"recipe.py", "families.py"},
     {"settings.py"},
-    {"launcher.py", "errors.py", "files.py", "bounded.py"},
+    {"launcher.py", "errors.py", "files.py", "bounded.py", "cpu.py"},
 )
 ROOMS = {room for rooms in LAYERS for room in rooms if not room.endswith(".py")}
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))

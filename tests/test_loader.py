@@ -10,13 +10,13 @@ import signal
 import numpy as np
 import pytest
 import torch
-from shards_for_tests import make, members, rewrite
+from shards_for_tests import make, members, read_shard, rewrite
 
 from distgan.config import DataConfig
 from distgan.data import resident
 from distgan.data.loader import Reals
 from distgan.data.manifest import load_manifest
-from distgan.data.reader import read_shard, select
+from distgan.data.reader import select
 from distgan.data.resident import Resident
 from distgan.data.skipped import Skipped
 from distgan.errors import DataError
@@ -273,8 +273,8 @@ def test_a_resident_load_does_not_read_on_after_an_error(fresh, monkeypatch):
     wanted = select(fresh, load_manifest(fresh), None)
     many = wanted.shards[:1] + wanted.shards[1:] * 50
     read = []
-    original = resident.scan
-    monkeypatch.setattr(resident, "scan", lambda *what: read.append(1) or original(*what))
+    original = resident.scan_pieces
+    monkeypatch.setattr(resident, "scan_pieces", lambda *what: read.append(1) or original(*what))
     with pytest.raises(DataError, match="is missing"):
         resident.load(dataclasses.replace(wanted, shards=many), Skipped(0), show=False)
     assert len(read) < 20

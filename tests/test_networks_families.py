@@ -16,7 +16,7 @@ from distgan.families import (
 )
 from distgan.networks import build_discriminator, build_generator, check_same_answer
 from distgan.networks.batch_norm import ConditionalBatchNorm, GlobalBatchNorm
-from distgan.networks.dropout import KeyedDropout, set_dropout
+from distgan.networks.dropout import KeyedDropout, dropouts, set_dropout
 
 CLASSES = 10
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
@@ -202,7 +202,7 @@ def test_dropout_before_the_last_layer_is_there_in_every_family_though_it_be_off
     dense = [layer for layer in discriminator.modules() if isinstance(layer, nn.Linear)][-1]
     discriminator(_inputs(config)[0])
     assert seen == [dense.in_features]
-    set_dropout(discriminator, 0.3)
+    set_dropout(dropouts(discriminator), 0.3)
     assert layers[0].p == 0.3
     assert build_discriminator(_with(config, dropout=0.2), 32, 1).get_submodule(_name(discriminator)).p == 0.2
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import quality
 import yaml
 from processes import ROOT, run, start
 from test_best import FD, PROTOCOL, scores
@@ -35,10 +35,6 @@ TINY = (
 )
 SETTINGS = {"extractor": "efficientnet_lite0", "count": 20, "reference_count": 40, "reference_digest": "ab" * 32}
 SETTINGS |= {"hardware": "a machine", "torch": "2", "python": "3"}
-
-spec = importlib.util.spec_from_file_location("quality_harness", FILE)
-quality = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(quality)
 
 
 def row(day: int = 1, images: int = 1200, extractor: str = "efficientnet_lite0", **values: float):
@@ -101,15 +97,6 @@ def test_without_an_extractor_the_table_has_what_is_told_of_the_shapes():
     assert lines[0].startswith("| recipe | seconds | pictures | shapes_recognised | shapes_sharp |")
     assert lines[2].startswith("| dcgan | 60 | 1,200 | 0.25 | - |")
     assert "; 2026-01-01, n = 1; none, 20 pictures, data abab" in lines[-1]
-
-
-def test_only_what_is_between_the_marks_is_replaced(tmp_path):
-    document = tmp_path / "page.md"
-    document.write_text("\n".join(["before", MARKS[0], "old", MARKS[1], "after\n"]))
-    assert quality.filled(document, r"\1 new") == "\n".join(["before", MARKS[0], r"\1 new", MARKS[1], "after\n"])
-    document.write_text("no marks")
-    with pytest.raises(ConfigError, match="has no place for the table: put <!-- training: begin --> and"):
-        quality.filled(document, "new")
 
 
 @pytest.mark.parametrize(("name", "other"), [("count", 30), ("reference_digest", "cd"), ("hardware", "another")])

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from shards_for_tests import known, make, members, rewrite, uneven
+from shards_for_tests import known, make, members, read_shard, rewrite, uneven
 
+from distgan.data import pool, whole
 from distgan.data import stream as module
-from distgan.data import whole
 from distgan.data.decode import decode
 from distgan.data.manifest import load_manifest
 from distgan.data.plan import Plan
-from distgan.data.reader import read_shard, scan, select
+from distgan.data.reader import scan_pieces, select
 from distgan.data.shards import png
 from distgan.data.stream import Stream
 from distgan.errors import DataError
@@ -155,32 +155,31 @@ def test_a_class_filter_shows_these_classes_with_new_labels(shapes):
     assert sorted(seen) == [index for index in range(230) if index % 10 in (1, 8)]
 
 
-@pytest.mark.parametrize("buffer", [1, 10, 1000])
-def test_no_more_encoded_pictures_wait_than_the_buffer_holds(shapes, buffer, monkeypatch):
+@pytest.mark.parametrize(("buffer", "held"), [(1, 10), (10, 10), (57, 50), (1000, 230)])
+def test_no_more_encoded_pictures_wait_than_the_buffer_holds_in_whole_batches(shapes, buffer, held, monkeypatch):
     path, _ = shapes
     (stream,) = _streams(path, batch=10, buffer=buffer)
-    read, out, most = 0, 0, 0
+    read, most = 0, []
     original = module._read
 
     def counted(*arguments):
         nonlocal read
-        for picture in original(*arguments):
-            read += 1
-            yield picture
+        for piece in original(*arguments):
+            read += len(piece)
+            yield piece
 
     monkeypatch.setattr(module, "_read", counted)
-    for _ in module._mixed(stream, 0, 0):
-        out += 1
-        most = max(most, read - out)
-    assert (read, out) == (230, 230)
-    assert most == min(buffer, 229)
+    for number, _ in enumerate(module._of_epoch(stream, 0, 0, 0)):
+        most.append(read - 10 * number)
+    assert (read, len(most)) == (230, 23)
+    assert max(most) == held
 
 
 def test_skipped_pictures_are_not_decoded(shapes, monkeypatch):
     path, _ = shapes
     decoded = []
-    original = module.decoded
-    monkeypatch.setattr(module, "decoded", lambda *arguments: decoded.append(1) or original(*arguments))
+    original = pool.decoded
+    monkeypatch.setattr(pool, "decoded", lambda *arguments: decoded.append(1) or original(*arguments))
     _take(_streams(path, batch=10)[0], 17, 2)
     assert len(decoded) == 20
 
@@ -188,7 +187,7 @@ def test_skipped_pictures_are_not_decoded(shapes, monkeypatch):
 def test_no_shard_stays_open(shapes):
     path, _ = shapes
     wanted = select(path, load_manifest(path), None)
-    reader = scan(wanted, wanted.shards[0])
+    reader = scan_pieces(wanted, wanted.shards[0])
     next(reader)
     file = reader.gi_frame.f_locals["file"]
     assert not file.closed

@@ -32,9 +32,9 @@ class Picture(NamedTuple):
     label: int
 
 
-def decoded(item: Encoded | Bad, size: int) -> Picture | Bad:
+def decoded(item: Encoded | Picture | Bad, size: int) -> Picture | Bad:
     """The picture, or what is wrong with it."""
-    if isinstance(item, Bad):
+    if not isinstance(item, Encoded):
         return item
     try:
         return Picture(decode(item, size), item.label)

@@ -37,11 +37,12 @@ def look(out: Path, asked: dict[str, Any], overwrite: bool) -> Manifest | None:
     if overwrite:
         return None
     found = load_manifest(out)
+    made = {"layout": found.layout, **found.request}  # older data sets do not name it in their request
     for name, value in asked.items():
-        before = found.request.get(name)
+        before = made.get(name)
         if value is not None and before is not None and value != before:
             raise DataError(f"{out} holds a data set made with {name} = {before}, not {value}; {OVERWRITE}")
-    if set(asked) != set(found.request):
+    if set(asked) != set(made):
         raise DataError(f"{out} holds a data set that was made by another request; {OVERWRITE}")
     for shard in found.shards:
         path = out / shard.name

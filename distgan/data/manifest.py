@@ -25,6 +25,7 @@ def _is_printable(text: str) -> str:
     return text
 
 
+Layout = Literal["pictures", "blocks"]
 Text = Annotated[str, Field(max_length=255), AfterValidator(_is_printable)]
 
 
@@ -51,7 +52,7 @@ class Shard(_Model):
 
 
 class Manifest(_Model):
-    """A data set in shards: `KEY.png` + `KEY.cls` per picture."""
+    """A data set in shards."""
 
     format_version: Literal[1] = 1
     source: Text
@@ -60,8 +61,10 @@ class Manifest(_Model):
     """train or test."""
     size: Annotated[int, Field(ge=1, le=4096)]
     """Height and width, pixels; three channels."""
+    layout: Layout = "pictures"
+    """What a sample of a shard holds: `KEY.png` + `KEY.cls`, or a block of raw pictures (blocks.py)."""
     classes: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Names; the number in KEY.cls is the place in this tuple."""
+    """Names; a label in a shard is the place in this tuple."""
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     request: dict[str, Any]
     """What `prepare` was asked for; the same request again is a no-op."""

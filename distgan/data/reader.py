@@ -1,4 +1,4 @@
-"""One shard in, its pictures out: WebDataset's tar reader, with errors that name shard and member.
+"""One shard in, its pictures out, with errors that name shard and sample.
 
 A shard is compared with its manifest's sha256 before its first picture is handed out.
 """
@@ -6,26 +6,24 @@ A shard is compared with its manifest's sha256 before its first picture is hande
 from __future__ import annotations
 
 import itertools
-import re
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from distgan.bounded import open_regular, printable
-from distgan.data.decode import Encoded, decoded
+from distgan.data.blocks import Block
+from distgan.data.decode import Encoded, Picture, decoded
 from distgan.data.far import Far
-from distgan.data.manifest import Manifest, Shard
-from distgan.data.skipped import Bad, Skipped
-from distgan.data.tar import DAMAGE, Header, check
+from distgan.data.manifest import Layout, Manifest, Shard
+from distgan.data.samples import Piece, pieces
+from distgan.data.skipped import Bad, Lost, Skipped
+from distgan.data.tar import DAMAGE
 from distgan.data.whole import is_whole
 from distgan.errors import DataError
 
-META = re.compile(r"__[^/]*__($|/)")  # names that WebDataset keeps for itself
-SMALL = 1 << 20  # bytes of a member, besides its pixels
 VERIFY = "`distgan prepare ... --verify` checks all shards"
 
 
@@ -37,9 +35,10 @@ class Wanted:
     size: int
     classes: tuple[str, ...]
     labels: dict[int, int]
-    """Number in KEY.cls -> place in `classes`."""
+    """Label in the shards -> place in `classes`."""
     shards: tuple[Shard, ...]
     """Only those that hold a wanted picture."""
+    layout: Layout
 
     def count(self, shard: Shard) -> int:
         """Wanted pictures in a shard."""
@@ -61,23 +60,31 @@ def select(root: Path | Far, manifest: Manifest, classes: Sequence[str] | None) 
     shards = tuple(shard for shard in manifest.shards if any(shard.class_counts[number] for number in numbers))
     if not shards:
         raise DataError(f"{root} holds no picture of the classes {', '.join(names)}")
-    return Wanted(root, manifest.size, names, numbers, shards)
+    return Wanted(root, manifest.size, names, numbers, shards, manifest.layout)
 
 
-def scan(wanted: Wanted, shard: Shard) -> Iterator[Encoded | Bad]:
+def scan(wanted: Wanted, shard: Shard) -> Iterator[Encoded | Picture | Bad]:
+    """The wanted pictures of one shard, one by one, as `scan_pieces` has them."""
+    for piece in scan_pieces(wanted, shard):
+        yield from piece
+
+
+def scan_pieces(wanted: Wanted, shard: Shard) -> Iterator[Piece]:
     """The wanted pictures of one shard, in their order, not yet decoded, with a Bad in place of each that is lost.
 
-    As many items as the manifest says, and one more, a Bad, if the shard holds another number.
+    As many as the manifest says, and one more, a Bad, if the shard holds another number.
     """
     place, found, count = f"{wanted.root}/{shard.name}", 0, wanted.count(shard)
     try:
         with open_shard(wanted.root, shard) as file:
             if not isinstance(wanted.root, Far) and not is_whole(file, shard.bytes, shard.sha256):
                 check_labels(wanted, shard, file)
-            for item in pictures(wanted, shard, file):
-                found += 1
-                if found <= count:  # more are counted, for the sentence below, and never handed out
-                    yield item
+            for piece in pieces(file, shard.name, wanted.layout, wanted.size, wanted.labels):
+                if found + len(piece) <= count:
+                    yield piece
+                elif found < count:  # more are counted, for the sentence below, and never handed out
+                    yield piece[: count - found]
+                found += len(piece)
         sentence = f"shard {place} holds {found} wanted pictures, its manifest says {count}"
         if found == count:
             return
@@ -85,12 +92,11 @@ def scan(wanted: Wanted, shard: Shard) -> Iterator[Encoded | Bad]:
         sentence = f"{error}"
     except DAMAGE as error:
         sentence = f"shard {place} {_reason(error)}; {VERIFY}"
-    for number in range(found, max(count, found + 1)):
-        yield Bad(f"{shard.name}/#{number}", sentence)
+    yield Lost(f"{shard.name}/", range(found, max(count, found + 1)), sentence)
 
 
-def read_shard(wanted: Wanted, shard: Shard) -> Iterator[Encoded]:
-    """The wanted pictures of one shard, in their order, not yet decoded.
+def read_pieces(wanted: Wanted, shard: Shard) -> Iterator[Piece]:
+    """The same where nothing may be lost.
 
     Raises DataError if the shard is missing or holds another number of pictures than the manifest says; if it is
     damaged, before the first picture, wherever the damage lies.
@@ -99,47 +105,16 @@ def read_shard(wanted: Wanted, shard: Shard) -> Iterator[Encoded]:
         for item in scan(wanted, shard):
             if isinstance(picture := decoded(item, wanted.size), Bad):
                 raise DataError(picture.sentence)
-    for item in scan(wanted, shard):
-        if isinstance(item, Bad):
-            raise DataError(item.sentence)
-        yield item
+    for piece in scan_pieces(wanted, shard):
+        if not isinstance(piece, Block) and isinstance(piece[0], Bad):
+            raise DataError(piece[0].sentence)
+        yield piece
 
 
 def open_shard(root: Path | Far, shard: Shard) -> BinaryIO:
     return (
         open_regular(root / shard.name) if isinstance(root, Path) else root.open(shard.name, shard.bytes, shard.sha256)
     )
-
-
-def pictures(wanted: Wanted, shard: Shard, file: BinaryIO) -> Iterator[Encoded | Bad]:
-    """The wanted pictures of an open shard, and those of which a member is missing. Raises what damaged archives do."""
-    from webdataset.tariterators import group_by_keys
-
-    for sample in group_by_keys(_members(shard, file, wanted.size)):
-        name = f"{shard.name}/{printable(sample['__key__'])}"
-        if "png" not in sample or "cls" not in sample:
-            yield Bad(name, f"picture {name} has no {'.cls' if 'png' in sample else '.png'} member")
-            continue
-        try:
-            label = int(sample["cls"])
-        except ValueError:
-            yield Bad(name, f"{name}.cls holds {sample['cls'][:20]!r}, which is not a class number")
-            continue
-        if label in wanted.labels:
-            yield Encoded(name, sample["png"], wanted.labels[label])
-
-
-def _members(shard: Shard, file: BinaryIO, size: int) -> Iterator[dict[str, Any]]:
-    """What WebDataset's own tar reader gives, without what it would believe a stranger: compression, any size."""
-    with tarfile.open(fileobj=file, mode="r|", tarinfo=Header) as archive:
-        for member in archive:
-            archive.members = []  # type: ignore[attr-defined]  # else it remembers every one
-            if not member.isreg() or META.match(member.name):
-                continue
-            check(member, SMALL + 8 * size**2)  # 16 bits, four channels
-            content = archive.extractfile(member)
-            yield {"fname": member.name, "data": content.read() if content else b"", "__url__": shard.name}
-    yield {}  # ends the last sample
 
 
 def check_labels(wanted: Wanted, shard: Shard, file: BinaryIO) -> None:
@@ -149,14 +124,14 @@ def check_labels(wanted: Wanted, shard: Shard, file: BinaryIO) -> None:
     reading on will come to a picture, or an end, that is named by its own sentence.
     """
     numbers = range(len(shard.class_counts))
-    everything = Wanted(wanted.root, wanted.size, tuple(map(str, numbers)), {n: n for n in numbers}, (shard,))
     labels, found = np.zeros(len(numbers), dtype=np.int64), False
     try:
-        for item in pictures(everything, shard, file):
-            if isinstance(item, Encoded):
-                labels[item.label] += 1
-            found |= isinstance(decoded(item, wanted.size), Bad)
-    except DAMAGE:
+        for piece in pieces(file, shard.name, wanted.layout, wanted.size, {n: n for n in numbers}):
+            for item in piece:
+                if isinstance(item, (Encoded, Picture)):
+                    labels[item.label] += 1
+                found |= isinstance(decoded(item, wanted.size), Bad)
+    except (*DAMAGE, DataError):
         found = True
     file.seek(0)
     place = f"shard {wanted.root}/{shard.name}"

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distgan.data.blocks import Block
 from distgan.data.decode import decoded
 from distgan.data.manifest import Shard
-from distgan.data.reader import Wanted, scan
+from distgan.data.reader import Wanted, scan_pieces
 from distgan.data.skipped import Bad, Skipped
 from distgan.errors import DataError
 from distgan.progress import track
@@ -44,14 +45,21 @@ def load(wanted: Wanted, skipped: Skipped, show: bool) -> tuple[Tensor, Tensor]:
     def fill(shard: Shard, start: int) -> dict[int, Bad]:
         """What is wrong, by place; as far as may be skipped."""
         wrong: dict[int, Bad] = {}
-        for place, item in enumerate(scan(wanted, shard), start):
-            picture = decoded(item, wanted.size)
-            if not isinstance(picture, Bad):
-                images[place], labels[place] = picture.pixels.transpose(2, 0, 1), picture.label
+        place = start
+        for piece in scan_pieces(wanted, shard):
+            here = slice(place, place + len(piece))
+            place = here.stop
+            if isinstance(piece, Block):
+                images[here], labels[here] = piece.images, piece.labels
                 continue
-            wrong[place] = picture
-            if len(wrong) > skipped.limit:
-                break
+            for at, item in enumerate(piece, here.start):
+                picture = decoded(item, wanted.size)
+                if isinstance(picture, Bad):
+                    wrong[at] = picture
+                    if len(wrong) > skipped.limit:
+                        return wrong
+                else:
+                    images[at], labels[at] = picture.pixels.transpose(2, 0, 1), picture.label
         return wrong
 
     lost: set[int] = set()

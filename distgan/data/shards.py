@@ -1,4 +1,4 @@
-"""Pictures in, WebDataset tar shards out: `KEY.png` and `KEY.cls` per picture, in tar files of `shard_size` pictures.
+"""Pictures in, WebDataset tar shards out, in tar files of `shard_size` pictures: a PNG each, or in blocks.
 
 The same pictures in the same order give the same bytes: tar headers carry no time and no user. Encoding runs in
 threads (Pillow and zlib leave the interpreter lock), so it also works inside a training process.
@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from distgan.data import blocks
 from distgan.data.keyed import IntArray
-from distgan.data.manifest import Shard
+from distgan.data.manifest import Layout, Shard
 from distgan.errors import DataError
 from distgan.files import fsync
 from distgan.progress import track
@@ -82,15 +83,24 @@ def threads() -> int:
 
 
 def write_shards(
-    directory: Path, split: str, offer: Offer, pictures: Pictures, order: IntArray, shard_size: int, progress: bool
+    directory: Path,
+    split: str,
+    offer: Offer,
+    pictures: Pictures,
+    order: IntArray,
+    shard_size: int,
+    layout: Layout,
+    progress: bool,
 ) -> tuple[Shard, ...]:
     """Writes `pictures`, in `order` (rows), to DIRECTORY/SPLIT-000000.tar and on, each flushed to disk.
 
     Returns one entry per file; skipped pictures leave no gap. Raises what `pictures.read` raises, and OSError.
     """
 
+    kind = _Writer if layout == "pictures" else _BlockWriter
+
     def encode(rows: IntArray) -> list[bytes | None]:
-        return [None if picture is None else png(picture) for picture in pictures.read(rows)]
+        return [None if picture is None else kind.encode(picture) for picture in pictures.read(rows)]
 
     shards: list[Shard] = []
     writer: _Writer | None = None
@@ -104,7 +114,7 @@ def write_shards(
                 if data is None:
                     continue
                 if writer is None:
-                    writer = _Writer(directory / f"{split}-{len(shards):06d}.tar", len(offer.classes))
+                    writer = kind(directory / f"{split}-{len(shards):06d}.tar", len(offer.classes), offer.size)
                 writer.add(int(pictures.keys[row]), int(pictures.labels[row]), data)
                 if writer.count == shard_size:
                     shards.append(writer.finish())
@@ -140,18 +150,25 @@ def _ahead(
 
 
 class _Writer:
-    """One tar file that counts and hashes what goes in."""
+    """One tar file that counts and hashes what goes in: `KEY.png` and `KEY.cls` per picture."""
 
-    def __init__(self, path: Path, classes: int) -> None:
-        self.path, self.count, self.bytes = path, 0, 0
+    def __init__(self, path: Path, classes: int, size: int) -> None:
+        self.path, self.count, self.bytes, self.size = path, 0, 0, size
         self.class_counts = [0] * classes
         self.digest = hashlib.sha256()
         self.file = path.open("wb")
 
+    @staticmethod
+    def encode(picture: Pixels) -> bytes:
+        return png(picture)
+
     def add(self, key: int, label: int, data: bytes) -> None:
-        self._write(_member(f"{key:09d}.png", data) + _member(f"{key:09d}.cls", str(label).encode()))
         self.count += 1
         self.class_counts[label] += 1
+        self._keep(key, label, data)
+
+    def _keep(self, key: int, label: int, data: bytes) -> None:
+        self._write(_member(f"{key:09d}.png", data) + _member(f"{key:09d}.cls", str(label).encode()))
 
     def finish(self) -> Shard:
         self._write(bytes(1024))  # two empty blocks end an archive
@@ -170,6 +187,37 @@ class _Writer:
         self.file.write(data)
         self.digest.update(data)
         self.bytes += len(data)
+
+
+class _BlockWriter(_Writer):
+    """The same, for blocks."""
+
+    def __init__(self, path: Path, classes: int, size: int) -> None:
+        super().__init__(path, classes, size)
+        self.waiting: list[tuple[bytes, int]] = []
+
+    @staticmethod
+    def encode(picture: Pixels) -> bytes:
+        return picture.transpose(2, 0, 1).tobytes()
+
+    def _keep(self, key: int, label: int, data: bytes) -> None:
+        self.waiting.append((data, label))
+        if len(self.waiting) == blocks.rows(self.size):
+            self._flush()
+
+    def finish(self) -> Shard:
+        self._flush()
+        return super().finish()
+
+    def _flush(self) -> None:
+        if not self.waiting:
+            return
+        pixels, labels = zip(*self.waiting, strict=True)
+        images = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, 3, self.size, self.size)
+        name = f"{self.count - len(labels):09d}"
+        for extension, data in blocks.encode(images, np.array(labels, dtype="<i8")).items():
+            self._write(_member(f"{name}.{extension}", data))
+        self.waiting = []
 
 
 def _member(name: str, data: bytes) -> bytes:

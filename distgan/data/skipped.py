@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, overload
 
 from distgan.bounded import SENTENCE, printable
 from distgan.errors import DataError
@@ -21,6 +22,30 @@ class Bad(NamedTuple):
     """SHARD/KEY, or SHARD/#PLACE where the shard itself cannot be read."""
     sentence: str
     """What is wrong, for the user."""
+
+
+@dataclass(frozen=True)
+class Lost(Sequence[Bad]):
+    """Stands where many pictures should be, of which a manifest may say any number."""
+
+    place: str
+    """SHARD/ or SHARD/KEY."""
+    numbers: range
+    sentence: str
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, which: int) -> Bad: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> Lost: ...
+
+    def __getitem__(self, which: int | slice) -> Bad | Lost:
+        if isinstance(which, slice):
+            return replace(self, numbers=self.numbers[which])
+        return Bad(f"{self.place}#{self.numbers[which]}", self.sentence)
 
 
 class Skipped:

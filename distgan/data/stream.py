@@ -9,13 +9,15 @@ places, and the number of batches, are as without damage.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from ctypes import c_byte
 from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import RawValue
@@ -26,14 +28,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from distgan.data.decode import Encoded, Picture, decoded
+from distgan.data.keyed import IntArray
 from distgan.data.plan import Plan, Segment
-from distgan.data.reader import Wanted, read_shard, scan
+from distgan.data.pool import Parts, Shown, order, pool, slots
+from distgan.data.reader import Wanted, read_pieces, scan_pieces
+from distgan.data.samples import Piece
 from distgan.data.skipped import Bad, Skipped
 from distgan.errors import DataError
 from distgan.rng import key
 
 OPEN_SHARDS = 4  # read in turns, so that a buffer mixes shards
+TURN = 32  # pictures of a shard at a time
 LEAVE = 6.0  # seconds that a worker has to end by itself; DataLoader waits five
 
 
@@ -60,12 +65,18 @@ class Stream:
 
     def batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Raises DataError where more than may be skipped cannot be read, also when a worker reads it."""
+        with contextlib.closing(self._in_workers(start) if self.workers else _endless(self, start)) as made:
+            for item in made:
+                self.skipped.report(item.skipped)
+                yield item.images, item.labels
+
+    def _in_workers(self, start: int) -> Generator[Made, None, None]:
         closing = RawValue("b", 0)  # not an Event: setting one waits for workers that may be gone
         loader = DataLoader(
             _Batches(self, start),
             batch_size=None,
             num_workers=self.workers,
-            prefetch_factor=4 if self.workers else None,
+            prefetch_factor=4,
             pin_memory=self.pin,
             worker_init_fn=functools.partial(_begin, closing),
         )
@@ -74,8 +85,7 @@ class Stream:
             for item in made:
                 if isinstance(item, str):
                     raise DataError(item)
-                self.skipped.report(item.skipped)
-                yield item.images, item.labels
+                yield item
         finally:
             closing.value = 1
 
@@ -95,74 +105,94 @@ class _Batches(IterableDataset):
             yield str(error)
 
 
-def _endless(stream: Stream, first: int) -> Iterator[Made]:
+def _endless(stream: Stream, first: int) -> Generator[Made, None, None]:
     """Batches first, first + streams, first + 2 * streams, ... of this rank.
 
     A batch without one good picture waits for the next that has some.
     """
     skipped = Skipped(stream.skipped.limit)
-    waiting: list[tuple[list[Picture | Bad], list[Bad]]] = []
-    for chunk in _chunks(stream, first):
-        shown = [decoded(item, stream.wanted.size) for item in chunk]
-        bad = [item for item in shown if isinstance(item, Bad)]
-        waiting.append((shown, skipped.add(bad)))
-        if good := [item for item in shown if not isinstance(item, Bad)]:
-            yield from (_collate(pictures, good, new) for pictures, new in waiting)
+    waiting: list[tuple[Shown, list[Bad]]] = []
+    for shown in _shown(stream, first):
+        waiting.append((shown, skipped.add(shown.bad.values())))
+        if len(shown.bad) < len(shown.labels):
+            yield from (_made(batch, shown, new) for batch, new in waiting)
             waiting = []
         elif len(waiting) > stream.plan.batches_per_epoch:
-            raise DataError(f"none of the pictures of {stream.wanted.root} can be read; the last: {bad[-1].sentence}")
+            (*_, last) = shown.bad.values()
+            raise DataError(f"none of the pictures of {stream.wanted.root} can be read; the last: {last.sentence}")
 
 
-def _chunks(stream: Stream, first: int) -> Iterator[list[Encoded | Bad]]:
-    """The pictures of each of these batches, not yet decoded."""
+def _shown(stream: Stream, first: int) -> Iterator[Shown]:
+    """Each of these batches."""
     plan = stream.plan
     lane = plan.owner(first)
     for epoch in itertools.count(first // plan.batches_per_epoch):
         begin = epoch * plan.batches_per_epoch
         passed = sum(plan.owner(batch) == lane for batch in range(begin, min(first, begin + plan.batches_per_epoch)))
-        pictures = _mixed(stream, epoch, lane) if plan.shuffle else _in_order(stream, plan.segments(epoch, lane))
-        pictures = itertools.islice(pictures, passed * plan.batch, None)
-        while chunk := list(itertools.islice(pictures, plan.batch)):
-            yield chunk
+        yield from _of_epoch(stream, epoch, lane, passed)
 
 
-def _mixed(stream: Stream, epoch: int, lane: int) -> Iterator[Encoded | Bad]:
-    """The lane's pictures of one epoch: several shards read in turns, then a shuffle buffer."""
-    random = np.random.default_rng(key(stream.plan.seed, "data/buffer", epoch, stream.plan.rank, lane))
-    waiting = [_read(stream, segment) for segment in stream.plan.segments(epoch, lane)]
-    reading, waiting = waiting[:OPEN_SHARDS], waiting[OPEN_SHARDS:]
-    buffer: list[Encoded | Bad] = []
+def _of_epoch(stream: Stream, epoch: int, lane: int, passed: int) -> Iterator[Shown]:
+    """The lane's batches of one epoch: several shards read in turns, then a shuffle buffer.
+
+    passed: the first ones, which are not shown and so not decoded.
+    """
+    plan, segments = stream.plan, stream.plan.segments(epoch, lane)
+    batches = sum(segment.stop - segment.start for segment in segments) // plan.batch
+    held = slots(batches, plan.batch, stream.buffer if plan.shuffle else 0)
+    waiting = pool(stream.wanted.layout, held, stream.wanted.size)
+    arriving = Parts(_in_turns(stream, segments, OPEN_SHARDS if plan.shuffle else 1))
+    random = np.random.default_rng(key(plan.seed, "data/buffer", epoch, plan.rank, lane))
+    in_order = itertools.repeat(np.arange(plan.batch), batches)
+
+    def fill(places: IntArray) -> None:
+        done = 0
+        for part in arriving.take(len(places)):
+            waiting.put(places[done : done + len(part)], part)
+            done += len(part)
+
+    fill(np.arange(held))
+    for number, places in enumerate(order(batches, plan.batch, held, random) if plan.shuffle else in_order):
+        if number >= passed:
+            yield waiting.take(places)
+        fill(places)
+
+
+def _in_turns(stream: Stream, segments: list[Segment], at_a_time: int) -> Iterator[Piece]:
+    """The pictures of all segments, from some of them in turns."""
+    ahead = deque(Parts(_read(stream, segment)) for segment in segments)
+    reading = deque(ahead.popleft() for _ in range(min(at_a_time, len(ahead))))
     while reading:
-        turn = int(random.integers(len(reading)))
-        picture = next(reading[turn], None)
-        if picture is None:
-            reading[turn : turn + 1] = [waiting.pop(0)] if waiting else []
-        elif len(buffer) < stream.buffer:
-            buffer.append(picture)
-        else:
-            place = int(random.integers(len(buffer)))
-            buffer[place], picture = picture, buffer[place]
-            yield picture
-    for place in random.permutation(len(buffer)):
-        yield buffer[place]
+        left = TURN
+        for part in reading[0].take(TURN):
+            left -= len(part)
+            yield part
+        if not left:
+            reading.rotate(-1)
+            continue
+        reading.popleft()
+        if ahead:
+            reading.append(ahead.popleft())
 
 
-def _in_order(stream: Stream, segments: list[Segment]) -> Iterator[Encoded | Bad]:
-    return itertools.chain.from_iterable(_read(stream, segment) for segment in segments)
+def _read(stream: Stream, segment: Segment) -> Iterator[Piece]:
+    """As many pictures as the segment says. Raises DataError where nothing may be skipped."""
+    read = scan_pieces if stream.skipped.limit else read_pieces
+    place = 0
+    for piece in read(stream.wanted, stream.wanted.shards[segment.shard]):
+        yield piece[max(segment.start - place, 0) : segment.stop - place]
+        place += len(piece)
+        if place >= segment.stop:
+            return
 
 
-def _read(stream: Stream, segment: Segment) -> Iterator[Encoded | Bad]:
-    """As many as the segment says. Raises DataError where nothing may be skipped."""
-    read = scan if stream.skipped.limit else read_shard
-    return itertools.islice(read(stream.wanted, stream.wanted.shards[segment.shard]), segment.start, segment.stop)
-
-
-def _collate(shown: list[Picture | Bad], good: list[Picture], skipped: list[Bad]) -> Made:
-    """A batch with good pictures, in turn, in the places of bad ones."""
-    spare = itertools.cycle(good)
-    batch = [next(spare) if isinstance(item, Bad) else item for item in shown]
-    images = torch.from_numpy(np.stack([picture.pixels for picture in batch])).permute(0, 3, 1, 2).contiguous()
-    return Made(images, torch.tensor([picture.label for picture in batch]), skipped)
+def _made(shown: Shown, good: Shown, skipped: list[Bad]) -> Made:
+    """A batch with good pictures, those of `good` in turn, in the places of its bad ones."""
+    if shown.bad:
+        spare = np.setdiff1d(np.arange(len(good.labels)), list(good.bad))
+        bad, chosen = list(shown.bad), np.resize(spare, len(shown.bad))
+        shown.images[bad], shown.labels[bad] = good.images[chosen], good.labels[chosen]
+    return Made(torch.from_numpy(shown.images), torch.from_numpy(shown.labels), skipped)
 
 
 def _begin(closing: c_byte, worker: int) -> None:

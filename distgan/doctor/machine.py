@@ -115,7 +115,7 @@ def limits(config: Config, mode: str, rows: int, size: int, processes: int) -> l
 
 def open_files(config: Config, mode: str, limit: int) -> list[Finding]:
     """limit: RLIMIT_NOFILE, -1 for none."""
-    need = 256 + (64 * config.data.workers if mode == "stream" else 0)
+    need = 256 + (64 * config.data.most_workers if mode == "stream" else 0)
     if 0 <= limit < need:
         return [warn("open files", f"a process may hold {limit}, and may need {need}", "run `ulimit -n 4096` before")]
     return [ok("open files", f"a process may hold {'any number' if limit < 0 else limit}, and may need {need}")]
@@ -125,7 +125,7 @@ def shared_memory(
     config: Config, mode: str, batch: int, processes: int, total: int | None, free: int | None
 ) -> list[Finding]:
     """batch: bytes of a process's batch, which a worker hands over through /dev/shm."""
-    what, workers = "/dev/shm", config.data.workers
+    what, workers = "/dev/shm", config.data.most_workers
     if mode != "stream" or not workers:
         return [ok(what, "not needed: no data worker hands over batches")]
     need = batch * (4 * workers + 2) * processes  # DataLoader's prefetch, and what is in hand

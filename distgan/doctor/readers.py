@@ -37,9 +37,9 @@ def reading(config: Config, wanted: Wanted, rows: Rows, local: int, cores: int) 
     epochs = config.train.images / (plan.batches_per_epoch * rows.total)
     text = f"{plan.batches_per_epoch:,} batches per epoch, {plan.left_out} pictures left out, others each time"
     found.append(ok("epoch", f"{text}; {epochs:,.1f} epochs in the budget"))
-    crowd = local * (1 + config.data.workers)
-    if config.data.workers and crowd > CROWD * cores:
-        text = f"{local} process(es) with {config.data.workers} data worker(s) each on {cores} core(s)"
+    workers = loader.workers_of(config.data, wanted)
+    if workers and local * (1 + workers) > CROWD * cores:
+        text = f"{local} process(es) with {workers} data worker(s) each on {cores} core(s)"
         found.append(warn("cores", text, f"use data.workers={max(cores // local - 1, 0)}, or more cores"))
     return found
 
@@ -75,7 +75,8 @@ def resident_memory(config: Config, wanted: Wanted, local: int, host: int, devic
     what, mode = "data memory", mode_of(config, wanted)
     need = wanted.total * (3 * wanted.size**2 + 8)
     if mode == "stream":
-        buffered = min(config.data.shuffle_buffer * max(config.data.workers, 1) * local, wanted.total)
+        readers = local * max(loader.workers_of(config.data, wanted), 1)
+        buffered = min(config.data.shuffle_buffer * readers, wanted.total)
         encoded = sum(shard.bytes for shard in wanted.shards) / sum(shard.count for shard in wanted.shards)
         text = f"stream: about {shown_bytes(buffered * encoded)} in shuffle buffers, {shown_bytes(host)} free"
         if buffered * encoded > 0.8 * host:

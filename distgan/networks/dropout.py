@@ -27,8 +27,10 @@ class KeyedDropout(nn.Module):
         self.draws: tuple[Draws, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
+        return x if not self.training or self.p == 0 else self.drop(x)
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Whatever the mode; never compiled (compiling.py): a key is another one in every step."""
         uniform = torch.cat([draws.uniform(x.shape[1:]) for draws in self.draws])
         return x * (uniform >= self.p).to(x.dtype) / (1 - self.p)
 
@@ -36,17 +38,18 @@ class KeyedDropout(nn.Module):
         return f"p={self.p}"
 
 
-def key_dropout(network: nn.Module, *draws: Draws) -> None:
-    """Tells every KeyedDropout of a network which rows the next forward sees; each layer gets its own numbers."""
-    for index, layer in enumerate(_layers(network)):
+def dropouts(network: nn.Module) -> list[KeyedDropout]:
+    """Every KeyedDropout of a network. Looking for them takes longer than setting them, so it is done once."""
+    return [module for module in network.modules() if isinstance(module, KeyedDropout)]
+
+
+def key_dropout(layers: Iterable[KeyedDropout], *draws: Draws) -> None:
+    """Tells each layer which rows the next forward sees; each gets its own numbers."""
+    for index, layer in enumerate(layers):
         layer.draws = tuple(draw.at(draw.purpose, *draw.counters, index) for draw in draws)
 
 
-def set_dropout(network: nn.Module, p: float) -> None:
-    """Sets the probability of every KeyedDropout of a network."""
-    for layer in _layers(network):
+def set_dropout(layers: Iterable[KeyedDropout], p: float) -> None:
+    """Sets the probability of each layer."""
+    for layer in layers:
         layer.p = p
-
-
-def _layers(network: nn.Module) -> Iterable[KeyedDropout]:
-    return (module for module in network.modules() if isinstance(module, KeyedDropout))

@@ -47,7 +47,7 @@ for turn in range(2):
     (slopes,) = torch.autograd.grad(logits.sum(), fakes, create_graph=True)  # as R1 does
     (logits.square().mean() + slopes.square().sum((1, 2, 3)).mean()).backward()
     seen |= {f"{turn}/d/{name}": value for name, value in gradients(d).items()}
-    spectral_norm.improve(d)
+    spectral_norm.improve(spectral_norm.normalised(d))
     d.requires_grad_(False)
     pictures = wrapped_g(latents, labels)
     d(pictures, labels).exp().mean().backward()

@@ -1,6 +1,6 @@
 """Hands forged files to distgan's readers and reports every one that does what it should not.
 
-    python tests/hostile/fuzz.py [--target generators|checkpoints|manifests|configs|shards|cifar10|runs|all]
+    python tests/hostile/fuzz.py [--target generators|checkpoints|manifests|configs|shards|blocks|cifar10|runs|all]
                                  [--seconds 60] [--seed 0] [--case N] [--keep DIR]
 
 In: good files that it makes itself (targets.py), changed by structure and by byte (mutations.py). Out: executions,

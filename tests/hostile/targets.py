@@ -191,6 +191,10 @@ def make_shards(place: Path) -> None:
     prepare(Request(place / "data", Shapes(10), shard_size=5), progress=False)
 
 
+def make_blocks(place: Path) -> None:
+    prepare(Request(place / "data", Shapes(10), shard_size=5, layout="blocks"), progress=False)
+
+
 def forge_manifest(random: Random, place: Path) -> None:
     path = place / "data" / "manifest.json"
     if random.random() < 0.15:
@@ -340,6 +344,7 @@ TARGETS = {
     "manifests": Target(make_shards, forge_manifest, read_manifest),
     "configs": Target(make_config, forge_config, read_config),
     "shards": Target(make_shards, forge_shard, read_shards),
+    "blocks": Target(make_blocks, forge_shard, read_shards),
     "cifar10": Target(make_cifar, forge_cifar, read_cifar),
     "runs": Target(make_run, forge_run, read_run),
 }

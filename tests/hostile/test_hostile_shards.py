@@ -152,6 +152,59 @@ def test_forged_members(attack, name):
     assert attack("shards", put(*content)).sentence
 
 
+def npy(kind, shape, content):
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n" + content
+
+
+PIXELS, NUMBERS = npy("|u1", (5, 3, 32, 32), bytes(5 * 3072)), npy("<i8", (5,), struct.pack("<5q", *range(5)))
+BLOCKS = {
+    "an object array, which is a pickle": (
+        npy("|O", (5, 3, 32, 32), b"cposix\nsystem\n(S'touch canary'\ntR."),
+        NUMBERS,
+    ),
+    "labels that are a pickle": (PIXELS, npy("|O", (5,), b"cposix\nsystem\n(S'touch canary'\ntR.")),
+    "10^12 pictures": (npy("|u1", (10**12, 3, 32, 32), b""), NUMBERS),
+    "10^12 labels": (PIXELS, npy("<i8", (10**12,), b"")),
+    "a negative number of pictures": (npy("|u1", (-1, 3, 32, 32), b""), NUMBERS),
+    "a header that is a program": (npy("|u1", "__import__('os').abort()", bytes(5 * 3072)), NUMBERS),
+    "deep brackets": (npy("|u1", "(" * 60, bytes(5 * 3072)), NUMBERS),
+    "pictures of no height": (npy("|u1", (5, 3, 0, 32), b""), NUMBERS),
+    "another size": (npy("|u1", (5, 3, 16, 16), bytes(5 * 768)), NUMBERS),
+    "floats": (npy("<f8", (5, 3, 32, 32), bytes(5 * 3072 * 8)), NUMBERS),
+    "fewer labels": (PIXELS, npy("<i8", (4,), struct.pack("<4q", *range(4)))),
+    "labels far outside": (PIXELS, npy("<i8", (5,), struct.pack("<5q", -(2**63), 2**63 - 1, -1, 10, 0))),
+    "empty files": (b"", b""),
+    "no pictures": (npy("|u1", (0, 3, 32, 32), b""), npy("<i8", (0,), b"")),
+    "Fortran's order": (PIXELS.replace(b"False", b"True "), NUMBERS),
+    "a zip file": (b"PK\x03\x04" + bytes(200), NUMBERS),
+}
+
+
+def sums(*files):
+    return " ".join(f"{zlib.crc32(file):08x}" for file in files).encode()
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_forged_blocks(attack, name):
+    images, labels = BLOCKS[name]
+    files = {"images.npy": images, "labels.npy": labels, "crc32": sums(images, labels)}
+    assert attack("blocks", put(*(member(f"1.{part}", content) for part, content in files.items()))).sentence
+
+
+@pytest.mark.parametrize("text", [b"", b" ", b"x" * 10**6, b"\x1b[2J", b"\xff\xfe \xff", b"00000000 00000000"])
+def test_forged_sums_of_a_block(attack, text):
+    assert attack(
+        "blocks", put(member("1.images.npy", PIXELS), member("1.labels.npy", NUMBERS), member("1.crc32", text))
+    ).sentence
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_forged_members_of_a_shard_of_blocks(attack, name):
+    content = [zlib.compress(bytes(1 << 28), 9, 31)] if MEMBERS[name] is None else MEMBERS[name]
+    assert attack("blocks", put(*content)).sentence
+
+
 BOMB = b"name\0\0" + zlib.compress(bytes(1 << 28), 9)
 PICTURES = {
     "50,000 x 50,000": picture(size=50_000),

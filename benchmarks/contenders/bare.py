@@ -1,0 +1,239 @@
+"""What a good engineer writes by hand for the same recipe: plain PyTorch, one process, pictures in memory.
+
+No logging, no checkpoints, no guard, no keyed random numbers. This is the floor that distgan is measured against, with
+the same settings of the machine (distgan/cpu.py), unless `plainly` is asked for.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+
+import torch
+from contenders.shapes import PICTURES
+from contest import Lap
+from flops import Flops
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from distgan.config import Config
+from distgan.config_file import load_config
+from distgan.cpu import keep_freed_memory
+from distgan.networks import build_discriminator, build_generator
+from distgan.optimizers import KerasRMSprop
+
+CLASSES, SIZE = 10, 32
+LEAK = 0.3
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(precision: str) -> torch.autocast | nullcontext[None]:
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return torch.autocast(device().type, dtypes[precision]) if precision in dtypes else nullcontext()
+
+
+def batches(size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Random pictures of random classes, drawn from memory: ([size, 3, 32, 32] in [-1, 1], [size])."""
+    images = torch.randint(256, (PICTURES, 3, SIZE, SIZE), dtype=torch.uint8, device=device())
+    labels = torch.randint(CLASSES, (PICTURES,), device=device())
+    while True:
+        for index in torch.randperm(PICTURES, device=device()).split(size)[:-1]:
+            yield images.index_select(0, index).float() / 127.5 - 1, labels.index_select(0, index)
+
+
+def plainly(lap: Lap, loop: str, **options: str) -> None:
+    """One of the loops below as PyTorch comes."""
+    global keep_freed_memory
+    keep_freed_memory = bool
+    globals()[loop](lap, **options)
+
+
+def run(lap: Lap, steps: int, step: Callable[[], None]) -> None:
+    keep_freed_memory()
+    with Flops() as counter:
+        for _ in range(steps):
+            step()
+    lap(steps, {"flops": counter.total / steps})
+    while True:
+        for _ in range(steps):
+            step()
+        lap(steps)
+
+
+def prepared(network: nn.Module) -> nn.Module:
+    return network.to(device()).to(memory_format=torch.channels_last)
+
+
+def average(mean: nn.Module, network: nn.Module, decay: float) -> None:
+    with torch.no_grad():
+        torch._foreach_lerp_(list(mean.parameters()), list(network.parameters()), 1 - decay)
+
+
+def seed_generator() -> nn.Module:
+    conv, leak = nn.Conv2d, nn.LeakyReLU(LEAK)
+    return nn.Sequential(
+        nn.Linear(32, 128 * 16 * 16),
+        leak,
+        nn.Unflatten(1, (128, 16, 16)),
+        *(conv(128, 256, 5, padding=2), leak),
+        *(nn.ConvTranspose2d(256, 256, 4, stride=2, padding=1), leak),
+        *(conv(256, 256, 5, padding=2), leak, conv(256, 256, 5, padding=2), leak),
+        *(conv(256, 3, 7, padding=3), nn.Tanh()),
+    )
+
+
+def seed_discriminator() -> nn.Module:
+    halved = [layer for _ in range(3) for layer in (nn.Conv2d(128, 128, 4, stride=2), nn.LeakyReLU(LEAK))]
+    first = nn.Conv2d(3, 128, 3), nn.LeakyReLU(LEAK)
+    return nn.Sequential(*first, *halved, nn.Flatten(), nn.Dropout(0.4), nn.Linear(512, 1), nn.Flatten(0))
+
+
+def seed(lap: Lap, precision: str = "no", batch_size: str = "20", steps: str = "2") -> None:
+    """The seed recipe: see configs/seed_frogs.yaml."""
+    batch = int(batch_size)
+    g, d = prepared(seed_generator()), prepared(seed_discriminator())
+    rule_g, rule_d = KerasRMSprop(g.parameters(), 4e-4), KerasRMSprop(d.parameters(), 8e-4)
+    reals = batches(batch)
+    fake_base, real_base = (torch.full((batch,), value, device=device()) for value in (1.0, 0.0))
+
+    def step() -> None:
+        images, _ = next(reals)
+        with torch.no_grad(), autocast(precision):
+            fakes = g(torch.randn(batch, 32, device=device()))
+        noise = 0.05 * torch.rand(2 * batch, device=device())
+        targets = torch.cat([fake_base - noise[:batch], real_base + noise[batch:]])
+        joined = torch.cat([fakes.float(), images]).contiguous(memory_format=torch.channels_last)
+        with autocast(precision):
+            logits = d(joined)
+        F.binary_cross_entropy_with_logits(logits.float(), targets).backward()
+        nn.utils.clip_grad_value_(d.parameters(), 1.0)
+        rule_d.step()
+        rule_d.zero_grad()
+        d.requires_grad_(False)
+        with autocast(precision):
+            logits = d(g(torch.randn(batch, 32, device=device())))
+        F.binary_cross_entropy_with_logits(logits.float(), real_base).backward()
+        d.requires_grad_(True)
+        nn.utils.clip_grad_value_(g.parameters(), 1.0)
+        rule_g.step()
+        rule_g.zero_grad()
+
+    run(lap, int(steps), step)
+
+
+def players(recipe: str) -> tuple[Config, nn.Module, nn.Module, torch.optim.Optimizer, torch.optim.Optimizer]:
+    """The recipe's own networks under torch's own Adam."""
+    config = load_config(recipe, [])
+    g = prepared(build_generator(config.generator, SIZE, CLASSES, 0))
+    d = prepared(build_discriminator(config.discriminator, SIZE, CLASSES, 0))
+    rules = (torch.optim.Adam(network.parameters(), 1e-3, (0.0, 0.99)) for network in (g, d))
+    return config, g, d, *rules
+
+
+def quickstart(lap: Lap, precision: str = "no", batch_size: str = "16", steps: str = "20") -> None:
+    """configs/quickstart.yaml: cross-entropy, R1 in every update, one forward of G for both updates."""
+    config, g, d, rule_g, rule_d = players("quickstart")
+    batch, reals, mean = int(batch_size), batches(int(batch_size)), copy.deepcopy(g)
+    zeros, ones = torch.zeros(batch, device=device()), torch.ones(batch, device=device())
+
+    def step() -> None:
+        images, labels = next(reals)
+        fake_labels = torch.randint(CLASSES, (batch,), device=device())
+        with autocast(precision):
+            fakes = g(torch.randn(batch, config.generator.latent_dim, device=device()), fake_labels)
+        joined = torch.cat([fakes.detach().float(), images]).contiguous(memory_format=torch.channels_last)
+        joined.requires_grad_(True)
+        with autocast(precision):
+            logits = d(joined, torch.cat([fake_labels, labels])).float()
+        loss = F.binary_cross_entropy_with_logits(logits, torch.cat([zeros, ones]))
+        (slope,) = torch.autograd.grad(logits.sum(), joined, create_graph=True)
+        (loss + slope[batch:].square().sum((1, 2, 3)).mean() / 2).backward()
+        rule_d.step()
+        rule_d.zero_grad()
+        d.requires_grad_(False)
+        with autocast(precision):
+            logits = d(fakes, fake_labels).float()
+        F.binary_cross_entropy_with_logits(logits, ones).backward()
+        d.requires_grad_(True)
+        rule_g.step()
+        rule_g.zero_grad()
+        average(mean, g, 0.99)
+
+    run(lap, int(steps), step)
+
+
+def r3gan(
+    lap: Lap, recipe: str = "r3gan_small", precision: str = "no", batch_size: str = "16", steps: str = "16"
+) -> None:
+    """configs/r3gan_small.yaml: each real against a fake of its class, R1 and R2 in every fourth update."""
+    config, g, d, rule_g, rule_d = players(recipe)
+    batch, reals, mean = int(batch_size), batches(int(batch_size)), copy.deepcopy(g)
+    every, done = config.loss.penalty_every_steps, 0
+
+    def step() -> None:
+        nonlocal done
+        images, labels = next(reals)
+        with torch.no_grad(), autocast(precision):
+            fakes = g(torch.randn(batch, config.generator.latent_dim, device=device()), labels)
+        joined = torch.cat([fakes.float(), images]).contiguous(memory_format=torch.channels_last)
+        penalised = done % every == 0
+        joined.requires_grad_(penalised)
+        with autocast(precision):
+            logits = d(joined, torch.cat([labels, labels])).float()
+        fake, real = logits.chunk(2)
+        loss = F.softplus(fake - real).mean()
+        if penalised:
+            (slope,) = torch.autograd.grad(logits.sum(), joined, create_graph=True)
+            loss = loss + every * slope.square().sum((1, 2, 3)).view(2, -1).mean(1).sum() / 2
+        loss.backward()
+        rule_d.step()
+        rule_d.zero_grad()
+        d.requires_grad_(False)
+        with autocast(precision):
+            fake = d(g(torch.randn(batch, config.generator.latent_dim, device=device()), labels), labels).float()
+            with torch.no_grad():
+                real = d(images, labels).float()
+        F.softplus(real - fake).mean().backward()
+        d.requires_grad_(True)
+        rule_g.step()
+        rule_g.zero_grad()
+        average(mean, g, 0.99)
+        done += 1
+
+    run(lap, int(steps), step)
+
+
+def sngan(lap: Lap, precision: str = "no", batch_size: str = "64", steps: str = "1") -> None:
+    """configs/sngan.yaml: hinge, five updates of D for one of G. Spectral norms are the networks' own."""
+    from distgan.networks.spectral_norm import improve, normalised
+
+    config, g, d, rule_g, rule_d = players("sngan")
+    batch, reals, mean = int(batch_size), batches(int(batch_size)), copy.deepcopy(g)
+    latents, norms = config.generator.latent_dim, normalised(d)
+
+    def step() -> None:
+        for _ in range(config.train.d_steps):
+            images, _ = next(reals)
+            with torch.no_grad(), autocast(precision):
+                fakes = g(torch.randn(batch, latents, device=device()))
+            joined = torch.cat([fakes.float(), images]).contiguous(memory_format=torch.channels_last)
+            with autocast(precision):
+                fake, real = d(joined).float().chunk(2)
+            (F.relu(1 + fake).mean() + F.relu(1 - real).mean()).backward()
+            rule_d.step()
+            rule_d.zero_grad()
+            improve(norms)
+        d.requires_grad_(False)
+        with autocast(precision):
+            loss = -d(g(torch.randn(batch, latents, device=device()))).float().mean()
+        loss.backward()
+        d.requires_grad_(True)
+        rule_g.step()
+        rule_g.zero_grad()
+        average(mean, g, 0.99)
+
+    run(lap, int(steps), step)

@@ -1,0 +1,86 @@
+"""What benchmarks/network.py starts on each host: steps with and without averaging, in turn, and the bytes they send.
+
+python network_rank.py OUT ROUNDS STEPS RECIPE [KEY=VALUE ...]; rank 0 writes the figures to OUT, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import torch
+import torch.distributed as dist
+
+from distgan.config_file import load_config
+from distgan.data.loader import Reals
+from distgan.distributed import StopSignal, batch_rows, build_accelerator
+from distgan.trainer import Trainer
+
+WARM_UP = 4  # steps; DDP lays its buckets anew after the first
+
+
+def seconds(call: Callable[[], object], repeats: int) -> float:
+    """Per call, on the slower of the two ranks."""
+    dist.barrier()
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    taken = torch.tensor((time.perf_counter() - begin) / repeats)
+    dist.all_reduce(taken, dist.ReduceOp.MAX)
+    return taken.item()
+
+
+def sent() -> int:
+    """Bytes that have left this host, headers included."""
+    return psutil.net_io_counters(pernic=True)[os.environ["GLOO_SOCKET_IFNAME"]].bytes_sent
+
+
+def main(out: str, rounds: str, steps: str, recipe: str, *overrides: str) -> None:
+    config = load_config(recipe, overrides)
+    accelerator, _ = build_accelerator(config)
+    rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, 2)
+    reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
+    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+    batches, stop = reals.batches(0), StopSignal(accelerator, 5)
+    weights = sum(weight.numel() for player in (trainer.g, trainer.d) for weight in player.network.parameters())
+    one, all_weights = torch.ones(1), torch.ones(weights)
+
+    def step() -> None:
+        trainer.step(batches)
+        stop.agreed()
+
+    for _ in range(WARM_UP):
+        step()
+    latencies = [seconds(lambda: dist.all_reduce(one), 10) for _ in range(int(rounds))]
+    transfers = [seconds(lambda: dist.all_reduce(all_weights), 1) for _ in range(int(rounds))]
+    together, alone, traffic = [], [], 0
+    for _ in range(int(rounds)):
+        before = sent()
+        together.append(seconds(step, int(steps)))
+        traffic += sent() - before
+        with ExitStack() as stack:
+            for player in (trainer.g, trainer.d):
+                stack.enter_context(player.wrapped.no_sync())
+            alone.append(seconds(step, int(steps)))
+    if accelerator.is_main_process:
+        figures = {
+            "latency": statistics.median(latencies),
+            "bandwidth": 4 * weights / statistics.median(transfers),  # of two ranks each sends what it has, once
+            "together": statistics.median(together),
+            "alone": statistics.median(alone),
+            "bytes": traffic / int(rounds) / int(steps),
+        }
+        Path(out).write_text(json.dumps(figures))
+    stop.wait_for_all()
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,60 @@
+"""Gradients sent in bf16: all ranks hold the same bits, and the golden losses move by little."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from processes import TORCHRUN, run
+
+TESTS = Path(__file__).resolve().parent.parent
+GOLDEN = json.loads((TESTS / "golden" / "quickstart.json").read_text())
+GAME = str(TESTS / "distributed" / "game.py")
+LOSSES = ("loss/d", "loss/g")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def played(shapes, tmp_path_factory):
+    """The golden steps of the quickstart on two ranks, without and with compression: what each rank ended with."""
+    out, ranks = tmp_path_factory.mktemp("played"), {}
+    for how in ("none", "bf16"):
+        keys = [f"data.path={shapes}", "train.cpu_threads=1", f"train.gradient_compression={how}"]
+        code, output = run([*TORCHRUN, "2", GAME, str(out / how), str(len(GOLDEN)), "float32", *keys], PYTHONPATH=".")
+        assert code == 0, output
+        ranks[how] = [torch.load(out / f"{how}.{rank}", weights_only=True) for rank in (0, 1)]
+    return ranks
+
+
+@pytest.mark.parametrize(("how", "tolerance"), [("none", 1e-3), ("bf16", 1e-2)])
+def test_the_golden_losses_of_two_ranks_move_by_so_much_at_most(played, how, tolerance):
+    for name in LOSSES:
+        golden = sum(step[name] for step in GOLDEN) / len(GOLDEN)
+        assert played[how][0]["metrics"][name] == pytest.approx(golden, rel=tolerance), name
+
+
+def test_what_is_sent_is_rounded(played):
+    lossy, exact = (played[how][0]["tensors"]["g/dense.weight"] for how in ("bf16", "none"))
+    assert not torch.equal(lossy, exact)
+
+
+@pytest.mark.parametrize("how", ["none", "bf16"])
+def test_all_ranks_hold_the_same_bits(played, how):
+    first, second = (rank["tensors"] for rank in played[how])
+    for name in first.keys() - {"window"}:  # each rank's own sums
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_buffers_that_no_rank_sends_are_the_same_on_all(shapes, tmp_path):
+    """Spectral normalisation in D, batch normalisation in G."""
+    keys = ["generator={family: sngan, width: 8}", "discriminator={family: sngan, width: 8}", "train.batch_size=8"]
+    keys += [f"data.path={shapes}", "train.cpu_threads=1", "loss={name: hinge}", "train.share_fakes=false"]
+    code, output = run([*TORCHRUN, "2", GAME, str(tmp_path / "out"), "5", "float32", *keys], PYTHONPATH=".")
+    assert code == 0, output
+    first, second = (torch.load(tmp_path / f"out.{rank}", weights_only=True)["tensors"] for rank in (0, 1))
+    buffers = [name for name in first if name.endswith(("running_var", "weight.0.u"))]
+    assert {name.split("/")[0] for name in buffers} >= {"g", "d"}
+    for name in buffers:
+        assert torch.equal(first[name], second[name]), name

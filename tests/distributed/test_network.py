@@ -1,0 +1,53 @@
+"""benchmarks/network.py, for real: two hosts with a limited rate, and what they send."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import hosts
+import pytest
+from processes import run, start, wait_for
+
+pytestmark = pytest.mark.slow
+NETWORK = (sys.executable, "benchmarks/network.py", "quickstart", "--rounds", "1", "--steps", "2")
+possible = pytest.mark.skipif(bool(hosts.missing()), reason=hosts.missing() or "it can run")
+
+
+@possible
+@pytest.mark.parametrize("how", ["none", "bf16"])
+def test_two_hosts_send_the_bytes_that_were_counted_and_the_packets_around_them(how, tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text("<!-- network: begin -->\n<!-- network: end -->\n")
+    own = ["--rates", "200mbit", "--into", str(document), f"train.gradient_compression={how}"]
+    code, output = run([*NETWORK, *own], PYTHONPATH=".")
+    assert code == 0, output
+    row = next(line for line in document.read_text().splitlines() if line.startswith("| 200 Mbit/s"))
+    cells = row.strip("| ").split(" | ")
+    assert 1.0 < float(cells[-1]) < 1.1, "headers and acknowledgements"
+    assert cells[-2] == {"none": "1,308", "bf16": "654"}[how], "kB of both networks' gradients"
+
+
+@possible
+def test_an_interrupted_measurement_leaves_no_hosts(tmp_path):
+    process = start([*NETWORK, "--rates", "50mbit"], tmp_path / "log", PYTHONPATH=".")
+
+    def own() -> list[str]:
+        return [space for space in hosts.namespaces() if space.startswith(f"{hosts.PREFIX}{process.pid}n")]
+
+    wait_for(lambda: len(own()) == 2, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 130
+    assert own() == []
+
+
+def test_without_root_one_sentence_says_what_is_needed(monkeypatch, capsys):
+    monkeypatch.syspath_prepend("benchmarks")
+    import network
+
+    monkeypatch.setattr(network.hosts.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(sys, "argv", ["network.py"])
+    assert network.main() == 2
+    assert capsys.readouterr().err == (
+        "two hosts cannot be made here: needs root, for network namespaces; run it as root on Linux with iproute2\n"
+    )
