@@ -24,6 +24,7 @@ EXAMPLES = {
     "manifests": 25,
     "configs": 50,
     "shards": 25,
+    "blocks": 25,
     "cifar10": 30,
     "runs": 25,
 }
