@@ -62,8 +62,9 @@ class Contender:
     """The processes of one side, at rest between turns."""
 
     def __init__(self, side: Side, log: Path) -> None:
-        """log: file that all it prints is added to."""
-        self.log = log
+        """log: file that all it prints is added to. A directory beside it is where its processes are."""
+        self.log, self.place = log, log.with_name(f"{log.name}-files")
+        self.place.mkdir(exist_ok=True)
         module, _, name = side.name.rpartition(".")
         options = [f"{key}={value}" for key, value in side.options.items() if key != "label"]
         command = [side.python, str(HERE / "contest.py"), module, name, *options]
@@ -77,6 +78,7 @@ class Contender:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                cwd=self.place,
                 env={**os.environ, **place},
             )
 

@@ -16,7 +16,7 @@ OFF = {
     **{f"{name}.every_steps": NEVER for name in ("log", "checkpoint")},
     "log.samples_every_steps": NEVER,
     "guard.every_steps": "null",
-    "watchdog.nan": "off",
+    **{f"watchdog.{fault}": "off" for fault in ("nonfinite", "exploding", "saturated", "collapse")},
 }
 
 
@@ -81,11 +81,12 @@ def training(recipe: str, steps: int, label: str = "", processes: int = 1, **key
 
 
 def step(recipe: str, bare: str, steps: int, precision: str, batch: int, **keys: str) -> Row:
-    """distgan's training beside a hand-written loop."""
+    """distgan's step beside a hand-written loop's: what is done now and then beside the steps has rows of its own."""
     mode = keys.get("train__compile", "eager")
     name = "_".join([recipe, precision, str(batch), *([mode] if mode != "eager" else [])])
     what = f"step of {recipe}, batch {batch}, {precision.replace('no', 'fp32')}{'' if mode == 'eager' else ', ' + mode}"
     ours = training(recipe, steps, train__precision=precision, train__batch_size=str(batch), **keys)
+    ours = ours._replace(options={**OFF, **ours.options})
     options = {"precision": precision, "batch_size": str(batch), "steps": str(steps), "label": "bare PyTorch loop"}
     other = Side(f"{THEIRS}.{bare}", options)
     return Row(f"step_{name}", what, ours, other, target=1.03, precision=precision)
@@ -96,16 +97,20 @@ def loading(layout: str, workers: int) -> Side:
     return Side(f"{LOADING}.stream", options)
 
 
-def peak() -> Row:
-    sides = [Side("training.product", {"precision": precision, "label": precision}) for precision in ("bf16", "no")]
-    sides[1].options["label"] = "fp32"  # type: ignore[index]
-    return Row("peak", "large matrix product, bf16", *sides, unit="product", precision="bf16")
+def peaks() -> Iterator[Row]:
+    """What FLOPs are compared with: the better of the two, in each precision."""
+    for name, what in (("product", "large matrix product"), ("convolution", "large convolution")):
+        sides = (
+            Side(f"training.{name}", {"precision": precision, "label": label})
+            for precision, label in (("bf16", "bf16"), ("no", "the same in fp32"))
+        )
+        yield Row(f"peak_{name}", f"{what}, bf16", *sides, unit="call", precision="bf16")
 
 
 def cpu_rows() -> list[Row]:
     memory = training("quickstart", 40, "one batch in memory", feed="memory", log__samples_every_steps=NEVER)
     return [
-        peak(),
+        *peaks(),
         step("seed_frogs", "seed", 2, "no", 20),
         step("seed_frogs", "seed", 2, "bf16", 20),
         step("quickstart", "quickstart", 40, "no", 16),
@@ -113,9 +118,9 @@ def cpu_rows() -> list[Row]:
         *(
             Row(
                 f"plain_{recipe}",
-                f"step of {recipe}, beside PyTorch with the machine's defaults",
+                f"whole training of {recipe}, beside the bare loop as PyTorch comes",
                 training(recipe, 32),
-                Side("bare.plainly", {"loop": loop, "steps": "32", "label": "bare loop, memory given back"}),
+                Side("bare.plainly", {"loop": loop, "steps": "32", "label": "bare loop, freed memory given back"}),
             )
             for recipe, loop in (("quickstart", "quickstart"), ("r3gan_small", "r3gan"))
         ),
@@ -133,7 +138,9 @@ def cpu_rows() -> list[Row]:
             Row(f"feed_{name}", f"step of quickstart, {what}", training("quickstart", 40, **keys), memory, target=1.02)
             for name, what, keys in (
                 ("resident", "resident", {"data__mode": "resident"}),
-                ("png", "streamed, PNG", {"data__mode": "stream"}),
+                ("png", "streamed, PNG, 2 workers", {"data__mode": "stream", "data__workers": "2"}),
+                ("png_0", "streamed, PNG, in process", {"data__mode": "stream", "data__workers": "0"}),
+                ("blocks", "streamed, blocks", {"data__mode": "stream", "feed": "blocks"}),
             )
         ),
         Row(
@@ -172,6 +179,12 @@ def cpu_rows() -> list[Row]:
                 target=1.10,
             )
             for recipe, steps in (("seed_frogs", 2), ("quickstart", 40), ("r3gan_small", 32))
+        ),
+        Row(
+            "compiled",
+            "step of r3gan_small, train.compile=on",
+            training("r3gan_small", 32, train__compile="on"),
+            training("r3gan_small", 32, "eager"),
         ),
         *shares(),
         Row(
@@ -244,7 +257,7 @@ def shares() -> Iterator[Row]:
 def gpu_rows() -> list[Row]:
     sizes, modes = (20, 64, 256, 1024), ("off", "on", "graphs")
     return [
-        peak(),
+        *peaks(),
         *(
             step(recipe, bare, 20, precision, batch, train__compile=mode)
             for recipe, bare in (("seed_frogs", "seed"), ("sngan", "sngan"), ("r3gan_small", "r3gan"))

@@ -6,8 +6,8 @@ python benchmarks/speed.py [--rows step_seed,loading_png,...] [--rounds 7] [--ke
 Each row has two sides, in processes of their own, which take turns: in every round one works while the other rests, so
 the ratio holds on a noisy machine. The table has medians over the rounds, the spread (half the range that the middle
 half of the rounds lies in), the ratio's median and range, and the share of this machine's peak: that of a large matrix
-product in the same precision, in the same run. Every finished row is added to --out at once; a call with the same file
-does not measure it again. With a GPU, the rows are those of gpu_rows in benchmarks/rows.py.
+product or convolution, whichever is faster, in the same precision. Every finished row is added to --out at once; a call
+with the same file does not measure it again. With a GPU, the rows are those of gpu_rows in benchmarks/rows.py.
 
 --keras-python: an environment that has Keras 3 and one of its backends; none of distgan's packages is needed there.
 """
@@ -104,11 +104,13 @@ def load(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def peaks(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """FLOP/s by precision, of the row `peak`."""
-    if "peak" not in found:
-        return {}
-    flops = [[turn["facts"]["flops"] / turn["seconds"] for turn in side] for side in found["peak"]["sides"]]
-    return {name: statistics.median(side) for name, side in zip(("bf16", "no"), flops, strict=True)}
+    """FLOP/s by precision: the best of the rows `peak_...`."""
+    best: dict[str, float] = {}
+    for row in (row for row in found if row.startswith("peak_")):
+        for name, side in zip(("bf16", "no"), found[row]["sides"], strict=True):
+            rate = statistics.median(turn["facts"]["flops"] / turn["seconds"] for turn in side)
+            best[name] = max(rate, best.get(name, 0.0))
+    return best
 
 
 def table(rows: Iterable[Row], found: Mapping[str, Mapping[str, Any]], failed: Mapping[str, str]) -> str:
@@ -161,7 +163,7 @@ def _speed(row: Row, seconds: Sequence[float]) -> str:
     middle = statistics.median(seconds)
     low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (middle,) * 3
     spread = f"± {(high - low) / 2 / middle:.1%}"
-    if row.unit in ("picture", "product"):
+    if row.unit in ("picture", "call"):
         return f"{1 / middle:,.0f} {row.unit}s/s {spread}"
     return f"{1000 * middle:,.1f} ms/{row.unit} {spread}" if middle < 1 else f"{middle:,.2f} s/{row.unit} {spread}"
 

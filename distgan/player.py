@@ -24,6 +24,7 @@ class Player:
     def __init__(self, network: nn.Module, config: Rmsprop | Adam | AdamW, accelerator: Accelerator) -> None:
         self.network = network.to(accelerator.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.weights = list(self.network.parameters())
         self.config = config
         self.optimizer = build_optimizer(config, self.network)
         self.wrapped = accelerator.prepare(self.network)
@@ -31,6 +32,11 @@ class Player:
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=fp16)
         self.updates = 0
         self._accelerator = accelerator
+
+    def freeze(self, frozen: bool) -> None:
+        """Whether backward leaves its weights without gradients."""
+        for weight in self.weights:
+            weight.requires_grad_(not frozen)
 
     def lr(self, images: int) -> float:
         """Learning rate of the next update, when D has been shown so many real pictures."""
@@ -50,10 +56,9 @@ class Player:
         """
         set_rule(self.optimizer, self.config, lr, images)
         self.scaler.unscale_(self.optimizer)
-        weights = list(self.network.parameters())
-        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in self.weights if weight.grad is not None])
         if self.config.clip_value is not None:
-            torch.nn.utils.clip_grad_value_(weights, self.config.clip_value)
+            torch.nn.utils.clip_grad_value_(self.weights, self.config.clip_value)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

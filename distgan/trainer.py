@@ -123,7 +123,7 @@ class Trainer:
         batch: the last that D was shown, for losses that set each fake against a real.
         """
         g, turn, parts, sums = self.g, self.g.updates, self.config.train.accumulation, Sums()
-        self.d.network.requires_grad_(False)
+        self.d.freeze(True)
         for part, (images, labels) in enumerate(batch.parts(parts)):
             rows = self.draws.rows.part(part, parts)
             draw = self.draws.for_rows(rows).at
@@ -137,7 +137,7 @@ class Trainer:
                 loss = self.loss.generator(fake, rival)
                 g.backward(loss / parts)
             sums.add("loss/g", loss)
-        self.d.network.requires_grad_(True)
+        self.d.freeze(False)
         norm = g.update(self.g_lr, self.images_seen)
         return sums.means(parts) | {"grad_norm/g": norm}
 
@@ -185,7 +185,7 @@ class Trainer:
     def weight_norms(self) -> dict[str, Tensor]:
         """L2 norms of both players' weights, on the device: NaN or infinite as soon as one weight is."""
         players = (("d", self.d), ("g", self.g))
-        norms = {name: get_total_norm(list(player.network.parameters())) for name, player in players}
+        norms = {name: get_total_norm(player.weights) for name, player in players}
         return {f"weight_norm/{name}": norm.detach() for name, norm in norms.items()}
 
     @property

@@ -147,7 +147,8 @@ def test_the_table_has_median_ratio_and_verdict(measure, target, more, said):
 
 def test_a_step_is_a_share_of_the_peak_in_its_precision():
     found = {
-        "peak": measured([0.5] * 3, [1.0] * 3, flops=100.0),
+        "peak_product": measured([0.5] * 3, [1.0] * 3, flops=100.0),
+        "peak_convolution": measured([0.6] * 3, [0.8] * 3, flops=80.0),
         "key": measured([1.0] * 3, flops=50.0),
     }
     row = rows.Row("key", "what", contest.Side("a.b", {}), precision="bf16")
