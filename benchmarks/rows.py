@@ -130,7 +130,7 @@ def cpu_rows() -> list[Row]:
             "keras",
             "seed recipe, batch 20, best settings, beside Keras 3",
             training("seed_frogs", 2, train__precision="bf16"),
-            Side("keras_seed.seed", {"steps": "2", "label": "Keras 3"}),
+            Side("keras_seed.seed", {"steps": "2", "label": "Keras"}),
             target=0.57,
             precision="bf16",
         ),

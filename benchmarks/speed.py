@@ -140,7 +140,7 @@ def _cells(row: Row, sides: Sequence[Sequence[Mapping[str, Any]]], peak: Mapping
     memory = [turn["memory"] for turn in sides[0]]
     value = row.value(statistics.median(ours), statistics.median(ratios), memory[-1] - memory[0])
     verdict = "" if row.target is None else ("met" if row.met(value) else "**missed**")
-    shown = "" if row.target is None or row.measure == "ratio" else f", {row.shown(value)}"
+    shown = f", {row.shown(value)}" if row.measure in ("share", "growth") else ""
     return [
         f"{_speed(row, ours)}{shown}",
         beside,
