@@ -146,16 +146,18 @@ def _cells(row: Row, sides: Sequence[Sequence[Mapping[str, Any]]], peak: Mapping
         beside,
         ratio,
         f"{row.goal}: {verdict}" if row.target is not None else "",
-        _share(row, sides[0], peak),
+        _share(row, sides, peak),
         f"{max(memory):.2f} GiB",
     ]
 
 
-def _share(row: Row, turns: Sequence[Mapping[str, Any]], peak: Mapping[str, float]) -> str:
-    flops, precision = turns[0]["facts"].get("flops"), row.precision
-    if not flops or precision not in peak:
+def _share(row: Row, sides: Sequence[Sequence[Mapping[str, Any]]], peak: Mapping[str, float]) -> str:
+    """Of ours; both sides do the same number of FLOPs, and a compiled one cannot count them."""
+    flops = next((side[0]["facts"]["flops"] for side in sides if side[0]["facts"]), None)
+    precision = row.precision
+    if flops is None or precision not in peak:
         return ""
-    share = flops / statistics.median(turn["seconds"] for turn in turns) / peak[precision]
+    share = flops / statistics.median(turn["seconds"] for turn in sides[0]) / peak[precision]
     return f"{share:.0%} of {PRECISIONS.get(precision, precision)}, {flops / 1e9:,.1f} GFLOP"
 
 

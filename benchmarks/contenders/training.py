@@ -27,17 +27,22 @@ def training(lap: Lap, recipe: str = "quickstart", steps: str = "20", feed: str 
     every = int(steps)
 
     class Paused(Trainer):
-        """A trainer that waits for its turn after every so many steps, and counts FLOPs until its first pause."""
+        """A trainer that waits for its turn after every so many steps, and counts FLOPs until its first pause.
+
+        Not where networks are compiled: under a counter they would stay eager.
+        """
 
         counter = Flops()
+        counts = keys.get("train.compile", "off") == "off"
         began = -1
         batch: Batch | None = None
 
         def step(self, reals: Iterator[Batch]) -> dict[str, Tensor]:
             if self.began < 0:
                 self.began = self.steps
-                self.counter.__enter__()
-            elif self.steps == self.began + every:
+                if self.counts:
+                    self.counter.__enter__()
+            elif self.counts and self.steps == self.began + every:
                 self.counter.__exit__(None, None, None)
                 lap(every, {"flops": self.counter.total / every * self.accelerator.num_processes})
             elif (self.steps - self.began) % every == 0:
