@@ -29,9 +29,7 @@ class Augmenter:
             case DiffAugment(policy=policy):
                 return diff_augment(images, _uniform(draws, DIFF_UNIFORMS), policy)
             case Ada(policy=policy):
-                normal = torch.cat(
-                    [draw.at(f"{draw.purpose}/normal", *draw.counters).normal([ADA_NORMALS]) for draw in draws]
-                )
+                normal = torch.cat([draw.of(f"{draw.purpose}/normal").normal([ADA_NORMALS]) for draw in draws])
                 return ada_augment(images, _uniform(draws, ADA_UNIFORMS), normal, self.p, policy)
         return images
 

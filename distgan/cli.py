@@ -25,7 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The console command. Returns the exit code (2: a mistake to mend, told in a sentence)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     cpu.spin_briefly()
-    cpu.keep_freed_memory()
     if arguments[:1] == ["train"]:
         from distgan import train
 
@@ -34,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from distgan.doctor import command
 
         return command.main(arguments[1:], "distgan doctor")
+    cpu.keep_freed_memory()
     parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
     parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

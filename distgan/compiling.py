@@ -14,16 +14,15 @@ from torch import nn
 
 from distgan.networks.dropout import dropouts
 
-Mode = Literal["off", "on", "graphs"]
-INDUCTOR: dict[str, str | None] = {"on": None, "graphs": "reduce-overhead"}  # its names for what is wanted
+Mode = Literal["off", "on"]
 
 
 def compile_network(network: nn.Module, mode: Mode) -> None:
-    """In place; nothing is compiled before the first forward. graphs: with CUDA graphs, where the device has them."""
+    """In place; nothing is compiled before the first forward."""
     if mode != "off":
         for layer in dropouts(network):
             layer.drop = torch.compiler.disable(layer.drop)  # type: ignore[method-assign]
-        network.compile(mode=INDUCTOR[mode], dynamic=False)
+        network.compile(dynamic=False)
 
 
 def eager(mode: Mode, penalised: bool) -> AbstractContextManager[object]:

@@ -90,8 +90,8 @@ class DataConfig(Frozen):
     shuffle_buffer: PositiveInt = 4096
     """Pictures mixed at a time in stream mode, per worker."""
     workers: Literal["auto"] | NonNegativeInt = free("auto")
-    """Reader processes per rank in stream mode; 0 reads in the training process; auto: 0 for blocks in a directory,
-    2 for all else."""
+    """Reader processes per rank in stream mode; 0 reads in the training process; auto: 0 for a directory with
+    blocks, or when training on the CPU; else 2."""
     flip: bool = False
     """Mirror each picture left to right with probability 1/2."""
     cache: Path | None = free(None)
@@ -104,11 +104,6 @@ class DataConfig(Frozen):
     """Pictures and shards that cannot be read: raise: end training; skip: show good ones in their place."""
     max_skipped: PositiveInt = free(1000)
     """Most different pictures that a process may skip with `on_error: skip`; one more ends training."""
-
-    @property
-    def most_workers(self) -> int:
-        """Of a rank, for any layout."""
-        return 2 if self.workers == "auto" else self.workers
 
     @model_validator(mode="after")
     def _only_directories_are_prepared(self) -> DataConfig:
@@ -205,9 +200,13 @@ class TrainConfig(Frozen):
     gradient_compression: Literal["none", "bf16"] = "none"
     """What processes send each other of their gradients: all of it, or half the bytes, rounded to 3 digits
     (docs/scaling.md)."""
-    compile: Literal["off", "on", "graphs"] = free("off")
-    """torch.compile for both networks; updates of D with a penalty stay eager. graphs: with CUDA graphs. Off is the
-    faster on a CPU; on a GPU not measured (docs/performance.md)."""
+    compile: Literal["off", "on"] = free("off")
+    """torch.compile for both networks; updates of D with a penalty stay eager. On a GPU not measured
+    (docs/performance.md)."""
+    graphs: Literal["off", "on"] = free("off")
+    """CUDA graphs of each update's forward and backward, on one GPU: for small networks, whose kernels are shorter than
+    their launch. Where that cannot be, training says so and runs without. On a GPU not measured
+    (docs/performance.md)."""
     cpu_threads: PositiveInt | None = free(None)
     """Threads per process when training on the CPU; null: the machine's cores shared out among its processes."""
     seconds: PositiveFloat | None = free(None)

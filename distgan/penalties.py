@@ -19,24 +19,24 @@ TINY = 1e-12  # under the root: its derivative at 0 is infinite
 
 
 class Weights(NamedTuple):
-    """What each penalty of one update is multiplied by; 0: it is not taken."""
+    """What each penalty of one update is multiplied by, numbers or scalars on the device; None: it is not taken."""
 
-    r1: float
-    r2: float
-    mixed: float
+    r1: float | Tensor | None = None
+    r2: float | Tensor | None = None
+    mixed: float | Tensor | None = None
 
     @classmethod
     def of(cls, config: Penalties, update: int, images: int) -> Weights:
         """update: D's updates so far; images: real pictures that D has been shown."""
         every = config.penalty_every_steps
         if update % every:
-            return cls(0.0, 0.0, 0.0)
-        r1, r2 = at(config.r1_gamma, images), at(config.r2_gamma, images)
-        return cls(every * r1, every * r2, every * config.gradient_penalty)
+            return cls()
+        wanted = at(config.r1_gamma, images), at(config.r2_gamma, images), config.gradient_penalty
+        return cls(*(every * weight or None for weight in wanted))
 
     @property
-    def any(self) -> bool:
-        return max(self) > 0
+    def taken(self) -> tuple[bool, ...]:
+        return tuple(weight is not None for weight in self)
 
 
 def mix(joined: Tensor, share: Tensor) -> Tensor:
@@ -51,13 +51,17 @@ def mix(joined: Tensor, share: Tensor) -> Tensor:
 def penalty(weights: Weights, images: Tensor, logits: Tensor) -> Tensor:
     """gamma / 2 * mean(|dD/dx|^2) of the reals (R1) and the fakes (R2); weight * mean((|dD/dx| - 1)^2) of mixtures.
 
-    images: fakes, reals and, where `weights.mixed`, mixtures, joined: [2B or 3B, C, H, W], requiring grad; logits: [2B
+    images: fakes, reals and, where `mixed` is taken, mixtures, joined: [2B or 3B, C, H, W], requiring grad; logits: [2B
     or 3B]. A scalar that can be differentiated.
     """
-    norms = squared_gradients(images, logits).chunk(3 if weights.mixed else 2)
-    total = weights.r2 / 2 * norms[0].mean() + weights.r1 / 2 * norms[1].mean()
-    if weights.mixed:
-        total = total + weights.mixed * ((norms[2] + TINY).sqrt() - 1).square().mean()
+    fakes, reals, *mixtures = squared_gradients(images, logits).chunk(2 if weights.mixed is None else 3)
+    total = logits.new_zeros(())
+    if weights.r2 is not None:
+        total = total + weights.r2 / 2 * fakes.mean()
+    if weights.r1 is not None:
+        total = total + weights.r1 / 2 * reals.mean()
+    if weights.mixed is not None:
+        total = total + weights.mixed * ((mixtures[0] + TINY).sqrt() - 1).square().mean()
     return total
 
 

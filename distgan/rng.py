@@ -8,8 +8,9 @@ The values differ between CPU and CUDA (torch's generators do).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -54,26 +55,29 @@ class Draws:
     counters: tuple[int, ...] = ()
 
     def for_rows(self, rows: Rows) -> Draws:
-        return Draws(self.seed, rows, self.device, self.purpose, self.counters)
+        return replace(self, rows=rows)
 
     def at(self, purpose: str, *counters: int) -> Draws:
-        return Draws(self.seed, self.rows, self.device, purpose, counters)
+        return replace(self, purpose=purpose, counters=counters)
+
+    def of(self, purpose: str) -> Draws:
+        """Of the same counters."""
+        return replace(self, purpose=purpose)
 
     def normal(self, shape: Sequence[int] = ()) -> Tensor:
         """[rows, *shape], standard normal, float32."""
-        return torch.randn((self.rows.total, *shape), generator=self._stream(), device=self.device)[self._slice()]
+        return self.take(torch.randn, shape)
 
     def uniform(self, shape: Sequence[int] = ()) -> Tensor:
         """[rows, *shape], uniform in [0, 1), float32."""
-        return torch.rand((self.rows.total, *shape), generator=self._stream(), device=self.device)[self._slice()]
+        return self.take(torch.rand, shape)
 
     def integers(self, high: int) -> Tensor:
         """[rows], uniform in 0 ... high - 1, int64."""
-        stream = self._stream()
-        return torch.randint(high, (self.rows.total,), generator=stream, device=self.device)[self._slice()]
+        return self.take(partial(torch.randint, high), ())
 
-    def _stream(self) -> torch.Generator:
-        return generator(self.device, self.seed, self.purpose, *self.counters)
-
-    def _slice(self) -> slice:
-        return slice(self.rows.start, self.rows.stop)
+    def take(self, kind: Callable[..., Tensor], shape: Sequence[int]) -> Tensor:
+        """What `kind` makes of the key, [rows, *shape]."""
+        stream = generator(self.device, self.seed, self.purpose, *self.counters)
+        whole = kind((self.rows.total, *shape), generator=stream, device=self.device)
+        return whole[self.rows.start : self.rows.stop]

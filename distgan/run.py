@@ -26,6 +26,7 @@ from distgan.ending import export_last, farewell, offer_best, why_over, write_pa
 from distgan.errors import ConfigError, Halted, LaunchError, Stopped
 from distgan.exporter import LAST, Exporter
 from distgan.fit import DIVERSITY_SAMPLES, Fit
+from distgan.graphs import obstacle
 from distgan.guard import check_same_data, check_same_recipe
 from distgan.keeper import Keeper
 from distgan.metrics.evaluator import Evaluator
@@ -84,6 +85,8 @@ def build_and_train(
     reals = open_reals(config, accelerator, rows)
     check_same_data(accelerator, reals.manifest_digest, reals.mode)
     display.say(describe_data(reals, config))
+    if config.train.graphs == "on" and (why := obstacle(config.train, accelerator.device, world)):
+        display.say(f"train.graphs=on has no effect: {why}")
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     watchdog, best, exporter = Watchdog(config.watchdog), Best(config), Exporter(trainer, reals)
     if saved:

@@ -8,6 +8,7 @@ and a few counters (see state.py), and a step does the same on any number of pro
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +21,7 @@ from distgan.compiling import compile_network, eager
 from distgan.config import Config
 from distgan.data.loader import Batch
 from distgan.ema import Ema, ema_decay
+from distgan.graphs import CudaRecorder, Given, Graphs, obstacle, plainly
 from distgan.losses import build_loss
 from distgan.networks import build_discriminator, build_generator, check_same_answer
 from distgan.networks.dropout import dropouts, key_dropout, set_dropout
@@ -43,7 +45,7 @@ class Trainer:
         discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed)
         for network in (generator, discriminator):
             check_same_answer(network, accelerator.num_processes, config.train.accumulation)
-        self.ema = Ema(generator.to(accelerator.device))  # before `prepare`, which changes `forward`
+        self.ema = Ema(generator.to(accelerator.device))  # a copy as it is: the next lines change `forward`
         for network in (generator, discriminator):
             compile_network(network, config.train.compile)
         self.g = Player(generator, config.optimizer.generator, accelerator)
@@ -58,6 +60,9 @@ class Trainer:
         self.lr_scale = 1.0  # of both players; a rollback lowers it
         self.watched = Window(balance.WATCHED, accelerator.device)  # by the balance
         self.heeded = Window(("d/real_accuracy",), accelerator.device)  # by the augmentation
+        device = accelerator.device
+        graphs = config.train.graphs == "on" and not obstacle(config.train, device, accelerator.num_processes)
+        self.compute = Graphs(CudaRecorder(device)) if graphs else plainly
         self.dealt: dict[str, Tensor] = {}  # the last latents and pictures of this rank, for the guard
 
     @property
@@ -75,7 +80,7 @@ class Trainer:
         for _ in range(self.config.train.d_steps):
             batch, shared = next(reals), None
             if self.config.train.share_fakes:
-                shared = self._fakes("g", self.steps, self.draws.rows, self.g.wrapped, batch.labels)
+                shared = self._fakes("g", self.draws.at("", self.steps), self.g.wrapped, batch.labels)
             told.append(self._update_discriminator(batch, shared))
         metrics = mean_of(told) | self._update_generator(batch, shared)
         decay = ema_decay(self.config.ema, self.config.images_per_step, self.images_seen)
@@ -83,63 +88,74 @@ class Trainer:
         return metrics | self._adapt(metrics)
 
     def _update_discriminator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
-        """D learns to tell this rank's reals from as many new fakes, joined in one forward."""
-        d, turn, parts, sums = self.d, self.d.updates, self.config.train.accumulation, Sums()
-        weights = Weights.of(self.config.loss, turn, self.images_seen)
-        for part, (images, labels) in enumerate(batch.parts(parts)):
-            rows = self.draws.rows.part(part, parts)
-            draw = self.draws.for_rows(rows).at
+        """D learns to tell this rank's reals from as many new fakes."""
+        d, weights = self.d, Weights.of(self.config.loss, self.d.updates, self.images_seen)
+        given = Given(self.draws.at("", d.updates), batch, weights)
+        metrics = self.compute(("d", self.d_dropout), partial(self._discriminate, shared), given, d.weights)
+        norm = d.update(self.d_lr, self.images_seen)
+        improve(self.d_norms)
+        return metrics | {"grad_norm/d": norm}
+
+    def _discriminate(self, shared: Fakes | None, given: Given) -> dict[str, Tensor]:
+        """D's gradients, of fakes and reals joined in one forward."""
+        d, weights, parts, sums = self.d, given.weights, self.config.train.accumulation, Sums()
+        penalised, mixed = any(weights.taken), weights.mixed is not None
+        for part, (images, labels) in enumerate(given.batch.parts(parts)):
+            draws = given.draws.for_rows(given.draws.rows.part(part, parts))
             self.dealt["pictures"] = images
             with torch.no_grad():
-                fakes, fake_labels = shared or self._fakes("d", turn, rows, self.g.network, labels)
+                fakes, fake_labels = shared or self._fakes("d", draws, self.g.network, labels)
                 joined = torch.cat([fakes.detach(), to_signed(images)])
-                shown = [self.augment(joined, draw("augment/fake", turn), draw("augment/real", turn))]
-                if weights.mixed:
-                    shown.append(mix(shown[0], draw("mix", turn).uniform()))
+                shown = [self.augment(joined, draws.of("augment/fake"), draws.of("augment/real"))]
+                if mixed:
+                    shown.append(mix(shown[0], draws.of("mix").uniform()))
                 seen = torch.cat(shown).contiguous(memory_format=torch.channels_last)
-            kinds = ("fake", "real", "mixed")[: 3 if weights.mixed else 2]
-            key_dropout(self.d_dropouts, *(draw(f"dropout/d/{kind}", turn) for kind in kinds))
+            kinds = ("fake", "real", "mixed")[: 3 if mixed else 2]
+            key_dropout(self.d_dropouts, *(draws.of(f"dropout/d/{kind}") for kind in kinds))
             classes = None if fake_labels is None else torch.cat([fake_labels, labels, labels][: len(kinds)])
             with d.part(part, parts):
-                with eager(self.config.train.compile, weights.any):
-                    logits = d.wrapped(seen.requires_grad_(weights.any), classes)
+                with eager(self.config.train.compile, penalised):
+                    logits = d.wrapped(seen.requires_grad_(penalised), classes)
                 fake, real = logits.chunk(len(kinds))[:2]
-                noise = draw("label/fake", turn).uniform(), draw("label/real", turn).uniform()
+                noise = draws.of("label/fake").uniform(), draws.of("label/real").uniform()
                 loss = self.loss.discriminator(fake, real, *noise)
-                price = penalty(weights, seen, logits) if weights.any else loss.new_zeros(())
+                price = penalty(weights, seen, logits) if penalised else loss.new_zeros(())
                 d.backward((loss + price) / parts)
             sums.add("loss/d", loss)
-            if weights.any:
+            if penalised:
                 sums.add("loss/penalty", price)
             for name, value in _opinions(*self.loss.opinions(fake.detach(), real.detach())).items():
                 sums.add(name, value)
-        norm = d.update(self.d_lr, self.images_seen)
-        improve(self.d_norms)
-        return sums.means(parts) | {"grad_norm/d": norm}
+        return sums.means(parts)
 
     def _update_generator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
         """G learns to pass new fakes for real through D, whose weights stay as they are.
 
         batch: the last that D was shown, for losses that set each fake against a real.
         """
-        g, turn, parts, sums = self.g, self.g.updates, self.config.train.accumulation, Sums()
+        g, given = self.g, Given(self.draws.at("", self.g.updates), batch, Weights())
         self.d.freeze(True)
-        for part, (images, labels) in enumerate(batch.parts(parts)):
-            rows = self.draws.rows.part(part, parts)
-            draw = self.draws.for_rows(rows).at
+        metrics = self.compute(("g", self.d_dropout), partial(self._generate, shared), given, g.weights)
+        self.d.freeze(False)
+        norm = g.update(self.g_lr, self.images_seen)
+        return metrics | {"grad_norm/g": norm}
+
+    def _generate(self, shared: Fakes | None, given: Given) -> dict[str, Tensor]:
+        """G's gradients, through D."""
+        g, parts, sums = self.g, self.config.train.accumulation, Sums()
+        for part, (images, labels) in enumerate(given.batch.parts(parts)):
+            draws = given.draws.for_rows(given.draws.rows.part(part, parts))
             with g.part(part, parts):
-                fakes, fake_labels = shared or self._fakes("g", turn, rows, g.wrapped, labels)
-                fake, rival = self._judge(fakes, fake_labels, draw("augment/g", turn), draw("dropout/d/g", turn)), None
+                fakes, fake_labels = shared or self._fakes("g", draws, g.wrapped, labels)
+                fake, rival = self._judge(fakes, fake_labels, draws.of("augment/g"), draws.of("dropout/d/g")), None
                 if self.loss.paired:
                     with torch.no_grad():
                         reals = to_signed(images), None if fake_labels is None else labels
-                        rival = self._judge(*reals, draw("augment/rival", turn), draw("dropout/d/rival", turn))
+                        rival = self._judge(*reals, draws.of("augment/rival"), draws.of("dropout/d/rival"))
                 loss = self.loss.generator(fake, rival)
                 g.backward(loss / parts)
             sums.add("loss/g", loss)
-        self.d.freeze(False)
-        norm = g.update(self.g_lr, self.images_seen)
-        return sums.means(parts) | {"grad_norm/g": norm}
+        return sums.means(parts)
 
     def _judge(self, images: Tensor, labels: Tensor | None, augment: Draws, dropout: Draws) -> Tensor:
         """D's logits in G's step."""
@@ -147,18 +163,17 @@ class Trainer:
         seen = self.augment(images, augment).contiguous(memory_format=torch.channels_last)
         return self.d.network(seen, labels)
 
-    def _fakes(self, purpose: str, turn: int, rows: Rows, generator: nn.Module, reals: Tensor) -> Fakes:
-        """Pictures [rows, 3, H, W] in [-1, 1] and their classes, from latents that belong to (purpose, turn).
+    def _fakes(self, purpose: str, draws: Draws, generator: nn.Module, reals: Tensor) -> Fakes:
+        """Pictures [rows, 3, H, W] in [-1, 1] and their classes, from latents that belong to (purpose, update).
 
         reals: classes [rows] of the reals that they will stand beside.
         """
-        draw = self.draws.for_rows(rows).at
-        latents = draw(f"latent/{purpose}", turn).normal([self.config.generator.latent_dim])
+        latents = draws.of(f"latent/{purpose}").normal([self.config.generator.latent_dim])
         self.dealt["latents"] = latents
         labels = None
         if self.config.generator.conditional:
-            labels = reals if self.matched else draw(f"class/{purpose}", turn).integers(self.classes)
-        key_dropout(self.g_dropouts, draw(f"dropout/g/{purpose}", turn))
+            labels = reals if self.matched else draws.of(f"class/{purpose}").integers(self.classes)
+        key_dropout(self.g_dropouts, draws.of(f"dropout/g/{purpose}"))
         return generator(latents, labels), labels
 
     def _adapt(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -191,13 +191,19 @@ def test_blocks_over_http_are_those_of_the_directory(both):
             assert _same(take(_reals(server.url, mode=mode), 12), take(_reals(both[1], mode=mode), 12))
 
 
-def test_workers_are_chosen_for_the_layout_and_the_place(both):
+def test_workers_are_chosen_for_the_layout_the_place_and_the_device(both):
     pictures, held = (select(path, load_manifest(path), None) for path in both)
     far = select("http://host/dir", load_manifest(both[1]), None)
-    for wanted, auto in ((pictures, 2), (held, 0), (far, 2)):
-        assert workers_of(DataConfig(), wanted) == auto
-        assert workers_of(DataConfig(workers=3), wanted) == 3
-        assert workers_of(DataConfig(shuffle=False), wanted) == min(auto, 1)
+    for wanted, gpu, auto in (
+        (pictures, True, 2),
+        (pictures, False, 0),
+        (held, True, 0),
+        (far, True, 2),
+        (far, False, 2),
+    ):
+        assert workers_of(DataConfig(), wanted, gpu) == auto
+        assert workers_of(DataConfig(workers=3), wanted, gpu) == 3
+        assert workers_of(DataConfig(shuffle=False), wanted, gpu) == min(auto, 1)
 
 
 @pytest.mark.parametrize(
@@ -402,9 +408,11 @@ def test_the_tar_reader_refuses_what_is_no_plain_file(kind):
         list(plain_members(io.BytesIO(header.tobuf(tarfile.USTAR_FORMAT)), 100))
 
 
-@pytest.mark.parametrize("name", ["a" * 100, "é" * 120, ""])
-@pytest.mark.parametrize("style", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_the_tar_reader_refuses_names_that_need_more_than_a_header(name, style):
+NAMES = [(style, name) for style in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT) for name in ("a" * 100, "é" * 120, "")]
+
+
+@pytest.mark.parametrize(("style", "name"), [*NAMES, (tarfile.USTAR_FORMAT, f"{'a' * 60}/{'b' * 60}")])
+def test_the_tar_reader_refuses_names_that_need_more_than_a_plain_field(style, name):
     with pytest.raises(tarfile.ReadError, match="something other than plain files"):
         list(plain_members(io.BytesIO(tarfile.TarInfo(name).tobuf(style)), 1 << 20))
 

@@ -183,22 +183,21 @@ def test_precision(tiny_config):
     assert machine.precision(tiny_config("train.precision=bf16"), {}, False)[0].level == "warn"
 
 
-def test_open_files_and_shared_memory(tiny_config):
-    config = tiny_config("data.workers=4")
-    assert lines(machine.open_files(config, "stream", 256)) == [
+def test_open_files_and_shared_memory():
+    assert lines(machine.open_files(4, 256)) == [
         "warn  open files: a process may hold 256, and may need 512; run `ulimit -n 4096` before"
     ]
-    assert machine.open_files(config, "stream", -1)[0].level == "ok"
-    assert machine.open_files(config, "resident", 256)[0].level == "ok"
-    docker = machine.shared_memory(config, "stream", 1 << 20, 1, 64 << 20, 60 << 20)
+    assert machine.open_files(4, -1)[0].level == "ok"
+    assert machine.open_files(0, 256)[0].level == "ok"
+    docker = machine.shared_memory(4, 1 << 20, 1, 64 << 20, 60 << 20)
     assert lines(docker) == [
         "warn  /dev/shm: 60.0 MiB free of 64.0 MiB, data workers need 18.0 MiB; give the container more (docker run "
         "--shm-size=8g, Kubernetes: an emptyDir in memory), or data.workers=0"
     ]
-    assert machine.shared_memory(config, "stream", 8 << 20, 1, 64 << 20, 60 << 20)[0].level == "fail"
-    assert machine.shared_memory(config, "stream", 1 << 20, 1, GIB, GIB)[0].level == "ok"
-    assert machine.shared_memory(config, "resident", 1 << 20, 1, None, None)[0].level == "ok"
-    assert machine.shared_memory(config, "stream", 1 << 20, 1, None, None)[0].level == "warn"
+    assert machine.shared_memory(4, 8 << 20, 1, 64 << 20, 60 << 20)[0].level == "fail"
+    assert machine.shared_memory(4, 1 << 20, 1, GIB, GIB)[0].level == "ok"
+    assert machine.shared_memory(0, 1 << 20, 1, None, None)[0].level == "ok"
+    assert machine.shared_memory(4, 1 << 20, 1, None, None)[0].level == "warn"
 
 
 def test_a_container_s_memory_limit_counts(tmp_path):
@@ -458,24 +457,24 @@ def test_a_place_that_does_not_answer(tiny_config):
 def test_readers_and_shards(tiny_config, shapes):
     wanted = select(shapes, load_manifest(shapes), None)
     config = tiny_config("data.mode=stream", "data.workers=1")
-    found = readers.reading(config, wanted, Rows(0, 12, 12), 1, 8)
+    found = readers.reading(config, wanted, Rows(0, 12, 12), 1, 8, True)
     assert lines(found) == [
         "ok    readers: 5 shard(s) for 1 reader(s) (1 process(es) x 1): they read 1.2 times the pictures that they "
         "show",
         "ok    epoch: 25 batches per epoch, 0 pictures left out, others each time; 0.8 epochs in the budget",
     ]
     many = tiny_config("data.mode=stream", "data.workers=4")
-    found = readers.reading(many, wanted, Rows(0, 6, 12), 2, 1)
+    found = readers.reading(many, wanted, Rows(0, 6, 12), 2, 1, True)
     assert [finding.level for finding in found] == ["warn", "ok", "warn"]
     assert found[0].text.startswith("5 shard(s) for 8 reader(s) (2 process(es) x 4): they read 1.")
     assert found[0].advice == (
         "make more shards (`distgan prepare ... --shard-size 9`), lower data.workers, or data.mode=resident"
     )
     assert found[2].text == "2 process(es) with 4 data worker(s) each on 1 core(s)"
-    too_large = readers.reading(config, wanted, Rows(0, 301, 301), 1, 8)
+    too_large = readers.reading(config, wanted, Rows(0, 301, 301), 1, 8, True)
     assert [finding.level for finding in too_large] == ["fail"]
     assert "fewer than one batch of 301" in too_large[0].text
-    assert lines(readers.reading(tiny_config(), wanted, Rows(0, 12, 12), 1, 8)) == [
+    assert lines(readers.reading(tiny_config(), wanted, Rows(0, 12, 12), 1, 8, True)) == [
         "ok    readers: resident: 25.0 batches per epoch, 0.8 epochs in the budget"
     ]
 

@@ -44,6 +44,7 @@ LAYERS = (  # imports point down only
     {"metrics"},
     {"state.py", "tracking.py", "generator.py", "clock.py"},
     {"trainer.py", "wandb_run.py", "export.py", "hub.py", "lines.py"},
+    {"graphs.py"},
     {"augmenter.py", "penalties.py", "window.py", "compiling.py"},
     {"player.py", "losses.py", "ema.py", "balance.py", "optimizers.py", "networks", "data", "pictures.py"},
     {"watchdog.py", "presence.py", "augment.py"},

@@ -73,7 +73,7 @@ def test_shared_fakes_move_both_players_and_neither_in_the_other_s_update(tiny_c
     config = tiny_config("train.share_fakes=true")
     trainer = build(config)
     batch = noise_batch(config)
-    shared = trainer._fakes("g", 0, trainer.draws.rows, trainer.g.wrapped, batch.labels)
+    shared = trainer._fakes("g", trainer.draws.at("", 0), trainer.g.wrapped, batch.labels)
     g = snapshot(trainer.g.network)
     trainer._update_discriminator(batch, shared)
     assert moved(g, trainer.g.network) == set()
@@ -123,10 +123,9 @@ def test_d_steps_show_d_new_pictures_each_and_count_them(tiny_config):
 
 def test_g_s_update_draws_other_latents_than_d_s(tiny_config):
     trainer = build(tiny_config("generator.conditional=false", "discriminator.conditional=false"))
-    rows = trainer.draws.rows
-    for_d, _ = trainer._fakes("d", 0, rows, trainer.g.network, torch.zeros(12))
-    for_g, _ = trainer._fakes("g", 0, rows, trainer.g.network, torch.zeros(12))
-    later, _ = trainer._fakes("d", 1, rows, trainer.g.network, torch.zeros(12))
+    for_d, _ = trainer._fakes("d", trainer.draws.at("", 0), trainer.g.network, torch.zeros(12))
+    for_g, _ = trainer._fakes("g", trainer.draws.at("", 0), trainer.g.network, torch.zeros(12))
+    later, _ = trainer._fakes("d", trainer.draws.at("", 1), trainer.g.network, torch.zeros(12))
     assert not torch.equal(for_d, for_g)
     assert not torch.equal(for_d, later)
 

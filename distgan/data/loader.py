@@ -25,6 +25,8 @@ from distgan.data.stream import Stream
 from distgan.errors import DataError
 from distgan.rng import Draws, Rows, key
 
+AUTO_WORKERS = 2
+
 
 class Batch(NamedTuple):
     images: Tensor
@@ -59,10 +61,9 @@ class Reals:
             self._source = Resident(images, labels, rows, seed, config.shuffle)
             self.left_out_per_epoch = 0
         else:
-            plan = plan_of(config, self.wanted, rows, seed)
-            pin = device.type == "cuda"
-            workers = workers_of(config, self.wanted)
-            self._source = Stream(self.wanted, plan, config.shuffle_buffer, workers, pin, self._skipped)
+            gpu = device.type == "cuda"
+            plan, workers = plan_of(config, self.wanted, rows, seed, gpu), workers_of(config, self.wanted, gpu)
+            self._source = Stream(self.wanted, plan, config.shuffle_buffer, workers, gpu, self._skipped)
             self.left_out_per_epoch = plan.left_out
         self.pictures = self.wanted.total
 
@@ -142,9 +143,9 @@ def mode_of(config: DataConfig, wanted: Wanted) -> str:
     return "resident" if wanted.total * wanted.size**2 * 3 <= config.resident_limit_mb << 20 else "stream"
 
 
-def plan_of(config: DataConfig, wanted: Wanted, rows: Rows, seed: int) -> Plan:
+def plan_of(config: DataConfig, wanted: Wanted, rows: Rows, seed: int, gpu: bool) -> Plan:
     batch, counts = len(rows), tuple(wanted.count(shard) for shard in wanted.shards)
-    streams = max(workers_of(config, wanted), 1)
+    streams = max(workers_of(config, wanted, gpu), 1)
     plan = Plan(counts, batch, rows.start // batch, rows.total // batch, streams, seed, config.shuffle)
     if not plan.batches_per_epoch:
         raise DataError(
@@ -154,13 +155,14 @@ def plan_of(config: DataConfig, wanted: Wanted, rows: Rows, seed: int) -> Plan:
     return plan
 
 
-def workers_of(config: DataConfig, wanted: Wanted) -> int:
+def workers_of(config: DataConfig, wanted: Wanted, gpu: bool) -> int:
     """Reader processes of a rank in stream mode.
 
-    `auto` is 0 where reading is little more than copying, which a worker would do twice. Pictures in the shards' order
-    come from one worker: several would each be in another place of it.
+    `auto` is 0 for a directory where reading is little more than copying, which a worker would do twice, and where
+    training itself needs the cores. Pictures in the shards' order come from one worker: several would each be in
+    another place of it.
     """
-    workers = config.most_workers
-    if config.workers == "auto" and wanted.layout == "blocks" and isinstance(wanted.root, Path):
-        workers = 0
+    workers = config.workers
+    if workers == "auto":
+        workers = 0 if isinstance(wanted.root, Path) and (wanted.layout == "blocks" or not gpu) else AUTO_WORKERS
     return workers if config.shuffle else min(workers, 1)

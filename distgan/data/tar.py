@@ -1,6 +1,6 @@
 """Tar archives as they may come from a stranger: what could fill the memory, or lies elsewhere, is an error.
 
-`members` reads what distgan writes, plain files in the ustar format, ten times as fast as tarfile does. `Header` makes
+`members` reads what distgan writes, plain files in the ustar format, faster than tarfile does. `Header` makes
 tarfile, which reads all else, careful.
 """
 
@@ -15,9 +15,10 @@ EXTRA = 1 << 20  # bytes of a long name or of a PAX header; tarfile reads these 
 HEADERS = (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 DAMAGE = (OSError, EOFError, tarfile.TarError, ValueError, OverflowError, RecursionError)
-"""What tarfile raises for a damaged archive, beside what it says it raises."""
+"""What reading a damaged archive raises."""
 
 _SIZE, _SUM, _TYPE = slice(124, 136), slice(148, 156), slice(156, 157)  # fields of a header
+_PREFIX = 345  # where what stands before a long name begins
 _CHARGED = 8 * ord(" ")  # the checksum's own field counts as spaces
 
 
@@ -62,7 +63,7 @@ def _size(header: bytes) -> int:
     checksum = sum(header.translate(None, b"\0")) - sum(header[_SUM]) + _CHARGED
     if checksum != _octal(header[_SUM]):
         raise tarfile.ReadError("bad checksum")
-    if header[_TYPE] not in PLAIN or not header[0] or header[99]:
+    if header[_TYPE] not in PLAIN or not header[0] or header[99] or header[_PREFIX]:
         raise tarfile.ReadError("it holds something other than plain files with short names")
     return _octal(header[_SIZE])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from distgan.config import Config
+from distgan.data import loader
 from distgan.distributed import batch_rows
 from distgan.doctor import data, machine, readers, recipe, record, wiring
 from distgan.doctor.finding import Finding, guarded, nearest
@@ -81,13 +82,14 @@ class Alone:
 
     def _readers(self, seen: data.Seen, rows: Rows, device: torch.device | None) -> list[Finding]:
         config, wanted = self.config, seen.wanted
-        mode = readers.mode_of(config, wanted)
+        streamed = readers.mode_of(config, wanted) == "stream"
+        workers = loader.workers_of(config.data, wanted, device is not None) if streamed else 0
         free = None if device is None else torch.cuda.mem_get_info(device)[0]
         return [
-            *readers.reading(config, wanted, rows, self.local, self.there.cores),
+            *readers.reading(config, wanted, rows, self.local, self.there.cores, device is not None),
             *readers.resident_memory(config, wanted, self.local, machine.host_memory(), free),
             *readers.cache(config, wanted, _room(config.data.cache)),
-            *machine.limits(config, mode, len(rows), wanted.size, self.local),
+            *machine.limits(workers, len(rows), wanted.size, self.local),
         ]
 
     def _resume(self, processes: int, precision: str) -> list[Finding]:

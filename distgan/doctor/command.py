@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from distgan import cpu
 from distgan.config_file import load_config
 from distgan.errors import DistganError, Stopped
 
@@ -38,6 +39,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
 
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0, or 2 where something failed; 130 or 143 after a signal."""
+    cpu.spin_briefly()
     signal.signal(signal.SIGTERM, _stop)
     main_process = os.environ.get("RANK", "0") == "0"
     try:

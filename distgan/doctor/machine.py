@@ -103,30 +103,28 @@ def precision(config: Config, environment: Mapping[str, str], on_gpu: bool) -> l
     return [ok("precision", f"{chosen}: {why}")]
 
 
-def limits(config: Config, mode: str, rows: int, size: int, processes: int) -> list[Finding]:
-    """What the data workers need of the system. mode: stream or resident; rows: pictures per batch of a process."""
+def limits(workers: int, rows: int, size: int, processes: int) -> list[Finding]:
+    """What the data workers need of the system. workers: of a process; rows: pictures per batch of a process."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     shm = shutil.disk_usage("/dev/shm") if Path("/dev/shm").is_dir() else None
     return [
-        *open_files(config, mode, files),
-        *shared_memory(config, mode, rows * (3 * size**2 + 8), processes, shm and shm.total, shm and shm.free),
+        *open_files(workers, files),
+        *shared_memory(workers, rows * (3 * size**2 + 8), processes, shm and shm.total, shm and shm.free),
     ]
 
 
-def open_files(config: Config, mode: str, limit: int) -> list[Finding]:
+def open_files(workers: int, limit: int) -> list[Finding]:
     """limit: RLIMIT_NOFILE, -1 for none."""
-    need = 256 + (64 * config.data.most_workers if mode == "stream" else 0)
+    need = 256 + 64 * workers
     if 0 <= limit < need:
         return [warn("open files", f"a process may hold {limit}, and may need {need}", "run `ulimit -n 4096` before")]
     return [ok("open files", f"a process may hold {'any number' if limit < 0 else limit}, and may need {need}")]
 
 
-def shared_memory(
-    config: Config, mode: str, batch: int, processes: int, total: int | None, free: int | None
-) -> list[Finding]:
+def shared_memory(workers: int, batch: int, processes: int, total: int | None, free: int | None) -> list[Finding]:
     """batch: bytes of a process's batch, which a worker hands over through /dev/shm."""
-    what, workers = "/dev/shm", config.data.most_workers
-    if mode != "stream" or not workers:
+    what = "/dev/shm"
+    if not workers:
         return [ok(what, "not needed: no data worker hands over batches")]
     need = batch * (4 * workers + 2) * processes  # DataLoader's prefetch, and what is in hand
     if total is None or free is None:

@@ -45,7 +45,9 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.classes:
             assert labels is not None, "a conditional generator needs labels"
-            latents = torch.cat([latents, F.one_hot(labels, self.classes).to(latents.dtype)], dim=1)
+            # not F.one_hot, which looks at the labels' values: a wait in every forward
+            one_hot = labels[:, None] == torch.arange(self.classes, device=labels.device)
+            latents = torch.cat([latents, one_hot.to(latents.dtype)], dim=1)
         stem = F.leaky_relu(self.dense(latents), LEAK)
         return self.layers(stem.view(-1, *self.stem_shape))
 

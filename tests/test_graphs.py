@@ -1,0 +1,155 @@
+"""Recorded updates: replayed from their memory alone, they give the same bits as updates that run as usual."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cpu_recorder import CpuRecorder, Unable
+from test_trainer import build, reals_of
+
+from distgan import train
+from distgan.config_file import load_config
+from distgan.data.loader import Batch
+from distgan.graphs import MOST_KEYS, CudaRecorder, Given, Graphs, obstacle
+from distgan.penalties import Weights
+from distgan.rng import Draws, Rows
+from distgan.state import capture, restore
+
+STEPS = 9
+SNGAN = (
+    *("generator.family=sngan", "generator.width=8", "discriminator.family=sngan", "discriminator.width=8"),
+    *("generator.conditional=true", "discriminator.conditional=true", "train.d_steps=2", "loss={name: hinge}"),
+    *("generator.latent_dim=8", "train.batch_size=4", "augment={kind: diffaugment}"),
+)
+R3GAN = (
+    *("generator.widths=[8,8,8,8]", "discriminator.widths=[8,8,8,8]", "generator.group_width=4"),
+    *("discriminator.group_width=4", "train.batch_size=4", "data.flip=true"),
+    *("loss.r1_gamma={start: 0.05, end: 0.01, images: 30}", "loss.r2_gamma={start: 0.05, end: 0.01, images: 30}"),
+)
+CASES = {  # settings; how many recordings there must be, and how many replays in 9 steps
+    "dropout and noisy labels": (["discriminator.dropout=0.3", "loss.label_noise=0.1"], 2, 14),
+    "micro-batches": (["train.accumulation=3", "discriminator.dropout=0.3"], 2, 14),
+    "lazy penalty": (["loss.r1_gamma=1", "loss.penalty_every_steps=3", "discriminator.dropout=0"], 3, 12),
+    "mixtures": (["loss.gradient_penalty=10"], 2, 14),
+    "several updates of D": (["train.d_steps=3"], 2, 32),
+}
+
+
+def played(config, make=None, steps=STEPS, state=None):
+    """The trainer after so many steps, its state, each step's metrics, and its recorder."""
+    trainer = build(config)
+    recorder = make(trainer.g.network, trainer.d.network) if make else None
+    if recorder:
+        trainer.compute = Graphs(recorder)
+    if state:
+        restore(trainer, state)
+    batches = reals_of(config).batches(trainer.d.updates)
+    told = []
+    for step in range(steps):
+        if config.balance.enabled and step in (3, 7):
+            trainer.set_balance(trainer.balance_level + 1)  # more dropout
+        told.append(trainer.step(batches))
+    return trainer, capture(trainer), told, recorder
+
+
+def assert_same(left, right):
+    for one, other in zip(left[2], right[2], strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert left[1].values == right[1].values
+    assert [name for name, tensor in left[1].tensors.items() if not torch.equal(tensor, right[1].tensors[name])] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_replayed_updates_give_the_same_bits(name, tiny_config):
+    settings, recordings, replays = CASES[name]
+    config = tiny_config(*settings)
+    graphed = played(config, CpuRecorder)
+    assert_same(graphed, played(config))
+    assert (graphed[3].recorded, graphed[3].replayed) == (recordings, replays)
+
+
+def test_batch_norm_spectral_norm_and_classes_are_replayed(shapes, tmp_path):
+    given = [f"data.path={shapes}", f"run.dir={tmp_path}", "wandb.mode=disabled", "train.cpu_threads=1"]
+    config = load_config("sngan_conditional", [*given, "data.prepare=null", *SNGAN])
+    graphed = played(config, CpuRecorder, steps=4)
+    assert_same(graphed, played(config, steps=4))
+    assert graphed[3].recorded == 2
+
+
+@pytest.mark.parametrize("recipe", ["r3gan_small", "cifar10"])
+def test_penalties_learning_rates_and_augmentation_follow_their_schedules_in_replays(recipe, shapes, tmp_path):
+    """The weight of a penalty that changes with every update is no new recording."""
+    given = [f"data.path={shapes}", f"run.dir={tmp_path}", "wandb.mode=disabled", "train.cpu_threads=1"]
+    config = load_config(recipe, [*given, "data.prepare=null", *R3GAN])
+    graphed = played(config, CpuRecorder, steps=10)
+    plain = played(config, steps=10)
+    assert_same(graphed, plain)
+    assert len({step["loss/penalty"].item() for step in plain[2] if "loss/penalty" in step}) > 2
+    assert graphed[3].recorded == (3 if recipe == "r3gan_small" else 2)
+
+
+def test_another_dropout_is_another_recording(tiny_config):
+    config = tiny_config("balance.enabled=true")
+    graphed = played(config, CpuRecorder, steps=12)
+    assert_same(graphed, played(config, steps=12))
+    assert graphed[3].recorded == 3 * 2, "D's and G's updates, at each level"
+
+
+def test_recordings_read_the_weights_that_a_rollback_has_put_back(tiny_config):
+    config = tiny_config("loss.r1_gamma=1")
+    before, _, _, recorder = played(config, CpuRecorder, steps=5)
+    state = capture(before)
+    batches = reals_of(config).batches(before.d.updates)
+    went_on = [before.step(batches) for _ in range(3)]
+    restore(before, state)
+    batches = reals_of(config).batches(before.d.updates)
+    again = [before.step(batches) for _ in range(3)]
+    assert all(torch.equal(one[name], other[name]) for one, other in zip(went_on, again, strict=True) for name in one)
+    assert recorder.recorded == 2
+
+
+@pytest.mark.parametrize("settings", [[], ["train.d_steps=2"]])
+def test_what_cannot_be_recorded_runs_as_usual_and_says_so_once(tiny_config, settings):
+    config = tiny_config(*settings)
+    with pytest.warns(UserWarning, match=r"train.graphs=on: .*stream is capturing") as said:
+        failed = played(config, Unable)
+    assert len(said) == 1
+    assert_same(failed, played(config))
+
+
+def test_only_the_last_keys_are_remembered():
+    graphs = Graphs(CpuRecorder())
+    draws = Draws(0, Rows(0, 2, 2), torch.device("cpu")).at("", 0)
+    batch = Batch(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    given, parameter = Given(draws, batch, Weights()), torch.zeros(1)
+    for number in range(3 * MOST_KEYS):
+        for key in ("often", number):
+            graphs(key, lambda given: {"x": given.draws.of("x").normal().mean()}, given, [parameter])
+    assert len(graphs.known) == MOST_KEYS
+    assert graphs.recorder.recorded == 1
+
+
+def test_graphs_are_for_one_gpu_and_for_updates_of_their_own(tiny_config):
+    gpu, config = torch.device("cuda"), tiny_config().train
+    assert not obstacle(config, gpu, 1)
+    assert "no GPU" in obstacle(config, torch.device("cpu"), 1)
+    assert "single process" in obstacle(config, gpu, 2)
+    assert "share_fakes" in obstacle(config.model_copy(update={"share_fakes": True}), gpu, 1)
+
+
+@pytest.mark.slow
+def test_without_a_gpu_a_training_says_that_graphs_have_no_effect(tiny, capsys):
+    train.main([*tiny("train.graphs=on", "train.images=24")])
+    assert "train.graphs=on has no effect: there is no GPU" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: DISTGAN_TEST_GPU=1 pytest tests/test_graphs.py")
+@pytest.mark.parametrize("name", CASES)
+def test_a_gpu_s_recordings_give_what_its_usual_updates_give(name, tiny_config):
+    config = tiny_config(*CASES[name][0], "train.precision=no")
+    graphed = played(config, lambda *_: CudaRecorder(torch.device("cuda")))
+    plain = played(config)
+    assert not graphed[0].compute.failed
+    for key, tensor in graphed[1].tensors.items():
+        torch.testing.assert_close(tensor, plain[1].tensors[key], rtol=1e-3, atol=1e-4)
