@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Failed(Exception):
-    """A contender ended before its time. The text is the end of what it said."""
+    """A contender ended before its time. The text is its exception, or the end of what it said."""
 
 
 class Turn(NamedTuple):
@@ -114,7 +114,10 @@ class Contender:
         if not line:
             said = self.log.read_text(errors="replace").strip().splitlines()
             raise Failed(said[-1] if said else f"ended with exit code {process.wait()}")
-        return json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        if "failed" in answer:
+            raise Failed(answer["failed"])
+        return answer
 
 
 def turns(function: Callable[..., Callable[[], int]]) -> Callable[..., None]:
@@ -169,6 +172,9 @@ class _Laps:
             os._exit(0)  # nobody asks any more
         self.began = time.perf_counter()
 
+    def give_up(self, error: Exception) -> None:
+        print(json.dumps({"failed": f"{type(error).__name__}: {error}".splitlines()[0]}), file=self.answers, flush=True)
+
 
 def _wait_for_the_gpu() -> None:
     torch = sys.modules.get("torch")
@@ -186,8 +192,12 @@ def _peak_memory() -> float:
 def main(module: str, name: str, *options: str) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as distgan/cpu.py
     lap = _Laps()
-    contender = getattr(importlib.import_module(f"contenders.{module}"), name)
-    contender(lap, **dict(option.split("=", 1) for option in options))
+    try:
+        contender = getattr(importlib.import_module(f"contenders.{module}"), name)
+        contender(lap, **dict(option.split("=", 1) for option in options))
+    except Exception as error:
+        lap.give_up(error)
+        raise
 
 
 if __name__ == "__main__":

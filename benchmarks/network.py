@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import psutil
 import torch
+from arguments import whole
 from document import filled
 from scaling_model import Link, Traffic, cluster_of, communication, traffic
 
@@ -65,14 +66,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", nargs="?", default="r3gan_small")
     parser.add_argument("--rates", type=rates, default="unlimited,1gbit,200mbit,100mbit,50mbit")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4, help="of a round")
+    parser.add_argument("--rounds", type=whole, default=5)
+    parser.add_argument("--steps", type=whole, default=4, help="of a round")
     parser.add_argument("--into", type=Path, help="document whose table is replaced")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    args = parser.parse_intermixed_args(arguments)
-    if min(args.rounds, args.steps) < 1:
-        parser.error("--rounds and --steps: at least 1")
-    return args
+    return parser.parse_intermixed_args(arguments)
 
 
 def rates(text: str) -> list[str]:
@@ -131,7 +129,7 @@ def facts(args: argparse.Namespace, batch: int) -> str:
         f"`{shlex.join(['python', 'benchmarks/network.py', *sys.argv[1:]])}`; {datetime.date.today()}; {args.recipe}, "
         f"global batch {batch}, medians of {args.rounds} rounds of {args.steps} steps; both hosts on {cpu()}, "
         f"{psutil.cpu_count()} cores; torch {torch.__version__}, gloo, Python {platform.python_version()}, "
-        f"Linux {platform.release()}."
+        f"Linux {'.'.join(platform.release().split('.')[:2])}."
     )
 
 

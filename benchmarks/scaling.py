@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from arguments import whole, wholes
 from document import filled
 from scaling_model import ENOUGH, MOST, Link, Prediction, line_through, stops_at, traffic
 
@@ -104,10 +105,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("recipe", nargs="?", default="quickstart")
     parser.add_argument("--bytes", action="store_true", help="only what each recipe sends")
     parser.add_argument("--seconds", type=point, action="append", metavar="BATCH=SECONDS")
-    parser.add_argument("--per-node", type=int, default=8)
+    parser.add_argument("--per-node", type=whole, default=8)
     parser.add_argument("--inside", type=link, default="3600,5", metavar="GBIT,MICROSECONDS")
     parser.add_argument("--between", type=link, default="400,20", metavar="GBIT,MICROSECONDS")
-    parser.add_argument("--gpus", type=lambda text: [int(part) for part in text.split(",")], default="8,64,512")
+    parser.add_argument("--gpus", type=wholes, default="8,64,512")
     parser.add_argument("--into", type=Path, help="document whose table is replaced")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     args = parser.parse_intermixed_args(arguments)

@@ -136,3 +136,19 @@ def test_the_command_predicts_and_says_what_it_needs(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         scaling.main()
     assert "--seconds BATCH=SECONDS is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--per-node", "0"], "argument --per-node: '0' must be a whole number, at least 1"),
+        (["--per-node", "two"], "argument --per-node: 'two' must be a whole number, at least 1"),
+        (["--gpus", "8,x"], "argument --gpus: 'x' must be a whole number, at least 1"),
+        (["--gpus", "8,0"], "argument --gpus: '0' must be a whole number, at least 1"),
+    ],
+)
+def test_numbers_of_machines_are_whole_and_at_least_one(capsys, given, said):
+    with pytest.raises(SystemExit) as error:
+        scaling.parse(["quickstart", "--seconds", "64=0.1", *given])
+    assert error.value.code == 2
+    assert said in capsys.readouterr().err

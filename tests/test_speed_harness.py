@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
+from typing import get_args
 
 import contest
 import flops
@@ -12,9 +13,19 @@ import pytest
 import rows
 import speed
 import torch
+from contenders.bare import Update
+from contenders.training import countable
+from cpu_rows import cpu_rows
+from document import filled
+from gpu_rows import gpu_rows
 from processes import ROOT, run
+from speed_table import table
 from torch import nn
 from torch.nn import functional as F
+
+from distgan.config_file import load_config
+from distgan.errors import ConfigError
+from distgan.watchdog import Fault
 
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -76,15 +87,18 @@ def contenders(tmp_path, monkeypatch):
         "        lap(1)\n"
         "def broken(lap):\n"
         "    raise SystemExit('no such thing here')\n"
+        "def full(lap):\n"
+        "    lap(1)\n"
+        "    raise MemoryError('2 GiB | at once\\nand more')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path / "log"
 
 
 def test_a_turn_is_timed_per_unit_and_facts_are_kept(contenders):
-    with closing(contest.Contender(contest.Side("toys.sleeper", {"seconds": "0.04"}), contenders)) as contender:
+    with closing(contest.Contender(contest.Side("toys.sleeper", {"seconds": "0.4"}), contenders)) as contender:
         contender.ready()
-        assert [0.01 <= contender.turn().seconds < 0.5 for _ in range(3)] == [True] * 3
+        assert 0.1 <= contender.turn().seconds < 0.4, "of four units"
     with closing(contest.Contender(contest.Side("toys.told", {}), contenders)) as contender:
         contender.ready()
         turn = contender.turn()
@@ -103,8 +117,26 @@ def test_a_contender_that_ends_says_why_and_the_row_is_not_measured(contenders, 
     row = rows.Row("toy", "a toy", contest.Side("toys.broken", {}))
     line = speed.measure(row, 1, contenders)
     assert line == {"row": "toy", "failed": "no such thing here"}
-    text = speed.table([row], {}, {"toy": line["failed"]})
-    assert "| a toy | not measured: no such thing here |" in text
+    assert "| a toy | not measured: no such thing here |" in table([row], {}, {"toy": line["failed"]})
+
+
+def test_a_row_without_room_is_said_and_the_next_is_measured(contenders, tmp_path, monkeypatch, capsys):
+    lacking = rows.Row("lacking", "too large a batch", contest.Side("toys.full", {}))
+    told = rows.Row("told", "what follows", contest.Side("toys.told", {}))
+    page, out = tmp_path / "page.md", tmp_path / "speed.jsonl"
+    page.write_text("<!-- speed: begin -->\n<!-- speed: end -->\n")
+    monkeypatch.setattr(speed, "cpu_rows", lambda: [lacking, told])
+    monkeypatch.setattr(speed, "shapes", lambda layout: None)
+    arguments = ["--rounds", "1", "--out", str(out), "--into", str(page), "--keras-python", "/a/place/python"]
+    monkeypatch.setattr(sys, "argv", ["speed.py", *arguments])
+    assert speed.main() == 1
+    assert "lacking: MemoryError: 2 GiB | at once\n" in capsys.readouterr().err
+    text = page.read_text()
+    assert "| too large a batch | not measured: MemoryError: 2 GiB \\| at once |" in text
+    assert "| what follows | 0.0 ms/step" in text
+    assert "`python benchmarks/speed.py --rounds 1 --out FILE --into" in text
+    assert "--keras-python PYTHON`" in text
+    assert list(speed.load(out)) == ["told"]
 
 
 def test_both_sides_work_in_every_round(contenders):
@@ -130,19 +162,44 @@ def measured(ours, theirs=(), flops=None, memory=1.0):
     [
         ("ratio", 1.03, {}, "| 1.000 (0.500 to 2.000) | at most 1.030: met |"),
         ("ratio", 0.57, {}, "| at most 0.570: **missed** |"),
-        ("rate", 0.4, {"unit": "picture"}, "| at least 0/s: met |"),
-        ("rate", 1.5, {"unit": "picture"}, "**missed**"),
+        ("rate", 400, {"unit": "picture"}, "| at least 400/s: met |"),
+        ("rate", 600, {"unit": "picture"}, "| at least 600/s: **missed** |"),
         ("seconds", 10, {"unit": "launch"}, "| at most 10.0 s: met |"),
         ("share", 0.01, {"denser": 10}, ", 0.00% |"),
-        ("growth", 0.01, {}, ", 0.000 GiB more |"),
+        ("growth", 0.01, {}, ", 0.000 GiB more after 1,000 steps |"),
     ],
 )
 def test_the_table_has_median_ratio_and_verdict(measure, target, more, said):
-    side = contest.Side("a.b", {"label": "the other"})
+    side = contest.Side("a.b", {"label": "the other", "steps": "500"})
     row = rows.Row("key", "what", side, side, measure=measure, target=target, **more)
-    text = speed.table([row], {"key": measured([1.0, 2.0, 2.0], [2.0, 1.0, 2.0])}, {})
+    text = table([row], {"key": measured([0.001, 0.002, 0.002], [0.002, 0.001, 0.002])}, {})
     assert said in text
     assert ": the other |" in text
+    assert text.endswith(" | 3 |")
+
+
+def test_growth_is_told_of_two_turns_and_not_of_one():
+    row = rows.Row("key", "what", contest.Side("a.b", {"steps": "350"}), measure="growth", target=0.25)
+    found = measured([1.0, 1.0])
+    found["sides"][0][1]["memory"] = 1.5
+    assert ", 0.500 GiB more after 350 steps |  |  | at most 0.250 GiB more: **missed** |" in table(
+        [row], {"key": found}, {}
+    )
+    assert "| at most 0.250 GiB more: needs two rounds |" in table([row], {"key": measured([1.0])}, {})
+
+
+def test_a_launch_s_memory_is_not_its_stopwatch_s():
+    row = rows.Row("key", "what", contest.Side("a.b", {}), unit="launch")
+    assert table([row], {"key": measured([1.0])}, {}).endswith("|  |  | 1 |")
+
+
+def test_a_gpu_s_table_has_a_place_of_its_own():
+    page = ROOT / "docs" / "performance.md"
+    for gpu, heading in ((False, "## CPU\n"), (True, "## GPU\n")):
+        before, _, after = filled(page, speed.place(gpu), "a new table").partition("a new table")
+        assert page.read_text().startswith(before)
+        assert page.read_text().endswith(after)
+        assert "\n## " not in before.split(heading)[1]
 
 
 def test_a_step_is_a_share_of_the_peak_in_its_precision():
@@ -152,8 +209,8 @@ def test_a_step_is_a_share_of_the_peak_in_its_precision():
         "key": measured([1.0] * 3, flops=50.0),
     }
     row = rows.Row("key", "what", contest.Side("a.b", {}), precision="bf16")
-    assert "| 25% of bf16, " in speed.table([row], found, {})
-    assert "| 50% of fp32, " in speed.table([rows.Row("key", "what", row.ours)], found, {})
+    assert "| 25% of bf16, " in table([row], found, {})
+    assert "| 50% of fp32, " in table([rows.Row("key", "what", row.ours)], found, {})
 
 
 def test_results_of_another_machine_are_not_mixed_in(tmp_path):
@@ -163,17 +220,108 @@ def test_results_of_another_machine_are_not_mixed_in(tmp_path):
     out.write_text(out.read_text() + json.dumps(done) + "\n" + json.dumps({"row": "b", "failed": "why"}) + "\n")
     assert speed.load(out) == {"a": done}, "what failed is tried again"
     out.write_text(json.dumps({"hardware": "another"}) + "\n")
-    with pytest.raises(SystemExit, match="choose another --out"):
+    with pytest.raises(ConfigError, match="choose another --out"):
         speed.load(out)
 
 
-def test_the_rows_have_keys_of_their_own_and_contenders_that_are_there():
-    for made in (rows.cpu_rows(), rows.gpu_rows()):
+def test_what_a_kill_has_left_half_written_is_written_anew(tmp_path):
+    out, here = tmp_path / "speed.jsonl", json.dumps(speed.machine()) + "\n"
+    for begun in ("", here[:9], here[:-1]):
+        out.write_text(begun)
+        assert speed.load(out) == {}
+        assert out.read_text() == here
+    done = {"row": "a", **measured([1.0])}
+    out.write_text(f'{here}{json.dumps(done)}\n{{"row": "b", "si')
+    assert speed.load(out) == {"a": done}
+    assert out.read_text() == f"{here}{json.dumps(done)}\n"
+
+
+@pytest.mark.parametrize("text", ["notes", "notes\n", "[1]\n", '{"row": "a"}\n[]\n', "5\n6\n"])
+def test_a_file_of_something_else_stays_as_it_is(tmp_path, text):
+    out = tmp_path / "notes.txt"
+    out.write_text(text)
+    with pytest.raises(ConfigError, match="choose another --out"):
+        speed.load(out)
+    assert out.read_text() == text
+
+
+def settings_of(side):
+    return {key: value for key, value in side.options.items() if "." in key}
+
+
+def test_the_rows_have_keys_of_their_own_contenders_that_are_there_and_settings_that_are_valid():
+    for made in (cpu_rows(), gpu_rows()):
         assert len({row.key for row in made}) == len(made)
         for row in made:
             for side in filter(None, (row.ours, row.other)):
                 module, name = side.name.split(".")
                 assert f"def {name}(" in (BENCHMARKS / "contenders" / f"{module}.py").read_text()
+                if module == "training" and "recipe" in side.options:
+                    load_config(side.options["recipe"], [f"{key}={value}" for key, value in settings_of(side).items()])
+
+
+FAULTS = {f"watchdog.{fault}" for fault in get_args(Fault)}
+
+
+@pytest.mark.parametrize(
+    ("key", "processes", "also"),
+    [("checkpoint", 1, set()), ("watching", 2, FAULTS | {"wandb.mode"}), ("grids", 1, FAULTS | {"wandb.mode"})],
+)
+def test_the_sides_of_a_share_differ_in_what_one_does_so_many_times_as_often_as_by_default(key, processes, also):
+    row = next(row for row in cpu_rows() if row.key == key)
+    ours, without = row.ours.options, row.other.options
+    different = {name for name in ours.keys() | without.keys() if ours.get(name) != without.get(name)} - {"label"}
+    dense = {name for name in different if name.endswith("every_steps")}
+    assert different - dense == also
+    assert row.ours.processes == row.other.processes == processes, "the guard compares ranks"
+    default = load_config(ours["recipe"]).model_dump()
+    for name in dense:
+        section, field = name.split(".")
+        assert default[section][field] == row.denser * int(ours[name])
+        assert int(ours["steps"]) % int(ours[name]) == 0, "every turn has as many"
+
+
+def test_a_row_for_its_memory_has_fewer_rounds_and_no_other_row_has_it_twice():
+    made = cpu_rows()
+    few = [row for row in made if row.most_rounds]
+    assert {row.rounds(7) for row in few} == {3}
+    assert {row.rounds(2) for row in few} == {2}
+    assert {row.rounds(7) for row in made if row not in few} == {7}
+
+
+def test_flops_are_counted_where_every_operation_is_called():
+    assert countable({})
+    assert countable({"train.compile": "off", "train.graphs": "off"})
+    assert not countable({"train.compile": "on"})
+    assert not countable({"train.graphs": "on"})
+    uncounted = [row.key for row in gpu_rows() if "recipe" in row.ours.options and not countable(row.ours.options)]
+    assert all(key.endswith(("_compiled", "_graphs")) for key in uncounted)
+    assert len(uncounted) == 3 * 4 * 2 * 2 + 4
+
+
+def test_where_ours_cannot_count_the_other_side_s_flops_are_taken():
+    peak = {"peak_product": measured([0.5] * 3, [1.0] * 3, flops=100.0)}
+    found = {"key": measured([1.0] * 3, [1.0] * 3, flops=50.0)}
+    for turn in found["key"]["sides"][0]:
+        turn["facts"] = {}
+    row = rows.Row("key", "what", contest.Side("a.b", {}), contest.Side("a.b", {"label": "bare"}))
+    assert "| 50% of fp32, " in table([row], peak | found, {})
+
+
+@pytest.mark.parametrize("precision", ["no", "fp16"])
+def test_the_bare_loop_s_update_is_the_same_with_a_scaler_as_without(precision):
+    """By powers of two the scale is undone to the bit."""
+    layer, plain = nn.Linear(3, 1), nn.Linear(3, 1)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.tensor([[1.0, 2.0, 400.0]])
+    update = Update(torch.optim.SGD(layer.parameters(), 0.5), precision, clip=1.0)
+    assert update.scaler.is_enabled() == (precision == "fp16")
+    update(layer(x).sum())
+    plain(x).sum().backward()
+    nn.utils.clip_grad_value_(plain.parameters(), 1.0)
+    torch.optim.SGD(plain.parameters(), 0.5).step()
+    assert torch.equal(layer.weight, plain.weight)
+    assert layer.weight.grad is None
 
 
 @pytest.mark.slow

@@ -64,8 +64,25 @@ def run(lap: Lap, steps: int, step: Callable[[], None]) -> None:
         lap(steps)
 
 
+class Update:
+    """Backward, clipping and step of one network's rule; in fp16 with a gradient scaler of its own."""
+
+    def __init__(self, rule: torch.optim.Optimizer, precision: str, clip: float | None = None) -> None:
+        self.rule, self.clip = rule, clip
+        self.scaler = torch.amp.GradScaler(device().type, enabled=precision == "fp16")
+
+    def __call__(self, loss: Tensor) -> None:
+        self.scaler.scale(loss).backward()
+        if self.clip is not None:
+            self.scaler.unscale_(self.rule)
+            nn.utils.clip_grad_value_(self.rule.param_groups[0]["params"], self.clip)
+        self.scaler.step(self.rule)
+        self.scaler.update()
+        self.rule.zero_grad()
+
+
 def prepared(network: nn.Module) -> nn.Module:
-    return network.to(device()).to(memory_format=torch.channels_last)
+    return network.to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def average(mean: nn.Module, network: nn.Module, decay: float) -> None:
@@ -96,7 +113,8 @@ def seed(lap: Lap, precision: str = "no", batch_size: str = "20", steps: str = "
     """The seed recipe: see configs/seed_frogs.yaml."""
     batch = int(batch_size)
     g, d = prepared(seed_generator()), prepared(seed_discriminator())
-    rule_g, rule_d = KerasRMSprop(g.parameters(), 4e-4), KerasRMSprop(d.parameters(), 8e-4)
+    update_g = Update(KerasRMSprop(g.parameters(), 4e-4), precision, clip=1.0)
+    update_d = Update(KerasRMSprop(d.parameters(), 8e-4), precision, clip=1.0)
     reals = batches(batch)
     fake_base, real_base = (torch.full((batch,), value, device=device()) for value in (1.0, 0.0))
 
@@ -109,34 +127,30 @@ def seed(lap: Lap, precision: str = "no", batch_size: str = "20", steps: str = "
         joined = torch.cat([fakes.float(), images]).contiguous(memory_format=torch.channels_last)
         with autocast(precision):
             logits = d(joined)
-        F.binary_cross_entropy_with_logits(logits.float(), targets).backward()
-        nn.utils.clip_grad_value_(d.parameters(), 1.0)
-        rule_d.step()
-        rule_d.zero_grad()
+        update_d(F.binary_cross_entropy_with_logits(logits.float(), targets))
         d.requires_grad_(False)
         with autocast(precision):
             logits = d(g(torch.randn(batch, 32, device=device())))
-        F.binary_cross_entropy_with_logits(logits.float(), real_base).backward()
+        update_g(F.binary_cross_entropy_with_logits(logits.float(), real_base))
         d.requires_grad_(True)
-        nn.utils.clip_grad_value_(g.parameters(), 1.0)
-        rule_g.step()
-        rule_g.zero_grad()
 
     run(lap, int(steps), step)
 
 
-def players(recipe: str) -> tuple[Config, nn.Module, nn.Module, torch.optim.Optimizer, torch.optim.Optimizer]:
+def players(recipe: str, precision: str) -> tuple[Config, nn.Module, nn.Module, Update, Update]:
     """The recipe's own networks under torch's own Adam."""
     config = load_config(recipe, [])
     g = prepared(build_generator(config.generator, SIZE, CLASSES, 0))
     d = prepared(build_discriminator(config.discriminator, SIZE, CLASSES, 0))
-    rules = (torch.optim.Adam(network.parameters(), 1e-3, (0.0, 0.99)) for network in (g, d))
-    return config, g, d, *rules
+    update_g, update_d = (
+        Update(torch.optim.Adam(network.parameters(), 1e-3, (0.0, 0.99)), precision) for network in (g, d)
+    )
+    return config, g, d, update_g, update_d
 
 
 def quickstart(lap: Lap, precision: str = "no", batch_size: str = "16", steps: str = "20") -> None:
     """configs/quickstart.yaml: cross-entropy, R1 in every update, one forward of G for both updates."""
-    config, g, d, rule_g, rule_d = players("quickstart")
+    config, g, d, update_g, update_d = players("quickstart", precision)
     batch, reals, mean = int(batch_size), batches(int(batch_size)), copy.deepcopy(g)
     zeros, ones = torch.zeros(batch, device=device()), torch.ones(batch, device=device())
 
@@ -151,16 +165,12 @@ def quickstart(lap: Lap, precision: str = "no", batch_size: str = "16", steps: s
             logits = d(joined, torch.cat([fake_labels, labels])).float()
         loss = F.binary_cross_entropy_with_logits(logits, torch.cat([zeros, ones]))
         (slope,) = torch.autograd.grad(logits.sum(), joined, create_graph=True)
-        (loss + slope[batch:].square().sum((1, 2, 3)).mean() / 2).backward()
-        rule_d.step()
-        rule_d.zero_grad()
+        update_d(loss + slope[batch:].square().sum((1, 2, 3)).mean() / 2)
         d.requires_grad_(False)
         with autocast(precision):
             logits = d(fakes, fake_labels).float()
-        F.binary_cross_entropy_with_logits(logits, ones).backward()
+        update_g(F.binary_cross_entropy_with_logits(logits, ones))
         d.requires_grad_(True)
-        rule_g.step()
-        rule_g.zero_grad()
         average(mean, g, 0.99)
 
     run(lap, int(steps), step)
@@ -170,7 +180,7 @@ def r3gan(
     lap: Lap, recipe: str = "r3gan_small", precision: str = "no", batch_size: str = "16", steps: str = "16"
 ) -> None:
     """configs/r3gan_small.yaml: each real against a fake of its class, R1 and R2 in every fourth update."""
-    config, g, d, rule_g, rule_d = players(recipe)
+    config, g, d, update_g, update_d = players(recipe, precision)
     batch, reals, mean = int(batch_size), batches(int(batch_size)), copy.deepcopy(g)
     every, done = config.loss.penalty_every_steps, 0
 
@@ -189,18 +199,14 @@ def r3gan(
         if penalised:
             (slope,) = torch.autograd.grad(logits.sum(), joined, create_graph=True)
             loss = loss + every * slope.square().sum((1, 2, 3)).view(2, -1).mean(1).sum() / 2
-        loss.backward()
-        rule_d.step()
-        rule_d.zero_grad()
+        update_d(loss)
         d.requires_grad_(False)
         with autocast(precision):
             fake = d(g(torch.randn(batch, config.generator.latent_dim, device=device()), labels), labels).float()
             with torch.no_grad():
                 real = d(images, labels).float()
-        F.softplus(real - fake).mean().backward()
+        update_g(F.softplus(real - fake).mean())
         d.requires_grad_(True)
-        rule_g.step()
-        rule_g.zero_grad()
         average(mean, g, 0.99)
         done += 1
 
@@ -211,7 +217,7 @@ def sngan(lap: Lap, precision: str = "no", batch_size: str = "64", steps: str = 
     """configs/sngan.yaml: hinge, five updates of D for one of G. Spectral norms are the networks' own."""
     from distgan.networks.spectral_norm import improve, normalised
 
-    config, g, d, rule_g, rule_d = players("sngan")
+    config, g, d, update_g, update_d = players("sngan", precision)
     batch, reals, mean = int(batch_size), batches(int(batch_size)), copy.deepcopy(g)
     latents, norms = config.generator.latent_dim, normalised(d)
 
@@ -223,17 +229,13 @@ def sngan(lap: Lap, precision: str = "no", batch_size: str = "64", steps: str = 
             joined = torch.cat([fakes.float(), images]).contiguous(memory_format=torch.channels_last)
             with autocast(precision):
                 fake, real = d(joined).float().chunk(2)
-            (F.relu(1 + fake).mean() + F.relu(1 - real).mean()).backward()
-            rule_d.step()
-            rule_d.zero_grad()
+            update_d(F.relu(1 + fake).mean() + F.relu(1 - real).mean())
             improve(norms)
         d.requires_grad_(False)
         with autocast(precision):
             loss = -d(g(torch.randn(batch, latents, device=device()))).float().mean()
-        loss.backward()
+        update_g(loss)
         d.requires_grad_(True)
-        rule_g.step()
-        rule_g.zero_grad()
         average(mean, g, 0.99)
 
     run(lap, int(steps), step)

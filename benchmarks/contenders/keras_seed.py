@@ -1,5 +1,6 @@
 """The seed recipe in Keras 3, as its document has it: `train_on_batch` in turns, D frozen by `trainable` in G's step.
 
+In fp32 as there, or, with precision=bf16, in Keras' mixed precision, whose guide has the outputs in fp32.
 Backend: KERAS_BACKEND, or TensorFlow where it is installed (the document's), else PyTorch. No distgan, and with
 another backend no PyTorch, is imported here.
 """
@@ -15,13 +16,15 @@ from contest import Lap
 CLIP, DECAY, LEAK = 1.0, 1e-8, 0.3
 
 
-def seed(lap: Lap, steps: str = "2", batch_size: str = "20") -> None:
+def seed(lap: Lap, precision: str = "no", steps: str = "2", batch_size: str = "20") -> None:
     """D's updates are real: the document's `trainable = False` for all time would stop them (see docs)."""
     found = "tensorflow" if importlib.util.find_spec("tensorflow") else "torch"
     os.environ.setdefault("KERAS_BACKEND", found)
     import keras
     import numpy as np
     from keras import layers
+
+    keras.mixed_precision.set_global_policy({"no": "float32", "bf16": "mixed_bfloat16"}[precision])
 
     def rule(lr: float) -> Any:
         schedule = keras.optimizers.schedules.InverseTimeDecay(lr, 1, DECAY)
@@ -36,13 +39,13 @@ def seed(lap: Lap, steps: str = "2", batch_size: str = "20") -> None:
             keras.Input((32,)),
             *(layers.Dense(128 * 16 * 16), leak(), layers.Reshape((16, 16, 128))),
             *(conv(256, 5), leak(), layers.Conv2DTranspose(256, 4, strides=2, padding="same"), leak()),
-            *(conv(256, 5), leak(), conv(256, 5), leak(), conv(3, 7, activation="tanh")),
+            *(conv(256, 5), leak(), conv(256, 5), leak(), conv(3, 7, activation="tanh", dtype="float32")),
         ]
     )
     halved = [layer for _ in range(3) for layer in (conv(128, 4, 2, "valid"), leak())]
     first, last = (conv(128, 3, 1, "valid"), leak()), (layers.Flatten(), layers.Dropout(0.4))
     discriminator = keras.Sequential(
-        [keras.Input((32, 32, 3)), *first, *halved, *last, layers.Dense(1, activation="sigmoid")]
+        [keras.Input((32, 32, 3)), *first, *halved, *last, layers.Dense(1, activation="sigmoid", dtype="float32")]
     )
     discriminator.compile(rule(8e-4), "binary_crossentropy")
     latent = keras.Input((32,))

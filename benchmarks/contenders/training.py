@@ -1,11 +1,12 @@
 """distgan's own training, as `accelerate launch distgan/train.py` runs it, with a pause every few steps.
 
-Everything that a user's training has is in it: logging, W&B offline, guard, watchdog, samples, checkpoints.
+Logging, W&B offline, guard, watchdog, samples and checkpoints are there as in a user's, each at its own interval, so a
+short turn may have none of them. There are no evaluations. Here, too: what FLOPs are compared with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from contenders.shapes import shapes
@@ -19,6 +20,13 @@ from distgan.data.loader import Batch
 from distgan.trainer import Trainer
 
 ENDLESS = 10**12  # pictures
+DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def countable(settings: Mapping[str, str]) -> bool:
+    """Whether FLOPs can be counted: under a counter compiled networks stay eager, and a graph's replay calls nothing
+    that could be counted."""
+    return "on" not in (settings.get("train.compile"), settings.get("train.graphs"))
 
 
 def training(lap: Lap, recipe: str = "quickstart", steps: str = "20", feed: str = "shards", **keys: str) -> None:
@@ -27,13 +35,10 @@ def training(lap: Lap, recipe: str = "quickstart", steps: str = "20", feed: str 
     every = int(steps)
 
     class Paused(Trainer):
-        """A trainer that waits for its turn after every so many steps, and counts FLOPs until its first pause.
-
-        Not where networks are compiled: under a counter they would stay eager.
-        """
+        """A trainer that waits for its turn after every so many steps, and counts FLOPs until its first pause."""
 
         counter = Flops()
-        counts = keys.get("train.compile", "off") == "off"
+        counts = countable(keys)
         began = -1
         batch: Batch | None = None
 
@@ -59,28 +64,26 @@ def training(lap: Lap, recipe: str = "quickstart", steps: str = "20", feed: str 
     distgan.run.run(load_config(recipe, [f"{key}={value}" for key, value in settings.items()]), "never")
 
 
-def product(lap: Lap, precision: str = "no", side: str = "2048") -> None:
+def product(lap: Lap, precision: str = "no", side: str = "2048", calls: str = "10") -> None:
     """A large matrix product: a peak that FLOPs are compared with."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     size = int(side) * (4 if device.type == "cuda" else 1)
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(2))
     while True:
-        for _ in range(10):
+        for _ in range(int(calls)):
             a @ b
-        lap(10, {"flops": 2.0 * size**3})
+        lap(int(calls), {"flops": 2.0 * size**3})
 
 
-def convolution(lap: Lap, precision: str = "no", batch: str = "20") -> None:
+def convolution(lap: Lap, precision: str = "no", batch: str = "20", calls: str = "10") -> None:
     """The seed recipe's largest layer, 5x5 from 256 to 256 channels at 32x32: on some CPUs faster than a product."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     shapes = (int(batch) * (16 if device.type == "cuda" else 1), 256, 32, 32), (256, 256, 5, 5)
-    images, weight = (torch.randn(shape, device=device).to(dtype) for shape in shapes)
+    images, weight = (torch.randn(shape, device=device).to(DTYPES[precision]) for shape in shapes)
     images, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (images, weight))
     flops = 2.0 * weight.numel() * len(images) * 32 * 32
     with torch.inference_mode():
         while True:
-            for _ in range(5):
+            for _ in range(int(calls)):
                 torch.nn.functional.conv2d(images, weight, padding=2)
-            lap(5, {"flops": flops})
+            lap(int(calls), {"flops": flops})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,19 +106,20 @@ def launch() -> Work:
     data = shapes()
 
     def work() -> int:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # W&B's service may still write there
             own = [f"run.dir={scratch}", f"data.path={data}", "data.prepare=null", "log.every_steps=1"]
             command = ["accelerate.commands.launch", "--quiet", str(ROOT / "distgan" / "train.py"), *own]
-            process = subprocess.Popen([sys.executable, "-m", *command], stdout=sys.stderr)
+            process = subprocess.Popen([sys.executable, "-m", *command], stdout=sys.stderr, start_new_session=True)
             metrics = Path(scratch) / "quickstart" / "metrics.jsonl"
-            while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
-                time.sleep(0.02)
-            code = process.poll()
-            subprocess.run(["pkill", "-P", str(process.pid)])
-            process.kill()
-            process.wait()
-            if code:
-                raise RuntimeError(f"the training ended with exit code {code}")
+            try:
+                while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
+                    time.sleep(0.02)
+                if code := process.poll():
+                    raise RuntimeError(f"the training ended with exit code {code}")
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         return 1
 
     return work
