@@ -38,11 +38,15 @@ class Row:
     target: float | None = None
     denser: int = 1
     precision: str = "no"
+    share_of_peak: float | None = None
+    """A second target: at least this share of the machine's peak."""
     most_rounds: int | None = None
     """Fewer rounds than the others have, for what is only there for its memory."""
+    shorter: int = 1
+    """So many times the rounds: turns of short steps are short, so that the sides are compared within a second."""
 
     def rounds(self, asked: int) -> int:
-        return min(asked, self.most_rounds or asked)
+        return self.shorter * min(asked, self.most_rounds or asked)
 
     def value(self, seconds: float, ratio: float, growth: float) -> float:
         return {
@@ -86,7 +90,7 @@ def training(recipe: str, steps: int, settings: Mapping[str, str], label: str = 
     return Side("training.training", {"recipe": recipe, "steps": str(steps), **settings, **named}, processes)
 
 
-def step(recipe: str, bare: str, steps: int, precision: str, batch: int) -> Row:
+def step(recipe: str, bare: str, steps: int, precision: str, batch: int, shorter: int = 1) -> Row:
     """distgan's step beside a hand-written loop's."""
     options = {"precision": precision, "batch_size": str(batch), "steps": str(steps), "label": "bare PyTorch loop"}
     return Row(
@@ -96,6 +100,7 @@ def step(recipe: str, bare: str, steps: int, precision: str, batch: int) -> Row:
         Side(f"bare.{bare}", options),
         target=1.03,
         precision=precision,
+        shorter=shorter,
     )
 
 

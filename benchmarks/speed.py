@@ -3,6 +3,8 @@
 python benchmarks/speed.py [--rows step_seed_frogs_no_20,loading_png,...] [--rounds 7] [--keras-python PYTHON]
     [--out results.jsonl] [--into docs/performance.md]
 
+--rows takes names, or patterns such as 'feed_*'; the table has them and what else --out holds.
+
 Most rows have two sides, in processes of their own, which take turns: in every round one works while the other rests,
 so the ratio holds on a noisy machine. The table has medians over the n rounds, the spread (half the range that the
 middle half of the rounds lies in), the ratio's median and range, and the share of this machine's peak: that of a large
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import fnmatch
 import json
 import os
 import platform
@@ -50,14 +53,16 @@ def place(gpu: bool) -> str:
 
 def parse(arguments: Sequence[str], known: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default=",".join(known), type=lambda text: text.split(","), help="default: all")
+    parser.add_argument("--rows", default="*", metavar="NAMES", help="default: all")
     parser.add_argument("--rounds", type=whole, default=7)
     parser.add_argument("--keras-python", default=sys.executable)
     parser.add_argument("--out", type=Path, default=Path("speed.jsonl"))
     parser.add_argument("--into", type=Path, help="document whose table is replaced")
     args = parser.parse_args(arguments)
-    if unknown := [row for row in args.rows if row not in known]:
+    patterns = args.rows.split(",")
+    if unknown := [pattern for pattern in patterns if not fnmatch.filter(known, pattern)]:
         parser.error(f"no row {', '.join(unknown)}; there are {', '.join(known)}")
+    args.rows = [row for row in known if any(fnmatch.fnmatchcase(row, pattern) for pattern in patterns)]
     return args
 
 
@@ -148,7 +153,8 @@ def main() -> int:
                 else:
                     found[row.key] = line
     if found:
-        text = f"{table(rows, found, failed)}\n\n{facts(found, machine(), spoken(args, sys.argv[1:]))}"
+        shown = [row for row in rows if row.key in found or row.key in args.rows]
+        text = f"{table(shown, found, failed)}\n\n{facts(found, machine(), spoken(args, sys.argv[1:]))}"
         print(text)
         if args.into:
             write_text(args.into, filled(args.into, place(gpu), text))

@@ -103,7 +103,10 @@ def _share(row: Row, sides: Sequence[Turns], peak: Mapping[str, float]) -> str:
     if flops is None or row.precision not in peak:
         return ""
     share = flops / statistics.median(turn["seconds"] for turn in sides[0]) / peak[row.precision]
-    return f"{share:.0%} of {FP32.get(row.precision, row.precision)}, {flops / 1e9:,.1f} GFLOP"
+    told = f"{share:.0%} of {FP32.get(row.precision, row.precision)}, {flops / 1e9:,.1f} GFLOP"
+    if row.share_of_peak is None:
+        return told
+    return f"{told}; at least {row.share_of_peak:.0%}: {'met' if share >= row.share_of_peak else '**missed**'}"
 
 
 def _speed(row: Row, seconds: Sequence[float]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
+from dataclasses import replace
 from typing import get_args
 
 import contest
@@ -137,6 +138,9 @@ def test_a_row_without_room_is_said_and_the_next_is_measured(contenders, tmp_pat
     assert "`python benchmarks/speed.py --rounds 1 --out FILE --into" in text
     assert "--keras-python PYTHON`" in text
     assert list(speed.load(out)) == ["told"]
+    monkeypatch.setattr(sys, "argv", ["speed.py", "--rows", "told", *arguments])
+    assert speed.main() == 0
+    assert "too large" not in page.read_text(), "it was not asked for"
 
 
 def test_both_sides_work_in_every_round(contenders):
@@ -211,6 +215,8 @@ def test_a_step_is_a_share_of_the_peak_in_its_precision():
     row = rows.Row("key", "what", contest.Side("a.b", {}), precision="bf16")
     assert "| 25% of bf16, " in table([row], found, {})
     assert "| 50% of fp32, " in table([rows.Row("key", "what", row.ours)], found, {})
+    for least, said in ((0.25, "at least 25%: met |"), (0.40, "at least 40%: **missed** |")):
+        assert said in table([replace(row, share_of_peak=least)], found, {})
 
 
 def test_results_of_another_machine_are_not_mixed_in(tmp_path):
@@ -286,7 +292,39 @@ def test_a_row_for_its_memory_has_fewer_rounds_and_no_other_row_has_it_twice():
     few = [row for row in made if row.most_rounds]
     assert {row.rounds(7) for row in few} == {3}
     assert {row.rounds(2) for row in few} == {2}
-    assert {row.rounds(7) for row in made if row not in few} == {7}
+    assert {row.rounds(7) / row.shorter for row in made if row not in few} == {7}
+    assert {row.rounds(7) for row in made if row.shorter > 1} == {35}
+
+
+def test_a_turn_is_a_whole_number_of_lazy_penalties_intervals():
+    checked = 0
+    for row in [*cpu_rows(), *gpu_rows()]:
+        if row.ours.name == "training.training":
+            config = load_config(row.ours.options["recipe"], [])
+            checked += config.loss.penalty_every_steps > 1
+            assert int(row.ours.options["steps"]) % config.loss.penalty_every_steps == 0, row.key
+    assert checked
+
+
+def test_rows_are_chosen_by_name_or_pattern_in_the_table_s_order(capsys):
+    known = ["peak_product", "feed_png", "feed_blocks", "launch"]
+    assert speed.parse([], known).rows == known
+    assert speed.parse(["--rows", "launch,feed_*"], known).rows == ["feed_png", "feed_blocks", "launch"]
+    with pytest.raises(SystemExit):
+        speed.parse(["--rows", "launch,fed_*"], known)
+    assert "no row fed_*; there are peak_product, feed_png" in capsys.readouterr().err
+
+
+def test_every_modern_recipe_has_a_row_in_its_own_batch_and_the_seed_recipe_its_own_floor():
+    made = {row.key: row for row in gpu_rows()}
+    modern = {path.stem for path in (ROOT / "configs").glob("*.yaml")} - {"quickstart", "seed_frogs"}
+    assert {row.ours.options["recipe"] for row in made.values() if row.share_of_peak == 0.40} == modern
+    for row in made.values():
+        if row.share_of_peak == 0.40:
+            assert "train.batch_size" not in row.ours.options
+            assert row.ours.options["train.precision"] == row.precision == "bf16"
+    floors = {key for key, row in made.items() if row.share_of_peak == 0.50}
+    assert floors == {f"step_seed_frogs_bf16_20_{mode}" for mode in ("eager", "compiled", "graphs")}
 
 
 def test_flops_are_counted_where_every_operation_is_called():
@@ -296,7 +334,7 @@ def test_flops_are_counted_where_every_operation_is_called():
     assert not countable({"train.graphs": "on"})
     uncounted = [row.key for row in gpu_rows() if "recipe" in row.ours.options and not countable(row.ours.options)]
     assert all(key.endswith(("_compiled", "_graphs")) for key in uncounted)
-    assert len(uncounted) == 3 * 4 * 2 * 2 + 4
+    assert len(uncounted) == 6 * 2 + 3 * 4 * 2 * 2 + 4
 
 
 def test_where_ours_cannot_count_the_other_side_s_flops_are_taken():
