@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from distgan.recipe import EmaConfig
 from distgan.settings import at
@@ -27,9 +27,14 @@ class Ema:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        # looking for them in every step takes longer than averaging a small network's
+        self._weights: list[Tensor] = [*self.network.parameters()]
+        self._followed: list[Tensor] = [*network.parameters()]
+        self._buffers = [*zip(self.network.buffers(), network.buffers(), strict=True)]
 
     @torch.no_grad()
-    def update(self, network: nn.Module, decay: float) -> None:
-        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
-        for mine, its in zip(self.network.buffers(), network.buffers(), strict=True):
+    def update(self, decay: float) -> None:
+        """Towards the network that it was made of."""
+        torch._foreach_lerp_(self._weights, self._followed, 1 - decay)
+        for mine, its in self._buffers:
             mine.copy_(its)

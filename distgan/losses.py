@@ -26,8 +26,12 @@ class AdversarialLoss(Protocol):
     def paired(self) -> bool:
         """Whether D's logits of real pictures are needed in G's step, and fakes of the classes of the reals."""
 
-    def discriminator(self, fake: Tensor, real: Tensor, fake_noise: Tensor, real_noise: Tensor, /) -> Tensor:
-        """Logits [B] of fakes and of reals; noise [B] each, uniform in [0, 1)."""
+    @property
+    def noisy(self) -> bool:
+        """Whether `discriminator` uses noise."""
+
+    def discriminator(self, fake: Tensor, real: Tensor, *noise: Tensor) -> Tensor:
+        """Logits [B] of fakes and of reals; noise, where it is `noisy`: [B] for each, uniform in [0, 1)."""
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Logits [B] of fakes; real: of real pictures, where it is `paired`."""
@@ -48,20 +52,21 @@ class BinaryCrossEntropy:
     def __init__(self, config: LossConfig) -> None:
         self.real, self.fake = float(config.real_label), float(1 - config.real_label)
         self.noise, self.inward = config.label_noise, config.noise_direction == "inward"
+        self.noisy = config.label_noise > 0
         self.smoothing = config.label_smoothing
         clipped = config.cross_entropy == "keras_clipped"
         self.entropy: Callable[[Tensor, Tensor], Tensor] = (
             keras_cross_entropy if clipped else F.binary_cross_entropy_with_logits
         )
 
-    def discriminator(self, fake: Tensor, real: Tensor, fake_noise: Tensor, real_noise: Tensor) -> Tensor:
-        """Mean over the joined batch. Logits [B] of fake and real pictures; noise [B] each, uniform in [0, 1)."""
+    def discriminator(self, fake: Tensor, real: Tensor, *noise: Tensor) -> Tensor:
+        """Mean over the joined batch. Logits [B] of fakes and of reals; noise, where it is `noisy`: [B] for each."""
         towards_fake = self.fake - self.real
-        smoothed = self.real + self.smoothing * towards_fake
-        inward = (-towards_fake, towards_fake) if self.inward else (1.0, 1.0)
-        fake_targets = self.fake + inward[0] * self.noise * fake_noise
-        real_targets = smoothed + inward[1] * self.noise * real_noise
-        return self.entropy(torch.cat([fake, real]), torch.cat([fake_targets, real_targets]))
+        targets = [torch.full_like(fake, self.fake), torch.full_like(real, self.real + self.smoothing * towards_fake)]
+        if self.noisy:
+            inward = (-towards_fake, towards_fake) if self.inward else (1.0, 1.0)
+            targets = [target + way * self.noise * by for target, way, by in zip(targets, inward, noise, strict=True)]
+        return self.entropy(torch.cat([fake, real]), torch.cat(targets))
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Mean over logits [B] of fakes that are to pass for real: no noise, no smoothing."""
@@ -74,12 +79,13 @@ class BinaryCrossEntropy:
 
 
 class Paper(NamedTuple):
-    """A loss with nothing to set. Logits are [B]; the noise that the trainer offers is not used."""
+    """A loss with nothing to set. Logits are [B]; no noise is used."""
 
     of_discriminator: Callable[[Tensor, Tensor], Tensor]
     of_generator: Callable[[Tensor, Tensor | None], Tensor]
     opinions: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     paired: bool = False
+    noisy: bool = False
 
     def discriminator(self, fake: Tensor, real: Tensor, *_noise: Tensor) -> Tensor:
         return self.of_discriminator(fake, real)

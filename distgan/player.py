@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -56,7 +57,7 @@ class Player:
         """
         set_rule(self.optimizer, self.config, lr, images)
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.get_total_norm([weight.grad for weight in self.weights if weight.grad is not None])
+        norm = total_norm([weight.grad for weight in self.weights if weight.grad is not None])
         if self.config.clip_value is not None:
             torch.nn.utils.clip_grad_value_(self.weights, self.config.clip_value)
         self.scaler.step(self.optimizer)
@@ -64,3 +65,9 @@ class Player:
         self.optimizer.zero_grad(set_to_none=True)
         self.updates += 1
         return norm
+
+
+@torch.no_grad()
+def total_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """L2 norm of all as one vector, on their device; as torch's `get_total_norm`, which first sorts them by device."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))

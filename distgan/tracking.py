@@ -37,7 +37,7 @@ class RunningMeans:
         keys = tuple(metrics)
         on_mps = next(iter(metrics.values())).device.type == "mps"  # has no float64
         precise = torch.float32 if on_mps else torch.float64
-        values = torch.stack([value.detach().reshape(()).to(precise) for value in metrics.values()])
+        values = torch.stack([value.detach().reshape(()) for value in metrics.values()]).to(precise)
         if keys in self._sums:
             sums, count = self._sums[keys]
             sums += values

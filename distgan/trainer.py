@@ -13,7 +13,6 @@ from functools import partial
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 
 from distgan import balance
 from distgan.augmenter import Augmenter
@@ -28,7 +27,7 @@ from distgan.networks.dropout import dropouts, key_dropout, set_dropout
 from distgan.networks.spectral_norm import improve, normalised
 from distgan.penalties import Weights, mix, penalty
 from distgan.pixels import to_signed
-from distgan.player import Player
+from distgan.player import Player, total_norm
 from distgan.rng import Draws, Rows
 from distgan.window import Sums, Window, mean_of
 
@@ -84,7 +83,7 @@ class Trainer:
             told.append(self._update_discriminator(batch, shared))
         metrics = mean_of(told) | self._update_generator(batch, shared)
         decay = ema_decay(self.config.ema, self.config.images_per_step, self.images_seen)
-        self.ema.update(self.g.network, decay)
+        self.ema.update(decay)
         return metrics | self._adapt(metrics)
 
     def _update_discriminator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
@@ -117,7 +116,7 @@ class Trainer:
                 with eager(self.config.train.compile, penalised):
                     logits = d.wrapped(seen.requires_grad_(penalised), classes)
                 fake, real = logits.chunk(len(kinds))[:2]
-                noise = draws.of("label/fake").uniform(), draws.of("label/real").uniform()
+                noise = [draws.of(f"label/{kind}").uniform() for kind in kinds[:2] if self.loss.noisy]
                 loss = self.loss.discriminator(fake, real, *noise)
                 price = penalty(weights, seen, logits) if penalised else loss.new_zeros(())
                 d.backward((loss + price) / parts)
@@ -200,8 +199,7 @@ class Trainer:
     def weight_norms(self) -> dict[str, Tensor]:
         """L2 norms of both players' weights, on the device: NaN or infinite as soon as one weight is."""
         players = (("d", self.d), ("g", self.g))
-        norms = {name: get_total_norm(player.weights) for name, player in players}
-        return {f"weight_norm/{name}": norm.detach() for name, norm in norms.items()}
+        return {f"weight_norm/{name}": total_norm(player.weights) for name, player in players}
 
     @property
     def d_dropout(self) -> float:

@@ -38,7 +38,7 @@ class Sums:
         self.values[name] = self.values[name] + value if name in self.values else value
 
     def means(self, parts: int) -> dict[str, Tensor]:
-        return {name: value / parts for name, value in self.values.items()}
+        return self.values if parts == 1 else {name: value / parts for name, value in self.values.items()}
 
 
 def mean_of(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

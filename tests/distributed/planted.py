@@ -158,7 +158,7 @@ def collapse():
 
     def change(trainer):
         if trainer.steps >= STEP:
-            trainer.ema.update = lambda *_: [weight.data.zero_() for weight in trainer.ema.network.parameters()]
+            trainer.ema.update = lambda _: [weight.data.zero_() for weight in trainer.ema.network.parameters()]
 
     before_step(change)
 
