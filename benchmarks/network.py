@@ -1,13 +1,13 @@
 """A training step on two hosts against the rate of the network between them, and what the model says about it.
 
 python benchmarks/network.py [RECIPE] [--rates unlimited,1gbit,200mbit,100mbit,50mbit] [--rounds 5] [--steps 4]
-    [--into docs/scaling.md] [KEY=VALUE ...]
+    [--against KEY=VALUE] [--into docs/scaling.md [--place NAME]] [KEY=VALUE ...]
 
 The hosts are two network namespaces of this machine (as in tests/distributed/hosts.py), one gloo process on each, so it
 needs root and iproute2. What each host may send is limited by tc's token bucket. Steps with and without averaged
 gradients take turns in the same processes. Without is the computing; to it the model (scaling_model.py) adds what the
-bytes take at the bandwidth that an all-reduce of as many bytes had in the same run. The hosts are removed at the end,
-also when it is interrupted or told to end.
+bytes take at the bandwidth that an all-reduce of as many bytes had in the same run. With --against, steps with one
+setting more take turns, too. The hosts are removed at the end, also when it is interrupted or told to end.
 """
 
 from __future__ import annotations
@@ -45,9 +45,16 @@ import hosts  # noqa: E402
 
 RANK = Path(__file__).with_name("network_rank.py")
 PORT = "29531"  # of hosts of our own: nobody else has it
-HEADER = (
-    "| rate | all-reduce, Mbit/s | computing, ms | step, ms | predicted, ms | step / predicted | sent per step, kB "
-    "| counted, kB | sent / counted |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+COLUMNS = (
+    "rate",
+    "all-reduce, Mbit/s",
+    "computing, ms",
+    "step, ms",
+    "predicted, ms",
+    "step / predicted",
+    "sent per step, kB",
+    "counted, kB",
+    "sent / counted",
 )
 
 
@@ -60,6 +67,8 @@ class Figures(NamedTuple):
     together: float
     alone: float
     bytes: float
+    ratio: float | None
+    """Of `together` to the steps of --against."""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -68,7 +77,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rates", type=rates, default="unlimited,1gbit,200mbit,100mbit,50mbit")
     parser.add_argument("--rounds", type=whole, default=5)
     parser.add_argument("--steps", type=whole, default=4, help="of a round")
+    parser.add_argument("--against", default="", metavar="KEY=VALUE", help="what other steps have beside them")
     parser.add_argument("--into", type=Path, help="document whose table is replaced")
+    parser.add_argument("--place", default="network", help="name of the table in the document")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     return parser.parse_intermixed_args(arguments)
 
@@ -91,7 +102,8 @@ def check_possible() -> None:
 def measure(rate: str, args: argparse.Namespace, overrides: Sequence[str], scratch: Path) -> Figures:
     """One process on each of two hosts. Raises LaunchError with the end of its output if one fails."""
     out = scratch / "figures.json"
-    command = [sys.executable, str(RANK), str(out), str(args.rounds), str(args.steps), args.recipe, *overrides]
+    counts = str(args.rounds), str(args.steps)
+    command = [sys.executable, str(RANK), str(out), *counts, args.against, args.recipe, *overrides]
     with hosts.two_hosts(scratch, None if rate == "unlimited" else rate) as two:
         place = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": two.addresses[0], "MASTER_PORT": PORT}
         path = {"PYTHONPATH": str(TESTS.parent)}
@@ -119,8 +131,14 @@ def line(rate: str, figures: Figures, load: Traffic) -> str:
         f"{figures.bytes / 1000:,.0f}",
         f"{load.total / 1000:,.0f}",
         f"{figures.bytes / load.total:.2f}",
+        *([] if figures.ratio is None else [f"{figures.ratio:.3f}"]),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def header(against: str) -> str:
+    columns = [*COLUMNS, *([f"step / step with {against}"] if against else [])]
+    return f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}"
 
 
 def facts(args: argparse.Namespace, batch: int) -> str:
@@ -141,13 +159,14 @@ def cpu() -> str:
 def run(args: argparse.Namespace, scratch: Path) -> str:
     """The table, as Markdown."""
     if args.into:
-        filled(args.into, "network", "")  # a document without marks is better known before
+        filled(args.into, args.place, "")  # a document without marks is better known before
     check_possible()
     prepare(Request(scratch / "shapes", Shapes(300)), progress=False)
     data = [f"data.path={scratch / 'shapes'}", "data.prepare=null", "data.classes=null"]
     overrides = ["train.cpu_threads=1", *args.overrides, *data]
     config = load_config(args.recipe, overrides)
-    load, lines = traffic(config), [HEADER]
+    load_config(args.recipe, [*overrides, *([args.against] if args.against else [])])
+    load, lines = traffic(config), [header(args.against)]
     for rate in track(args.rates, len(args.rates), args.recipe, "rates"):
         lines.append(line(rate, measure(rate, args, overrides, scratch), load))
     return "\n".join([*lines, "", facts(args, config.train.batch_size)])
@@ -162,7 +181,7 @@ def main() -> int:
             text = run(args, Path(scratch))
         print(text)
         if args.into:
-            write_text(args.into, filled(args.into, "network", text))
+            write_text(args.into, filled(args.into, args.place, text))
     except (DistganError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
 """What benchmarks/network.py starts on each host: steps with and without averaging, in turn, and the bytes they send.
 
-python network_rank.py OUT ROUNDS STEPS RECIPE [KEY=VALUE ...]; rank 0 writes the figures to OUT, as JSON.
+python network_rank.py OUT ROUNDS STEPS AGAINST RECIPE [KEY=VALUE ...]; rank 0 writes the figures to OUT, as JSON.
+AGAINST: one more KEY=VALUE, of a second training that takes turns with the first; empty: none.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 
+from distgan.config import Config
 from distgan.config_file import load_config
-from distgan.data.loader import Reals
+from distgan.data.loader import Batch, Reals
 from distgan.distributed import StopSignal, batch_rows, build_accelerator
 from distgan.trainer import Trainer
 
@@ -42,13 +45,17 @@ def sent() -> int:
     return psutil.net_io_counters(pernic=True)[os.environ["GLOO_SOCKET_IFNAME"]].bytes_sent
 
 
-def main(out: str, rounds: str, steps: str, recipe: str, *overrides: str) -> None:
-    config = load_config(recipe, overrides)
-    accelerator, _ = build_accelerator(config)
+def build(config: Config, accelerator: Accelerator) -> tuple[Trainer, Iterator[Batch]]:
     rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, 2)
     reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
-    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-    batches, stop = reals.batches(0), StopSignal(accelerator, 5)
+    return Trainer(config, accelerator, rows, reals.size, len(reals.classes)), reals.batches(0)
+
+
+def main(out: str, rounds: str, steps: str, against: str, recipe: str, *overrides: str) -> None:
+    config = load_config(recipe, overrides)
+    accelerator, _ = build_accelerator(config)
+    trainer, batches = build(config, accelerator)
+    stop = StopSignal(accelerator, 5)
     weights = sum(weight.numel() for player in (trainer.g, trainer.d) for weight in player.network.parameters())
     one, all_weights = torch.ones(1), torch.ones(weights)
 
@@ -56,15 +63,20 @@ def main(out: str, rounds: str, steps: str, recipe: str, *overrides: str) -> Non
         trainer.step(batches)
         stop.agreed()
 
+    other, its_batches = build(load_config(recipe, [*overrides, against]), accelerator) if against else (None, batches)
     for _ in range(WARM_UP):
         step()
+        if other:
+            other.step(its_batches)
     latencies = [seconds(lambda: dist.all_reduce(one), 10) for _ in range(int(rounds))]
     transfers = [seconds(lambda: dist.all_reduce(all_weights), 1) for _ in range(int(rounds))]
-    together, alone, traffic = [], [], 0
+    together, alone, ratios, traffic = [], [], [], 0
     for _ in range(int(rounds)):
+        its = seconds(lambda: other.step(its_batches), int(steps)) if other else 0.0
         before = sent()
         together.append(seconds(step, int(steps)))
         traffic += sent() - before
+        ratios += [together[-1] / its] if other else []
         with ExitStack() as stack:
             for player in (trainer.g, trainer.d):
                 stack.enter_context(player.wrapped.no_sync())
@@ -76,6 +88,7 @@ def main(out: str, rounds: str, steps: str, recipe: str, *overrides: str) -> Non
             "together": statistics.median(together),
             "alone": statistics.median(alone),
             "bytes": traffic / int(rounds) / int(steps),
+            "ratio": statistics.median(ratios) if ratios else None,
         }
         Path(out).write_text(json.dumps(figures))
     stop.wait_for_all()

@@ -200,6 +200,9 @@ class TrainConfig(Frozen):
     gradient_compression: Literal["none", "bf16"] = "none"
     """What processes send each other of their gradients: all of it, or half the bytes, rounded to 3 digits
     (docs/scaling.md)."""
+    bucket_mb: Literal["auto"] | PositiveFloat = free("auto")
+    """Gradients that travel together between processes, MiB: the last layers' are on their way while backward still
+    computes the first ones'. auto: on CPUs an eighth of the network's, on GPUs torch's 25 (docs/scaling.md)."""
     compile: Literal["off", "on"] = free("off")
     """torch.compile for both networks; updates of D with a penalty stay eager. On a GPU not measured
     (docs/performance.md)."""

@@ -11,12 +11,13 @@ import signal
 import warnings
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import DDPCommunicationHookType, broadcast_object_list, parse_flag_from_env
+from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -33,6 +34,7 @@ ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
+BUCKET, BUCKET_LOW = 25, 1  # MiB: DDP's default, and the least that `auto` takes
 HOOKS = {"none": DDPCommunicationHookType.NO, "bf16": DDPCommunicationHookType.BF16}
 PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
@@ -71,6 +73,21 @@ class Averaging(DistributedDataParallelKwargs):
         if self.comm_hook is DDPCommunicationHookType.BF16:
             # not by its own name: under that, DDP takes it with NCCL only, but gloo adds up bf16, too
             model.register_comm_hook(None, lambda group, bucket: bf16_compress_hook(group, bucket))
+
+
+def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Literal["auto"]) -> nn.Module:
+    """What averages the network's gradients over the processes; where there is one, the network itself."""
+    if accelerator.ddp_handler is not None:
+        gpu = accelerator.device.type != "cpu"
+        accelerator.ddp_handler.bucket_cap_mb = bucket_size(network, gpu) if bucket_mb == "auto" else bucket_mb
+    return accelerator.prepare(network)
+
+
+def bucket_size(network: nn.Module, gpu: bool) -> float:
+    """MiB of gradients that DDP sends together. Its default holds all of a small GAN's, so that nothing travels before
+    backward has ended; on GPUs other sizes have not been measured."""
+    size = sum(weight.numel() * weight.element_size() for weight in network.parameters()) / 2**20
+    return BUCKET if gpu else min(max(size / 8, BUCKET_LOW), BUCKET)
 
 
 def choose_precision(wanted: str, launcher: str | None, gpu: bool) -> tuple[str, str]:

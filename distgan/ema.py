@@ -27,14 +27,15 @@ class Ema:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        # looking for them in every step takes longer than averaging a small network's
-        self._weights: list[Tensor] = [*self.network.parameters()]
-        self._followed: list[Tensor] = [*network.parameters()]
-        self._buffers = [*zip(self.network.buffers(), network.buffers(), strict=True)]
+        self._followed = network
+        # looking for weights in every step takes longer than averaging a small network; `.to` exchanges buffers only
+        self._weights: tuple[list[Tensor], list[Tensor]] = [*self.network.parameters()], [*network.parameters()]
+        self._has_buffers = any(True for _ in network.buffers())
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
         """Towards the network that it was made of."""
-        torch._foreach_lerp_(self._weights, self._followed, 1 - decay)
-        for mine, its in self._buffers:
-            mine.copy_(its)
+        torch._foreach_lerp_(*self._weights, 1 - decay)
+        if self._has_buffers:
+            for mine, its in zip(self.network.buffers(), self._followed.buffers(), strict=True):
+                mine.copy_(its)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from distgan.distributed import wrap
 from distgan.optimizers import build_optimizer, inverse_time, set_rule
 from distgan.recipe import Adam, AdamW, Rmsprop
 from distgan.settings import at
@@ -22,13 +24,20 @@ class Player:
     so that an fp16 overflow in one does not change the other's scale.
     """
 
-    def __init__(self, network: nn.Module, config: Rmsprop | Adam | AdamW, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: Rmsprop | Adam | AdamW,
+        accelerator: Accelerator,
+        bucket_mb: float | Literal["auto"] = "auto",
+    ) -> None:
+        """bucket_mb: `train.bucket_mb`."""
         self.network = network.to(accelerator.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = list(self.network.parameters())
         self.config = config
         self.optimizer = build_optimizer(config, self.network)
-        self.wrapped = accelerator.prepare(self.network)
+        self.wrapped = wrap(accelerator, self.network, bucket_mb)
         fp16 = accelerator.mixed_precision == "fp16"
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=fp16)
         self.updates = 0

@@ -47,8 +47,8 @@ class Trainer:
         self.ema = Ema(generator.to(accelerator.device))  # a copy as it is: the next lines change `forward`
         for network in (generator, discriminator):
             compile_network(network, config.train.compile)
-        self.g = Player(generator, config.optimizer.generator, accelerator)
-        self.d = Player(discriminator, config.optimizer.discriminator, accelerator)
+        self.g = Player(generator, config.optimizer.generator, accelerator, config.train.bucket_mb)
+        self.d = Player(discriminator, config.optimizer.discriminator, accelerator, config.train.bucket_mb)
         self.g_dropouts, self.d_dropouts = dropouts(generator), dropouts(discriminator)
         self.d_norms = normalised(discriminator)
         self.loss = build_loss(config.loss)

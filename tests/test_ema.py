@@ -75,6 +75,20 @@ def test_buffers_are_copied_as_they_are():
     assert ema.network.num_batches_tracked == 1
 
 
+def test_buffers_that_others_have_replaced_are_followed_and_weights_are_never_replaced():
+    """Moved to a device, as accelerate does, a module keeps its parameters, but not its buffers."""
+    network = nn.BatchNorm1d(3)
+    ema, weight, mean = Ema(network), network.weight, network.running_mean
+    network._apply(torch.clone)
+    assert network.weight is weight
+    assert network.running_mean is not mean
+    network(torch.randn(8, 3) + 5)
+    nn.init.constant_(network.weight, 3.0)
+    ema.update(0.0)
+    assert torch.equal(ema.network.running_mean, network.running_mean)
+    assert torch.equal(ema.network.weight, network.weight)
+
+
 def test_the_average_is_a_copy_in_eval_mode_without_gradients():
     network = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)).train()
     ema = Ema(network)

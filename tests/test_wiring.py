@@ -7,10 +7,12 @@ import pickle
 import signal
 
 import pytest
+from torch import nn
 
 from distgan.distributed import (
     StopSignal,
     batch_rows,
+    bucket_size,
     build_accelerator,
     check_connected,
     check_launcher,
@@ -90,6 +92,13 @@ def test_cores_are_shared_out_among_the_processes_of_a_machine():
     assert cpu_share({}) == cores
     assert cpu_share({"LOCAL_WORLD_SIZE": str(cores)}) == 1
     assert cpu_share({"LOCAL_WORLD_SIZE": str(10 * cores)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "gpu", "bucket"), [(2, False, 1), (8, False, 1), (32, False, 4), (400, False, 25), (32, True, 25)]
+)
+def test_gradients_travel_by_eighths_of_a_network_of_one_mib_at_least_and_25_at_most(megabytes, gpu, bucket):
+    assert bucket_size(nn.Linear(2**18, megabytes, bias=False, device="meta"), gpu) == bucket
 
 
 def test_a_stop_that_reaches_the_other_processes_is_still_a_stop():

@@ -6,6 +6,7 @@ python game.py OUT STEPS DTYPE [KEY=VALUE ...]; under torchrun for several proce
 import sys
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config_file import load_config
 from distgan.data.loader import Reals
@@ -30,9 +31,11 @@ def main(out: str, steps: str, dtype: str, *overrides: str) -> None:
         means.add(metrics)
         trainer.rebalance(metrics)
         levels.append(trainer.balance_level)
-    state, logged = capture(trainer), means.reduce()
+    state, logged, buckets = capture(trainer), means.reduce(), ""
+    if isinstance(trainer.g.wrapped, DistributedDataParallel):
+        buckets = trainer.g.wrapped._get_ddp_logging_data()["rebuilt_bucket_sizes"]  # bytes, with commas
     torch.save(
-        {"tensors": state.tensors, "values": state.values, "metrics": logged, "levels": levels},
+        {"tensors": state.tensors, "values": state.values, "metrics": logged, "levels": levels, "buckets": buckets},
         f"{out}.{accelerator.process_index}",
     )
     accelerator.end_training()

@@ -47,6 +47,19 @@ def test_all_ranks_hold_the_same_bits(played, how):
         assert torch.equal(first[name], second[name]), name
 
 
+def test_the_size_of_buckets_changes_no_bit_of_two_ranks_game(shapes, played, tmp_path):
+    keys = [f"data.path={shapes}", "train.cpu_threads=1", "train.bucket_mb=0.1"]
+    code, output = run(
+        [*TORCHRUN, "2", GAME, str(tmp_path / "out"), str(len(GOLDEN)), "float32", *keys], PYTHONPATH="."
+    )
+    assert code == 0, output
+    for rank, whole in enumerate(played["none"]):
+        cut = torch.load(tmp_path / f"out.{rank}", weights_only=True)
+        assert len(cut["buckets"].split(",")) > len(whole["buckets"].split(","))
+        for name in cut["tensors"].keys() - {"window"}:
+            assert torch.equal(cut["tensors"][name], whole["tensors"][name]), name
+
+
 def test_buffers_that_no_rank_sends_are_the_same_on_all(shapes, tmp_path):
     """Spectral normalisation in D, batch normalisation in G."""
     keys = ["generator={family: sngan, width: 8}", "discriminator={family: sngan, width: 8}", "train.batch_size=8"]

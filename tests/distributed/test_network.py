@@ -22,10 +22,33 @@ def test_two_hosts_send_the_bytes_that_were_counted_and_the_packets_around_them(
     own = ["--rates", "200mbit", "--into", str(document), f"train.gradient_compression={how}"]
     code, output = run([*NETWORK, *own], PYTHONPATH=".")
     assert code == 0, output
-    row = next(line for line in document.read_text().splitlines() if line.startswith("| 200 Mbit/s"))
-    cells = row.strip("| ").split(" | ")
+    cells = cells_of(document)
     assert 1.0 < float(cells[-1]) < 1.1, "headers and acknowledgements"
     assert cells[-2] == {"none": "1,308", "bf16": "654"}[how], "kB of both networks' gradients"
+
+
+def cells_of(document):
+    row = next(line for line in document.read_text().splitlines() if line.startswith("| 200 Mbit/s"))
+    return row.strip("| ").split(" | ")
+
+
+@possible
+def test_steps_with_one_setting_more_take_turns_with_those_without(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text("<!-- other: begin -->\n<!-- other: end -->\n")
+    own = ["--rates", "200mbit", "--into", str(document), "--place", "other"]
+    code, output = run([*NETWORK, *own, "--against", "train.gradient_compression=bf16"], PYTHONPATH=".")
+    assert code == 0, output
+    assert "| sent / counted | step / step with train.gradient_compression=bf16 |" in document.read_text()
+    assert float(cells_of(document)[-1]) > 1.0, "half the bytes"
+    assert 1.0 < float(cells_of(document)[-2]) < 1.1, "the bytes of the other's steps are not among them"
+
+
+@possible
+def test_a_wrong_setting_to_compare_with_is_said_before_hosts_are_made():
+    code, output = run([*NETWORK, "--against", "train.bucket_mb=-1"], PYTHONPATH=".")
+    assert code == 2
+    assert "train.bucket_mb" in output
 
 
 @possible
