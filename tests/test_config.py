@@ -317,7 +317,8 @@ def test_help_shows_the_defaults_that_an_empty_file_gives():
 FREE_KEYS = {
     *("run.name", "run.dir", "data.path", "data.prepare", "data.mode", "data.resident_limit_mb", "data.resident_on"),
     *("data.cache", "data.tries", "data.stall_seconds", "data.on_error", "data.max_skipped"),
-    *("data.workers", "train.images", "train.compile", "train.graphs", "train.bucket_mb", "train.cpu_threads", "train.timeout_minutes"),
+    *("data.workers", "train.images", "train.compile", "train.graphs", "train.bucket_mb"),
+    *("train.cpu_threads", "train.timeout_minutes"),
     *("log.every_steps", "log.samples_every_steps", "log.samples"),
     *("wandb.mode", "wandb.project", "wandb.entity", "wandb.tags"),
     *("checkpoint.every_steps", "checkpoint.keep_last", "checkpoint.keep_every_steps"),
