@@ -39,7 +39,7 @@ class Turn(NamedTuple):
     seconds: float
     """Per unit; of several processes, the slowest."""
     memory: float
-    """Peak so far, GiB: resident, or allocated on the GPU where it works there."""
+    """Peak so far, GiB: resident, or taken from the GPU where it works there, graphs included."""
     facts: dict[str, float]
     """What the contender says of one unit, such as {"flops": 6.4e11}."""
 
@@ -185,7 +185,7 @@ def _wait_for_the_gpu() -> None:
 def _peak_memory() -> float:
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+        return torch.cuda.max_memory_reserved() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

@@ -15,8 +15,11 @@ def cpu_rows() -> list[Row]:
         *peaks(CALLS),
         step("seed_frogs", "seed", 2, "no", 20),
         step("seed_frogs", "seed", 2, "bf16", 20),
-        step("quickstart", "quickstart", 10, "no", 16, shorter=5),
-        step("r3gan_small", "r3gan", 8, "no", 16, shorter=5),
+        *(
+            step(recipe, bare, steps, precision, 16, shorter=5)
+            for recipe, bare, steps in (("quickstart", "quickstart", 10), ("r3gan_small", "r3gan", 8))
+            for precision in ("no", "bf16")
+        ),
         *(as_pytorch_comes(recipe, loop) for recipe, loop in (("quickstart", "quickstart"), ("r3gan_small", "r3gan"))),
         step("sngan", "sngan", 1, "no", 64),
         step("sngan", "sngan", 1, "bf16", 64),

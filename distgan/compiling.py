@@ -14,12 +14,12 @@ from torch import nn
 
 from distgan.networks.dropout import dropouts
 
-Mode = Literal["off", "on"]
+Mode = Literal["auto", "off", "on"]
 
 
 def compile_network(network: nn.Module, mode: Mode) -> None:
     """In place; nothing is compiled before the first forward."""
-    if mode != "off":
+    if mode == "on":
         for layer in dropouts(network):
             layer.drop = torch.compiler.disable(layer.drop)  # type: ignore[method-assign]
         network.compile(dynamic=False)
@@ -27,4 +27,4 @@ def compile_network(network: nn.Module, mode: Mode) -> None:
 
 def eager(mode: Mode, penalised: bool) -> AbstractContextManager[object]:
     """Around a forward of D: uncompiled if a penalty is taken of it."""
-    return torch.compiler.set_stance("force_eager") if mode != "off" and penalised else nullcontext()
+    return torch.compiler.set_stance("force_eager") if mode == "on" and penalised else nullcontext()

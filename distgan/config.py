@@ -203,13 +203,13 @@ class TrainConfig(Frozen):
     bucket_mb: Literal["auto"] | PositiveFloat = free("auto")
     """Gradients that travel together between processes, MiB: the last layers' are on their way while backward still
     computes the first ones'. auto: on CPUs an eighth of the network's, on GPUs torch's 25 (docs/scaling.md)."""
-    compile: Literal["off", "on"] = free("off")
-    """torch.compile for both networks; updates of D with a penalty stay eager. On a GPU not measured
-    (docs/performance.md)."""
-    graphs: Literal["off", "on"] = free("off")
+    compile: Literal["auto", "off", "on"] = free("auto")
+    """torch.compile for both networks; updates of D with a penalty stay eager. auto: where it was measured to be faster
+    (docs/performance.md), so far nowhere: on CPUs it is not, on a GPU it was not measured."""
+    graphs: Literal["auto", "off", "on"] = free("auto")
     """CUDA graphs of each update's forward and backward, on one GPU: for small networks, whose kernels are shorter than
-    their launch. Where that cannot be, training says so and runs without. On a GPU not measured
-    (docs/performance.md)."""
+    their launch. Where that cannot be, training says so and runs without. auto: where it was measured to be faster
+    (docs/performance.md), so far nowhere: on a GPU it was not measured."""
     cpu_threads: PositiveInt | None = free(None)
     """Threads per process when training on the CPU; null: the machine's cores shared out among its processes."""
     seconds: PositiveFloat | None = free(None)

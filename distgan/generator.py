@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from distgan import hub
 from distgan.errors import ExportError
 from distgan.export import Description, read_generator
+from distgan.networks import place
 from distgan.pixels import to_bytes
 from distgan.rng import generator
 
@@ -44,7 +45,7 @@ class Generator:
         self, network: nn.Module, description: Description, weight_digest: str, device: str | torch.device = "cpu"
     ) -> None:
         self.device = find_device(device)
-        self.network = network.to(self.device)
+        self.network = place(network, self.device)
         self.description = description
         self.weight_digest = weight_digest
         self.latent_dim = description.generator.latent_dim

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -75,9 +76,18 @@ class CudaRecorder:
             # thread_local: the loader and the checkpoint's writer may use the GPU meanwhile
             with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):
                 result = work()
-        finally:
+        except RuntimeError:
             torch.cuda.set_stream(before)  # a recording that fails leaves its own
+            self._close_pool()
+            raise
         return result, graph.replay
+
+    def _close_pool(self) -> None:
+        """A recording that an operation has made invalid ends without telling the allocator, to which it would then be
+        under way for ever. Where it was told, it says so."""
+        with suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(self.stream.device_index, self.pool)
+            torch._C._cuda_releasePool(self.stream.device_index, self.pool)
 
 
 class Card(NamedTuple):
@@ -197,6 +207,7 @@ class Graphs:
                 known = Recording.make(self.recorder, work, given, parameters, known)
             except RuntimeError as error:
                 self._give_up(error, parameters)
+            if self.failed:  # not above: there, the error still holds what the recording has made
                 return work(given)
         if isinstance(known, Recording):
             metrics = known.replay(given, parameters)
@@ -215,4 +226,5 @@ class Graphs:
         self.known.clear()
         for parameter in parameters:
             parameter.grad = None
-        warnings.warn(f"train.graphs=on: this step cannot be recorded, so it runs without: {error}", stacklevel=2)
+        cause = error.__context__ or error  # ending a recording that has failed is an error, too
+        warnings.warn(f"train.graphs=on: this step cannot be recorded, so it runs without: {cause}", stacklevel=2)

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from distgan.distributed import wrap
+from distgan.networks import place
 from distgan.optimizers import build_optimizer, inverse_time, set_rule
 from distgan.recipe import Adam, AdamW, Rmsprop
 from distgan.settings import at
@@ -32,8 +33,7 @@ class Player:
         bucket_mb: float | Literal["auto"] = "auto",
     ) -> None:
         """bucket_mb: `train.bucket_mb`."""
-        self.network = network.to(accelerator.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = place(network, accelerator.device)
         self.weights = list(self.network.parameters())
         self.config = config
         self.optimizer = build_optimizer(config, self.network)

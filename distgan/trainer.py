@@ -22,7 +22,7 @@ from distgan.data.loader import Batch
 from distgan.ema import Ema, ema_decay
 from distgan.graphs import CudaRecorder, Given, Graphs, obstacle, plainly
 from distgan.losses import build_loss
-from distgan.networks import build_discriminator, build_generator, check_same_answer
+from distgan.networks import build_discriminator, build_generator, check_same_answer, place
 from distgan.networks.dropout import dropouts, key_dropout, set_dropout
 from distgan.networks.spectral_norm import improve, normalised
 from distgan.penalties import Weights, mix, penalty
@@ -44,7 +44,7 @@ class Trainer:
         discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed)
         for network in (generator, discriminator):
             check_same_answer(network, accelerator.num_processes, config.train.accumulation)
-        self.ema = Ema(generator.to(accelerator.device))  # a copy as it is: the next lines change `forward`
+        self.ema = Ema(place(generator, accelerator.device))  # a copy as it is: the next lines change `forward`
         for network in (generator, discriminator):
             compile_network(network, config.train.compile)
         self.g = Player(generator, config.optimizer.generator, accelerator, config.train.bucket_mb)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from cpu_recorder import CpuRecorder, Unable
@@ -33,6 +35,11 @@ CASES = {  # settings; how many recordings there must be, and how many replays i
     "mixtures": (["loss.gradient_penalty=10"], 2, 14),
     "several updates of D": (["train.d_steps=3"], 2, 32),
 }
+
+
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a GPU: DISTGAN_TEST_GPU=1 pytest tests/test_graphs.py"
+)
 
 
 def played(config, make=None, steps=STEPS, state=None):
@@ -118,11 +125,48 @@ def test_what_cannot_be_recorded_runs_as_usual_and_says_so_once(tiny_config, set
     assert_same(failed, played(config))
 
 
+def given_of(turn=0, device="cpu"):
+    draws = Draws(0, Rows(0, 2, 2), torch.device(device)).at("", turn)
+    batch = Batch(*(torch.zeros(shape, dtype=torch.uint8, device=device) for shape in ((2, 3, 4, 4), 2)))
+    return Given(draws, batch, Weights())
+
+
+def four_times(graphs, work, device="cpu"):
+    """As usual, as usual, recorded or not, and once more."""
+    return [graphs("key", work, given_of(turn, device), []) for turn in range(4)]
+
+
+def test_what_a_failed_recording_has_made_is_gone_before_the_work_is_done_as_usual():
+    """Or a GPU whose memory was too small for the recording would be too small again."""
+    graphs, made, alive = Graphs(Unable()), [], []
+
+    def work(given):
+        alive.append([ref() is not None for ref in made])
+        activations = torch.zeros(3)
+        made.append(weakref.ref(activations))
+        return {"x": activations.sum()}
+
+    with pytest.warns(UserWarning, match="train.graphs=on"):
+        four_times(graphs, work)
+    assert alive[3] == [False, False, False], "two as usual, the recording, then again as usual"
+
+
+def test_the_first_error_of_a_recording_is_told_not_the_one_of_its_end():
+    class Hiding(CpuRecorder):
+        def record(self, work):
+            try:
+                raise RuntimeError("item() waits for the device")
+            finally:
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+    graphs = Graphs(Hiding())
+    with pytest.warns(UserWarning, match=r"without: item\(\) waits for the device"):
+        four_times(graphs, lambda given: {"x": torch.zeros(())})
+
+
 def test_only_the_last_keys_are_remembered():
     graphs = Graphs(CpuRecorder())
-    draws = Draws(0, Rows(0, 2, 2), torch.device("cpu")).at("", 0)
-    batch = Batch(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
-    given, parameter = Given(draws, batch, Weights()), torch.zeros(1)
+    given, parameter = given_of(), torch.zeros(1)
     for number in range(3 * MOST_KEYS):
         for key in ("often", number):
             graphs(key, lambda given: {"x": given.draws.of("x").normal().mean()}, given, [parameter])
@@ -144,12 +188,28 @@ def test_without_a_gpu_a_training_says_that_graphs_have_no_effect(tiny, capsys):
     assert "train.graphs=on has no effect: there is no GPU" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: DISTGAN_TEST_GPU=1 pytest tests/test_graphs.py")
+@needs_gpu
 @pytest.mark.parametrize("name", CASES)
 def test_a_gpu_s_recordings_give_what_its_usual_updates_give(name, tiny_config):
     config = tiny_config(*CASES[name][0], "train.precision=no")
-    graphed = played(config, lambda *_: CudaRecorder(torch.device("cuda")))
-    plain = played(config)
+    with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+        graphed = played(config, lambda *_: CudaRecorder(torch.device("cuda")))
+        plain = played(config)
     assert not graphed[0].compute.failed
     for key, tensor in graphed[1].tensors.items():
         torch.testing.assert_close(tensor, plain[1].tensors[key], rtol=1e-3, atol=1e-4)
+
+
+@needs_gpu
+def test_on_a_gpu_a_step_that_waits_for_it_runs_without_graphs_and_leaves_its_memory_in_order(tiny_config):
+    config = tiny_config("train.precision=no")
+    graphs = Graphs(CudaRecorder(torch.device("cuda")))
+
+    def waiting(given):
+        return {"x": torch.zeros((), device="cuda") + given.draws.of("x").normal().sum().item()}
+
+    with pytest.warns(UserWarning, match="train.graphs=on"):
+        told = four_times(graphs, waiting, "cuda")
+    assert all(metrics["x"].isfinite() for metrics in told)
+    torch.cuda.empty_cache()  # asserts that no recording is under way
+    played(config, steps=1)

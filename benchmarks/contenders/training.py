@@ -17,6 +17,7 @@ from torch import Tensor
 import distgan.run
 from distgan.config_file import load_config
 from distgan.data.loader import Batch
+from distgan.graphs import Graphs
 from distgan.trainer import Trainer
 
 ENDLESS = 10**12  # pictures
@@ -51,6 +52,8 @@ def training(lap: Lap, recipe: str = "quickstart", steps: str = "20", feed: str 
                 self.counter.__exit__(None, None, None)
                 lap(every, {"flops": self.counter.total / every * self.accelerator.num_processes})
             elif (self.steps - self.began) % every == 0:
+                if isinstance(self.compute, Graphs) and self.compute.failed:
+                    raise RuntimeError("the step could not be recorded, and would be measured without graphs")
                 lap(every)
             if feed == "memory":
                 self.batch = self.batch or next(reals)

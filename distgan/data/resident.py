@@ -117,4 +117,7 @@ class Resident:
         if not self.shuffle:
             return torch.arange(count, device=self.images.device)
         stream = generator("cpu", self.seed, "data/order", epoch)
-        return torch.randperm(count, generator=stream).to(self.images.device)
+        order = torch.randperm(count, generator=stream)
+        if self.images.is_cuda:
+            order = order.pin_memory()  # else the host would wait for the copy
+        return order.to(self.images.device, non_blocking=True)

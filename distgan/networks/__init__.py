@@ -105,3 +105,8 @@ def _seeded(seed: int, purpose: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, purpose))
         yield
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """Moves it, in place, with the weights of convolutions in channels_last, in which they are fastest."""
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
