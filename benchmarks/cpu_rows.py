@@ -23,6 +23,7 @@ def cpu_rows() -> list[Row]:
         *(as_pytorch_comes(recipe, loop) for recipe, loop in (("quickstart", "quickstart"), ("r3gan_small", "r3gan"))),
         step("sngan", "sngan", 1, "no", 64),
         step("sngan", "sngan", 1, "bf16", 64),
+        *(noise(*loop) for loop in (("quickstart", 10, "no", 16, 5), ("sngan", 1, "bf16", 64, 1))),
         keras("keras", "bf16", "no", 0.57),
         keras("keras_fp32", "no", "no"),
         keras("keras_bf16", "bf16", "bf16"),
@@ -61,9 +62,23 @@ def cpu_rows() -> list[Row]:
 def as_pytorch_comes(recipe: str, loop: str) -> Row:
     return Row(
         f"plain_{recipe}",
-        f"training of {recipe} with logging, W&B offline and watchdog, beside the bare loop as PyTorch comes",
+        f"training of {recipe} with logging, W&B offline and watchdog, beside the bare loop with PyTorch's memory",
         training(recipe, 32, {}),
         Side("bare.plainly", {"loop": loop, "steps": "32", "label": "bare loop, freed memory given back"}),
+    )
+
+
+def noise(loop: str, steps: int, precision: str, batch: int, shorter: int) -> Row:
+    """What there is to see where there is nothing to see."""
+    options = {"precision": precision, "batch_size": str(batch), "steps": str(steps), "label": "the same"}
+    side, named = Side(f"bare.{loop}", options), f"{loop}, batch {batch}, {FP32.get(precision, precision)}"
+    return Row(
+        f"noise_{loop}",
+        f"bare loop of {named}, beside itself: the noise",
+        side,
+        side,
+        precision=precision,
+        shorter=shorter,
     )
 
 

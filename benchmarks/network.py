@@ -30,11 +30,12 @@ import psutil
 import torch
 from arguments import whole
 from document import filled
+from machine import processor
 from scaling_model import Link, Traffic, cluster_of, communication, traffic
 
 from distgan.config_file import load_config
 from distgan.data.prepare import Request, Shapes, prepare
-from distgan.errors import DistganError, LaunchError
+from distgan.errors import ConfigError, DistganError, LaunchError
 from distgan.progress import track
 from distgan.run_dir import write_text
 
@@ -145,15 +146,10 @@ def facts(args: argparse.Namespace, batch: int) -> str:
     """How the table was made."""
     return (
         f"`{shlex.join(['python', 'benchmarks/network.py', *sys.argv[1:]])}`; {datetime.date.today()}; {args.recipe}, "
-        f"global batch {batch}, medians of {args.rounds} rounds of {args.steps} steps; both hosts on {cpu()}, "
+        f"global batch {batch}, medians of {args.rounds} rounds of {args.steps} steps; both hosts on {processor()}, "
         f"{psutil.cpu_count()} cores; torch {torch.__version__}, gloo, Python {platform.python_version()}, "
         f"Linux {'.'.join(platform.release().split('.')[:2])}."
     )
-
-
-def cpu() -> str:
-    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found.group(1) if found else platform.machine()
 
 
 def run(args: argparse.Namespace, scratch: Path) -> str:
@@ -165,7 +161,11 @@ def run(args: argparse.Namespace, scratch: Path) -> str:
     data = [f"data.path={scratch / 'shapes'}", "data.prepare=null", "data.classes=null"]
     overrides = ["train.cpu_threads=1", *args.overrides, *data]
     config = load_config(args.recipe, overrides)
-    load_config(args.recipe, [*overrides, *([args.against] if args.against else [])])
+    if args.against and load_config(args.recipe, [*overrides, args.against]).train.precision != config.train.precision:
+        raise ConfigError(
+            f"--against {args.against}: both sides share one Accelerate state, so one precision; compare another "
+            "setting, or run this twice"
+        )
     load, lines = traffic(config), [header(args.against)]
     for rate in track(args.rates, len(args.rates), args.recipe, "rates"):
         lines.append(line(rate, measure(rate, args, overrides, scratch), load))

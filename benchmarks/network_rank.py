@@ -18,7 +18,6 @@ from pathlib import Path
 import psutil
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
 
 from distgan.config import Config
 from distgan.config_file import load_config
@@ -45,43 +44,47 @@ def sent() -> int:
     return psutil.net_io_counters(pernic=True)[os.environ["GLOO_SOCKET_IFNAME"]].bytes_sent
 
 
-def build(config: Config, accelerator: Accelerator) -> tuple[Trainer, Iterator[Batch]]:
+def build(config: Config) -> tuple[Trainer, Iterator[Batch]]:
+    accelerator, _ = build_accelerator(config)  # of its own: it has the settings of DDP
     rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, 2)
     reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
     return Trainer(config, accelerator, rows, reals.size, len(reals.classes)), reals.batches(0)
 
 
 def main(out: str, rounds: str, steps: str, against: str, recipe: str, *overrides: str) -> None:
-    config = load_config(recipe, overrides)
-    accelerator, _ = build_accelerator(config)
-    trainer, batches = build(config, accelerator)
-    stop = StopSignal(accelerator, 5)
+    trainer, batches = build(load_config(recipe, overrides))
+    stop = StopSignal(trainer.accelerator, 5)
     weights = sum(weight.numel() for player in (trainer.g, trainer.d) for weight in player.network.parameters())
     one, all_weights = torch.ones(1), torch.ones(weights)
 
-    def step() -> None:
-        trainer.step(batches)
-        stop.agreed()
+    def stepping(trainer: Trainer, batches: Iterator[Batch]) -> Callable[[], None]:
+        def step() -> None:
+            trainer.step(batches)
+            stop.agreed()
 
-    other, its_batches = build(load_config(recipe, [*overrides, against]), accelerator) if against else (None, batches)
+        return step
+
+    step = stepping(trainer, batches)
+    other = stepping(*build(load_config(recipe, [*overrides, against]))) if against else None
     for _ in range(WARM_UP):
         step()
         if other:
-            other.step(its_batches)
+            other()
     latencies = [seconds(lambda: dist.all_reduce(one), 10) for _ in range(int(rounds))]
     transfers = [seconds(lambda: dist.all_reduce(all_weights), 1) for _ in range(int(rounds))]
     together, alone, ratios, traffic = [], [], [], 0
-    for _ in range(int(rounds)):
-        its = seconds(lambda: other.step(its_batches), int(steps)) if other else 0.0
+    for number in range(int(rounds)):
+        first = seconds(other, int(steps)) if other and number % 2 else 0.0
         before = sent()
         together.append(seconds(step, int(steps)))
         traffic += sent() - before
-        ratios += [together[-1] / its] if other else []
+        if other:
+            ratios.append(together[-1] / (first or seconds(other, int(steps))))
         with ExitStack() as stack:
             for player in (trainer.g, trainer.d):
                 stack.enter_context(player.wrapped.no_sync())
             alone.append(seconds(step, int(steps)))
-    if accelerator.is_main_process:
+    if trainer.accelerator.is_main_process:
         figures = {
             "latency": statistics.median(latencies),
             "bandwidth": 4 * weights / statistics.median(transfers),  # of two ranks each sends what it has, once
@@ -92,7 +95,7 @@ def main(out: str, rounds: str, steps: str, against: str, recipe: str, *override
         }
         Path(out).write_text(json.dumps(figures))
     stop.wait_for_all()
-    accelerator.end_training()
+    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import difflib
 import fnmatch
 import json
 import os
@@ -38,6 +39,7 @@ from contest import Contender, Failed, Turn
 from cpu_rows import cpu_rows
 from document import filled
 from gpu_rows import gpu_rows
+from machine import processor
 from rows import Row
 from speed_table import facts, table
 
@@ -61,7 +63,8 @@ def parse(arguments: Sequence[str], known: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     patterns = args.rows.split(",")
     if unknown := [pattern for pattern in patterns if not fnmatch.filter(known, pattern)]:
-        parser.error(f"no row {', '.join(unknown)}; there are {', '.join(known)}")
+        near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.4) or known[:3]
+        parser.error(f"no row {', '.join(unknown)}; nearest: {', '.join(near)}; all: {', '.join(known)}")
     args.rows = [row for row in known if any(fnmatch.fnmatchcase(row, pattern) for pattern in patterns)]
     return args
 
@@ -93,12 +96,10 @@ def today() -> str:
 
 def machine() -> dict[str, str]:
     """What the figures depend on."""
-    cores, name = len(os.sched_getaffinity(0)), platform.processor() or platform.machine()
-    if (cpus := Path("/proc/cpuinfo")).exists():
-        name = next((line.split(":")[1].strip() for line in cpus.open() if line.startswith("model name")), name)
+    cores = len(os.sched_getaffinity(0))
     gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     return {
-        "hardware": f"{gpu}{cores} cores of {name}",
+        "hardware": f"{gpu}{cores} cores of {processor()}",
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

@@ -58,7 +58,7 @@ def _line(row: Row, cells: Sequence[str]) -> str:
 
 def _blank(row: Row, failed: Mapping[str, str]) -> list[str]:
     why = f": {printable(failed[row.key])}".replace("|", "\\|") if row.key in failed else ""
-    return [f"not measured{why}", "", "", row.goal, "", "", ""]
+    return [f"not measured{why}", "", "", row.goal, _least(row), "", ""]
 
 
 def _cells(row: Row, sides: Sequence[Turns], peak: Mapping[str, float]) -> list[str]:
@@ -101,12 +101,16 @@ def _share(row: Row, sides: Sequence[Turns], peak: Mapping[str, float]) -> str:
     """Of ours; both sides do the same number of FLOPs, and not every one of them can count."""
     flops = next((side[0]["facts"]["flops"] for side in sides if side[0]["facts"]), None)
     if flops is None or row.precision not in peak:
-        return ""
+        return _least(row)
     share = flops / statistics.median(turn["seconds"] for turn in sides[0]) / peak[row.precision]
     told = f"{share:.0%} of {FP32.get(row.precision, row.precision)}, {flops / 1e9:,.1f} GFLOP"
     if row.share_of_peak is None:
         return told
-    return f"{told}; at least {row.share_of_peak:.0%}: {'met' if share >= row.share_of_peak else '**missed**'}"
+    return f"{told}; {_least(row)}: {'met' if share >= row.share_of_peak else '**missed**'}"
+
+
+def _least(row: Row) -> str:
+    return "" if row.share_of_peak is None else f"at least {row.share_of_peak:.0%}"
 
 
 def _speed(row: Row, seconds: Sequence[float]) -> str:

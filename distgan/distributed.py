@@ -34,7 +34,7 @@ ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
-BUCKET, BUCKET_LOW = 25, 1  # MiB: DDP's default, and the least that `auto` takes
+BUCKET, BUCKET_LOW = 25, 1  # MiB: DDP's default, whose first bucket is of 1, and the least that `auto` takes
 HOOKS = {"none": DDPCommunicationHookType.NO, "bf16": DDPCommunicationHookType.BF16}
 PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
@@ -84,8 +84,8 @@ def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Litera
 
 
 def bucket_size(network: nn.Module, gpu: bool) -> float:
-    """MiB of gradients that DDP sends together. Its default holds all of a small GAN's, so that nothing travels before
-    backward has ended; on GPUs other sizes have not been measured."""
+    """MiB of gradients that DDP sends together. After a first MiB, its default holds all of a small GAN's, and little
+    travels before backward has ended. On GPUs other sizes have not been measured."""
     size = sum(weight.numel() * weight.element_size() for weight in network.parameters()) / 2**20
     return BUCKET if gpu else min(max(size / 8, BUCKET_LOW), BUCKET)
 

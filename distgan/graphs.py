@@ -71,15 +71,19 @@ class CudaRecorder:
         return result
 
     def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        graph, before, cause = torch.cuda.CUDAGraph(), torch.cuda.current_stream(), ""
         try:
             # thread_local: the loader and the checkpoint's writer may use the GPU meanwhile
             with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):
-                result = work()
-        except RuntimeError:
+                try:
+                    result = work()
+                except RuntimeError as error:
+                    cause = str(error)  # ending the recording raises another one, which does not tell
+                    raise
+        except RuntimeError as error:
             torch.cuda.set_stream(before)  # a recording that fails leaves its own
             self._close_pool()
-            raise
+            raise RuntimeError(cause or str(error)) from error
         return result, graph.replay
 
     def _close_pool(self) -> None:
@@ -189,7 +193,8 @@ class Graphs:
     """Does an update's work: the first and the second time as usual, then by recording it and replaying that."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self.recorder, self.failed = recorder, False
+        self.recorder, self.failure = recorder, ""
+        """failure: why nothing is recorded any more; empty: it is."""
         self.known: dict[Hashable, Deck | Recording | None] = {}
         """By key: None after the first time; the numbers that it took after the second."""
 
@@ -198,7 +203,7 @@ class Graphs:
 
         Where recording fails, it says so once, and all work is done as usual from then on.
         """
-        if self.failed:
+        if self.failure:
             return work(given)
         key = (key, given.weights.taken)
         first, known = key not in self.known, self.known.pop(key, None)
@@ -207,7 +212,7 @@ class Graphs:
                 known = Recording.make(self.recorder, work, given, parameters, known)
             except RuntimeError as error:
                 self._give_up(error, parameters)
-            if self.failed:  # not above: there, the error still holds what the recording has made
+            if self.failure:  # not above: there, the error still holds what the recording has made
                 return work(given)
         if isinstance(known, Recording):
             metrics = known.replay(given, parameters)
@@ -222,9 +227,8 @@ class Graphs:
         return metrics
 
     def _give_up(self, error: RuntimeError, parameters: Sequence[Tensor]) -> None:
-        self.failed = True
+        self.failure = str(error)
         self.known.clear()
         for parameter in parameters:
             parameter.grad = None
-        cause = error.__context__ or error  # ending a recording that has failed is an error, too
-        warnings.warn(f"train.graphs=on: this step cannot be recorded, so it runs without: {cause}", stacklevel=2)
+        warnings.warn(f"train.graphs=on: this step cannot be recorded, so it runs without: {error}", stacklevel=2)

@@ -1,8 +1,9 @@
 """The game: alternating updates of D and G, in step on all ranks. One process is the case world = 1 of the same code.
 
-In: real batches. Out: metrics on the device, never read here: nothing in a step waits for the device. Every random
-number is keyed by (seed, purpose, update) and drawn for the global batch, so the state is the weights, the optimisers
-and a few counters (see state.py), and a step does the same on any number of processes.
+In: real batches. Out: metrics on the device, never read here: nothing in a step waits for the device (but for fp16's
+scalers, which read whether an update is skipped). Every random number is keyed by (seed, purpose, update) and drawn for
+the global batch, so the state is the weights, the optimisers and a few counters (see state.py), and a step does the
+same on any number of processes.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -151,17 +153,34 @@ def test_what_a_failed_recording_has_made_is_gone_before_the_work_is_done_as_usu
     assert alive[3] == [False, False, False], "two as usual, the recording, then again as usual"
 
 
-def test_the_first_error_of_a_recording_is_told_not_the_one_of_its_end():
-    class Hiding(CpuRecorder):
-        def record(self, work):
-            try:
-                raise RuntimeError("item() waits for the device")
-            finally:
-                raise RuntimeError("operation failed due to a previous error during capture")
+def test_the_first_error_of_a_recording_is_told_not_the_one_of_its_end(monkeypatch):
+    """As torch has it: the end of a recording that has failed raises, too."""
 
-    graphs = Graphs(Hiding())
-    with pytest.warns(UserWarning, match=r"without: item\(\) waits for the device"):
-        four_times(graphs, lambda given: {"x": torch.zeros(())})
+    @contextmanager
+    def recording(*_, **__):
+        try:
+            yield
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    closed = []
+    recorder = CudaRecorder.__new__(CudaRecorder)
+    recorder.stream, recorder.pool = SimpleNamespace(device_index=0), (0, 1)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "before")
+    monkeypatch.setattr(torch.cuda, "set_stream", closed.append)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *place: closed.append(place))
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda *place: closed.append(place))
+
+    def waiting():
+        raise RuntimeError("item() waits for the device")
+
+    with pytest.raises(RuntimeError, match=r"^item\(\) waits for the device$"):
+        recorder.record(waiting)
+    assert closed == ["before", (0, (0, 1)), (0, (0, 1))]
+    with pytest.raises(RuntimeError, match="^operation failed due to"):
+        recorder.record(dict)
 
 
 def test_only_the_last_keys_are_remembered():
@@ -195,7 +214,7 @@ def test_a_gpu_s_recordings_give_what_its_usual_updates_give(name, tiny_config):
     with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
         graphed = played(config, lambda *_: CudaRecorder(torch.device("cuda")))
         plain = played(config)
-    assert not graphed[0].compute.failed
+    assert not graphed[0].compute.failure
     for key, tensor in graphed[1].tensors.items():
         torch.testing.assert_close(tensor, plain[1].tensors[key], rtol=1e-3, atol=1e-4)
 

@@ -287,13 +287,21 @@ def test_the_sides_of_a_share_differ_in_what_one_does_so_many_times_as_often_as_
         assert int(ours["steps"]) % int(ours[name]) == 0, "every turn has as many"
 
 
+def batch_of(options):
+    """As text."""
+    return options.get("train.batch_size") or str(load_config(options.get("recipe", "quickstart"), []).train.batch_size)
+
+
 def test_a_row_for_its_memory_has_fewer_rounds_and_no_other_row_has_it_twice():
     made = cpu_rows()
     few = [row for row in made if row.most_rounds]
     assert {row.rounds(7) for row in few} == {3}
     assert {row.rounds(2) for row in few} == {2}
-    assert {row.rounds(7) / row.shorter for row in made if row not in few} == {7}
-    assert {row.rounds(7) for row in made if row.shorter > 1} == {35}
+    assert {row.rounds(7) for row in made if row not in few} == {7, 35}
+    sizes = [(options["recipe"], batch_of(options)) for options in (row.ours.options for row in few)]
+    others = {(row.ours.options.get("recipe"), batch_of(row.ours.options)) for row in made if row not in few}
+    assert len(set(sizes)) == len(sizes)
+    assert not others & set(sizes)
 
 
 def test_a_turn_is_a_whole_number_of_lazy_penalties_intervals():
@@ -312,7 +320,7 @@ def test_rows_are_chosen_by_name_or_pattern_in_the_table_s_order(capsys):
     assert speed.parse(["--rows", "launch,feed_*"], known).rows == ["feed_png", "feed_blocks", "launch"]
     with pytest.raises(SystemExit):
         speed.parse(["--rows", "launch,fed_*"], known)
-    assert "no row fed_*; there are peak_product, feed_png" in capsys.readouterr().err
+    assert "no row fed_*; nearest: feed_png" in capsys.readouterr().err
 
 
 def test_every_modern_recipe_has_a_row_in_its_own_batch_and_the_seed_recipe_its_own_floor():

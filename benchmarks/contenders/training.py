@@ -52,8 +52,8 @@ def training(lap: Lap, recipe: str = "quickstart", steps: str = "20", feed: str 
                 self.counter.__exit__(None, None, None)
                 lap(every, {"flops": self.counter.total / every * self.accelerator.num_processes})
             elif (self.steps - self.began) % every == 0:
-                if isinstance(self.compute, Graphs) and self.compute.failed:
-                    raise RuntimeError("the step could not be recorded, and would be measured without graphs")
+                if isinstance(self.compute, Graphs) and self.compute.failure:
+                    raise RuntimeError(f"the step cannot be recorded: {self.compute.failure}")
                 lap(every)
             if feed == "memory":
                 self.batch = self.batch or next(reals)

@@ -17,6 +17,7 @@ from distgan.config import EvaluateConfig
 from distgan.errors import QualityError
 from distgan.metrics import efficientnet, inception
 from distgan.metrics.weighed import Weighed
+from distgan.networks import place
 
 Precision = Literal["no", "bf16"]
 
@@ -33,7 +34,7 @@ class Extractor:
         self.precision, self.device = precision, device
         self.batch_size = 16 if device.type == "cpu" else 64
         network = weighed.network.eval().requires_grad_(False)
-        self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = place(network, device)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [B, 3, H, W] on any device -> float32 features [B, dimension] and logits [B, classes] on the CPU."""
