@@ -214,7 +214,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     artifact = next(record for record in found if "artifact" in record["type"])
     assert "generator-run" in json.dumps(artifact)
     assert len(list((piece / "files" / "media" / "images" / "samples").glob("*.png"))) == 3
-    assert found[-1]["exit"] == {"exit_code": 0}
+    assert found[-1]["exit"]["exit_code"] == 0  # beside the run's seconds, where it took any
     printed = capsys.readouterr().err
     assert f"wandb sync {tmp_path}/run/wandb/offline-run-*-id123456" in printed
     assert "gone before it could become" in printed
