@@ -368,7 +368,7 @@ def test_a_crash_in_training_still_saves_the_offline_run_and_keeps_its_exit_code
     assert "RuntimeError: a bug in training" in output
     (piece,) = training.pieces("offline-run")
     assert rows(piece) == 200
-    assert records(piece)[-1]["exit"] == {"exit_code": 1}
+    assert records(piece)[-1]["exit"]["exit_code"] == 1
 
 
 @pytest.mark.slow
