@@ -104,7 +104,7 @@ def validate(tree: dict[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        mistakes = error.errors(include_url=False)
+        mistakes = _one_for_each_key(error.errors(include_url=False))
         lines = [_sentence(item, tree) for item in mistakes[:MOST_MISTAKES]]
         if len(mistakes) > MOST_MISTAKES:
             lines.append(f"and {len(mistakes) - MOST_MISTAKES:,} more mistakes")
@@ -215,6 +215,26 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             child = tree[section] = {}
         tree = child
     tree[leaf] = _parse(text, override) if text else ""
+
+
+def _one_for_each_key(mistakes: list[Any]) -> list[Any]:
+    """Where a key is a word or a number, pydantic tells what is wrong with each: here it is the number's mistake only."""
+    words = {item["loc"][:-1]: word for item in mistakes if (word := _word(item))}
+    kept = []
+    for item in mistakes:
+        key = item["loc"][:-1]
+        if key not in words:
+            kept.append(item)
+        elif not _word(item):
+            message = item["msg"].replace("should be", f"should be {words[key]}, or", 1)
+            kept.append({**item, "loc": key, "msg": message})
+    return kept
+
+
+def _word(item: Any) -> str:
+    """auto, of a mistake at train.bucket_mb.literal['auto']; else nothing."""
+    variant = re.fullmatch(r"literal\['(\w+)'\]", str(item["loc"][-1])) if item["loc"] else None
+    return variant[1] if variant else ""
 
 
 def _sentence(error: Any, tree: dict[str, Any]) -> str:
