@@ -218,7 +218,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _one_for_each_key(mistakes: list[Any]) -> list[Any]:
-    """Where a key is a word or a number, pydantic tells what is wrong with each: here it is the number's mistake only."""
+    """Where a key is a word or a number, pydantic tells what is wrong with each: here it is the number's mistake."""
     words = {item["loc"][:-1]: word for item in mistakes if (word := _word(item))}
     kept = []
     for item in mistakes:
