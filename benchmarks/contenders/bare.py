@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from distgan.config import Config
 from distgan.config_file import load_config
 from distgan.cpu import keep_freed_memory
-from distgan.networks import build_discriminator, build_generator
+from distgan.networks import build_discriminator, build_generator, place
 from distgan.optimizers import KerasRMSprop
 
 CLASSES, SIZE = 10, 32
@@ -46,7 +46,7 @@ def batches(size: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def plainly(lap: Lap, loop: str, **options: str) -> None:
-    """One of the loops below as PyTorch comes."""
+    """One of the loops below, with memory as PyTorch comes: what a step frees is given back."""
     global keep_freed_memory
     keep_freed_memory = bool
     globals()[loop](lap, **options)
@@ -81,10 +81,6 @@ class Update:
         self.rule.zero_grad()
 
 
-def prepared(network: nn.Module) -> nn.Module:
-    return network.to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
 def average(mean: nn.Module, network: nn.Module, decay: float) -> None:
     with torch.no_grad():
         torch._foreach_lerp_(list(mean.parameters()), list(network.parameters()), 1 - decay)
@@ -112,7 +108,7 @@ def seed_discriminator() -> nn.Module:
 def seed(lap: Lap, precision: str = "no", batch_size: str = "20", steps: str = "2") -> None:
     """The seed recipe: see configs/seed_frogs.yaml."""
     batch = int(batch_size)
-    g, d = prepared(seed_generator()), prepared(seed_discriminator())
+    g, d = place(seed_generator(), device()), place(seed_discriminator(), device())
     update_g = Update(KerasRMSprop(g.parameters(), 4e-4), precision, clip=1.0)
     update_d = Update(KerasRMSprop(d.parameters(), 8e-4), precision, clip=1.0)
     reals = batches(batch)
@@ -140,8 +136,8 @@ def seed(lap: Lap, precision: str = "no", batch_size: str = "20", steps: str = "
 def players(recipe: str, precision: str) -> tuple[Config, nn.Module, nn.Module, Update, Update]:
     """The recipe's own networks under torch's own Adam."""
     config = load_config(recipe, [])
-    g = prepared(build_generator(config.generator, SIZE, CLASSES, 0))
-    d = prepared(build_discriminator(config.discriminator, SIZE, CLASSES, 0))
+    g = place(build_generator(config.generator, SIZE, CLASSES, 0), device())
+    d = place(build_discriminator(config.discriminator, SIZE, CLASSES, 0), device())
     update_g, update_d = (
         Update(torch.optim.Adam(network.parameters(), 1e-3, (0.0, 0.99)), precision) for network in (g, d)
     )
@@ -176,11 +172,9 @@ def quickstart(lap: Lap, precision: str = "no", batch_size: str = "16", steps: s
     run(lap, int(steps), step)
 
 
-def r3gan(
-    lap: Lap, recipe: str = "r3gan_small", precision: str = "no", batch_size: str = "16", steps: str = "16"
-) -> None:
+def r3gan(lap: Lap, precision: str = "no", batch_size: str = "16", steps: str = "16") -> None:
     """configs/r3gan_small.yaml: each real against a fake of its class, R1 and R2 in every fourth update."""
-    config, g, d, update_g, update_d = players(recipe, precision)
+    config, g, d, update_g, update_d = players("r3gan_small", precision)
     batch, reals, mean = int(batch_size), batches(int(batch_size)), copy.deepcopy(g)
     every, done = config.loss.penalty_every_steps, 0
 

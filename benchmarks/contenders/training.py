@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import torch
+from contenders.bare import device
 from contenders.shapes import shapes
 from contest import Lap
 from flops import Flops
@@ -69,9 +70,8 @@ def training(lap: Lap, recipe: str = "quickstart", steps: str = "20", feed: str 
 
 def product(lap: Lap, precision: str = "no", side: str = "2048", calls: str = "10") -> None:
     """A large matrix product: a peak that FLOPs are compared with."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    size = int(side) * (4 if device.type == "cuda" else 1)
-    a, b = (torch.randn(size, size, device=device).to(DTYPES[precision]) for _ in range(2))
+    size = int(side) * (4 if device().type == "cuda" else 1)
+    a, b = (torch.randn(size, size, device=device()).to(DTYPES[precision]) for _ in range(2))
     while True:
         for _ in range(int(calls)):
             a @ b
@@ -80,9 +80,8 @@ def product(lap: Lap, precision: str = "no", side: str = "2048", calls: str = "1
 
 def convolution(lap: Lap, precision: str = "no", batch: str = "20", calls: str = "10") -> None:
     """The seed recipe's largest layer, 5x5 from 256 to 256 channels at 32x32: on some CPUs faster than a product."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shapes = (int(batch) * (16 if device.type == "cuda" else 1), 256, 32, 32), (256, 256, 5, 5)
-    images, weight = (torch.randn(shape, device=device).to(DTYPES[precision]) for shape in shapes)
+    shapes = (int(batch) * (16 if device().type == "cuda" else 1), 256, 32, 32), (256, 256, 5, 5)
+    images, weight = (torch.randn(shape, device=device()).to(DTYPES[precision]) for shape in shapes)
     images, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (images, weight))
     flops = 2.0 * weight.numel() * len(images) * 32 * 32
     with torch.inference_mode():
