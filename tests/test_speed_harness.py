@@ -380,6 +380,7 @@ def test_distgans_training_and_the_bare_loop_do_the_same_flops(tmp_path):
         TMPDIR=str(tmp_path),
     )
     assert code == 0, text
-    (ours,), (bare,) = json.loads(out.read_text().splitlines()[1])["sides"]
-    assert ours["facts"] == bare["facts"]
+    ours, bare = json.loads(out.read_text().splitlines()[1])["sides"]
+    assert len(ours) == len(bare) == 5, "a round of short steps is five short turns"
+    assert ours[0]["facts"] == bare[0]["facts"]
     assert "| step of quickstart, batch 16, fp32 |" in text
