@@ -21,8 +21,8 @@ from distgan.trainer import Trainer
 HERE = Path(__file__).parent
 RECIPES = sorted(path.stem for path in (HERE.parent.parent / "configs").glob("*.yaml"))
 TOLERANCE = {
-    "loss/d": 1e-3,
-    "loss/g": 1e-3,
+    "loss/d": 3e-3,
+    "loss/g": 3e-3,
     "grad_norm/d": 2e-2,
     "grad_norm/g": 2e-2,
 }  # other processors round otherwise
