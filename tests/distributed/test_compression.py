@@ -10,7 +10,7 @@ import torch
 from processes import TORCHRUN, run
 
 TESTS = Path(__file__).resolve().parent.parent
-GOLDEN = json.loads((TESTS / "golden" / "quickstart.json").read_text())
+GOLDEN = json.loads((TESTS / "golden" / "quickstart.json").read_text())["float64"]
 GAME = str(TESTS / "distributed" / "game.py")
 LOSSES = ("loss/d", "loss/g")
 pytestmark = pytest.mark.slow
@@ -18,17 +18,20 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def played(shapes, tmp_path_factory):
-    """The golden steps of the quickstart on two ranks, without and with compression: what each rank ended with."""
+    """The golden steps of the quickstart on two ranks, without and with compression: what each rank ended with.
+
+    In float64: float32's own roundings, amplified by ten steps, would be of the size of what is measured.
+    """
     out, ranks = tmp_path_factory.mktemp("played"), {}
     for how in ("none", "bf16"):
         keys = [f"data.path={shapes}", "train.cpu_threads=1", f"train.gradient_compression={how}"]
-        code, output = run([*TORCHRUN, "2", GAME, str(out / how), str(len(GOLDEN)), "float32", *keys], PYTHONPATH=".")
+        code, output = run([*TORCHRUN, "2", GAME, str(out / how), str(len(GOLDEN)), "float64", *keys], PYTHONPATH=".")
         assert code == 0, output
         ranks[how] = [torch.load(out / f"{how}.{rank}", weights_only=True) for rank in (0, 1)]
     return ranks
 
 
-@pytest.mark.parametrize(("how", "tolerance"), [("none", 1e-3), ("bf16", 1e-2)])
+@pytest.mark.parametrize(("how", "tolerance"), [("none", 1e-9), ("bf16", 1e-2)])
 def test_the_golden_losses_of_two_ranks_move_by_so_much_at_most(played, how, tolerance):
     for name in LOSSES:
         golden = sum(step[name] for step in GOLDEN) / len(GOLDEN)
@@ -50,7 +53,7 @@ def test_all_ranks_hold_the_same_bits(played, how):
 def test_the_size_of_buckets_changes_no_bit_of_two_ranks_game(shapes, played, tmp_path):
     keys = [f"data.path={shapes}", "train.cpu_threads=1", "train.bucket_mb=0.1"]
     code, output = run(
-        [*TORCHRUN, "2", GAME, str(tmp_path / "out"), str(len(GOLDEN)), "float32", *keys], PYTHONPATH="."
+        [*TORCHRUN, "2", GAME, str(tmp_path / "out"), str(len(GOLDEN)), "float64", *keys], PYTHONPATH="."
     )
     assert code == 0, output
     for rank, whole in enumerate(played["none"]):
