@@ -21,6 +21,7 @@ def cpu_rows() -> list[Row]:
             for precision in ("no", "bf16")
         ),
         *(as_pytorch_comes(recipe, loop) for recipe, loop in (("quickstart", "quickstart"), ("r3gan_small", "r3gan"))),
+        step("sngan", "sngan", 1, "no", 16, shorter=5),
         step("sngan", "sngan", 1, "no", 64),
         step("sngan", "sngan", 1, "bf16", 64),
         *(noise(*loop) for loop in (("quickstart", 10, "no", 16, 5), ("sngan", 1, "bf16", 64, 1))),
@@ -185,7 +186,6 @@ def memories() -> Iterator[Row]:
     for recipe, steps, batches in (
         ("seed_frogs", 1, (64,)),
         ("dcgan", 4, (16, 64)),
-        ("sngan", 1, (16,)),
         ("sngan_conditional", 1, (16, 64)),
         ("quickstart", 4, (64,)),
         ("r3gan_small", 4, (64,)),  # its penalties come with every fourth

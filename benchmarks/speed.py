@@ -1,14 +1,15 @@
 """How fast distgan is, beside what it is measured by: one command makes the table of docs/performance.md.
 
-python benchmarks/speed.py [--rows step_seed_frogs_no_20,loading_png,...] [--rounds 7] [--keras-python PYTHON]
+python benchmarks/speed.py [--rows step_seed_frogs_no_20,loading_png,...] [--rounds 8] [--keras-python PYTHON]
     [--out results.jsonl] [--into docs/performance.md]
 
 --rows takes names, or patterns such as 'feed_*'; the table has them and what else --out holds.
 
 Most rows have two sides, in processes of their own, which take turns: in every round one works while the other rests,
-so the ratio holds on a noisy machine. The table has medians over the n rounds, the spread (half the range that the
-middle half of the rounds lies in), the ratio's median and range, and the share of this machine's peak: that of a large
-matrix product or convolution, whichever is faster, in the same precision. Every finished row is added to --out at once;
+and in every other round the other goes first, so the ratio holds on a noisy machine. The table has medians over the n
+rounds, the spread (half the range that the middle half of the rounds lies in), the ratio of each two rounds, its median
+and range, and the share of this machine's peak: that of a large matrix product or convolution, whichever is faster, in
+the same precision. Every finished row is added to --out at once;
 a call with the same file does not measure it again. With a GPU, the rows are those of benchmarks/gpu_rows.py, and the
 table has a place of its own in the document.
 
@@ -56,7 +57,7 @@ def place(gpu: bool) -> str:
 def parse(arguments: Sequence[str], known: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", default="*", metavar="NAMES", help="default: all")
-    parser.add_argument("--rounds", type=whole, default=7)
+    parser.add_argument("--rounds", type=whole, default=8)
     parser.add_argument("--keras-python", default=sys.executable)
     parser.add_argument("--out", type=Path, default=Path("speed.jsonl"))
     parser.add_argument("--into", type=Path, help="document whose table is replaced")

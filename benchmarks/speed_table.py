@@ -52,6 +52,16 @@ def facts(found: Found, machine: Mapping[str, str], command: str) -> str:
     )
 
 
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Ratios of two rounds each; where their number is odd, the last is of one.
+
+    In one of the two ours goes first, in the other theirs (speed.py): so what going first is worth falls out, and what
+    a machine gains or loses from turn to turn.
+    """
+    pairs = [slice(begin, begin + 2) for begin in range(0, len(ours), 2)]
+    return [sum(ours[pair]) / sum(theirs[pair]) for pair in pairs]
+
+
 def _line(row: Row, cells: Sequence[str]) -> str:
     return f"| {' | '.join([row.what, *cells])} |"
 
@@ -66,7 +76,7 @@ def _cells(row: Row, sides: Sequence[Turns], peak: Mapping[str, float]) -> list[
     beside, ratio, ratios = "", "", [math.nan]
     if row.other:
         theirs = [turn["seconds"] for turn in sides[1]]
-        ratios = [mine / its for mine, its in zip(ours, theirs, strict=True)]
+        ratios = paired(ours, theirs)
         beside = f"{_speed(row, theirs)}: {row.other.label}"
         ratio = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
     growth = memory[-1] - memory[0] if len(memory) > 1 else math.nan
