@@ -14,10 +14,12 @@ import fnmatch
 import importlib
 import multiprocessing
 import os
+import shlex
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +48,7 @@ class Work(NamedTuple):
 
     flops: float
     calls: Mapping[str, float]
-    """By operation."""
+    """By operation; in place or not is the same one."""
     moved: Mapping[str, float]
     """Bytes read and written, by operation."""
 
@@ -60,9 +62,9 @@ class Moves(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        given, made = _tensors((args, kwargs)), _tensors(out)
+        given, made = _tensors((args, kwargs)), _tensors(out) or _written(func, args)
         if func._schema.is_mutable or not _places(given) & _places(made):
-            name = func._overloadpacket.__name__
+            name = func._overloadpacket.__name__.removesuffix("_")
             read = made if name.startswith("index") else given
             self.calls[name] += 1
             self.moved[name] += sum(tensor.numel() * tensor.element_size() for tensor in [*read, *made])
@@ -71,6 +73,12 @@ class Moves(TorchDispatchMode):
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _written(func: Any, args: Sequence[Any]) -> list[Tensor]:
+    """Arguments that are changed in place: all that an operation such as `_foreach_add_` leaves."""
+    places = (place.alias_info is not None and place.alias_info.is_write for place in func._schema.arguments)
+    return _tensors([argument for argument, changed in zip(args, places, strict=False) if changed])
 
 
 def _places(tensors: Sequence[Tensor]) -> set[int]:
@@ -98,8 +106,9 @@ class _Lap:
 def work(side: Side) -> Work:
     """In a process and a directory of its own: a training changes settings of its process and leaves files."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        with multiprocessing.get_context("spawn").Pool(1, os.chdir, (scratch,)) as pool:
-            return pool.apply(_work, (side,))
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, spawn, os.chdir, (scratch,)) as pool:
+            return pool.submit(_work, side).result()
 
 
 def _work(side: Side) -> Work:
@@ -165,7 +174,8 @@ def main() -> None:
     if into:
         filled(into, "operations", "")  # a document without marks is better known before
     shapes("pictures")
-    text = "\n".join(lines(rows)) + f"\n\n`python benchmarks/operations.py`; torch {torch.__version__}."
+    command = shlex.join(["python", "benchmarks/operations.py", *sys.argv[1:]])
+    text = "\n".join(lines(rows)) + f"\n\n`{command}`; torch {torch.__version__}."
     print(text)
     if into:
         write_text(into, filled(into, "operations", text))

@@ -43,7 +43,7 @@ class Row:
     most_rounds: int | None = None
     """Fewer rounds than the others have, for what is only there for its memory."""
     shorter: int = 1
-    """So many times the rounds: turns of short steps are short, so that the sides are compared within a second."""
+    """So many times the rounds: turns are short, so that the sides are compared within seconds."""
 
     def rounds(self, asked: int) -> int:
         return self.shorter * min(asked, self.most_rounds or asked)

@@ -7,11 +7,11 @@ python benchmarks/speed.py [--rows step_seed_frogs_no_20,loading_png,...] [--rou
 
 Most rows have two sides, in processes of their own, which take turns: in every round one works while the other rests,
 and in every other round the other goes first, so the ratio holds on a noisy machine. The table has medians over the n
-rounds, the spread (half the range that the middle half of the rounds lies in), the ratio of each two rounds, its median
-and range, and the share of this machine's peak: that of a large matrix product or convolution, whichever is faster, in
-the same precision. Every finished row is added to --out at once;
-a call with the same file does not measure it again. With a GPU, the rows are those of benchmarks/gpu_rows.py, and the
-table has a place of its own in the document.
+rounds, the spread (half the range that the middle half of the rounds lies in), the ratio of every two rounds, its
+median and range, and the share of this machine's peak: that of a large matrix product or convolution, whichever is
+faster, in the same precision. Every finished row is added to --out at once; a call with the same file does not measure
+it again. With a GPU, the rows are those of benchmarks/gpu_rows.py, and the table has a place of its own in the
+document.
 
 --keras-python: an environment that has Keras 3 and one of its backends; none of distgan's packages is needed there.
 """

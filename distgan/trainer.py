@@ -106,10 +106,10 @@ class Trainer:
             with torch.no_grad():
                 fakes, fake_labels = shared or self._fakes("d", draws, self.g.network, labels)
                 joined = torch.cat([fakes.detach(), to_signed(images)])
-                shown = [self.augment(joined, draws.of("augment/fake"), draws.of("augment/real"))]
+                shown = self.augment(joined, draws.of("augment/fake"), draws.of("augment/real"))
                 if mixed:
-                    shown.append(mix(shown[0], draws.of("mix").uniform()))
-                seen = torch.cat(shown).contiguous(memory_format=torch.channels_last)
+                    shown = torch.cat([shown, mix(shown, draws.of("mix").uniform())])
+                seen = shown.contiguous(memory_format=torch.channels_last)
             kinds = ("fake", "real", "mixed")[: 3 if mixed else 2]
             key_dropout(self.d_dropouts, *(draws.of(f"dropout/d/{kind}") for kind in kinds))
             classes = None if fake_labels is None else torch.cat([fake_labels, labels, labels][: len(kinds)])

@@ -149,6 +149,28 @@ def test_both_sides_work_in_every_round(contenders):
     assert [len(side) for side in line["sides"]] == [3, 3]
 
 
+def test_in_every_other_round_the_other_side_goes_first(tmp_path, monkeypatch):
+    went = []
+
+    class Told(speed.Contender):
+        def __init__(self, side, log):
+            self.name = side.name
+
+        def ready(self):
+            pass
+
+        def turn(self):
+            went.append(self.name)
+            return contest.Turn(1.0, 1.0, {})
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(speed, "Contender", Told)
+    speed.measure(rows.Row("toy", "a toy", contest.Side("ours", {}), contest.Side("theirs", {})), 4, tmp_path / "log")
+    assert went == ["ours", "theirs", "theirs", "ours"] * 2
+
+
 def measured(ours, theirs=(), flops=None, memory=1.0):
     facts = {} if flops is None else {"flops": flops}
     return {
