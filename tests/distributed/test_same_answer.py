@@ -37,7 +37,9 @@ STEPS = {"float64": 20, "float32": 4}  # after which training amplifies float32'
 CONTROLLED = {"window", "augment/window"}  # each rank's own sums
 
 
-def play(out: Path, processes: int, overrides: list[str], dtype: str = "float64", steps: int | None = None) -> list[dict]:
+def play(
+    out: Path, processes: int, overrides: list[str], dtype: str = "float64", steps: int | None = None
+) -> list[dict]:
     """What each rank ended with. steps: STEPS where none are given."""
     launcher = (sys.executable,) if processes == 1 else (*TORCHRUN, str(processes))
     code, output = run([*launcher, GAME, str(out), str(steps or STEPS[dtype]), dtype, *overrides], PYTHONPATH=".")
