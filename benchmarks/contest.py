@@ -57,6 +57,11 @@ class Side(NamedTuple):
     def label(self) -> str:
         return self.options.get("label", self.name.rpartition(".")[2])
 
+    @property
+    def arguments(self) -> dict[str, str]:
+        """What the contender is given: the options, without what is only said of it."""
+        return {key: value for key, value in self.options.items() if key != "label"}
+
 
 class Contender:
     """The processes of one side, at rest between turns."""
@@ -66,7 +71,7 @@ class Contender:
         self.log, self.place = log, log.with_name(f"{log.name}-files")
         self.place.mkdir(exist_ok=True)
         module, _, name = side.name.rpartition(".")
-        options = [f"{key}={value}" for key, value in side.options.items() if key != "label"]
+        options = [f"{key}={value}" for key, value in side.arguments.items()]
         command = [side.python, str(HERE / "contest.py"), module, name, *options]
         self.processes = [self._start(command, place) for place in _places(side.processes)]
 

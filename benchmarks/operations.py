@@ -10,6 +10,7 @@ tensors that an operation reads and writes; of a gather, those of what it takes.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import importlib
 import multiprocessing
@@ -114,11 +115,8 @@ def work(side: Side) -> Work:
 def _work(side: Side) -> Work:
     module, _, name = side.name.rpartition(".")
     lap = _Lap()
-    try:
-        options = {key: value for key, value in side.options.items() if key != "label"}
-        getattr(importlib.import_module(f"contenders.{module}"), name)(lap, **options)
-    except _Done:
-        pass
+    with contextlib.suppress(_Done):
+        getattr(importlib.import_module(f"contenders.{module}"), name)(lap, **side.arguments)
     calls, moved = (
         {name: count / lap.units for name, count in counter.items()} for counter in (lap.moves.calls, lap.moves.moved)
     )
