@@ -75,7 +75,7 @@ class Keeper:
             if hurry or over:
                 raise Unsaved(f"{failure}; the same command goes on from the newest") if hurry else failure
             self.report("checkpoint", f"{failure}; it is tried again every {AGAIN:.0f} s for {minutes:g} minutes")
-            time.sleep(AGAIN)
+            time.sleep(min(AGAIN, max(deadline - time.monotonic(), 0)))
 
     def poll(self) -> bool:
         """On the main process, after every step: reports a failed checkpoint; whether the rule ends training."""

@@ -14,7 +14,7 @@ QUALITY = 88
 
 def data_uri(image: Image.Image) -> str:
     """data:image/..., a PNG where it is small enough."""
-    kind, content = "png", _encoded(image, "PNG", optimize=True)
+    kind, content = "png", _encoded(image, "PNG")
     while len(content) > MOST:
         kind, content = "jpeg", _encoded(image, "JPEG", quality=QUALITY)
         image = image.resize((image.width * 3 // 4 or 1, image.height * 3 // 4 or 1), Image.Resampling.LANCZOS)
