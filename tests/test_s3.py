@@ -13,6 +13,7 @@ import urllib.request
 import pytest
 import torch
 from bad_server import serve
+from processes import held_port
 from shards_for_tests import make
 
 from distgan.config import DataConfig
@@ -37,20 +38,19 @@ def shapes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def endpoint(shapes):
     """A server that holds the data set at s3://shards/some/prefix."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
+    with held_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        for _ in range(1200):
             try:
-                urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/moto-api/", timeout=5).close()
+                opener.open(f"{url}/moto-api/", timeout=5).close()
                 break
             except OSError:
                 assert process.poll() is None, "the S3 server did not start"
                 time.sleep(0.05)
+    try:
         import boto3
 
         client = boto3.session.Session("x", "x", region_name="us-east-1").client("s3", endpoint_url=url)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-
+import forks
 import pytest
 import torch
 from bad_server import serve
@@ -200,10 +199,10 @@ def _compare(rank, store, names, results):
 
 @pytest.mark.parametrize(("one", "other", "answer"), [("ab", "ba", "same"), ("ab", "a", "could not read different")])
 def test_resident_ranks_that_skipped_different_pictures_all_refuse(tmp_path, one, other, answer):
-    results = multiprocessing.Queue()
+    results = forks.context().Queue()
     store = tmp_path / "store"
     both = [
-        multiprocessing.Process(target=_compare, args=(rank, store, names, results))
+        forks.context().Process(target=_compare, args=(rank, store, names, results))
         for rank, names in enumerate((one, other))
     ]
     for process in both:

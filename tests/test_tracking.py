@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+import warm
 from PIL import Image
 
 from distgan.config import Config
@@ -54,21 +54,22 @@ def test_running_means_let_nan_through_and_keep_no_graph():
     assert math.isnan(reduced["bad"])
 
 
-def _reduce_on_rank(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def reduce_on_rank(folder: Path) -> None:
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
     means = RunningMeans()
     pairs = [("a", 1.0 + rank), ("b", 5.0 * rank)]
     means.add({key: torch.tensor(value) for key, value in (pairs if rank else pairs[::-1])})
     calls = []
     real = dist.all_reduce
     dist.all_reduce = lambda tensor: (calls.append(1), real(tensor))[1]
-    Path(folder, f"{rank}.json").write_text(json.dumps([means.reduce(), len(calls)]))
+    (folder / f"{rank}.json").write_text(json.dumps([means.reduce(), len(calls)]))
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_get_the_mean_over_both_with_one_all_reduce(tmp_path: Path):
-    mp.spawn(_reduce_on_rank, args=(str(tmp_path),), nprocs=2)
+    assert warm.run(reduce_on_rank, tmp_path, processes=2).code == 0
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == [{"a": 1.5, "b": 2.5}, 1]
 

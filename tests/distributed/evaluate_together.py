@@ -1,25 +1,54 @@
-"""One process of an evaluation: GENERATOR DATA OUT COUNT; writes OUT.RANK. Under torchrun the processes are joined."""
+"""What one process of an evaluation does."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from distgan.config import DataConfig, EvaluateConfig
+from distgan.errors import QualityError
 from distgan.evaluate_command import together
 from distgan.generator import load_generator
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.protocol import save_scores
+from distgan.metrics.ranks import Ranks
 
-torch.set_num_threads(1)
-generator, data, out, count = sys.argv[1:]
-with together("cpu") as device:
-    rank = dist.get_rank() if dist.is_initialized() else 0
-    config = EvaluateConfig(count=int(count), reference_count=100)
-    evaluator = Evaluator(config, DataConfig(path=Path(data)), device, show=False)
-    scores = evaluator.evaluate(load_generator(generator, device))
-    assert evaluator.evaluate(load_generator(generator, device)) == scores, "and the same again"
-save_scores(Path(f"{out}.{rank}"), scores)
+
+def evaluate(generator: Path, data: Path, out: Path, count: int) -> None:
+    """Writes its scores to OUT.RANK; joined with the others where there are any."""
+    torch.set_num_threads(1)
+    with together("cpu") as device:
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        config = EvaluateConfig(count=count, reference_count=100)
+        evaluator = Evaluator(config, DataConfig(path=data), device, show=False)
+        scores = evaluator.evaluate(load_generator(generator, device))
+        assert evaluator.evaluate(load_generator(generator, device)) == scores, "and the same again"
+    save_scores(Path(f"{out}.{rank}"), scores)
+
+
+def call_the_command(arguments: list[str]) -> None:
+    """`distgan evaluate ARGUMENTS`."""
+    import argparse
+
+    from distgan import evaluate_command
+
+    parser = argparse.ArgumentParser()
+    evaluate_command.add_arguments(parser)
+    evaluate_command.run(parser.parse_args(arguments))
+
+
+def fail_on_main() -> None:
+    """The main process's error is printed by every rank."""
+    dist.init_process_group("gloo")
+
+    def fail() -> None:
+        raise QualityError("no")
+
+    try:
+        Ranks(torch.device("cpu")).on_main(fail)
+    except QualityError as error:
+        print("told", error, flush=True)
+    dist.barrier()
+    dist.destroy_process_group()  # one that leaves early may take the other's connections away

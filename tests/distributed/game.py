@@ -1,11 +1,13 @@
-"""What a test process runs: some steps of a tiny game on prepared shapes, then the state and the metrics to a file.
+"""What a rank plays: some steps of a tiny game on prepared shapes, then the state and the metrics to a file."""
 
-python game.py OUT STEPS DTYPE [KEY=VALUE ...]; under torchrun for several processes.
-"""
+from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
+import warm
 from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config_file import load_config
@@ -15,8 +17,18 @@ from distgan.state import capture
 from distgan.tracking import RunningMeans
 from distgan.trainer import Trainer
 
+Ending = dict[str, Any]
 
-def main(out: str, steps: str, dtype: str, *overrides: str) -> None:
+
+def play(out: Path, processes: int, overrides: Sequence[str], steps: int, dtype: str = "float64") -> list[Ending]:
+    """What each rank ended with: tensors, values, mean metrics, the balance's levels, the sizes of DDP's buckets."""
+    code, output = warm.run(take_steps, out, steps, dtype, tuple(overrides), processes=processes)
+    assert code == 0, output
+    return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(processes)]
+
+
+def take_steps(out: Path, steps: int, dtype: str, overrides: tuple[str, ...]) -> None:
+    """One rank's; writes OUT.RANK."""
     torch.set_default_dtype(getattr(torch, dtype))
     config = load_config("quickstart", overrides)
     accelerator, _ = build_accelerator(config)
@@ -26,7 +38,7 @@ def main(out: str, steps: str, dtype: str, *overrides: str) -> None:
     reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     batches, means, levels = reals.batches(0), RunningMeans(), []
-    for _ in range(int(steps)):
+    for _ in range(steps):
         metrics = trainer.step(batches)
         means.add(metrics)
         trainer.rebalance(metrics)
@@ -39,7 +51,3 @@ def main(out: str, steps: str, dtype: str, *overrides: str) -> None:
         f"{out}.{accelerator.process_index}",
     )
     accelerator.end_training()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

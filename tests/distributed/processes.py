@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,15 @@ def run(command: Sequence[str], timeout: float = 240, **env: str) -> tuple[int, 
         command, cwd=ROOT, env=environment(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout
     )
     return done.returncode, done.stdout.decode()
+
+
+@contextlib.contextmanager
+def held_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that is given to nobody else meanwhile; a server that takes SO_REUSEADDR may listen on it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], timeout: float = 180) -> None:

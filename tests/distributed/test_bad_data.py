@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 
 import pytest
-from processes import TWO, run
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # tests/ has the web server
+import warm
 from bad_server import serve
 
 from distgan import load_generator
@@ -27,7 +23,7 @@ def test_two_ranks_train_the_same_over_http_as_from_the_directory(tiny, shapes, 
     with serve(shapes) as server:
         server.faults = {path.name: [503] for path in shapes.glob("*.tar")}
         for name, overrides in (("far", overrides_for(tiny, server)), ("near", tiny("data.shuffle_buffer=50"))):
-            code, output = run([*TWO, *overrides, f"run.name={name}", f"data.mode={mode}", "data.workers=1"])
+            code, output = warm.train([*overrides, f"run.name={name}", f"data.mode={mode}", "data.workers=1"], 2)
             assert code == 0, output
     far, near = (load_generator(tmp_path / name / "generator.safetensors") for name in ("far", "near"))
     assert far.weight_digest == near.weight_digest
@@ -38,7 +34,7 @@ def test_a_shard_that_one_rank_cannot_fetch_ends_both_with_its_url_cause_and_ran
         missing = sorted(path.name for path in shapes.glob("*.tar"))[2]
         server.faults = {missing: ["none"] + [404] * 99}
         start = time.monotonic()
-        code, output = run([*TWO, *overrides_for(tiny, server, "data.mode=resident")])
+        code, output = warm.train(overrides_for(tiny, server, "data.mode=resident"), 2)
     assert code != 0
     assert f"{server.url}/{missing} cannot be fetched: the server answered 404" in output
     assert "DataError" not in output
@@ -50,7 +46,7 @@ def test_a_shard_that_only_one_rank_can_fetch_is_not_skipped_in_resident_mode(ti
     with serve(shapes) as server:
         missing = sorted(path.name for path in shapes.glob("*.tar"))[2]
         server.faults = {missing: ["none"] + [404] * 99}
-        code, output = run([*TWO, *overrides_for(tiny, server, "data.mode=resident", "data.on_error=skip")])
+        code, output = warm.train(overrides_for(tiny, server, "data.mode=resident", "data.on_error=skip"), 2)
     assert code != 0
     assert "the processes could not read different pictures" in output
     assert "DataError" not in output
@@ -63,7 +59,7 @@ def test_two_ranks_skip_a_lost_shard_and_train_to_the_end(tiny, shapes, tmp_path
         missing = sorted(path.name for path in shapes.glob("*.tar"))[2]
         server.faults = {missing: [404] * 999}
         more = (f"data.mode={mode}", "data.workers=1", "data.on_error=skip", "train.images=1200")
-        code, output = run([*TWO, *overrides_for(tiny, server, *more)])
+        code, output = warm.train(overrides_for(tiny, server, *more), 2)
     assert code == 0, output
     assert f"WARNING: skipped: {server.url}/{missing} cannot be fetched: the server answered 404" in output
     assert (tmp_path / "quickstart" / "generator.safetensors").exists()

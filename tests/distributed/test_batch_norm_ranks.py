@@ -1,19 +1,17 @@
 """Two processes, and three, with a share of the batch each normalise as one process with all of it."""
 
-import sys
 from pathlib import Path
 
+import norm_rank
 import pytest
 import torch
-from processes import TORCHRUN, run
+import warm
 
 pytestmark = pytest.mark.slow
-SCRIPT = str(Path(__file__).parent / "norm_rank.py")
 
 
 def play(out: Path, ranks: int, dtype: str) -> list[dict[str, torch.Tensor]]:
-    launcher = (sys.executable,) if ranks == 1 else (*TORCHRUN, str(ranks))
-    code, output = run([*launcher, SCRIPT, str(out), dtype], PYTHONPATH=".")
+    code, output = warm.run(norm_rank.play, out, dtype, processes=ranks)
     assert code == 0, output
     return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(ranks)]
 

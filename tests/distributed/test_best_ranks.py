@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import ALONE, ROOT, TORCHRUN, TWO, kill_all, run, start, wait_for
+import warm
+from processes import ROOT, TORCHRUN, kill_all, run, start, wait_for
 from tiny import SCORED
 
 from distgan import checkpoint, load_generator
@@ -34,8 +35,8 @@ def lines(directory: Path) -> list[dict]:
 
 
 def test_two_processes_write_the_lines_of_one(scored, tmp_path, env):
-    for name, command in (("one", ALONE), ("two", TWO)):
-        code, output = run([*command, *scored(f"run.name={name}")], **env)
+    for processes, name in enumerate(("one", "two"), start=1):
+        code, output = warm.train(scored(f"run.name={name}"), processes, **env)
         assert code == 0, output
         assert output.count("quality at 60 pictures") == 1
     one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
@@ -49,13 +50,13 @@ def test_two_processes_write_the_lines_of_one(scored, tmp_path, env):
 
 
 def test_two_processes_that_are_killed_go_on_with_the_memory(scored, tmp_path, env):
-    code, output = run([*TWO, *scored("run.name=whole")], **env)
+    code, output = warm.train(scored("run.name=whole"), 2, **env)
     assert code == 0, output
     directory = tmp_path / "killed"
     process = start([*TWO_PLANTED, "slow_steps", *scored("run.name=killed")], tmp_path / "log", **env)
     wait_for(lambda: checkpoint.steps(directory / "checkpoints")[-1:] == [10], process)
     kill_all(process)
-    code, output = run([*TWO, *scored("run.name=killed")], **env)
+    code, output = warm.train(scored("run.name=killed"), 2, **env)
     assert code == 0, output
     assert "resumed from" in output
     assert lines(directory) == lines(tmp_path / "whole")
@@ -67,14 +68,14 @@ def test_two_processes_that_are_killed_go_on_with_the_memory(scored, tmp_path, e
 
 def test_both_end_after_the_time_and_go_on(scored, tmp_path, env):
     """A step takes a tenth of a second, so that the time is used up on the way."""
-    command = [*TWO_PLANTED, "slow_steps", *scored("train.seconds=0.5")]
-    code, output = run(command, **env)
+    options = scored("train.seconds=0.5")
+    code, output = warm.train(options, 2, "slow_steps", **env)
     assert code == 0, output
     assert output.count("done: train.seconds=0.5 are used up at") == 1
     (*_, first) = checkpoint.steps(tmp_path / "quickstart" / "checkpoints")
     assert first < 20
     assert lines(tmp_path / "quickstart")[-1]["images"] == 12 * first, "the state at the end is evaluated"
-    code, output = run(command, **env)
+    code, output = warm.train(options, 2, "slow_steps", **env)
     assert code == 0, output
     assert checkpoint.steps(tmp_path / "quickstart" / "checkpoints")[-1] > first
 
@@ -82,7 +83,7 @@ def test_both_end_after_the_time_and_go_on(scored, tmp_path, env):
 def test_both_end_with_the_patience(scored, tmp_path, env):
     """Nothing is recognised in the pictures of so short a training, so that no score is better than the first."""
     options = "evaluate.extractor=none", "best.patience=2"
-    code, output = run([*TWO, *scored(*options)], **env)
+    code, output = warm.train(scored(*options), 2, **env)
     assert code == 0, output
     assert output.count("2 evaluations in a row without a better shapes_recognised than 0 at 60 pictures") == 1
     assert checkpoint.steps(tmp_path / "quickstart" / "checkpoints") == [5, 10, 15]
@@ -90,8 +91,8 @@ def test_both_end_with_the_patience(scored, tmp_path, env):
 
 def test_a_collapse_ends_both_with_code_4_and_leaves_the_best_and_a_report(scored, tmp_path, env):
     options = scored("watchdog.diversity_low=0.001", "watchdog.collapse=stop")
-    code, output = run([*TWO_PLANTED, "collapse", *options], **env)
-    assert "exitcode  : 4" in output, code
+    code, output = warm.train(options, 2, "collapse", **env)
+    assert code == 4, output
     directory = tmp_path / "quickstart"
     assert load_generator(directory / "best.safetensors").description.scores in [
         line["scores"] for line in lines(directory)
@@ -100,8 +101,9 @@ def test_a_collapse_ends_both_with_code_4_and_leaves_the_best_and_a_report(score
 
 
 def test_a_mistake_is_told_once_before_the_first_step(scored, tmp_path, env):
-    code, output = run([*TWO, *scored("best.metric=fdd")], **env)
-    assert output.count("best.metric=fdd is no score that this training is given") == 1, code
+    code, output = warm.train(scored("best.metric=fdd"), 2, **env)
+    assert code == 2, output
+    assert output.count("best.metric=fdd is no score that this training is given") == 1, output
     assert not (tmp_path / "quickstart" / "metrics.jsonl").exists()
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import game
 import pytest
 import torch
-from processes import TORCHRUN, run
 
 TESTS = Path(__file__).resolve().parent.parent
 GOLDEN = json.loads((TESTS / "golden" / "quickstart.json").read_text())["float64"]
-GAME = str(TESTS / "distributed" / "game.py")
 LOSSES = ("loss/d", "loss/g")
 pytestmark = pytest.mark.slow
 
@@ -25,9 +24,7 @@ def played(shapes, tmp_path_factory):
     out, ranks = tmp_path_factory.mktemp("played"), {}
     for how in ("none", "bf16"):
         keys = [f"data.path={shapes}", "train.cpu_threads=1", f"train.gradient_compression={how}"]
-        code, output = run([*TORCHRUN, "2", GAME, str(out / how), str(len(GOLDEN)), "float64", *keys], PYTHONPATH=".")
-        assert code == 0, output
-        ranks[how] = [torch.load(out / f"{how}.{rank}", weights_only=True) for rank in (0, 1)]
+        ranks[how] = game.play(out / how, 2, keys, len(GOLDEN))
     return ranks
 
 
@@ -52,12 +49,7 @@ def test_all_ranks_hold_the_same_bits(played, how):
 
 def test_the_size_of_buckets_changes_no_bit_of_two_ranks_game(shapes, played, tmp_path):
     keys = [f"data.path={shapes}", "train.cpu_threads=1", "train.bucket_mb=0.1"]
-    code, output = run(
-        [*TORCHRUN, "2", GAME, str(tmp_path / "out"), str(len(GOLDEN)), "float64", *keys], PYTHONPATH="."
-    )
-    assert code == 0, output
-    for rank, whole in enumerate(played["none"]):
-        cut = torch.load(tmp_path / f"out.{rank}", weights_only=True)
+    for cut, whole in zip(game.play(tmp_path / "out", 2, keys, len(GOLDEN)), played["none"], strict=True):
         assert len(cut["buckets"].split(",")) > len(whole["buckets"].split(","))
         for name in cut["tensors"].keys() - {"window"}:
             assert torch.equal(cut["tensors"][name], whole["tensors"][name]), name
@@ -67,9 +59,7 @@ def test_buffers_that_no_rank_sends_are_the_same_on_all(shapes, tmp_path):
     """Spectral normalisation in D, batch normalisation in G."""
     keys = ["generator={family: sngan, width: 8}", "discriminator={family: sngan, width: 8}", "train.batch_size=8"]
     keys += [f"data.path={shapes}", "train.cpu_threads=1", "loss={name: hinge}", "train.share_fakes=false"]
-    code, output = run([*TORCHRUN, "2", GAME, str(tmp_path / "out"), "5", "float32", *keys], PYTHONPATH=".")
-    assert code == 0, output
-    first, second = (torch.load(tmp_path / f"out.{rank}", weights_only=True)["tensors"] for rank in (0, 1))
+    first, second = (rank["tensors"] for rank in game.play(tmp_path / "out", 2, keys, 5, "float32"))
     buffers = [name for name in first if name.endswith(("running_var", "weight.0.u"))]
     assert {name.split("/")[0] for name in buffers} >= {"g", "d"}
     for name in buffers:

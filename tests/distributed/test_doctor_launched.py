@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from fake_wandb import fake_wandb
 from processes import BIN, ROOT, TORCHRUN, run, start, wait_for
 from shards_for_tests import make
@@ -21,10 +22,16 @@ KEY = "a" * 40
 
 
 def examine(command, overrides, scratch, **env):
-    """(exit code, output); scratch: where temporary files go, which must be empty afterwards."""
+    """(exit code, output); scratch: where temporary files go, which must be empty afterwards.
+
+    command: a real one, or a number of ranks that begin warm.
+    """
     scratch.mkdir(exist_ok=True)
     place = {"TMPDIR": str(scratch), "HF_HOME": str(scratch.parent / "hf"), "no_proxy": "127.0.0.1"}
-    code, output = run([*command, *overrides], **place, **env)
+    if isinstance(command, int):
+        code, output = warm.doctor(overrides, command, **place, **env)
+    else:
+        code, output = run([*command, *overrides], **place, **env)
     left = [path for path in scratch.iterdir() if not path.name.startswith("torchelastic")]
     assert not left, left
     assert f'File "{ROOT}/distgan' not in output, output  # torchrun shows a traceback of its own
@@ -88,18 +95,18 @@ def test_two_processes_look_at_their_wiring_and_one_of_them_speaks(tiny, tmp_pat
 
 
 def test_a_resumed_run_is_not_touched(tiny, tmp_path):
-    assert run([sys.executable, "distgan/train.py", *tiny("train.images=120")])[0] == 0
+    assert warm.train(tiny("train.images=120")).code == 0
     place = tmp_path / "quickstart"
     before, written = snapshot(place), place.stat().st_mtime_ns
-    code, output = examine(ALONE, tiny("--json"), tmp_path / "scratch")
+    code, output = examine(1, tiny("--json"), tmp_path / "scratch")
     assert code == 0, output
     found = json.loads(output[output.index("{") : output.rindex("}") + 1])
     assert found["failed"] is False
     resume = next(item for item in found["findings"] if item["what"] == "resume")
     assert resume["text"].startswith(f"training goes on from {place}/checkpoints/step-000000010, step 10 of 20")
     assert next(item for item in found["findings"] if item["what"] == "estimate")["text"].startswith("10 steps at ")
-    code, output = examine(TWO, tiny("generator.width=9"), tmp_path / "scratch")
-    assert code == 1, output  # torchrun's
+    code, output = examine(2, tiny("generator.width=9"), tmp_path / "scratch")
+    assert code == 2, output
     assert levels(output)["resume"] == "FAIL"
     assert "generator.width: 8 -> 9" in output
     assert snapshot(place) == before
@@ -108,22 +115,22 @@ def test_a_resumed_run_is_not_touched(tiny, tmp_path):
 
 def test_a_data_set_that_training_would_make_is_not_made(tiny, tmp_path):
     place = tmp_path / "later"
-    code, output = examine(ALONE, tiny(f"data.path={place}", "data.prepare=shapes"), tmp_path / "scratch")
+    code, output = examine(1, tiny(f"data.path={place}", "data.prepare=shapes"), tmp_path / "scratch")
     assert code == 0, output
     assert f"data.prepare=shapes will make {place} when training starts" in output
     assert "400 drawn shapes in place of the pictures" in output
     assert not place.exists()
 
 
-@pytest.mark.parametrize("command", [ALONE, TWO], ids=["alone", "two"])
-def test_a_broken_shard_fails_and_the_other_checks_go_on(tiny, tmp_path, command):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_broken_shard_fails_and_the_other_checks_go_on(tiny, tmp_path, processes):
     make(tmp_path / "own")
     shard = sorted((tmp_path / "own").glob("*.tar"))[2]
     content = bytearray(shard.read_bytes())
     content[700] ^= 1
     shard.write_bytes(content)
-    code, output = examine(command, tiny(f"data.path={tmp_path / 'own'}", "data.mode=stream"), tmp_path / "scratch")
-    assert code == (2 if command is ALONE else 1), output
+    code, output = examine(processes, tiny(f"data.path={tmp_path / 'own'}", "data.mode=stream"), tmp_path / "scratch")
+    assert code == 2, output
     found = levels(output)
     assert found["checksums"] == "FAIL"
     assert f"{shard.name} is damaged: its sha256 is not the manifest's; copy them again" in output
@@ -138,8 +145,8 @@ def test_a_shard_that_only_one_process_cannot_read_ends_all_with_its_sentence(ti
     content[700] ^= 1
     shard.write_bytes(content)
     more = ("data.mode=stream", "data.shuffle=false", "data.workers=0", "train.batch_size=80", "--quick")
-    code, output = examine(TWO, tiny(f"data.path={tmp_path / 'own'}", *more), tmp_path / "scratch")
-    assert code == 1, output
+    code, output = examine(2, tiny(f"data.path={tmp_path / 'own'}", *more), tmp_path / "scratch")
+    assert code == 2, output
     assert "FAIL  dry run: rank 1 (" in output, output
     assert shard.name in output
 
@@ -158,11 +165,11 @@ def test_processes_with_different_recipes_are_told_apart(tiny, tmp_path):
 
 def test_a_run_directory_that_cannot_be_written_and_a_disk_that_is_too_small(tiny, tmp_path):
     (tmp_path / "file").touch()
-    code, output = examine(ALONE, tiny(f"run.dir={tmp_path / 'file' / 'runs'}"), tmp_path / "scratch")
+    code, output = examine(1, tiny(f"run.dir={tmp_path / 'file' / 'runs'}"), tmp_path / "scratch")
     assert code == 2, output
     assert f"FAIL  disk: run directory {tmp_path}/file/runs/quickstart cannot be written" in output
     endless = ("train.images=100_000_000_000_000", "checkpoint.keep_every_steps=5")
-    code, output = examine(ALONE, tiny(*endless), tmp_path / "scratch")
+    code, output = examine(1, tiny(*endless), tmp_path / "scratch")
     assert code == 2, output
     assert levels(output)["disk"] == "FAIL"
     assert "make room, set run.dir, or keep fewer" in output
@@ -172,29 +179,29 @@ def test_wandb_s_server_answers_or_not(tiny, tmp_path):
     online = tiny("wandb.mode=online")
     with fake_wandb() as server:
         env = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_MODE": "online"}
-        code, output = examine(ALONE, online, tmp_path / "scratch", **env)
+        code, output = examine(1, online, tmp_path / "scratch", **env)
         assert (code, levels(output)["W&B"]) == (0, "ok"), output
         assert "CreateRunFiles" not in server.operations
         server.behaviour = "hang"
-        code, output = examine(ALONE, online, tmp_path / "scratch", **env)
+        code, output = examine(1, online, tmp_path / "scratch", **env)
         assert (code, levels(output)["W&B"]) == (0, "warn"), output
         assert "nothing came within 5 s" in output
-    code, output = examine(ALONE, online, tmp_path / "scratch", **env)
+    code, output = examine(1, online, tmp_path / "scratch", **env)
     assert (code, levels(output)["W&B"]) == (0, "warn"), output
     assert "does not answer well: [Errno 111] Connection refused" in output
 
 
 def test_mistakes_are_one_line_each(tiny, tmp_path):
-    code, output = examine(ALONE, ["train.batchsize=3"], tmp_path / "scratch")
+    code, output = examine(1, ["train.batchsize=3"], tmp_path / "scratch")
     assert code == 2
     assert output.count("\n") == 1
     assert "unknown key train.batchsize; nearest: train.batch_size" in output
-    code, output = examine(ALONE, tiny(), tmp_path / "scratch", WORLD_SIZE="2")
+    code, output = examine(1, tiny(), tmp_path / "scratch", WORLD_SIZE="2")
     assert code == 2, output
     assert "FAIL  wiring: WORLD_SIZE=2 but RANK, MASTER_ADDR, MASTER_PORT not set" in output
     assert levels(output)["data"] == "ok"
-    code, output = examine(TWO, tiny("train.batch_size=5"), tmp_path / "scratch")
-    assert code == 1, output
+    code, output = examine(2, tiny("train.batch_size=5"), tmp_path / "scratch")
+    assert code == 2, output
     assert "FAIL  batch: train.batch_size=5 is not a multiple of processes" in output
     assert "warn  dry run: left out: because of batch, see above" in output
 

@@ -7,7 +7,8 @@ import signal
 
 import psutil
 import pytest
-from processes import BIN, TWO, kill_all, run, start, wait_for
+import warm
+from processes import BIN, kill_all, run, start, wait_for
 
 from distgan import checkpoint
 
@@ -33,7 +34,7 @@ def test_a_worker_killed_under_the_elastic_launcher_comes_back_and_the_bits_are_
         if process.poll() is None:
             kill_all(process)
     assert "resumed from" in log.read_text()
-    code, output = run([*TWO, *overrides, "run.name=whole"])
+    code, output = warm.train([*overrides, "run.name=whole"], 2)
     assert code == 0, output
     assert (tmp_path / "killed" / LAST).read_bytes() == (tmp_path / "whole" / LAST).read_bytes()
 

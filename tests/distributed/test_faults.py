@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import ALONE, BIN, TWO, kill_all, run, start, wait_for
+import warm
+from processes import ALONE, BIN, TWO, kill_all, start, wait_for
 
 from distgan import checkpoint, load_generator
 
@@ -30,17 +31,18 @@ def images_logged(directory: Path) -> list[int]:
     return [json.loads(line)["images"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("command", [ALONE, TWO], ids=["one process", "two processes"])
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("mode", ["resident", "stream"])
-def test_killed_and_resumed_training_ends_with_the_bits_of_undisturbed_training(tiny, tmp_path, command, mode):
+def test_killed_and_resumed_training_ends_with_the_bits_of_undisturbed_training(tiny, tmp_path, processes, mode):
     overrides = tiny(f"data.mode={mode}", "data.workers=1", "data.shuffle_buffer=50")
-    code, output = run([*command, *overrides, "run.name=whole"])
+    code, output = warm.train([*overrides, "run.name=whole"], processes)
     assert code == 0, output
+    command = ALONE if processes == 1 else TWO
     process = start([*command, *overrides, "run.name=killed"], tmp_path / "log")
     wait_for(lambda: steps_of(tmp_path / "killed"), process)
     kill_all(process)
     assert steps_of(tmp_path / "killed")[-1] < 20, "it was over before the kill"
-    code, output = run([*command, *overrides, "run.name=killed"])
+    code, output = warm.train([*overrides, "run.name=killed"], processes)
     assert code == 0, output
     assert "resumed from" in output
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
@@ -65,7 +67,7 @@ def test_a_signal_saves_says_how_to_go_on_and_exits_with_its_code(tiny, tmp_path
     assert images_logged(tmp_path / "quickstart")[-1] == newest * 12
     assert (tmp_path / "quickstart" / "generator.safetensors").exists()
     assert (tmp_path / "quickstart" / "curves.png").exists()
-    code, output = run([*ALONE, *overrides, f"train.images={(newest + 2) * 12}"])
+    code, output = warm.train([*overrides, f"train.images={(newest + 2) * 12}"])
     assert code == 0, output
     assert f"{newest * 12:,} pictures seen" in output
 
@@ -79,18 +81,18 @@ def test_two_ranks_stop_at_the_same_step_when_the_launcher_is_told_to(tiny, tmp_
     for written in ("generator.safetensors", "curves.png", "config.yaml"):
         assert (tmp_path / "quickstart" / written).exists(), written
     newest = steps_of(tmp_path / "quickstart")[-1]
-    code, output = run([*TWO, *tiny(f"train.images={(newest + 1) * 12}")])
+    code, output = warm.train(tiny(f"train.images={(newest + 1) * 12}"), 2)
     assert code == 0, output
     assert f"{newest * 12:,} pictures seen" in output
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(tiny, tmp_path):
-    code, output = run([*ALONE, *tiny()])
+    code, output = warm.train(tiny())
     assert code == 0, output
     newest = tmp_path / "quickstart" / "checkpoints" / LAST / "state.safetensors"
     expected = newest.read_bytes()
     newest.write_bytes(expected[:-1] + b"!")
-    code, output = run([*ALONE, *tiny()])
+    code, output = warm.train(tiny())
     assert code == 0, output
     assert f"{LAST}/state.safetensors is damaged" in output
     assert "resumed from" in output
@@ -101,7 +103,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(tiny, tmp_p
 def test_a_second_trainer_in_the_same_run_is_refused_and_the_first_is_not_disturbed(tiny, tmp_path):
     process = start([*ALONE, *tiny("train.images=120000")], tmp_path / "log")
     wait_for(lambda: steps_of(tmp_path / "quickstart"), process)
-    code, output = run([*ALONE, *tiny("train.images=120000")])
+    code, output = warm.train(tiny("train.images=120000"))
     assert code == 2
     assert f"another training is writing to {tmp_path}/quickstart (process {process.pid}" in output
     assert process.poll() is None
@@ -109,19 +111,19 @@ def test_a_second_trainer_in_the_same_run_is_refused_and_the_first_is_not_distur
 
 
 def test_changes_of_the_recipe_are_refused_by_name_and_harmless_ones_are_reported(tiny, tmp_path):
-    assert run([*ALONE, *tiny("train.images=60")])[0] == 0
-    code, output = run([*ALONE, *tiny("train.images=120", "optimizer.generator.lr=0.5")])
+    assert warm.train(tiny("train.images=60")).code == 0
+    code, output = warm.train(tiny("train.images=120", "optimizer.generator.lr=0.5"))
     assert code == 2
     assert "optimizer.generator.lr: " in output
     assert "-> 0.5" in output
-    code, output = run([*ALONE, *tiny("train.images=120", "log.every_steps=2")])
+    code, output = warm.train(tiny("train.images=120", "log.every_steps=2"))
     assert code == 0, output
     assert "changed since then: train.images: 60 -> 120" in output
     assert "changed since then: log.every_steps: 5 -> 2" in output
     exported = tmp_path / "quickstart" / "generator.safetensors"
     digest = load_generator(exported).weight_digest
     exported.unlink()
-    code, output = run([*ALONE, *tiny("train.images=120")])
+    code, output = warm.train(tiny("train.images=120"))
     assert code == 0
     assert "nothing to do: train.images=120 are seen" in output
     assert load_generator(exported).weight_digest == digest
@@ -133,7 +135,7 @@ def test_after_sigkill_of_the_trainer_alone_the_restart_does_not_wait_for_its_da
     wait_for(lambda: steps_of(tmp_path / "quickstart"), process)
     process.kill()
     process.wait()
-    code, output = run([*ALONE, *overrides])
+    code, output = warm.train(overrides)
     assert code == 0, output
     assert "resumed from" in output
 
@@ -165,7 +167,7 @@ def test_an_error_of_one_rank_is_one_sentence_not_a_traceback_of_the_others(tiny
     for shard in broken.glob("*.tar"):
         shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
     overrides = [override for override in tiny("data.mode=stream") if not override.startswith("data.path")]
-    code, output = run([*TWO, *overrides, f"data.path={broken}"])
+    code, output = warm.train([*overrides, f"data.path={broken}"], 2)
     assert code != 0
     assert "shard " in output
     assert "DataError" not in output

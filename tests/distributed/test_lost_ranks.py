@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -11,13 +10,13 @@ import time
 import hosts
 import psutil
 import pytest
-from processes import TORCHRUN, kill_all, run, start, wait_for
+import warm
+from processes import TORCHRUN, TWO, held_port, kill_all, start, wait_for
 
 from distgan import checkpoint
 
 pytestmark = pytest.mark.slow
 PLANTED = "tests/distributed/planted.py"
-TWO = (*TORCHRUN, "2", "distgan/train.py")
 SLOW_TWO = (*TORCHRUN, "2", PLANTED, "slow_steps")
 
 
@@ -34,7 +33,7 @@ def saved(directory) -> list[int]:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_stalled_rank_is_named_by_the_other_and_the_next_start_ends_right(tiny, tmp_path, rank):
     overrides = tiny("train.timeout_minutes=0.1", "train.images=360")
-    assert run([*TWO, *overrides, "run.name=whole"])[0] == 0
+    assert warm.train([*overrides, "run.name=whole"], 2).code == 0
     process = start([*SLOW_TWO, *overrides], log := tmp_path / "log", PYTHONPATH=".")
     wait_for(lambda: saved(tmp_path / "quickstart"), process)
     stalled = trainers(process)[rank]
@@ -51,7 +50,7 @@ def test_a_stalled_rank_is_named_by_the_other_and_the_next_start_ends_right(tiny
     assert time.monotonic() - begin < 6 + 30, "the timeout is 6 s"
     kill_all(process)
     assert "Traceback" not in log.read_text().split("torch/distributed")[0]
-    code, output = run([*TWO, *overrides])
+    code, output = warm.train(overrides, 2)
     assert code == 0, output
     assert state(tmp_path / "quickstart") == state(tmp_path / "whole")
 
@@ -72,12 +71,13 @@ def test_trainers_whose_launcher_dies_before_training_begins_do_not_linger(tiny,
 def test_a_killed_rank_is_named_by_its_process_and_exit_code_3_says_try_again(tiny, tmp_path):
     """Without a launcher that would end the other first."""
     overrides = tiny("train.timeout_minutes=0.2", "train.images=12000")
-    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(29500 + os.getpid() % 1000), "WORLD_SIZE": "2"}
-    ranks = [
-        start([sys.executable, "distgan/train.py", *overrides], tmp_path / f"log{rank}", RANK=str(rank), **meet)
-        for rank in range(2)
-    ]
-    wait_for(lambda: saved(tmp_path / "quickstart"), ranks[0])
+    with held_port() as port:
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        ranks = [
+            start([sys.executable, "distgan/train.py", *overrides], tmp_path / f"log{rank}", RANK=str(rank), **meet)
+            for rank in range(2)
+        ]
+        wait_for(lambda: saved(tmp_path / "quickstart"), ranks[0])
     ranks[1].kill()
     ranks[1].wait()
     assert ranks[0].wait(60) == 3
@@ -95,16 +95,17 @@ def test_a_rank_that_ends_by_an_error_of_its_own_is_quoted_by_the_other(tiny, tm
         content = path.read_bytes()
         (broken / path.name).write_bytes(content if path.suffix == ".json" else content[: len(content) // 2])
     overrides = tiny("train.timeout_minutes=0.3", "data.mode=stream", "data.workers=0")
-    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(28500 + os.getpid() % 1000 + failing), "WORLD_SIZE": "2"}
     logs = [tmp_path / f"log{rank}" for rank in range(2)]
-    ranks = [
-        start(
-            [sys.executable, "distgan/train.py", *overrides, *([f"data.path={broken}"] * (rank == failing))],
-            logs[rank], RANK=str(rank), **meet,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    assert [rank.wait(90) for rank in ranks] == [2 if rank == failing else 3 for rank in range(2)]
+    with held_port() as port:
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        ranks = [
+            start(
+                [sys.executable, "distgan/train.py", *overrides, *([f"data.path={broken}"] * (rank == failing))],
+                logs[rank], RANK=str(rank), **meet,
+            )
+            for rank in range(2)
+        ]  # fmt: skip
+        assert [rank.wait(120) for rank in ranks] == [2 if rank == failing else 3 for rank in range(2)]
     said = logs[failing].read_text().strip().splitlines()[-1].removeprefix("[rank 1] ")
     assert "shard" in said or "picture train-" in said
     assert f"rank {failing} has ended: {said[:200]}" in logs[1 - failing].read_text()
@@ -135,7 +136,7 @@ def state(directory):
 @pytest.mark.skipif(bool(hosts.missing()), reason=hosts.missing() or "it can run")
 def test_a_cut_network_ends_both_hosts_in_the_configured_time_and_names_the_other(tiny, tmp_path):
     overrides = tiny("train.timeout_minutes=0.15", "train.images=600")
-    assert run([*TWO, *overrides, "run.name=whole"])[0] == 0
+    assert warm.train([*overrides, "run.name=whole"], 2).code == 0
     with hosts.two_hosts(tmp_path) as two:
         logs = [tmp_path / f"log{host}" for host in range(2)]
 
@@ -170,9 +171,9 @@ def test_a_cut_network_ends_both_hosts_in_the_configured_time_and_names_the_othe
 
 def test_resumed_on_two_four_and_one_processes_it_trains_what_one_process_trains(tiny, tmp_path):
     overrides = tiny("train.batch_size=12", "data.flip=true", "checkpoint.keep_last=9")
-    assert run([sys.executable, "distgan/train.py", *overrides, "run.name=whole"])[0] == 0
+    assert warm.train([*overrides, "run.name=whole"]).code == 0
     for processes, images in ((2, 60), (4, 120), (1, 180), (2, 240)):
-        code, output = run([*TORCHRUN, str(processes), "distgan/train.py", *overrides, f"train.images={images}"])
+        code, output = warm.train([*overrides, f"train.images={images}"], processes)
         assert code == 0, output
         assert images == 60 or f"{images - 60} pictures seen" in output
         assert images == 60 or "the global batch stays 12" in output

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import game
 import pytest
 import torch
-from processes import TORCHRUN, run
 
-GAME = str(Path(__file__).parent / "game.py")
 pytestmark = pytest.mark.slow
 DRAWS = (  # all that draws random numbers or sees the batch as a whole
     "train.batch_size=48", "data.flip=true", "generator.dropout=0.1", "loss.r1_gamma=0.5", "loss.label_noise=0.05",
@@ -41,10 +39,7 @@ def play(
     out: Path, processes: int, overrides: list[str], dtype: str = "float64", steps: int | None = None
 ) -> list[dict]:
     """What each rank ended with. steps: STEPS where none are given."""
-    launcher = (sys.executable,) if processes == 1 else (*TORCHRUN, str(processes))
-    code, output = run([*launcher, GAME, str(out), str(steps or STEPS[dtype]), dtype, *overrides], PYTHONPATH=".")
-    assert code == 0, output
-    return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(processes)]
+    return game.play(out, processes, overrides, steps or STEPS[dtype], dtype)
 
 
 def distance(state: dict, other: dict, roundings: float = 0.0) -> float:

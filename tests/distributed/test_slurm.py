@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import slurm_cluster
-from processes import TWO, run
+import warm
 from slurm_cluster import Cluster
 from tiny import TINY
 
@@ -31,10 +31,10 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def undisturbed(shapes, tmp_path_factory) -> bytes:
-    """What two processes under torchrun on one machine end with."""
+    """What two processes on one machine end with."""
     path = tmp_path_factory.mktemp("undisturbed")
     arguments = [*TINY, f"data.path={shapes}", f"run.dir={path}", "train.images=2400"]
-    code, output = run([*TWO, *arguments])
+    code, output = warm.train(arguments, 2)
     assert code == 0, output
     return (path / "quickstart" / RESULT).read_bytes()
 

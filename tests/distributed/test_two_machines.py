@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hosts
 import pytest
-from processes import BIN, TWO, run
+import warm
+from processes import BIN
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(hosts.missing()), reason=hosts.missing() or "it can run")]
 RESULT = "checkpoints/step-000000020/state.safetensors"  # 240 pictures in batches of 12
@@ -23,7 +24,7 @@ def test_accelerate_on_two_machines_ends_with_the_bits_of_two_processes_on_one(t
             assert process.wait(120) == 0, "".join(log.read_text() for log in logs)
     assert "2 process(es) on cpu" in logs[0].read_text()
     assert (tmp_path / "apart" / "generator.safetensors").exists()
-    code, output = run([*TWO, *tiny("run.name=together")])
+    code, output = warm.train(tiny("run.name=together"), 2)
     assert code == 0, output
     assert (tmp_path / "apart" / RESULT).read_bytes() == (tmp_path / "together" / RESULT).read_bytes()
 

@@ -14,7 +14,6 @@ import hashlib
 import io
 import itertools
 import json
-import multiprocessing
 import os
 import pickle
 import re
@@ -24,7 +23,6 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -32,6 +30,7 @@ from typing import Any, NamedTuple
 HERE = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 sys.path[:0] = HERE
 
+import forks
 import mutations
 import numpy as np
 import torch
@@ -426,7 +425,7 @@ def judge_apart(read: Callable[[], object]) -> Outcome:
 
 def judge_read(name: str, place: Path, here: Path) -> Outcome:
     """A target's reader on a directory, in a fresh process whose working directory is `here`, killed when it hangs."""
-    context = _server()
+    context = forks.context()
     receiving, sending = context.Pipe(duplex=False)
     child = context.Process(target=_read_in_child, args=(name, place, here, sending))
     child.start()
@@ -443,21 +442,9 @@ def judge_read(name: str, place: Path, here: Path) -> Outcome:
         receiving.close()
 
 
-@functools.cache
-def _server() -> Any:
-    """Makes fresh processes that have imported this file; forks of this process would inherit its threads' locks."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["targets"])
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([*HERE, *filter(None, [before])])  # Python 3.11 passes no sys.path
-    forkserver.ensure_running()
-    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
-    return context
-
-
 def make(name: str, place: Path) -> None:
     """A target's good files, made in a process of its own."""
-    child = _server().Process(target=_make_in_child, args=(name, place))
+    child = forks.context().Process(target=_make_in_child, args=(name, place))
     child.start()
     child.join()
     assert not child.exitcode

@@ -1,0 +1,52 @@
+"""Processes in milliseconds, forked from a server that has imported torch, accelerate and distgan, and done nothing.
+
+    process = forks.context().Process(target=function, args=...)     # multiprocessing's own Process, Queue, Pipe
+
+pytest itself cannot be forked: it has threads, whose locks a child would inherit. All tests of a pytest process share
+the server; it ends with pytest.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import sys
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+
+IMPORTED = (
+    "pytest",  # a child imports the main module again, which is pytest's script
+    "torch._dynamo",  # torch's optimisers import it
+    "torch.distributed.fsdp",  # accelerate does, when it wraps a network
+    "matplotlib.backends.backend_agg",
+    "efficientnet_lite_pytorch",
+    "wandb",
+    "webdataset",
+    "distgan.train",
+    "distgan.run",
+    "distgan.report.command",
+    "distgan.metrics.evaluator",
+    "distgan.doctor.examine",
+    "targets",  # of tests/hostile, where that is on the path
+)
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a process of several cannot be forked safely
+HOME = ("ACCELERATE_", "WANDB_")  # settings of whoever runs the tests
+
+
+@functools.cache
+def context() -> ForkServerContext:
+    """Starts the server. A child begins with the server's environment: pytest's, less HOME's variables."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(list(IMPORTED))
+    before = dict(os.environ)
+    try:
+        for name in before:
+            if name.startswith(HOME):
+                del os.environ[name]
+        os.environ |= ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # Python 3.11 passes none
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return made
