@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -167,6 +168,26 @@ def test_the_same_command_with_a_checkpoint_to_begin_from_goes_on_after_its_firs
         choose_checkpoint(here, str(origin))
     (tmp_path / "run" / "run.json").write_text(json.dumps({"began_from": str(origin.resolve())}))
     assert choose_checkpoint(here, str(origin)) == own
+
+
+def test_every_file_of_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_then_the_name(tmp_path, monkeypatch):
+    """A crash of the machine, unlike a SIGKILL, loses what was not flushed."""
+    happened, flush, rename = [], os.fsync, Path.rename
+
+    def flushed(descriptor):
+        happened.append(os.fstat(descriptor).st_ino)
+        flush(descriptor)
+
+    def renamed(path, target):
+        happened.append("renamed")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "rename", renamed)
+    path = checkpoint.save(tmp_path, 3, TENSORS, VALUES)
+    named = happened.index("renamed")
+    assert {file.stat().st_ino for file in (*path.iterdir(), path)} <= set(happened[:named])
+    assert tmp_path.stat().st_ino in happened[named:]
 
 
 @pytest.mark.slow
