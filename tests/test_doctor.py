@@ -604,7 +604,7 @@ def test_wandb_s_server_is_asked_for_a_bounded_time(monkeypatch):
         monkeypatch.setattr(record, "SECONDS", 0.5)
         seconds, wrong = record.reach(server.url)
         assert wrong is not None
-        assert seconds < 2
+        assert seconds < 20, "it hangs for ever"
     assert "refused" in record.reach("http://127.0.0.1:9")[1]
 
 

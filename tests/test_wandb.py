@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -139,20 +140,21 @@ def test_a_call_that_raises_switches_off_with_one_warning():
 
 
 def test_a_call_that_hangs_never_blocks_and_is_given_up(monkeypatch):
-    monkeypatch.setattr("distgan.worker.CALL_SECONDS", 0.2)
     monkeypatch.setattr("distgan.worker.QUEUE_SIZE", 4)
     warnings: list[str] = []
+    hangs, over = threading.Event(), threading.Event()
     worker = Worker("W&B", warnings.append)
-    worker.put("run.log", lambda: time.sleep(60))
-    time.sleep(0.05)
-    start = time.monotonic()
-    for _ in range(10):
-        worker.put("run.log", lambda: None)
-    assert time.monotonic() - start < 0.1
+    worker.put("run.log", lambda: (hangs.set(), over.wait()))
+    assert hangs.wait(60)
+    caller = threading.Thread(target=lambda: [worker.put("run.log", lambda: None) for _ in range(10)], daemon=True)
+    caller.start()
+    caller.join(60)
+    assert not caller.is_alive(), "it waits for the call"
     assert worker.dropped == 6
-    time.sleep(0.3)
+    monkeypatch.setattr("distgan.worker.CALL_SECONDS", 0.0)
     worker.put("run.log", lambda: None)
     assert not worker.last("run.finish", lambda: None, 0.2)
+    over.set()
     assert warnings == [
         "W&B is too slow (in run.log): rows are being dropped",
         "W&B is off for the rest of this run: run.log has not returned for 0 s",
@@ -282,11 +284,12 @@ class Training:
         (self.directory / "go").touch()
 
     def result(self, seconds: float = 40) -> str:
-        """What it printed. It must have ended well, with every row on disk and no log call slower than 0.5 s."""
+        """What it printed. It must have ended well, with every row on disk and no log call as slow as what
+        it could wait for: the shortest of those takes 3 s."""
         output, _ = self.process.communicate(timeout=seconds)
         assert self.process.returncode == 0, output
         assert len(read_metrics(self.directory / "run" / "metrics.jsonl")) >= 200, output
-        assert float(re.search(r"slowest log ([\d.e-]+)", output).group(1)) < 0.5, output
+        assert float(re.search(r"slowest log ([\d.e-]+)", output).group(1)) < 2, output
         return output
 
     def pieces(self, kind: str) -> list[Path]:
