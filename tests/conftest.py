@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import times
 import torch
 from tiny import TINY
 
 from distgan.config import Config
 from distgan.config_file import load_config
 from distgan.data.prepare import Request, Shapes, prepare
+from distgan.distributed import cpu_share
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 if "DISTGAN_TEST_GPU" not in os.environ:  # the tests' exact figures are the CPU's
@@ -23,6 +25,21 @@ if "DISTGAN_TEST_GPU" not in os.environ:  # the tests' exact figures are the CPU
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the tests' processes would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # tiny networks; tests often share the machine
+
+pytest_addoption, pytest_configure = times.pytest_addoption, times.pytest_configure
+MOST_WORKERS = 8  # each is a process with torch
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `pytest -n auto` takes: this process's cores."""
+    return min(cpu_share({}), MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests take longest come first, so that no worker is left alone with one at the end."""
+    seconds = times.kept()
+    items.sort(key=lambda item: -seconds[times.area_of(item.nodeid)])
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +63,14 @@ def tiny(shapes: Path, tmp_path: Path) -> Callable[..., list[str]]:
 @pytest.fixture
 def tiny_config(tiny: Callable[..., list[str]]) -> Callable[..., Config]:
     return lambda *more: load_config("quickstart", tiny(*more))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of whoever runs the tests is used or changed, and two workers share nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

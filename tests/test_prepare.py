@@ -380,7 +380,7 @@ def test_a_class_without_one_readable_picture_is_an_error(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif("DISTGAN_TEST_CIFAR10" not in os.environ, reason="DISTGAN_TEST_CIFAR10 is not set")
 def test_fifty_thousand_real_pictures_take_less_than_a_minute(tmp_path):
     start = time.monotonic()

@@ -42,7 +42,7 @@ def ranks(process) -> dict[int, psutil.Process]:
 
 def at_random(run: Run, process) -> None:
     """Waits for a random moment of the run's life: start, data, training, checkpoints, export."""
-    end = time.monotonic() + run.ground.random.uniform(0.5, 14)
+    end = time.monotonic() + run.ground.random.uniform(0.5, run.ground.life)
     wait_until(lambda: time.monotonic() > end, process)
 
 

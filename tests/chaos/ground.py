@@ -22,7 +22,7 @@ from distgan.data.prepare import Request, Shapes, prepare
 STARTS = 6  # of the same command, at most
 SECONDS = 180.0  # for one start
 TRAINER, PLANTED = "distgan/train.py", "tests/distributed/planted.py"
-RECIPE = (*TINY, "train.images=4800", "checkpoint.every_steps=20", "log.every_steps=20", "log.samples_every_steps=200")
+RECIPE = (*TINY, "checkpoint.every_steps=20", "log.every_steps=20", "log.samples_every_steps=200")
 
 
 class Lost(Exception):
@@ -35,6 +35,10 @@ class Ground:
 
     root: Path
     random: random.Random
+    images: int = 4800
+    """Of a run: 400 steps, 20 checkpoints."""
+    life: float = 14.0
+    """Seconds from its start, in which its random moments lie."""
     results: dict[int, bytes] = field(default_factory=dict)
     runs: int = 0
 
@@ -74,7 +78,7 @@ class Run:
     @property
     def overrides(self) -> list[str]:
         place = (f"data.path={self.ground.data}", f"run.dir={self.ground.root}", f"run.name={self.name}")
-        return [*RECIPE, *place, *self.more]
+        return [*RECIPE, f"train.images={self.ground.images}", *place, *self.more]
 
     def command(self, processes: int, *script: str, launcher: Sequence[str] = TORCHRUN) -> list[str]:
         """`script`: the trainer, or planted.py and a fault."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,14 @@ def test_a_short_run_finds_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("0 findings") == len(targets.TARGETS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_a_minute_finds_nothing(name, tmp_path):
+    command = [sys.executable, str(FUZZ), "--target", name, "--seconds", "60", "--keep", str(tmp_path)]
+    done = subprocess.run([*command, "--seed", str(random.randrange(10**6))], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_case_is_the_same_whenever_it_is_made(good, tmp_path):

@@ -1,0 +1,158 @@
+"""Do the tests notice? Plants one fault at a time in a copy of the package and runs the tests that should fail.
+
+python tests/mutants.py [--only WORD] [--into docs/testing.md]
+
+Each fault is a text of a file and what takes its place; the tests are of those that CI runs. Exit code 1 if a fault was
+not caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "benchmarks"))
+
+from document import filled  # noqa: E402
+
+COPIED = ("distgan", "configs", "launch", "benchmarks", "tests", "docs", "pyproject.toml", "README.md")
+
+
+class Mutant(NamedTuple):
+    """One fault."""
+
+    area: str
+    fault: str
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+MUTANTS = (
+    Mutant(
+        "averaging", "D's gradients are never averaged over the ranks", "distgan/player.py",
+        "return nullcontext() if index == parts - 1 else self._accelerator.no_sync(self.wrapped)",
+        'return self._accelerator.no_sync(self.wrapped) if "Disc" in type(self.network).__name__ else nullcontext()',
+        "tests/distributed/test_same_answer.py",
+    ),
+    Mutant(
+        "randomness", "a rank draws from a seed of its own", "distgan/rng.py",
+        "generator(self.device, self.seed, ", "generator(self.device, self.seed + self.rows.start, ",
+        "tests/distributed/test_same_answer.py",
+    ),
+    Mutant(
+        "checkpoints", "a checkpoint gets its name before its files are on the disk", "distgan/checkpoint.py",
+        "for path in (*temporary.iterdir(), temporary):", "for path in (temporary,):",
+        "tests/test_checkpoint.py",
+    ),
+    Mutant(
+        "metrics", "scores of a batch too few generated pictures", "distgan/metrics/evaluator.py",
+        "for start in range(seeds.start, ", "for start in range(seeds.start + batch, ",
+        "tests/test_evaluate.py tests/distributed/test_evaluate_ranks.py",
+    ),
+    Mutant(
+        "the step", "D learns in G's step, too: it is not frozen", "distgan/trainer.py",
+        "self.d.freeze(True)", "self.d.freeze(False)",
+        "tests/test_trainer.py",
+    ),
+    Mutant(
+        "data", "a resumed run begins its data anew", "distgan/fit.py",
+        "self.reals.batches(self.trainer.d.updates)", "self.reals.batches(0)",
+        "tests/distributed/test_faults.py -k bits",
+    ),
+    Mutant(
+        "stopping", "a rank that was told to stop does not stop the others", "distgan/distributed.py",
+        "dist.ReduceOp.MAX", "dist.ReduceOp.MIN",
+        "tests/distributed/test_best_ranks.py tests/distributed/test_faults.py -k 'two_ranks_stop or after_the_time'",
+    ),
+    Mutant(
+        "health", "a rollback keeps the learning rates that led to NaN", "distgan/keeper.py",
+        "trainer.lr_scale = scale", "pass",
+        "tests/distributed/test_health.py -k nan",
+    ),
+    Mutant(
+        "export", "the file holds the last generator, not the average", "distgan/exporter.py",
+        "self.trainer.ema.network.state_dict(), description)", "self.trainer.g.network.state_dict(), description)",
+        "tests/test_quality_in_training.py tests/distributed/test_faults.py",
+    ),
+    Mutant(
+        "shards", "a damaged shard is read all the same", "distgan/data/reader.py",
+        "not is_whole(file, shard.bytes, shard.sha256)", "False",
+        "tests/test_blocks.py tests/test_stream.py tests/hostile/test_hostile_shards.py",
+    ),
+    Mutant(
+        "trust", "a generator file whose weights were changed is loaded", "distgan/export.py",
+        "if (digest := weight_digest(state)) != expected:", "if (digest := weight_digest(state)) == '':",
+        "tests/test_export.py",
+    ),
+    Mutant(
+        "the run directory", "two trainings may write to one run", "distgan/run_dir.py",
+        "fcntl.LOCK_EX", "fcntl.LOCK_SH",
+        "tests/distributed/test_faults.py -k second_trainer",
+    ),
+)  # fmt: skip
+
+
+def copy_into(place: Path, mutant: Mutant) -> None:
+    """The repository's files with the fault in them. Raises ValueError where its text is not found exactly once."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, place / name)
+    file = place / mutant.file
+    text = file.read_text()
+    if text.count(mutant.before) != 1:
+        raise ValueError(f"{mutant.file} holds {mutant.before!r} {text.count(mutant.before)} times; mend MUTANTS")
+    file.write_text(text.replace(mutant.before, mutant.after))
+
+
+def caught_by(mutant: Mutant) -> tuple[str, float]:
+    """The first test that fails with the fault, or nothing, and the seconds until then."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        copy_into(place, mutant)
+        tests, _, words = mutant.tests.partition(" -k ")
+        command = [sys.executable, "-m", "pytest", "-x", "-m", "not long", "-rf", *tests.split()]
+        command += ["-k", words.strip("'")] if words else []
+        begin = time.monotonic()
+        done = subprocess.run(
+            command, cwd=place, env={**os.environ, "PYTHONPATH": str(place)}, capture_output=True, text=True
+        )
+        found = re.search(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", done.stdout, re.MULTILINE)
+        if done.returncode != 1 or not found:
+            print(done.stdout[-2000:], done.stderr[-2000:], sep="\n", file=sys.stderr)
+        return (found[1] if done.returncode == 1 and found else ""), time.monotonic() - begin
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="WORD", help="the faults whose area or sentence holds it")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="the table goes between its marks, too")
+    options = parser.parse_args()
+    lines, missed = ["| area | planted fault | caught by | after |", "| --- | --- | --- | ---: |"], 0
+    for mutant in MUTANTS:
+        if options.only not in f"{mutant.area} {mutant.fault}":
+            continue
+        test, seconds = caught_by(mutant)
+        missed += not test
+        lines.append(f"| {mutant.area} | {mutant.fault} | {f'`{test}`' if test else '**nothing**'} | {seconds:.0f} s |")
+        print(lines[-1], flush=True)
+    if options.into:
+        options.into.write_text(filled(options.into, "mutants", "\n".join(lines)))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
