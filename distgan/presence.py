@@ -59,8 +59,9 @@ class Presence:
             self._store, self._where = _open_store(accelerator)
             there = self._store is not None and answers(self._tell)
             self._members = [rank for rank, is_there in enumerate(gather_object([there])) if is_there]
+        self._thread = threading.Thread(target=self._live, name="presence", daemon=True)
         if self.rank in self._members:
-            threading.Thread(target=self._live, name="presence", daemon=True).start()
+            self._thread.start()
 
     def __enter__(self) -> Presence:
         return self
@@ -76,6 +77,9 @@ class Presence:
             answers(self._tell)
             if self.rank == 0 and not isinstance(error, LostProcess):
                 time.sleep(3 * BEAT)  # the store ends with this process; the others have read it by then
+        if self.rank in self._members:
+            # a thread that comes out of the store while Python ends takes the process with it (std::terminate)
+            self._thread.join(STORE_SECONDS)
 
     def does(self, what: str) -> None:
         """What this rank does now, for the sentence about one that hangs."""

@@ -57,7 +57,8 @@ class Together:
         self._leave, self._over = leave, threading.Event()
         if self.world > 1:
             self._store = self._open()
-            threading.Thread(target=self._watch, name="doctor", daemon=True).start()
+            self._watcher = threading.Thread(target=self._watch, name="doctor", daemon=True)
+            self._watcher.start()
 
     def failed(self, text: str) -> None:
         """This process has failed and makes no more collectives."""
@@ -87,6 +88,8 @@ class Together:
             with contextlib.suppress(RuntimeError):
                 if self.rank == 0:
                     self._store.set("done", "1")
+            # a thread that comes out of the store while Python ends takes the process with it (std::terminate)
+            self._watcher.join(GRACE)
 
     def _open(self) -> dist.TCPStore:
         host, port = os.environ.get("MASTER_ADDR", "localhost"), [0]

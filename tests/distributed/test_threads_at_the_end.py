@@ -1,0 +1,37 @@
+"""No thread is in torch's store when a process ends: Python 3.11 would abort it now and then, whatever its code."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import warm
+from accelerate import Accelerator
+
+from distgan.doctor.together import Together
+from distgan.presence import Presence
+
+pytestmark = pytest.mark.slow
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
+def signs_of_life() -> None:
+    with Presence(Accelerator(cpu=True), patience=60):
+        assert "presence" in threads()
+    assert "presence" not in threads()
+
+
+def word_of_failures() -> None:
+    word = Together(Accelerator(cpu=True), leave=print)
+    assert "doctor" in threads()
+    word.done()
+    assert "doctor" not in threads()
+
+
+@pytest.mark.parametrize("life", [signs_of_life, word_of_failures])
+def test_the_thread_that_looks_at_the_others_ends_before_its_process(life):
+    code, output = warm.run(life, processes=2)
+    assert code == 0, output
