@@ -90,7 +90,8 @@ class CudaRecorder:
         """A recording that an operation has made invalid ends without telling the allocator, to which it would then be
         under way for ever. Where it was told, it says so."""
         with suppress(RuntimeError):
-            torch._C._cuda_endAllocateToPool(self.stream.device_index, self.pool)
+            end = getattr(torch._C, "_cuda_endAllocateToPool", None)  # under another name in torch 2.6
+            (end or torch._C._cuda_endAllocateCurrentStreamToPool)(self.stream.device_index, self.pool)
             torch._C._cuda_releasePool(self.stream.device_index, self.pool)
 
 

@@ -170,7 +170,9 @@ def test_the_first_error_of_a_recording_is_told_not_the_one_of_its_end(monkeypat
     monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: "before")
     monkeypatch.setattr(torch.cuda, "set_stream", closed.append)
-    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *place: closed.append(place))
+    end = "_cuda_endAllocateToPool"
+    end = end if hasattr(torch._C, end) else "_cuda_endAllocateCurrentStreamToPool"  # in torch 2.6
+    monkeypatch.setattr(torch._C, end, lambda *place: closed.append(place))
     monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda *place: closed.append(place))
 
     def waiting():
