@@ -42,6 +42,9 @@ def s3_blocks(url: str, stall_seconds: float) -> Generator[bytes, None, None]:
         raise Failure("AWS_ENDPOINT_URL is no address", lasting=True) from None
     except (boto.ConnectTimeoutError, boto.ReadTimeoutError, urllib3.ReadTimeoutError, TimeoutError):
         raise silent(stall_seconds) from None
+    except urllib3.ProtocolError as error:
+        cut = isinstance(error.__cause__, urllib3.IncompleteRead)
+        raise Failure("it was cut short" if cut else f"the connection failed: {_cause(error)}") from None
     except (boto.ConnectionError, boto.HTTPClientError, urllib3.HTTPError, OSError) as error:
         raise Failure(f"the connection failed: {_cause(error)}") from None
     except boto.BotoCoreError as error:
