@@ -78,7 +78,10 @@ def _look_up() -> tuple[str, str | None]:
         return settings.mode, None if found else "W&B has no API key"
     except (ImportError, AttributeError, TypeError):  # wandb before 0.31
         mode = os.environ.get("WANDB_MODE", "online")
-        return mode, None if wandb.api.api_key else "W&B has no API key"
+        key = wandb.api.api_key or ""
+        if 0 < len(key) < 40:
+            return mode, "the API key in WANDB_API_KEY or ~/.netrc is too short"
+        return mode, None if key else "W&B has no API key"
 
 
 def server_url() -> str:
