@@ -12,7 +12,9 @@ from random import Random
 
 import mutations
 import pytest
+import safetensors
 import targets
+from packaging.version import Version
 
 from distgan import checkpoint
 from distgan.errors import CheckpointError, DistganError, LaunchError
@@ -91,6 +93,8 @@ def test_a_state_with_another_value_is_refused_or_harmless(good, tmp_path, key, 
 def test_tensors_of_another_shape_or_type_are_refused_or_converted(good, tmp_path, name, how):
     import torch
 
+    if how == "complex" and Version(safetensors.__version__) < Version("0.7"):
+        pytest.skip("safetensors before 0.7 writes no complex numbers")
     tensors, values = checkpoint.load(good("checkpoints") / STEP)
     tensor = tensors.pop(name)
     changed = {
