@@ -117,8 +117,9 @@ class Contender:
         assert process.stdout
         line = process.stdout.readline()
         if not line:
+            code = process.wait()  # its last words may come after the end of its answers
             said = self.log.read_text(errors="replace").strip().splitlines()
-            raise Failed(said[-1] if said else f"ended with exit code {process.wait()}")
+            raise Failed(said[-1] if said else f"ended with exit code {code}")
         answer: dict[str, Any] = json.loads(line)
         if "failed" in answer:
             raise Failed(answer["failed"])
