@@ -90,8 +90,9 @@ class CudaRecorder:
         """A recording that an operation has made invalid ends without telling the allocator, to which it would then be
         under way for ever. Where it was told, it says so."""
         with suppress(RuntimeError):
-            end = getattr(torch._C, "_cuda_endAllocateToPool", None)  # under another name in torch 2.6
-            (end or torch._C._cuda_endAllocateCurrentStreamToPool)(self.stream.device_index, self.pool)
+            newer = hasattr(torch._C, "_cuda_endAllocateToPool")  # torch 2.6 has the other
+            end = "_cuda_endAllocateToPool" if newer else "_cuda_endAllocateCurrentStreamToPool"
+            getattr(torch._C, end)(self.stream.device_index, self.pool)
             torch._C._cuda_releasePool(self.stream.device_index, self.pool)
 
 
