@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import needs
 import pytest
 import times
 import torch
@@ -40,6 +41,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files whose tests take longest come first, so that no worker is left alone with one at the end."""
     seconds = times.kept()
     items.sort(key=lambda item: -seconds[times.area_of(item.nodeid)])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for what in mark.args:
+            if why := needs.missing(what):
+                pytest.skip(why)
 
 
 @pytest.fixture(scope="session")

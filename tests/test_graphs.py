@@ -39,11 +39,6 @@ CASES = {  # settings; how many recordings there must be, and how many replays i
 }
 
 
-needs_gpu = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="needs a GPU: DISTGAN_TEST_GPU=1 pytest tests/test_graphs.py"
-)
-
-
 def played(config, make=None, steps=STEPS, state=None):
     """The trainer after so many steps, its state, each step's metrics, and its recorder."""
     trainer = build(config)
@@ -209,7 +204,7 @@ def test_without_a_gpu_a_training_says_that_graphs_have_no_effect(tiny, capsys):
     assert "train.graphs=on has no effect: there is no GPU" in capsys.readouterr().err
 
 
-@needs_gpu
+@pytest.mark.needs("gpu")
 @pytest.mark.parametrize("name", CASES)
 def test_a_gpu_s_recordings_give_what_its_usual_updates_give(name, tiny_config):
     config = tiny_config(*CASES[name][0], "train.precision=no")
@@ -221,7 +216,7 @@ def test_a_gpu_s_recordings_give_what_its_usual_updates_give(name, tiny_config):
         torch.testing.assert_close(tensor, plain[1].tensors[key], rtol=1e-3, atol=1e-4)
 
 
-@needs_gpu
+@pytest.mark.needs("gpu")
 def test_on_a_gpu_a_step_that_waits_for_it_runs_without_graphs_and_leaves_its_memory_in_order(tiny_config):
     config = tiny_config("train.precision=no")
     graphs = Graphs(CudaRecorder(torch.device("cuda")))

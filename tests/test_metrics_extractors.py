@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -104,9 +103,7 @@ def test_none_is_no_extractor():
 
 # Inception
 
-fidelity = pytest.mark.skipif(
-    importlib.util.find_spec("torch_fidelity") is None, reason="torch-fidelity is not installed (extra `inception`)"
-)
+fidelity = pytest.mark.needs("fidelity")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,6 @@ from distgan.data.prepare import Request, ensure, prepare, verify
 from distgan.data.shapes import CLASSES, Shapes, render, truth
 from distgan.errors import DataError
 
-ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 LINUX = sys.platform.startswith("linux")
 
 
@@ -213,7 +212,7 @@ def test_a_target_that_is_a_file_or_below_a_file_is_refused(tmp_path):
             prepare(_request(out), progress=False)
 
 
-@pytest.mark.skipif(ROOT, reason="root may write everywhere")
+@pytest.mark.needs("user")
 def test_a_target_without_permission_is_refused(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o555)
     with pytest.raises(DataError, match="cannot be written: Permission denied"):
@@ -381,7 +380,7 @@ def test_a_class_without_one_readable_picture_is_an_error(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.skipif("DISTGAN_TEST_CIFAR10" not in os.environ, reason="DISTGAN_TEST_CIFAR10 is not set")
+@pytest.mark.needs("cifar10")
 def test_fifty_thousand_real_pictures_take_less_than_a_minute(tmp_path):
     start = time.monotonic()
     source = Folder(Path(os.environ["DISTGAN_TEST_CIFAR10"]))

@@ -320,7 +320,7 @@ def test_a_misspelt_class_is_told_before_any_picture_is_made(conditional, tmp_pa
         cli(tmp_path / "conditional.safetensors", "--out", tmp_path / "x.png", "--classes", "frog,catt")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.needs("gpu")
 def test_a_gpu_gives_the_pictures_of_the_cpu_to_one_grey_level(path):
     images = load_generator(path, "cuda").sample(range(40))
     assert (images.int() - load_generator(path).sample(range(40)).int()).abs().max() <= 1

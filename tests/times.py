@@ -1,6 +1,6 @@
 """How long every test takes and where the time goes.
 
-pytest -n 2 -m slow --times FILE      # a line for every phase of a test and for every process that it starts
+pytest -n 2 -m slow --times=FILE      # a line for every phase of a test and for every process that it starts
 python tests/times.py table NAME=FILE [NAME=FILE ...] [--into docs/testing.md]     # areas side by side
 python tests/times.py tests FILE      # every test, longest first
 python tests/times.py keep FILE       # tests/seconds.json: CI runs the longest first
@@ -25,13 +25,17 @@ from typing import Any
 
 import pytest
 
-Row = dict[str, Any]
 TESTS = Path(__file__).resolve().parent
+if __name__ == "__main__":  # pytest has these on its path
+    sys.path += [str(TESTS / "distributed"), str(TESTS.parent / "benchmarks")]
+
+from document import filled  # noqa: E402
+
+Row = dict[str, Any]
 SECONDS = TESTS / "seconds.json"
 LEAST = 4.0  # seconds of a file that is worth a line there
 LARGE = 10  # seconds of a file that has a row of its own in the table
 IMPORTS = "import distgan.run, torch._dynamo"
-JOIN = "from accelerate import Accelerator; Accelerator(cpu=True).wait_for_everyone()"
 
 
 # --- the plugin: conftest.py takes these two
@@ -106,22 +110,37 @@ def area_of(test: str) -> str:
     return test.split("::")[0].removeprefix("tests/").removesuffix(".py")
 
 
-def start_up() -> dict[tuple[str, int], float]:
-    """Seconds from a launch to joined ranks that have imported everything, measured here."""
-    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+def start_up() -> dict[str, float]:
+    """Seconds from a start until everything is imported and the ranks have met, measured here."""
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no-python"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    join = "from accelerate import Accelerator; Accelerator(cpu=True).wait_for_everyone()"
 
-    def measured(command: list[str]) -> float:
+    def measured(call: Callable[[], object]) -> float:
         times = []
         for _ in range(3):
             begin = time.monotonic()
-            subprocess.run(command, env=env, check=True, capture_output=True, cwd=TESTS.parent)
+            call()
             times.append(time.monotonic() - begin)
         return sorted(times)[1]
 
-    alone = measured([sys.executable, "-c", IMPORTS])
-    two = measured([*launched, "--no-python", sys.executable, "-c", f"{IMPORTS}; {JOIN}"])
-    return {("python", 1): alone, ("torchrun", 2): two}
+    def run(*command: str) -> None:
+        subprocess.run(command, env=env, check=True, capture_output=True, cwd=TESTS.parent)
+
+    import warm  # here: pytest's plugin needs none of it
+
+    warm.run(_join, processes=2)  # the server starts
+    return {
+        "one process": measured(lambda: run(sys.executable, "-c", IMPORTS)),
+        "two under torchrun": measured(lambda: run(*launched, sys.executable, "-c", f"{IMPORTS}; {join}")),
+        "two warm ranks": measured(lambda: warm.run(_join, processes=2)),
+    }
+
+
+def _join() -> None:
+    from accelerate import Accelerator
+
+    Accelerator(cpu=True).wait_for_everyone()
 
 
 def started(rows: Iterable[Row]) -> Callable[[str], int]:
@@ -185,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["table", "tests", "keep"])
     parser.add_argument("recordings", nargs="+", metavar="[NAME=]FILE")
+    parser.add_argument("--into", type=Path, metavar="DOCUMENT", help="the table goes between its marks `times`, too")
     options = parser.parse_args()
     named = [text.rpartition("=") for text in options.recordings]
     recorded = {name or "now": read(Path(file)) for name, _, file in named}
@@ -195,9 +215,11 @@ def main() -> None:
         for test, seconds in seconds_of(first).most_common():
             print(f"{seconds:7.1f} s  {test}")
     else:
-        print("\n".join(table(recorded)))
-        for (how, ranks), seconds in start_up().items():
-            print(f"{how}, {ranks} rank(s): {seconds:.1f} s until all is imported and joined")
+        costs = [f"{what}: {seconds:.1f} s" for what, seconds in start_up().items()]
+        text = "\n".join([*table(recorded), "", f"Start-up, median of three: {'; '.join(costs)}."])
+        print(text)
+        if options.into:
+            options.into.write_text(filled(options.into, "times", text))
 
 
 if __name__ == "__main__":

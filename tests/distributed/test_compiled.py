@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from test_same_answer import distance, play
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU"),
+    pytest.mark.needs("compiler"),
 ]
 RECIPE = ["generator.depth=0", "discriminator.downsamples=2", "loss.r1_gamma=1", "loss.penalty_every_steps=2"]
 

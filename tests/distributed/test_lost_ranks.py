@@ -133,7 +133,7 @@ def state(directory):
     return (directory / "checkpoints" / f"step-{saved(directory)[-1]:09d}" / "state.safetensors").read_bytes()
 
 
-@pytest.mark.skipif(bool(hosts.missing()), reason=hosts.missing() or "it can run")
+@pytest.mark.needs("hosts")
 def test_a_cut_network_ends_both_hosts_in_the_configured_time_and_names_the_other(tiny, tmp_path):
     overrides = tiny("train.timeout_minutes=0.15", "train.images=600")
     assert warm.train([*overrides, "run.name=whole"], 2).code == 0

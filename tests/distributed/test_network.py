@@ -12,7 +12,7 @@ from processes import run, start, wait_for
 
 pytestmark = pytest.mark.slow
 NETWORK = (sys.executable, "benchmarks/network.py", "quickstart", "--rounds", "1", "--steps", "2")
-possible = pytest.mark.skipif(bool(hosts.missing()), reason=hosts.missing() or "it can run")
+possible = pytest.mark.needs("hosts")
 
 
 @possible

@@ -17,7 +17,7 @@ from distgan import checkpoint
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(slurm_cluster.missing()), reason=slurm_cluster.missing() or "it can run"),
+    pytest.mark.needs("slurm"),
 ]
 SCRIPT = "launch/slurm.sbatch"
 RESULT = "checkpoints/step-000000200/state.safetensors"  # 2400 pictures in batches of 12

@@ -7,7 +7,7 @@ import pytest
 import warm
 from processes import BIN
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(hosts.missing()), reason=hosts.missing() or "it can run")]
+pytestmark = [pytest.mark.slow, pytest.mark.needs("hosts")]
 RESULT = "checkpoints/step-000000020/state.safetensors"  # 240 pictures in batches of 12
 
 
