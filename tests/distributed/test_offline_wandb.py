@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from processes import ALONE, run
-from test_wandb import documented, records
+from test_wandb import documented, recent, records
 
 OTHER_RUNS = {"memory/device_gb", "precision/scale_d", "precision/scale_g", "augment/p"}  # GPU, fp16, ADA
 
 
 @pytest.mark.slow
+@recent
 def test_a_real_run_holds_exactly_the_documented_metrics_and_the_grids_also_after_a_restart(tiny, tmp_path):
     overrides = [override for override in tiny() if not override.startswith("wandb.")] + ["loss.r1_gamma=1"]
     for budget in (120, 240):
