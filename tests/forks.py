@@ -15,6 +15,8 @@ import sys
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
+import pytest
+
 IMPORTED = (
     "pytest",  # a child imports the main module again, which is pytest's script
     "torch._dynamo",  # torch's optimisers import it
@@ -31,22 +33,16 @@ IMPORTED = (
     "targets",  # of tests/hostile, where that is on the path
 )
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a process of several cannot be forked safely
-HOME = ("ACCELERATE_", "WANDB_")  # settings of whoever runs the tests
 
 
 @functools.cache
 def context() -> ForkServerContext:
-    """Starts the server. A child begins with the server's environment: pytest's, less HOME's variables."""
+    """Starts the server. A child begins with the server's environment: pytest's, with one thread."""
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(list(IMPORTED))
-    before = dict(os.environ)
-    try:
-        for name in before:
-            if name.startswith(HOME):
-                del os.environ[name]
-        os.environ |= ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # Python 3.11 passes none
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ONE_THREAD.items():
+            patch.setenv(name, value)
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # Python 3.11 hands over none
         forkserver.ensure_running()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
     return made

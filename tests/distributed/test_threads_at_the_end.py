@@ -19,14 +19,18 @@ def threads() -> set[str]:
 
 
 def signs_of_life() -> None:
-    with Presence(Accelerator(cpu=True), patience=60):
+    accelerator = Accelerator(cpu=True)
+    with Presence(accelerator, patience=60):
         assert "presence" in threads()
+        accelerator.wait_for_everyone()  # rank 0 keeps the store
     assert "presence" not in threads()
 
 
 def word_of_failures() -> None:
-    word = Together(Accelerator(cpu=True), leave=print)
+    accelerator = Accelerator(cpu=True)
+    word = Together(accelerator, leave=print)
     assert "doctor" in threads()
+    accelerator.wait_for_everyone()
     word.done()
     assert "doctor" not in threads()
 
