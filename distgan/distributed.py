@@ -6,6 +6,7 @@ Nothing here starts processes; that is the launcher's work (accelerate launch, t
 from __future__ import annotations
 
 import datetime
+import gc
 import os
 import signal
 import warnings
@@ -81,6 +82,17 @@ def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Litera
         gpu = accelerator.device.type != "cpu"
         accelerator.ddp_handler.bucket_cap_mb = bucket_size(network, gpu) if bucket_mb == "auto" else bucket_mb
     return accelerator.prepare(network)
+
+
+def end(accelerator: Accelerator) -> None:
+    """Takes this process out of its group; its networks are free before. The caller holds no trainer any more.
+
+    In the other order DDP's reducer, freed last, takes the group with it while it holds Python's lock, for which the
+    group's own thread may be waiting: both for ever (gloo, seen with torch 2.13).
+    """
+    accelerator.free_memory()
+    gc.collect()  # a trainer and its networks know each other
+    accelerator.end_training()
 
 
 def bucket_size(network: nn.Module, gpu: bool) -> float:

@@ -21,7 +21,7 @@ from distgan.cpu import keep_freed_memory
 from distgan.data.loader import Reals
 from distgan.data.prepare import ensure
 from distgan.display import Display
-from distgan.distributed import RULE, TIME, StopSignal, batch_rows, build_accelerator, gloo_group, on_main
+from distgan.distributed import RULE, TIME, StopSignal, batch_rows, build_accelerator, end, gloo_group, on_main
 from distgan.ending import export_last, farewell, offer_best, why_over, write_page
 from distgan.errors import ConfigError, Halted, LaunchError, Stopped
 from distgan.exporter import LAST, Exporter
@@ -69,7 +69,7 @@ def run(config: Config, resume: str) -> None:
             if accelerator.num_processes == 1 or not PEER_GONE.search(str(error)):
                 raise
             raise lost(error, presence.missing) from None
-    accelerator.end_training()
+    end(accelerator)
 
 
 def build_and_train(

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from distgan.config import Config
-from distgan.distributed import build_accelerator
+from distgan.distributed import build_accelerator, end
 from distgan.doctor import data, disk, dry_run, estimate, machine, together, wiring
 from distgan.doctor.alone import Alone
 from distgan.doctor.finding import Finding, fail, ok, warn
@@ -89,7 +89,7 @@ class Examination:
             word.done()
         else:
             word.done()
-            accelerator.end_training()
+            end(accelerator)
 
     def _patient(self, accelerator: Accelerator) -> None:
         """What the main process looks at alone."""

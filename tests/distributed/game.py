@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 import warm
+from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
 
+from distgan.config import Config
 from distgan.config_file import load_config
 from distgan.data.loader import Reals
-from distgan.distributed import batch_rows, build_accelerator
+from distgan.distributed import batch_rows, build_accelerator, end
 from distgan.state import capture
 from distgan.tracking import RunningMeans
 from distgan.trainer import Trainer
@@ -32,6 +34,11 @@ def take_steps(out: Path, steps: int, dtype: str, overrides: tuple[str, ...]) ->
     torch.set_default_dtype(getattr(torch, dtype))
     config = load_config("quickstart", overrides)
     accelerator, _ = build_accelerator(config)
+    torch.save(played(config, accelerator, steps), f"{out}.{accelerator.process_index}")
+    end(accelerator)
+
+
+def played(config: Config, accelerator: Accelerator, steps: int) -> Ending:
     rows = batch_rows(
         config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
     )
@@ -46,8 +53,4 @@ def take_steps(out: Path, steps: int, dtype: str, overrides: tuple[str, ...]) ->
     state, logged, buckets = capture(trainer), means.reduce(), ""
     if isinstance(trainer.g.wrapped, DistributedDataParallel):
         buckets = trainer.g.wrapped._get_ddp_logging_data()["rebuilt_bucket_sizes"]  # bytes, with commas
-    torch.save(
-        {"tensors": state.tensors, "values": state.values, "metrics": logged, "levels": levels, "buckets": buckets},
-        f"{out}.{accelerator.process_index}",
-    )
-    accelerator.end_training()
+    return {"tensors": state.tensors, "values": state.values, "metrics": logged, "levels": levels, "buckets": buckets}

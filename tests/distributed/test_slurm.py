@@ -29,6 +29,17 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def no_job_is_left(cluster: Cluster) -> Iterator[None]:
+    """Whatever a test has found, the next one has the nodes for itself."""
+    yield
+    cluster.call("scancel", "--user=root")
+    end = time.monotonic() + 60
+    while cluster.call("squeue", "--noheader"):
+        assert time.monotonic() < end, "a job does not end"
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(shapes, tmp_path_factory) -> bytes:
     """What two processes on one machine end with."""
@@ -45,7 +56,7 @@ def steps(directory: Path) -> list[int]:
 
 def wait_for_steps(directory: Path, more_than: int, log: Path) -> int:
     """The newest checkpoint's step, as soon as it is a later one."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not (found := steps(directory)) or found[-1] <= more_than:
         assert time.monotonic() < end, log.read_text() if log.exists() else "no output"
         time.sleep(0.05)
@@ -86,9 +97,14 @@ def test_a_disturbed_job_comes_back_by_itself_and_ends_with_the_same_bits(
 
 
 def test_a_job_at_its_time_limit_comes_back_and_scancel_ends_it_for_good_after_saving(cluster, tiny, tmp_path):
-    limit = ("--time=1", "--signal=B:USR1@60", "--nodes=2")
+    limit = ("--time=10", "--signal=B:USR1@60", "--nodes=2")
     job = cluster.submit(log := tmp_path / "log", *limit, SCRIPT, *tiny("train.images=1200000"))
-    cluster.wait(job, lambda facts: facts["Restarts"] == "1" and facts["JobState"] == "RUNNING")
+    wait_for_steps(tmp_path, 0, log)
+    _, minutes, _ = cluster.job(job)["RunTime"].split(":")
+    cluster.call("scontrol", "update", f"JobId={job}", f"TimeLimit={int(minutes) + 1}")  # 60 s left: the signal
+    cluster.wait(job, lambda facts: facts["Restarts"] == "1")
+    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=10")  # before it runs again, which takes 5 s
+    cluster.wait(job, lambda facts: facts["JobState"] == "RUNNING")
     saved = steps(tmp_path)[-1]
     assert f"stopped by SIGTERM at {saved * 12:,} pictures" in log.read_text()
     newest = wait_for_steps(tmp_path, saved, log)

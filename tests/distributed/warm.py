@@ -11,7 +11,9 @@ two tests can collide. What is about launchers, kills or start-up starts the rea
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -98,6 +100,7 @@ def _rank(function: Callable[..., int | None], arguments: tuple[Any, ...], env: 
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stdout.reconfigure(line_buffering=True)
+    faulthandler.register(signal.SIGUSR1, file=2)  # where it hangs, for `_wait`
     sys.exit(function(*arguments))
 
 
@@ -127,6 +130,9 @@ def _wait(ranks: list[ForkServerProcess], timeout: float, log: Path) -> int:
             if not ended and first:
                 break
             if not ended:
+                for rank in alive.values():
+                    os.kill(rank.pid, signal.SIGUSR1)
+                time.sleep(1)
                 raise TimeoutError(f"{len(alive)} rank(s) did not end in {timeout:.0f} s: {log.read_text()}")
             for sentinel in ended:
                 rank = alive.pop(sentinel)
