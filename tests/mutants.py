@@ -73,7 +73,7 @@ MUTANTS = (
     Mutant(
         "stopping", "a rank that was told to stop does not stop the others", "distgan/distributed.py",
         "dist.ReduceOp.MAX", "dist.ReduceOp.MIN",
-        "tests/distributed/test_best_ranks.py tests/distributed/test_faults.py -k 'two_ranks_stop or after_the_time'",
+        "tests/distributed/test_lost_ranks.py -k one_rank_alone",
     ),
     Mutant(
         "health", "a rollback keeps the learning rates that led to NaN", "distgan/keeper.py",

@@ -18,6 +18,8 @@ BIN = Path(sys.executable).parent
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node")
 ALONE = (sys.executable, "distgan/train.py")
 TWO = (*TORCHRUN, "2", "distgan/train.py")
+started: list[subprocess.Popen[bytes]] = []
+"""By `start`, in this test."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -28,9 +30,20 @@ def environment(**more: str) -> dict[str, str]:
 def start(command: Sequence[str], log: Path, **env: str) -> subprocess.Popen[bytes]:
     """From the repository root, in a process group of its own, output to `log`."""
     with log.open("ab") as file:
-        return subprocess.Popen(
-            command, cwd=ROOT, env=environment(**env), stdout=file, stderr=file, start_new_session=True
+        started.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment(**env), stdout=file, stderr=file, start_new_session=True
+            )
         )
+    return started[-1]
+
+
+def kill_the_left() -> None:
+    """What a test that has failed leaves running would train on beside the next ones."""
+    for process in started:
+        if process.poll() is None:
+            kill_all(process)
+    started.clear()
 
 
 def run(command: Sequence[str], timeout: float = 240, **env: str) -> tuple[int, str]:

@@ -111,6 +111,21 @@ def test_a_rank_that_ends_by_an_error_of_its_own_is_quoted_by_the_other(tiny, tm
     assert f"rank {failing} has ended: {said[:200]}" in logs[1 - failing].read_text()
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_rank_alone_stops_both_at_the_same_step_and_saves(tiny, tmp_path, rank):
+    process = start([*TWO, *tiny("train.images=120000")], log := tmp_path / "log")
+    try:
+        wait_for(lambda: saved(tmp_path / "quickstart"), process)
+        trainers(process)[rank].send_signal(signal.SIGTERM)
+        assert process.wait(60) != 0
+    finally:
+        if process.poll() is None:
+            kill_all(process)
+    text, newest = log.read_text(), saved(tmp_path / "quickstart")[-1]
+    assert text.count("stopped by SIGTERM at") == 1, text
+    assert f"stopped by SIGTERM at {newest * 12:,} pictures; everything is saved" in text
+
+
 def test_a_second_signal_while_a_slow_disk_saves_does_no_harm(tiny, tmp_path):
     overrides = tiny("train.images=12000")
     process = start([*TORCHRUN, "2", PLANTED, "disk_slow", *overrides], log := tmp_path / "log", PYTHONPATH=".")
