@@ -125,7 +125,7 @@ def caught_by(mutant: Mutant) -> tuple[str, float]:
         copy_into(place, mutant)
         tests, _, words = mutant.tests.partition(" -k ")
         command = [sys.executable, "-m", "pytest", "-x", "-m", "not long", "-rf", *tests.split()]
-        command += ["-k", words.strip("'")] if words else []
+        command += ["-k", words] if words else []
         begin = time.monotonic()
         done = subprocess.run(
             command, cwd=place, env={**os.environ, "PYTHONPATH": str(place)}, capture_output=True, text=True

@@ -6,8 +6,7 @@ python tests/times.py tests FILE      # every test, longest first
 python tests/times.py keep FILE       # tests/seconds.json: CI runs the longest first
 
 FILE has one JSON object a line: {"test", "when", "seconds", "outcome"} or {"test", "start": "torchrun" | "accelerate" |
-"python" | "other", "ranks"}. Start-up is not measured in each test, but once: what a started trainer needs until it has
-imported and joined its ranks, times the number of starts.
+"python" | "other", "ranks"}. What a start costs is measured once, for the line below the table.
 """
 
 from __future__ import annotations
@@ -129,7 +128,8 @@ def start_up() -> dict[str, float]:
 
     import warm  # here: pytest's plugin needs none of it
 
-    warm.run(_join, processes=2)  # the server starts
+    joined = warm.run(_join, processes=2)  # the server starts
+    assert joined.code == 0, joined.output
     return {
         "one process": measured(lambda: run(sys.executable, "-c", IMPORTS)),
         "two under torchrun": measured(lambda: run(*launched, sys.executable, "-c", f"{IMPORTS}; {join}")),
@@ -143,13 +143,13 @@ def _join() -> None:
     Accelerator(cpu=True).wait_for_everyone()
 
 
-def started(rows: Iterable[Row]) -> Callable[[str], int]:
-    """How many trainers and other Python processes the tests of an area have started, launchers included."""
+def started(rows: Iterable[Row]) -> Counter[str]:
+    """How many trainers and other Python processes each area's tests have started, launchers included."""
     counts: Counter[str] = Counter()
     for row in rows:
         if row.get("start") in ("torchrun", "accelerate", "python"):
             counts[area_of(row["test"])] += row["ranks"] + (row["start"] != "python")
-    return lambda area: counts[area]
+    return counts
 
 
 def table(recorded: dict[str, list[Row]]) -> list[str]:
@@ -161,7 +161,7 @@ def table(recorded: dict[str, list[Row]]) -> list[str]:
             cell = cells.setdefault(area_of(test), {}).setdefault(name, Counter())
             cell += Counter(tests=1)
             cell["s"] += seconds
-            cell["processes"] = starts(area_of(test))
+            cell["processes"] = starts[area_of(test)]
     whole, small = ({name: Counter[str]() for name in recorded} for _ in range(2))
     lines = []
     for area in sorted(cells, key=lambda area: -max(cell["s"] for cell in cells[area].values())):
