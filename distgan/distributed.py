@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distgan import launcher
 from distgan.config import Config
-from distgan.errors import ConfigError, DistganError, LaunchError
+from distgan.errors import ConfigError, DistganError, LaunchError, LostProcess
 from distgan.rng import Rows
 
 T = TypeVar("T")
@@ -44,18 +44,20 @@ def build_accelerator(config: Config, environment: Mapping[str, str] = os.enviro
     """The Accelerator and one line that says which precision is used and why.
 
     Without a GPU, processes that a launcher has started are joined through gloo on the CPU, whatever the launcher said.
-    Raises LaunchError for an engine that holds one model only and for processes that do not know each other.
+    Raises LaunchError for an engine that holds one model only and for processes that do not know each other,
+    LostProcess if the launcher or another process ends while they are joined.
     """
     check_launcher(environment)
     # a [1, n] weight's gradient has two equal ways to lie in memory; DDP warns on every rank that it is the other one
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     gpu = torch.accelerator.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
     precision, why = choose_precision(config.train.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
-    accelerator = Accelerator(
-        cpu=not gpu,
-        mixed_precision=precision,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.train.timeout_minutes))],
-    )
+    limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.train.timeout_minutes))
+    try:
+        accelerator = Accelerator(cpu=not gpu, mixed_precision=precision, kwargs_handlers=[limit])
+    except dist.DistError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise LostProcess(f"the processes could not be joined, nothing was lost: {reason}") from error
     # not among the handlers above: there Accelerate takes its own classes only
     hook = HOOKS[config.train.gradient_compression]
     accelerator.ddp_handler = Averaging(gradient_as_bucket_view=True, comm_hook=hook)

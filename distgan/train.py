@@ -15,6 +15,7 @@ if not __package__:  # run as a file: Python has put distgan/ itself first on th
 import argparse
 import os
 import signal
+import threading
 from collections.abc import Sequence
 
 from distgan import cpu, launcher  # first: it remembers who started this process
@@ -51,6 +52,9 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
     return known
 
 
+RANK_0 = 5.0  # seconds in which rank 0 has reported an error that all ranks share
+
+
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 trained to the end, 2 a mistake to mend, 3 another process was lost or disagrees,
     4 ended by a rule of the configuration, 130 or 143 stopped by a signal after saving."""
@@ -78,7 +82,16 @@ def _report(error: DistganError) -> int:
     rank = os.environ.get("RANK", "0")
     if rank == "0" or not error.everywhere:
         print(f"{'' if rank == '0' else f'[rank {rank}] '}{error}", file=sys.stderr, flush=True)
+    elif not isinstance(error, Stopped):
+        _wait_for_rank_0()
     return error.exit_code
+
+
+def _wait_for_rank_0() -> None:
+    """A launcher ends all processes as soon as one has failed: rank 0 must come first, or nobody reports the error."""
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    ending.wait(RANK_0)
 
 
 def _stop_before_training(_signum: int, _frame: object) -> None:

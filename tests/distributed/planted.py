@@ -52,6 +52,17 @@ def another_seed():
     Trainer.__init__ = build
 
 
+def slow_to_report():
+    """Rank 0 needs three seconds more than the others to report why training ended."""
+    original = train._report
+
+    def report(error):
+        time.sleep(3 * (RANK == 0))
+        return original(error)
+
+    train._report = report
+
+
 def skipped_all_reduce():
     """Once, D's gradients stay each rank's own."""
     original = Player.part

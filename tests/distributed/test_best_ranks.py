@@ -100,10 +100,12 @@ def test_a_collapse_ends_both_with_code_4_and_leaves_the_best_and_a_report(score
     assert FD in (directory / "report.html").read_text()
 
 
-def test_a_mistake_is_told_once_before_the_first_step(scored, tmp_path, env):
-    code, output = warm.train(scored("best.metric=fdd"), 2, **env)
+@pytest.mark.parametrize("fault", ["", "slow_to_report"])  # a launcher ends the others as soon as one has failed
+def test_a_mistake_is_told_once_before_the_first_step(scored, tmp_path, env, fault):
+    code, output = warm.train(scored("best.metric=fdd"), 2, fault, **env)
     assert code == 2, output
     assert output.count("best.metric=fdd is no score that this training is given") == 1, output
+    assert "Traceback" not in output
     assert not (tmp_path / "quickstart" / "metrics.jsonl").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -18,6 +19,16 @@ from distgan import checkpoint
 pytestmark = pytest.mark.slow
 PLANTED = "tests/distributed/planted.py"
 SLOW_TWO = (*TORCHRUN, "2", PLANTED, "slow_steps")
+
+AGENT = """
+import os, time, torch.distributed as dist
+store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+begin = store.num_keys()
+print(store.port, flush=True)
+while store.num_keys() == begin:
+    time.sleep(0.05)
+os._exit(1)
+"""
 
 
 def trainers(process) -> dict[int, psutil.Process]:
@@ -66,6 +77,18 @@ def test_trainers_whose_launcher_dies_before_training_begins_do_not_linger(tiny,
     process.wait()
     assert psutil.wait_procs(orphans, timeout=45)[1] == [], log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_a_rank_whose_launcher_dies_while_the_ranks_are_joined_reports_it_in_a_sentence(tiny, tmp_path):
+    """A process of its own is torchrun's agent here, with its store. It ends once rank 1 waits in it for rank 0."""
+    agent = subprocess.Popen([sys.executable, "-c", AGENT], stdout=subprocess.PIPE, text=True)
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": agent.stdout.readline().strip(), "WORLD_SIZE": "2"}
+    own = {"RANK": "1", "LOCAL_RANK": "1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    rank = start([sys.executable, "distgan/train.py", *tiny()], log := tmp_path / "log", **meet, **own)
+    assert rank.wait(60) == 3
+    text = log.read_text()
+    assert "[rank 1] the processes could not be joined, nothing was lost: " in text
+    assert "Traceback" not in text
 
 
 def test_a_killed_rank_is_named_by_its_process_and_exit_code_3_says_try_again(tiny, tmp_path):
