@@ -8,13 +8,13 @@ __version__ = "0.1.0"
 __all__ = ["Generator", "load_generator"]
 
 if TYPE_CHECKING:
-    from distgan.generator import Generator, load_generator
+    from distgan.inference.generator import Generator, load_generator
 
 
 def __getattr__(name: str) -> Any:
     """`load_generator` and `Generator` on first use, so that `import distgan` alone does not load torch."""
     if name in __all__:
-        from distgan import generator
+        from distgan.inference import generator
 
         return getattr(generator, name)
     raise AttributeError(f"module 'distgan' has no attribute '{name}'")

@@ -18,9 +18,10 @@ import signal
 import threading
 from collections.abc import Sequence
 
-from distgan import cpu, launcher  # first: it remembers who started this process
-from distgan.config_file import help_text, load_config, to_yaml
-from distgan.errors import DistganError, Stopped
+from distgan.config.load import help_text, load_config, to_yaml
+from distgan.distributed import launcher  # first: it remembers who started this process
+from distgan.utils import cpu
+from distgan.utils.errors import DistganError, Stopped
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         if options.print_config:
             print(to_yaml(config), end="")
             return 0
-        from distgan.run import run  # torch and accelerate, seconds: not needed for --help
+        from distgan.training.run import run  # torch and accelerate, seconds: not needed for --help
 
         run(config, options.resume)
     except KeyboardInterrupt:

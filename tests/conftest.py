@@ -8,17 +8,16 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import needs
-import processes
 import pytest
-import times
 import torch
-from tiny import TINY
 
-from distgan.config import Config
-from distgan.config_file import load_config
+from distgan.config.load import load_config
+from distgan.config.schema import Config
 from distgan.data.prepare import Request, Shapes, prepare
-from distgan.distributed import cpu_share
+from distgan.distributed.accelerator import cpu_share
+from tests import times
+from tests.support import needs, processes
+from tests.support.config import TINY
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 if "DISTGAN_TEST_GPU" not in os.environ:  # the tests' exact figures are the CPU's

@@ -1,6 +1,6 @@
 """Do the tests notice? Plants one fault at a time in a copy of the package and runs the tests that should fail.
 
-python tests/mutants.py [--only WORD] [--into docs/testing.md]
+python -m tests.mutants [--only WORD] [--into docs/testing.md]
 
 Each fault is a text of a file and what takes its place; the tests are of those that CI runs. Exit code 1 if a fault was
 not caught.
@@ -19,10 +19,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "benchmarks"))
+from benchmarks.common.markdown import filled
 
-from document import filled  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 COPIED = ("distgan", "configs", "launch", "benchmarks", "tests", "docs", "pyproject.toml", "README.md")
 
@@ -40,65 +39,66 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant(
-        "averaging", "D's gradients are never averaged over the ranks", "distgan/player.py",
+        "averaging", "D's gradients are never averaged over the ranks", "distgan/training/player.py",
         "return nullcontext() if index == parts - 1 else self._accelerator.no_sync(self.wrapped)",
         'return self._accelerator.no_sync(self.wrapped) if "Disc" in type(self.network).__name__ else nullcontext()',
-        "tests/distributed/test_same_answer.py",
+        "tests/integration/test_same_answer.py",
     ),
     Mutant(
-        "randomness", "a rank draws from a seed of its own", "distgan/rng.py",
+        "randomness", "a rank draws from a seed of its own", "distgan/utils/rng.py",
         "generator(self.device, self.seed, ", "generator(self.device, self.seed + self.rows.start, ",
-        "tests/distributed/test_same_answer.py",
+        "tests/integration/test_same_answer.py",
     ),
     Mutant(
-        "checkpoints", "a checkpoint gets its name before its files are on the disk", "distgan/checkpoint.py",
+        "checkpoints", "a checkpoint gets its name before its files are on the disk",
+        "distgan/training/checkpoint/storage.py",
         "for path in (*temporary.iterdir(), temporary):", "for path in (temporary,):",
-        "tests/test_checkpoint.py",
+        "tests/unit/training/checkpoint/test_storage.py",
     ),
     Mutant(
         "metrics", "scores of a batch too few generated pictures", "distgan/metrics/evaluator.py",
         "for start in range(seeds.start, ", "for start in range(seeds.start + batch, ",
-        "tests/test_evaluate.py tests/distributed/test_evaluate_ranks.py",
+        "tests/unit/metrics/test_evaluator.py tests/integration/test_evaluate_ranks.py",
     ),
     Mutant(
-        "the step", "D learns in G's step, too: it is not frozen", "distgan/trainer.py",
+        "the step", "D learns in G's step, too: it is not frozen", "distgan/training/trainer.py",
         "self.d.freeze(True)", "self.d.freeze(False)",
-        "tests/test_trainer.py",
+        "tests/unit/training/test_trainer.py",
     ),
     Mutant(
-        "data", "a resumed run begins its data anew", "distgan/fit.py",
+        "data", "a resumed run begins its data anew", "distgan/training/loop.py",
         "self.reals.batches(self.trainer.d.updates)", "self.reals.batches(0)",
-        "tests/distributed/test_faults.py -k bits",
+        "tests/integration/test_faults.py -k bits",
     ),
     Mutant(
-        "stopping", "a rank that was told to stop does not stop the others", "distgan/distributed.py",
+        "stopping", "a rank that was told to stop does not stop the others", "distgan/distributed/accelerator.py",
         "dist.ReduceOp.MAX", "dist.ReduceOp.MIN",
-        "tests/distributed/test_lost_ranks.py -k one_rank_alone",
+        "tests/integration/test_lost_ranks.py -k one_rank_alone",
     ),
     Mutant(
-        "health", "a rollback keeps the learning rates that led to NaN", "distgan/keeper.py",
+        "health", "a rollback keeps the learning rates that led to NaN", "distgan/training/checkpoint/manager.py",
         "trainer.lr_scale = scale", "pass",
-        "tests/distributed/test_health.py -k nan",
+        "tests/integration/test_health.py -k nan",
     ),
     Mutant(
-        "export", "the file holds the last generator, not the average", "distgan/exporter.py",
+        "export", "the file holds the last generator, not the average", "distgan/training/export.py",
         "self.trainer.ema.network.state_dict(), description)", "self.trainer.g.network.state_dict(), description)",
-        "tests/test_quality_in_training.py tests/distributed/test_faults.py",
+        "tests/integration/test_quality_in_training.py tests/integration/test_faults.py",
     ),
     Mutant(
-        "shards", "a damaged shard is read all the same", "distgan/data/reader.py",
+        "shards", "a damaged shard is read all the same", "distgan/data/shards/reader.py",
         "not is_whole(file, shard.bytes, shard.sha256)", "False",
-        "tests/test_blocks.py tests/test_stream.py tests/hostile/test_hostile_shards.py",
+        "tests/unit/data/shards/test_blocks.py tests/unit/data/test_streaming.py tests/fuzz/test_shards.py",
     ),
     Mutant(
-        "trust", "a generator file whose weights were changed is loaded", "distgan/export.py",
+        "trust", "a generator file whose weights were changed is loaded", "distgan/inference/generator_file.py",
         "if (digest := weight_digest(state)) != expected:", "if (digest := weight_digest(state)) == '':",
-        "tests/test_export.py",
+        "tests/unit/inference/test_generator_file.py",
     ),
     Mutant(
-        "the run directory", "two trainings may write to one run", "distgan/run_dir.py",
+        "the run directory", "two trainings may write to one run", "distgan/training/run_dir.py",
         "fcntl.LOCK_EX", "fcntl.LOCK_SH",
-        "tests/distributed/test_faults.py -k second_trainer",
+        "tests/integration/test_faults.py -k second_trainer",
     ),
 )  # fmt: skip
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
-from distgan.config_file import load_config
-from distgan.distributed import batch_rows
+from distgan.config.load import load_config
+from distgan.distributed.accelerator import batch_rows
 from distgan.train import parse
 
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"

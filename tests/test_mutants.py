@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import mutants
 import pytest
+
+from tests import mutants
 
 
 @pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.area)

@@ -1,9 +1,9 @@
 """How long every test takes and where the time goes.
 
 pytest -n 2 -m slow --times=FILE      # a line for every phase of a test and for every process that it starts
-python tests/times.py table NAME=FILE [NAME=FILE ...] [--into docs/testing.md]     # areas side by side
-python tests/times.py tests FILE      # every test, longest first
-python tests/times.py keep FILE       # tests/seconds.json: CI runs the longest first
+python -m tests.times table NAME=FILE [NAME=FILE ...] [--into docs/testing.md]     # areas side by side
+python -m tests.times tests FILE      # every test, longest first
+python -m tests.times keep FILE       # tests/seconds.json: CI runs the longest first
 
 FILE has one JSON object a line: {"test", "when", "seconds", "outcome"} or {"test", "start": "torchrun" | "accelerate" |
 "python" | "other", "ranks"}. What a start costs is measured once, for the line below the table.
@@ -24,17 +24,16 @@ from typing import Any
 
 import pytest
 
-TESTS = Path(__file__).resolve().parent
-if __name__ == "__main__":  # pytest has these on its path
-    sys.path += [str(TESTS / "distributed"), str(TESTS.parent / "benchmarks")]
+from benchmarks.common.markdown import filled
 
-from document import filled  # noqa: E402
+TESTS = Path(__file__).resolve().parent
+
 
 Row = dict[str, Any]
 SECONDS = TESTS / "seconds.json"
 LEAST = 4.0  # seconds of a file that is worth a line there
 LARGE = 10  # seconds of a file that has a row of its own in the table
-IMPORTS = "import distgan.run, torch._dynamo"
+IMPORTS = "import distgan.training.run, torch._dynamo"
 
 
 # --- the plugin: conftest.py takes these two
@@ -105,7 +104,7 @@ def seconds_of(rows: Iterable[Row]) -> Counter[str]:
 
 
 def area_of(test: str) -> str:
-    """tests/distributed/test_slurm.py::test_x -> distributed/test_slurm; quick tests' files stand alone."""
+    """tests/integration/test_slurm.py::test_x -> integration/test_slurm; quick tests' files stand alone."""
     return test.split("::")[0].removeprefix("tests/").removesuffix(".py")
 
 
@@ -126,7 +125,7 @@ def start_up() -> dict[str, float]:
     def run(*command: str) -> None:
         subprocess.run(command, env=env, check=True, capture_output=True, cwd=TESTS.parent)
 
-    import warm  # here: pytest's plugin needs none of it
+    from tests.support import warm  # here: pytest's plugin needs none of it
 
     joined = warm.run(_join, processes=2)  # the server starts
     assert joined.code == 0, joined.output

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distgan.data.manifest import MANIFEST, Manifest, load_manifest
-from distgan.errors import DataError
-from distgan.files import sha256
-from distgan.progress import track
+from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
+from distgan.utils.errors import DataError
+from distgan.utils.files import sha256
+from distgan.utils.progress import track
 
 OVERWRITE = "pass --overwrite to replace it, or choose another --out"
 

@@ -18,16 +18,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from distgan.config import URL
-from distgan.data.cifar10 import Cifar10
+from distgan.config.schema import URL
 from distgan.data.existing import look, verify
-from distgan.data.folder import Folder
-from distgan.data.keyed import permutation
-from distgan.data.manifest import MANIFEST, Layout, Manifest, load_manifest
 from distgan.data.publish import publish, target_errors, workplace
-from distgan.data.shapes import Shapes
-from distgan.data.shards import Offer, write_shards
-from distgan.errors import DataError
+from distgan.data.shards.manifest import MANIFEST, Layout, Manifest, load_manifest
+from distgan.data.shards.writer import Offer, write_shards
+from distgan.data.sources.cifar10 import Cifar10
+from distgan.data.sources.folder import Folder
+from distgan.data.sources.shapes import Shapes
+from distgan.utils.counter_rng import permutation
+from distgan.utils.errors import DataError
 
 NOTES_SHOWN = 20
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distgan.errors import DataError
-from distgan.files import fsync
+from distgan.utils.errors import DataError
+from distgan.utils.files import fsync
 
 SILENT = 3600.0  # seconds without a write after which another machine's unfinished directory counts as abandoned
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distgan.data.blocks import Block
-from distgan.data.decode import decoded
-from distgan.data.manifest import Shard
-from distgan.data.reader import Wanted, scan_pieces
-from distgan.data.skipped import Bad, Skipped
-from distgan.errors import DataError
-from distgan.progress import track
-from distgan.rng import Rows, generator
+from distgan.data.bad_samples import Bad, Skipped
+from distgan.data.shards.blocks import Block
+from distgan.data.shards.manifest import Shard
+from distgan.data.shards.png import decoded
+from distgan.data.shards.reader import Wanted, scan_pieces
+from distgan.utils.errors import DataError
+from distgan.utils.progress import track
+from distgan.utils.rng import Rows, generator
 
 
 def load(wanted: Wanted, skipped: Skipped, show: bool) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from distgan import cpu
-from distgan.config_file import load_config
-from distgan.errors import DistganError, Stopped
+from distgan.config.load import load_config
+from distgan.utils import cpu
+from distgan.utils.errors import DistganError, Stopped
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     try:
         options = parse(arguments, program)
         config = load_config(options.config, options.overrides)
-        from distgan.doctor.examine import Examination  # torch and accelerate, seconds: not needed for --help
-        from distgan.doctor.report import Report
+        from distgan.doctor.output import Report
+        from distgan.doctor.runner import Examination  # torch and accelerate, seconds: not needed for --help
 
         return Examination(config, options.quick, Report(options.json, main_process)).run()
     except KeyboardInterrupt:

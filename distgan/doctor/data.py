@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from distgan.config import Config, DataConfig
+from distgan.config.schema import Config, DataConfig
 from distgan.data.existing import look
-from distgan.data.far import Far
-from distgan.data.manifest import MANIFEST, Manifest, load_manifest
-from distgan.data.reader import Wanted, first_pictures, select
-from distgan.data.whole import is_whole
+from distgan.data.remote.store import Far
+from distgan.data.shards.intact import is_whole
+from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
+from distgan.data.shards.reader import Wanted, first_pictures, select
 from distgan.doctor.finding import Finding, fail, guarded, nearest, ok, shown_bytes, shown_seconds, warn
-from distgan.errors import DataError
-from distgan.progress import track
+from distgan.utils.errors import DataError
+from distgan.utils.progress import track
 
 MADE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 163 MiB")}  # bytes, what it takes
 CHECKSUM_SECONDS = 600.0  # for all shards; then the rest is left to training

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from distgan.config import Config
+from distgan.config.schema import Config
 from distgan.doctor.finding import Finding, fail, nearest, ok, shown_bytes, shown_seconds, warn
-from distgan.errors import LaunchError
-from distgan.files import atomic_path
+from distgan.utils.errors import LaunchError
+from distgan.utils.files import atomic_path
 
 WHAT = "disk"
 PROBE = 64 << 20  # bytes written at most

@@ -17,18 +17,18 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 
-from distgan.clock import Waiting
-from distgan.config import Config
-from distgan.data.loader import Reals
-from distgan.data.manifest import load_manifest
+from distgan.config.schema import Config
+from distgan.data.dataset import Reals
 from distgan.data.prepare import Request, Shapes, prepare
-from distgan.data.reader import select
-from distgan.data.shapes import CLASSES
-from distgan.distributed import batch_rows, on_main
+from distgan.data.shards.manifest import load_manifest
+from distgan.data.shards.reader import select
+from distgan.data.sources.shapes import CLASSES
+from distgan.distributed.accelerator import batch_rows, on_main
 from distgan.doctor.data import place_of
-from distgan.guard import Guard
-from distgan.state import capture
-from distgan.trainer import Trainer
+from distgan.training.checkpoint.state import capture
+from distgan.training.clock import Waiting
+from distgan.training.consistency import Guard
+from distgan.training.trainer import Trainer
 
 WARM_UP = 2
 SECONDS = 4.0  # of timed steps, about

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from distgan.config import Config
+from distgan.config.schema import Config
 from distgan.doctor.disk import Need
 from distgan.doctor.dry_run import Measured
 from distgan.doctor.finding import Finding, fail, ok, shown_bytes, shown_seconds, warn

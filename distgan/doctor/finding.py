@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from distgan.errors import DistganError
-from distgan.worker import bounded, short
+from distgan.utils.background import bounded, short
+from distgan.utils.errors import DistganError
 
 Level = Literal["ok", "warn", "fail"]
 SECONDS = 60.0  # for one check, unless it says otherwise

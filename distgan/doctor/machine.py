@@ -12,10 +12,10 @@ from typing import NamedTuple
 import psutil
 import torch
 
-from distgan.config import Config
-from distgan.distributed import choose_precision
+from distgan.config.schema import Config
+from distgan.distributed.accelerator import choose_precision
 from distgan.doctor.finding import Finding, fail, ok, shown_bytes, warn
-from distgan.errors import ConfigError
+from distgan.utils.errors import ConfigError
 
 LITTLE_SHM = 64 << 20  # what a Docker container gets
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from distgan.config import Config
-from distgan.data import loader
-from distgan.data.plan import Plan
-from distgan.data.reader import Wanted
+from distgan.config.schema import Config
+from distgan.data import dataset
+from distgan.data.sharding import Plan
+from distgan.data.shards.reader import Wanted
 from distgan.doctor.finding import Finding, fail, ok, shown_bytes, warn
-from distgan.errors import DataError
-from distgan.rng import Rows
+from distgan.utils.errors import DataError
+from distgan.utils.rng import Rows
 
 TOO_MUCH = 2.0  # times the pictures that are shown
 CROWD = 4  # processes and workers per core
@@ -19,7 +19,7 @@ CROWD = 4  # processes and workers per core
 
 def mode_of(config: Config, wanted: Wanted) -> str:
     """stream or resident, as training will choose."""
-    return loader.mode_of(config.data, wanted)
+    return dataset.mode_of(config.data, wanted)
 
 
 def reading(config: Config, wanted: Wanted, rows: Rows, local: int, cores: int, gpu: bool) -> list[Finding]:
@@ -30,14 +30,14 @@ def reading(config: Config, wanted: Wanted, rows: Rows, local: int, cores: int, 
         text = f"resident: {wanted.total / rows.total:,.1f} batches per epoch, {epochs:,.1f} epochs in the budget"
         return [ok("readers", text)]
     try:
-        plan = loader.plan_of(config.data, wanted, rows, config.run.seed, gpu)
+        plan = dataset.plan_of(config.data, wanted, rows, config.run.seed, gpu)
     except DataError as error:
         return [fail("readers", str(error), "or add pictures")]
     found = [shards_for_readers(plan, processes)]
     epochs = config.train.images / (plan.batches_per_epoch * rows.total)
     text = f"{plan.batches_per_epoch:,} batches per epoch, {plan.left_out} pictures left out, others each time"
     found.append(ok("epoch", f"{text}; {epochs:,.1f} epochs in the budget"))
-    workers = loader.workers_of(config.data, wanted, gpu)
+    workers = dataset.workers_of(config.data, wanted, gpu)
     if workers and local * (1 + workers) > CROWD * cores:
         text = f"{local} process(es) with {workers} data worker(s) each on {cores} core(s)"
         found.append(warn("cores", text, f"use data.workers={max(cores // local - 1, 0)}, or more cores"))
@@ -75,7 +75,7 @@ def resident_memory(config: Config, wanted: Wanted, local: int, host: int, devic
     what, mode = "data memory", mode_of(config, wanted)
     need = wanted.total * (3 * wanted.size**2 + 8)
     if mode == "stream":
-        readers = local * max(loader.workers_of(config.data, wanted, device is not None), 1)
+        readers = local * max(dataset.workers_of(config.data, wanted, device is not None), 1)
         buffered = min(config.data.shuffle_buffer * readers, wanted.total)
         encoded = sum(shard.bytes for shard in wanted.shards) / sum(shard.count for shard in wanted.shards)
         text = f"stream: about {shown_bytes(buffered * encoded)} in shuffle buffers, {shown_bytes(host)} free"

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import torch
 
-from distgan import checkpoint
-from distgan.best import Best
-from distgan.config import Config
-from distgan.config_file import resume_changes
-from distgan.distributed import batch_rows
+from distgan.config.load import resume_changes
+from distgan.config.schema import Config
+from distgan.data.reference import open_data
+from distgan.distributed.accelerator import batch_rows
 from distgan.doctor.data import Seen
 from distgan.doctor.finding import Finding, fail, ok, warn
-from distgan.errors import CheckpointError, ConfigError, DataError, QualityError
-from distgan.metrics.chosen import open_data
 from distgan.metrics.evaluator import check, is_shapes, names_of
-from distgan.metrics.extractor import load_extractor
-from distgan.state import State
+from distgan.metrics.extractors.base import load_extractor
+from distgan.training.checkpoint import storage
+from distgan.training.checkpoint.state import State
+from distgan.training.early_stopping import Best
+from distgan.utils.errors import CheckpointError, ConfigError, DataError, QualityError
 
 NEW = "start a new run with run.name=NAME"
 
@@ -77,11 +77,11 @@ def lock(run_dir: Path) -> list[Finding]:
 def resume(config: Config, processes: int, precision: str, digest: str | None) -> tuple[int, list[Finding]]:
     """(steps that are done, what `--resume auto` would do). digest: of the pictures' manifest, None if not known."""
     what, directory = "resume", config.run_dir / "checkpoints"
-    there, damaged = checkpoint.steps(directory), list[Finding]()
+    there, damaged = storage.steps(directory), list[Finding]()
     for step in reversed(there):
         path = directory / f"step-{step:09d}"
         try:
-            state = State(*checkpoint.load(path))
+            state = State(*storage.load(path))
         except CheckpointError as error:
             damaged.append(warn(what, str(error), "training will take the one before it"))
             continue

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from distgan.config import Config
+from distgan.config.schema import Config
 from distgan.doctor.finding import Finding, fail, ok, warn
 
 WHAT = "versions"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from distgan.bounded import open_regular
-from distgan.files import atomic_path
+from distgan.utils.files import atomic_path
+from distgan.utils.safe_io import open_regular
 
 Key = Mapping[str, object]
 Arrays = dict[str, np.ndarray]

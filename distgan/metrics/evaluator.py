@@ -13,21 +13,22 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from distgan.config import DataConfig, EvaluateConfig
-from distgan.data.manifest import Manifest
-from distgan.data.reader import Wanted
-from distgan.data.shapes import CLASSES, SIZE
-from distgan.errors import QualityError
-from distgan.generator import Generator
-from distgan.metrics import cache, chosen
-from distgan.metrics.cloud import DENSITY, MANIFOLD, VERSION, Cloud, cloud
-from distgan.metrics.extractor import Extractor, load_extractor
-from distgan.metrics.looker import Columns, Looker, Pictures
-from distgan.metrics.names import DIRECTIONS, SHAPES, full_name
+from distgan.config.schema import DataConfig, EvaluateConfig
+from distgan.data import reference
+from distgan.data.shards.manifest import Manifest
+from distgan.data.shards.reader import Wanted
+from distgan.data.sources.shapes import CLASSES, SIZE
+from distgan.distributed.collectives import Ranks
+from distgan.inference.generator import Generator
+from distgan.metrics import cache
+from distgan.metrics.distances import FEWEST, compare_sets
+from distgan.metrics.extractors.base import Extractor, load_extractor
+from distgan.metrics.feature_pass import Columns, Looker, Pictures
+from distgan.metrics.manifold import DENSITY, MANIFOLD, VERSION, Cloud, cloud
 from distgan.metrics.protocol import Protocol, Scores
-from distgan.metrics.ranks import Ranks
-from distgan.metrics.shapes import coverage
-from distgan.metrics.values import FEWEST, compare_sets
+from distgan.metrics.registry import DIRECTIONS, SHAPES, full_name
+from distgan.metrics.shapes_coverage import coverage
+from distgan.utils.errors import QualityError
 
 Named = dict[str, float]
 
@@ -42,7 +43,7 @@ class Evaluator:
         """
         self._config = config
         place = data if config.reference is None else data.model_copy(update={"path": config.reference})
-        manifest, self._wanted = chosen.open_data(place)
+        manifest, self._wanted = reference.open_data(place)
         self.size = manifest.size
         self._shapes = is_shapes(manifest)
         check(config, self._wanted.total, self._shapes)
@@ -141,8 +142,8 @@ class Evaluator:
         return arrays
 
     def _look_at_reals(self, rows: range, what: str) -> Columns:
-        places, order = chosen.choose(self._wanted.total, rows).sort()  # the shards are read in their order
-        seen = self._looker.look(partial(chosen.read, self._wanted, places), len(rows), what)
+        places, order = reference.choose(self._wanted.total, rows).sort()  # the shards are read in their order
+        seen = self._looker.look(partial(reference.read, self._wanted, places), len(rows), what)
         return {name: column[order.argsort()] if len(column) else column for name, column in seen.items()}
 
     def _values(self, seen: Columns, labels: Tensor | None) -> tuple[Named, Named]:

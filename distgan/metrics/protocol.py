@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
-from distgan.bounded import printable, read_bytes
-from distgan.errors import QualityError
-from distgan.files import atomic_path
+from distgan.utils.errors import QualityError
+from distgan.utils.files import atomic_path
+from distgan.utils.safe_io import printable, read_bytes
 
 LIMIT = 1 << 20  # bytes of a file of scores, which has about 2,000 and the names of the classes
 

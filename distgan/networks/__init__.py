@@ -15,8 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from distgan.errors import ConfigError
-from distgan.families import (
+from distgan.config.networks import (
     DcganDiscriminator,
     DcganGenerator,
     DiscriminatorConfig,
@@ -30,7 +29,8 @@ from distgan.families import (
 )
 from distgan.networks import dcgan, r3gan, seed_dcgan, sngan, spectral_norm
 from distgan.networks.batch_norm import GlobalBatchNorm
-from distgan.rng import key
+from distgan.utils.errors import ConfigError
+from distgan.utils.rng import key
 
 
 def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:

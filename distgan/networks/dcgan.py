@@ -12,9 +12,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgan.families import DcganDiscriminator, DcganGenerator
+from distgan.config.networks import DcganDiscriminator, DcganGenerator
 from distgan.networks.batch_norm import batch_norm
-from distgan.networks.parts import SMALLEST, Head, halvings
+from distgan.networks.layers import SMALLEST, Head, halvings
 
 LEAK = 0.1
 DEVIATION = 0.02  # of the first weights (Radford et al. 2016, section 4)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from distgan.rng import Draws
+from distgan.utils.rng import Draws
 
 
 class KeyedDropout(nn.Module):

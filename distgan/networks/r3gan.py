@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgan.errors import ConfigError
-from distgan.families import R3ganDiscriminator, R3ganGenerator
+from distgan.config.networks import R3ganDiscriminator, R3ganGenerator
 from distgan.networks.dropout import KeyedDropout
-from distgan.networks.parts import SMALLEST
+from distgan.networks.layers import SMALLEST
+from distgan.utils.errors import ConfigError
 
 LEAK = 0.2
 GAIN = math.sqrt(2 / (1 + LEAK**2))  # keeps the variance through a leaky ReLU (He et al. 2015, arXiv:1502.01852)

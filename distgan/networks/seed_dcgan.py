@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgan.errors import ConfigError
-from distgan.families import SeedDiscriminator, SeedGenerator
+from distgan.config.networks import SeedDiscriminator, SeedGenerator
 from distgan.networks.dropout import KeyedDropout
+from distgan.utils.errors import ConfigError
 
 LEAK = 0.3
 

@@ -13,9 +13,9 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgan.families import SnganDiscriminator, SnganGenerator
+from distgan.config.networks import SnganDiscriminator, SnganGenerator
 from distgan.networks.batch_norm import batch_norm
-from distgan.networks.parts import SMALLEST, Head, halvings
+from distgan.networks.layers import SMALLEST, Head, halvings
 
 RESIDUAL_GAIN = math.sqrt(2)  # of the convolutions in a block, not of those beside it
 

@@ -19,10 +19,11 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import hosts
 import psutil
-from ground import PLANTED, TRAINER, Ground, Lost, Run, wait_until
-from processes import kill_all
+
+from tests.chaos.ground import PLANTED, TRAINER, Ground, Lost, Run, wait_until
+from tests.support import hosts
+from tests.support.processes import kill_all
 
 ELASTIC = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--max_restarts", "3", "--nproc_per_node")
 
@@ -405,12 +406,12 @@ def serve(directory: Path, port: int) -> ThreadingHTTPServer:
 
 def slurm_requeue(ground: Ground) -> float:
     """SLURM takes the job away - `scontrol requeue` on two nodes after the first checkpoint; it comes back by itself"""
-    import slurm_cluster
+    from tests.support import slurm
 
     run = ground.new_run()
     scratch = ground.root / f"{run.name}.slurm"
     scratch.mkdir()
-    with slurm_cluster.cluster(scratch) as cluster:
+    with slurm.cluster(scratch) as cluster:
         job = cluster.submit(run.log, "--nodes=2", "launch/slurm.sbatch", *run.overrides)
         cluster.wait(job, lambda _facts: run.steps())
         begin = time.monotonic()
@@ -451,9 +452,9 @@ NEEDS_ROOT = (full_disk, unwritable_directory, cut_network, lost_host, slurm_req
 def possible(fault) -> str:
     """Why a fault cannot be tried here, or nothing."""
     if fault is slurm_requeue:
-        import slurm_cluster
+        from tests.support import slurm
 
-        return slurm_cluster.missing()
+        return slurm.missing()
     if fault in (cut_network, lost_host):
         return hosts.missing()
     if fault in NEEDS_ROOT and (os.geteuid() or not shutil.which("mount")):

@@ -13,15 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from processes import TORCHRUN, kill_all, start
-from tiny import TINY
-
-from distgan import checkpoint
 from distgan.data.prepare import Request, Shapes, prepare
+from distgan.training.checkpoint import storage
+from tests.support.config import TINY
+from tests.support.processes import TORCHRUN, kill_all, start
 
 STARTS = 6  # of the same command, at most
 SECONDS = 180.0  # for one start
-TRAINER, PLANTED = "distgan/train.py", "tests/distributed/planted.py"
+TRAINER, PLANTED = "distgan/train.py", "tests/support/faulty_trainer.py"
 RECIPE = (*TINY, "checkpoint.every_steps=20", "log.every_steps=20", "log.samples_every_steps=200")
 
 
@@ -81,7 +80,7 @@ class Run:
         return [*RECIPE, f"train.images={self.ground.images}", *place, *self.more]
 
     def command(self, processes: int, *script: str, launcher: Sequence[str] = TORCHRUN) -> list[str]:
-        """`script`: the trainer, or planted.py and a fault."""
+        """`script`: the trainer, or faulty_trainer.py and a fault."""
         head = [sys.executable] if processes == 1 else [*launcher, str(processes)]
         return [*head, *(script or (TRAINER,)), *self.overrides]
 
@@ -89,7 +88,7 @@ class Run:
         return start(command, self.log, PYTHONPATH=".", **env)
 
     def steps(self) -> list[int]:
-        return checkpoint.steps(self.directory / "checkpoints")
+        return storage.steps(self.directory / "checkpoints")
 
     def newest(self) -> int:
         return max(self.steps(), default=-1)
@@ -118,7 +117,7 @@ class Run:
         if not (self.directory / "generator.safetensors").exists():
             raise Lost("no exported generator")
         path = self.directory / "checkpoints" / f"step-{self.newest():09d}"
-        checkpoint.load(path)
+        storage.load(path)
         return (path / "state.safetensors").read_bytes()
 
     def must_equal_undisturbed(self, processes: int) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 
-import faults
 import pytest
-from ground import Ground
+
+from tests.chaos import faults
+from tests.chaos.ground import Ground
 
 SHORT = (
     faults.sigkill_of_one_rank,

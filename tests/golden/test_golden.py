@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from golden import HERE, NAMES, RECIPES, TOLERANCE, play
+
+from tests.golden.record import HERE, NAMES, RECIPES, TOLERANCE, play
 
 
 @pytest.mark.slow

@@ -1,0 +1,104 @@
+"""Started by network.py on each host: steps with and without averaging, in turn, and the bytes they send.
+
+python -m benchmarks.scaling.network_worker OUT ROUNDS STEPS AGAINST RECIPE [KEY=VALUE ...]
+
+Rank 0 writes the figures to OUT, as JSON.
+AGAINST: one more KEY=VALUE, of a second training that takes turns with the first; empty: none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import torch
+import torch.distributed as dist
+
+from distgan.config.load import load_config
+from distgan.config.schema import Config
+from distgan.data.dataset import Batch, Reals
+from distgan.distributed.accelerator import StopSignal, batch_rows, build_accelerator
+from distgan.training.trainer import Trainer
+
+WARM_UP = 4  # steps; DDP lays its buckets anew after the first
+
+
+def seconds(call: Callable[[], object], repeats: int) -> float:
+    """Per call, on the slower of the two ranks."""
+    dist.barrier()
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    taken = torch.tensor((time.perf_counter() - begin) / repeats)
+    dist.all_reduce(taken, dist.ReduceOp.MAX)
+    return taken.item()
+
+
+def sent() -> int:
+    """Bytes that have left this host, headers included."""
+    return psutil.net_io_counters(pernic=True)[os.environ["GLOO_SOCKET_IFNAME"]].bytes_sent
+
+
+def build(config: Config) -> tuple[Trainer, Iterator[Batch]]:
+    accelerator, _ = build_accelerator(config)  # of its own: it has the settings of DDP
+    rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, 2)
+    reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
+    return Trainer(config, accelerator, rows, reals.size, len(reals.classes)), reals.batches(0)
+
+
+def main(out: str, rounds: str, steps: str, against: str, recipe: str, *overrides: str) -> None:
+    trainer, batches = build(load_config(recipe, overrides))
+    stop = StopSignal(trainer.accelerator, 5)
+    weights = sum(weight.numel() for player in (trainer.g, trainer.d) for weight in player.network.parameters())
+    one, all_weights = torch.ones(1), torch.ones(weights)
+
+    def stepping(trainer: Trainer, batches: Iterator[Batch]) -> Callable[[], None]:
+        def step() -> None:
+            trainer.step(batches)
+            stop.agreed()
+
+        return step
+
+    step = stepping(trainer, batches)
+    other = stepping(*build(load_config(recipe, [*overrides, against]))) if against else None
+    for _ in range(WARM_UP):
+        step()
+        if other:
+            other()
+    latencies = [seconds(lambda: dist.all_reduce(one), 10) for _ in range(int(rounds))]
+    transfers = [seconds(lambda: dist.all_reduce(all_weights), 1) for _ in range(int(rounds))]
+    together, alone, ratios, traffic = [], [], [], 0
+    for number in range(int(rounds)):
+        first = seconds(other, int(steps)) if other and number % 2 else 0.0
+        before = sent()
+        together.append(seconds(step, int(steps)))
+        traffic += sent() - before
+        if other:
+            ratios.append(together[-1] / (first or seconds(other, int(steps))))
+        with ExitStack() as stack:
+            for player in (trainer.g, trainer.d):
+                stack.enter_context(player.wrapped.no_sync())
+            alone.append(seconds(step, int(steps)))
+    if trainer.accelerator.is_main_process:
+        figures = {
+            "latency": statistics.median(latencies),
+            "bandwidth": 4 * weights / statistics.median(transfers),  # of two ranks each sends what it has, once
+            "together": statistics.median(together),
+            "alone": statistics.median(alone),
+            "bytes": traffic / int(rounds) / int(steps),
+            "ratio": statistics.median(ratios) if ratios else None,
+        }
+        Path(out).write_text(json.dumps(figures))
+    stop.wait_for_all()
+    trainer.accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

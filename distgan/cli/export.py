@@ -1,0 +1,68 @@
+"""`distgan export CHECKPOINT`: a checkpoint's generator, averaged or raw, as one safetensors file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Literal
+
+from distgan.config.load import validate
+from distgan.inference.generator_file import Description, save_generator
+from distgan.training.checkpoint import storage
+from distgan.training.early_stopping import Memory
+from distgan.utils.errors import CheckpointError, ExportError
+from distgan.utils.safe_io import printable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help="RUN/checkpoints/step-..., or RUN for its newest checkpoint")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: generator.safetensors in the run directory")
+    parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default) or last weights")
+
+
+def run(options: argparse.Namespace) -> int:
+    path = find(options.checkpoint)
+    out = options.out or path.parent.parent / "generator.safetensors"
+    if out.suffix != ".safetensors":
+        raise ExportError(f"--out {out} must end in .safetensors; nearest: {out.with_suffix('.safetensors')}")
+    digest = export(path, out, options.weights)
+    print(f"{out}: {options.weights} weights of {path}, sha256 {digest}")
+    return 0
+
+
+def find(path: Path) -> Path:
+    """A checkpoint's directory from itself or from its run's. Raises CheckpointError."""
+    if storage.NAME.match(path.name):
+        return path
+    newest = storage.newest(path / "checkpoints", print)
+    if newest is None:
+        raise CheckpointError(f"{path} is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a whole one")
+    return newest
+
+
+def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
+    """Writes the generator of the checkpoint at `path` to `out`; returns the digest of its weights."""
+    tensors, values = storage.load(path)
+    prefix = {"ema": "ema/", "raw": "g/"}[weights]
+    try:
+        config = validate(values["config"], str(path))
+        if type(updates := values["d"]["updates"]) is not int:
+            raise ValueError("d.updates is no whole number")
+        images = updates * config.train.batch_size
+        last = Memory.model_validate(values.get("best", {})).last  # checkpoints of 0.1.0 do not have it
+        evaluated = last is not None and (last.images_seen, last.weights) == (images, weights)
+        description = Description.of(
+            config,
+            size=values["size"],
+            class_names=tuple(values["class_names"]),
+            images_seen=images,
+            weights=weights,
+            data_digest=values["data_digest"],
+            scores=last.model_dump(mode="json") if last and evaluated else None,
+        )
+    except KeyError as error:
+        raise CheckpointError(f"{path} is damaged: its state.json has no {printable(str(error))}") from None
+    except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+        raise CheckpointError(f"{path} is damaged: its state.json is wrong: {printable(str(error))}") from None
+    chosen = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return save_generator(out, chosen, description)

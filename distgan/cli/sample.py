@@ -1,0 +1,173 @@
+"""`distgan sample FILE --seeds 0-63 --out grid.png`: pictures from a generator file.
+
+In: a generator file and seeds. Out: a grid, a .npz, or a directory of PNGs. Needs neither accelerate nor a data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from distgan.inference.generator import Class, Generator, load_generator
+from distgan.inference.generator_file import writing
+from distgan.utils.errors import ExportError
+from distgan.utils.files import atomic_path
+from distgan.utils.pictures import save_png, to_grid
+from distgan.utils.progress import track
+
+MAX_SEEDS = 1_000_000
+MAX_IN_GRID = 10_000
+FORMS = "a grid NAME.png, a file NAME.npz, or a directory NAME"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of `distgan sample`."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="generator.safetensors, or a directory that holds one")
+    parser.add_argument("--seeds", default="0-63", metavar="LIST", help="such as 0-63,70,100-110 (default: 0-63)")
+    parser.add_argument("--out", required=True, metavar="PATH", help=FORMS)
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="class names or numbers, such as frog,cat: seed s takes number s modulo how many",
+    )
+    parser.add_argument(
+        "--truncation", metavar="T", help="cut the latent numbers to [-T, T]: less variety, fewer failures"
+    )
+    parser.add_argument("--batch-size", default="16", metavar="N", help="pictures at a time (default: 16)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--columns", metavar="N", help="columns of the grid (default: about square)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Samples and writes. Raises ExportError, before anything is computed where that can be known."""
+    seeds = parse_seeds(args.seeds)
+    form = find_form(args.out, len(seeds))
+    out = Path(args.out).expanduser()
+    batch_size = _whole("--batch-size", args.batch_size)
+    columns = None if args.columns is None else _whole("--columns", args.columns)
+    if columns and form != "grid":
+        raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
+    truncation = None if args.truncation is None else _number("--truncation", args.truncation)
+    generator = load_generator(find_file(args.file), args.device)
+    names = None if args.classes is None else [name.strip() for name in args.classes.split(",")]
+    generator.labels(range(len(names or [])), names)  # a wrong class is told before the work
+    batches = draw(generator, seeds, names, truncation, batch_size)
+    if form == "directory":
+        write_directory(out, batches)
+    elif form == "npz":
+        write_npz(out, generator, seeds, names, batches)
+    else:
+        images = torch.cat([images for _, images in batches])
+        with writing(out):
+            save_png(to_grid(images, columns), out)
+    print(f"{len(seeds):,} pictures of {generator.size}x{generator.size}: {out}")
+    return 0
+
+
+def parse_seeds(text: str) -> list[int]:
+    """'0-3,7' -> [0, 1, 2, 3, 7]. Raises ExportError naming the part that is wrong."""
+    ranges = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        numbers = [first, last] if dash else [first, first]
+        if not all(number.isascii() and number.isdigit() and len(number) < 20 for number in numbers):
+            raise ExportError(f"--seeds: '{part}' is neither a whole number nor a range such as 0-63")
+        low, high = map(int, numbers)
+        if low > high:
+            raise ExportError(f"--seeds: '{part}' runs backwards; use {high}-{low}")
+        if high >= 2**63:
+            raise ExportError(f"--seeds: '{part}' is above the largest seed, 2**63 - 1 = {2**63 - 1}")
+        ranges.append(range(low, high + 1))
+    if (count := sum(last.stop - last.start for last in ranges)) > MAX_SEEDS:
+        raise ExportError(f"--seeds: {count:,} seeds; use {MAX_SEEDS:,} or fewer at a time")
+    return [seed for seeds in ranges for seed in seeds]
+
+
+def find_form(out: str, count: int) -> Literal["grid", "npz", "directory"]:
+    """What to write, by the suffix of `out`. Raises ExportError."""
+    path = Path(out).expanduser()
+    suffix = "" if path.is_dir() or out.endswith("/") else path.suffix.lower()
+    if suffix == "" and path.is_file():
+        raise ExportError(f"--out={out} is a file, not a directory; use {FORMS}")
+    if path.is_dir() and path.suffix.lower() in (".png", ".npz"):
+        raise ExportError(f"--out={out} is a directory; use another name, or a directory without {path.suffix}")
+    if suffix not in (".png", ".npz", ""):
+        raise ExportError(f"--out={out} ends in {path.suffix}; use {FORMS}")
+    if suffix == ".png" and count > MAX_IN_GRID:
+        raise ExportError(
+            f"--out={out}: a grid holds up to {MAX_IN_GRID:,} pictures, not {count:,}; use .npz or a directory"
+        )
+    forms: dict[str, Literal["grid", "npz", "directory"]] = {".png": "grid", ".npz": "npz", "": "directory"}
+    return forms[suffix]
+
+
+def find_file(path: Path) -> Path:
+    """The generator file; of a directory, the one that a run or `save_pretrained` puts there."""
+    inside = [path / name for name in ("generator.safetensors", "model.safetensors") if (path / name).is_file()]
+    return inside[0] if inside else path
+
+
+def draw(
+    generator: Generator, seeds: Sequence[int], names: Sequence[Class] | None, truncation: float | None, batch_size: int
+) -> Iterator[tuple[Sequence[int], Tensor]]:
+    """Batch by batch: the seeds, and their pictures, uint8 [n, 3, H, W]."""
+    parts = [seeds[start : start + batch_size] for start in range(0, len(seeds), batch_size)]
+    for part in track(parts, len(seeds), "sample", "pictures", weigh=len):
+        yield part, generator.sample(part, classes_of(part, names), truncation, batch_size)
+
+
+def classes_of(seeds: Sequence[int], names: Sequence[Class] | None) -> list[Class] | None:
+    """Seed s takes names[s % len(names)]: a function of the seed, so that the order does not matter."""
+    return None if names is None else [names[seed % len(names)] for seed in seeds]
+
+
+def write_directory(directory: Path, batches: Iterator[tuple[Sequence[int], Tensor]]) -> None:
+    """DIRECTORY/seed-000000063.png and so on, each atomically; files of the same names are replaced."""
+    for seeds, images in batches:
+        for seed, image in zip(seeds, images, strict=True):
+            path = directory / f"seed-{seed:09d}.png"
+            with writing(path):
+                save_png(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), path)
+
+
+def write_npz(
+    path: Path,
+    generator: Generator,
+    seeds: Sequence[int],
+    names: Sequence[Class] | None,
+    batches: Iterator[tuple[Sequence[int], Tensor]],
+) -> None:
+    """images uint8 [N, H, W, 3], seeds int64 [N], labels int64 [N] (-1: unconditional); same content, same bytes."""
+    labels = generator.labels(seeds, classes_of(seeds, names))
+    images = np.empty((len(seeds), generator.size, generator.size, 3), dtype=np.uint8)
+    start = 0
+    for part, batch in batches:
+        images[start : start + len(part)] = batch.permute(0, 2, 3, 1).numpy()
+        start += len(part)
+    arrays = {
+        "images": images,
+        "seeds": np.array(seeds, dtype=np.int64),
+        "labels": np.full(len(seeds), -1, dtype=np.int64) if labels is None else labels.numpy(),
+    }
+    with writing(path), atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _whole(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_SEEDS):
+        raise ExportError(f"{name}={text} must be a whole number of 1 or more")
+    return int(text)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ExportError(f"{name}={text} must be a number above 0, such as 0.7") from None

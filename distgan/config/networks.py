@@ -1,0 +1,166 @@
+"""The part of the configuration that says which networks play: families of generators and of discriminators."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from distgan.config.base import Frozen, Probability, Widths, named
+
+
+class GeneratorSettings(Frozen):
+    """What every family of generators has."""
+
+    latent_dim: PositiveInt = 128
+    """Length of the normal latent vector."""
+    conditional: bool = False
+    """Make pictures of a given class: each family does it as its paper does."""
+
+
+class SeedGenerator(GeneratorSettings):
+    """The seed recipe's generator: dense, 5x5 convolution, 4x4 transposed convolutions, 5x5 convolutions, 7x7, tanh."""
+
+    family: Literal["seed_dcgan"] = "seed_dcgan"
+    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    latent_dim: PositiveInt = 32
+    """Length of the normal latent vector."""
+    stem_channels: PositiveInt = 128
+    """Channels of the dense layer's output."""
+    width: PositiveInt = 256
+    """Channels of the convolutions."""
+    upsamples: Annotated[int, Field(ge=1, le=12)] = 1
+    """Transposed convolutions with stride 2; the dense layer makes maps of size / 2**upsamples."""
+    depth: NonNegativeInt = 2
+    """5x5 convolutions at full size."""
+    dropout: Probability = 0.0
+    """Dropout after each full-size convolution; helps when G stalls on noise-like pictures."""
+
+    @property
+    def fewest_tensors(self) -> int:
+        """Tensors that its file holds at least; known before its layers are made."""
+        return self.depth + self.upsamples
+
+
+class DcganGenerator(GeneratorSettings):
+    """The standard CNN of Miyato et al. 2018 (arXiv:1802.05957, table 3), a DCGAN (Radford et al. 2016): dense to
+    4x4, batch norm, 4x4 transposed convolutions with stride 2, 3x3 convolution, tanh. Classes: conditional batch norm.
+    """
+
+    family: Literal["dcgan"] = "dcgan"
+    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    width: PositiveInt = 64
+    """Channels of the last map; they double with every halving of the size."""
+
+    @property
+    def fewest_tensors(self) -> int:
+        return 1
+
+
+class SnganGenerator(GeneratorSettings):
+    """The ResNet of Miyato et al. 2018 (arXiv:1802.05957, table 4): dense to 4x4, residual blocks that double the
+    size, batch norm, 3x3 convolution, tanh. Classes: conditional batch norm (Miyato & Koyama 2018)."""
+
+    family: Literal["sngan"] = "sngan"
+    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    width: PositiveInt = 256
+    """Channels of all maps."""
+
+    @property
+    def fewest_tensors(self) -> int:
+        return 1
+
+
+class R3ganGenerator(GeneratorSettings):
+    """After Huang et al. 2024 (arXiv:2501.05441, section 4): stages of residual blocks (1x1, grouped 3x3, 1x1) without
+    normalisation, fix-up initialisation, bilinear resampling. Classes: an embedding beside the latent."""
+
+    family: Literal["r3gan"] = "r3gan"
+    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    latent_dim: PositiveInt = 64
+    """Length of the normal latent vector."""
+    widths: Widths = (768, 768, 768, 768)
+    """Channels of each stage, from 4x4 to full size: 4 stages make 32x32."""
+    blocks: PositiveInt = 2
+    """Residual blocks per stage."""
+    expansion: PositiveInt = 2
+    """The grouped convolution has this many times the stage's channels."""
+    group_width: PositiveInt = 16
+    """Channels of each of its groups."""
+
+    @property
+    def fewest_tensors(self) -> int:
+        return self.blocks * len(self.widths)
+
+
+GeneratorConfig = Annotated[
+    Annotated[SeedGenerator | DcganGenerator | SnganGenerator | R3ganGenerator, Field(discriminator="family")],
+    named("family", "seed_dcgan"),
+]
+
+
+class DiscriminatorSettings(Frozen):
+    """What every family of discriminators has."""
+
+    dropout: Probability = 0.0
+    """Dropout before the last dense layer."""
+    spectral_norm: bool = False
+    """Divide every weight by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
+    conditional: bool = False
+    """Projection of the class on the features (Miyato & Koyama 2018, arXiv:1802.05637)."""
+
+
+class SeedDiscriminator(DiscriminatorSettings):
+    """The seed recipe's discriminator: 3x3 convolution, strided 4x4 convolutions without padding, dropout, dense."""
+
+    family: Literal["seed_dcgan"] = "seed_dcgan"
+    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    width: PositiveInt = 128
+    """Channels of the convolutions."""
+    downsamples: Annotated[int, Field(ge=1, le=12)] = 3
+    """4x4 convolutions with stride 2."""
+    dropout: Probability = 0.4
+    """Dropout before the last dense layer."""
+
+
+class DcganDiscriminator(DiscriminatorSettings):
+    """The standard CNN of Miyato et al. 2018 (table 3): 3x3 and strided 4x4 convolutions in turn, dense."""
+
+    family: Literal["dcgan"] = "dcgan"
+    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    width: PositiveInt = 64
+    """Channels at full size; they double with every halving of the size."""
+
+
+class SnganDiscriminator(DiscriminatorSettings):
+    """The ResNet of Miyato et al. 2018 (table 4): residual blocks down to 8x8, two more, sum over the places, dense."""
+
+    family: Literal["sngan"] = "sngan"
+    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    width: PositiveInt = 128
+    """Channels of all maps."""
+    spectral_norm: bool = True
+    """Divide every weight by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
+
+
+class R3ganDiscriminator(DiscriminatorSettings):
+    """The mirror of R3GAN's generator (Huang et al. 2024, section 4); the class is embedded and projected."""
+
+    family: Literal["r3gan"] = "r3gan"
+    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    widths: Widths = (768, 768, 768, 768)
+    """Channels of each stage, from 4x4 to full size: 4 stages take 32x32."""
+    blocks: PositiveInt = 2
+    """Residual blocks per stage."""
+    expansion: PositiveInt = 2
+    """The grouped convolution has this many times the stage's channels."""
+    group_width: PositiveInt = 16
+    """Channels of each of its groups."""
+
+
+DiscriminatorConfig = Annotated[
+    Annotated[
+        SeedDiscriminator | DcganDiscriminator | SnganDiscriminator | R3ganDiscriminator, Field(discriminator="family")
+    ],
+    named("family", "seed_dcgan"),
+]

@@ -1,0 +1,179 @@
+"""Class sub-folders of PNG, JPEG or WebP files, as square RGB pictures.
+
+Each picture is turned as its EXIF says, made 8-bit RGB (`to_rgb`), cut to its central square and resized with
+Lanczos. A file in a class folder that is no picture is an error that names it, unless `skip_bad` is set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from distgan.data.shards.writer import Offer, Pictures, Pixels, select_classes
+from distgan.utils.counter_rng import IntArray
+from distgan.utils.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 89_478_485  # Pillow's own limit against pictures that are made to fill the memory
+JUNK = ("thumbs.db", "desktop.ini", "__macosx")
+SPLITS = ("train", "test")
+GOES_ON = "remove or repair it, or pass --skip-bad to leave such files out"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The request for the pictures below a directory, `size` pixels high and wide."""
+
+    directory: Path
+    size: int = 32
+    skip_bad: bool = False
+
+    def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
+        root = split_root(self.directory, split)
+        folders = class_folders(root)
+        names = select_classes(folders, classes)
+        files: list[Path] = []
+        labels: list[int] = []
+        digest = hashlib.sha256()
+        for label, name in enumerate(names):
+            here = list(walk(root / name))
+            if not here:
+                raise DataError(f"{root / name} holds no picture; add some, remove it, or leave it out with --classes")
+            for path, size in here:
+                digest.update(os.fsencode(f"{path.relative_to(root).as_posix()}\0{size}\0"))
+            files += [path for path, _ in here]
+            labels += [label] * len(here)
+        request = {"listing": digest.hexdigest(), "size": self.size, "skip_bad": self.skip_bad}
+        return Offer("folder", self.size, names, request, lambda progress: self._pictures(files, np.array(labels)))
+
+    def _pictures(self, files: list[Path], labels: IntArray) -> Pictures:
+        def read(rows: IntArray) -> list[Pixels | None]:
+            return [load(files[row]) for row in rows]
+
+        def load(path: Path) -> Pixels | None:
+            try:
+                return load_picture(path, self.size)
+            except DataError as error:
+                if not self.skip_bad:
+                    raise
+                pictures.notes.append(f"skipped: {str(error).removesuffix('; ' + GOES_ON)}")
+                return None
+
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `load_picture` makes it an error
+        pictures = Pictures(np.arange(len(files)), labels, read)
+        return pictures
+
+
+def split_root(directory: Path, split: str) -> Path:
+    """Where the class folders are: DIR/SPLIT if DIR/train or DIR/test holds folders, else DIR."""
+    parts = [name for name in SPLITS if (directory / name).is_dir() and _folders(directory / name)]
+    if not parts:
+        return directory
+    if split not in parts:
+        raise DataError(f"{directory} has no {split} split, only {parts[0]}; pass --split {parts[0]}")
+    return directory / split
+
+
+def class_folders(root: Path) -> tuple[str, ...]:
+    """Names of the sub-folders, sorted. Raises DataError if there is none, or one is a link."""
+    names = _folders(root)
+    if not names:
+        raise DataError(f"{root} has no sub-folder; put the pictures in one folder per class, as in {root}/cat/1.png")
+    for name in names:
+        if (root / name).is_symlink():
+            raise DataError(f"{root / name} is a link to a directory, and those are not followed; put the folder there")
+        if not name.isprintable() or os.fsencode(name) != name.encode(errors="replace"):
+            raise DataError(f"{root} has a sub-folder whose name is no text, {name!r}; rename it")
+    return names
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The files below a class folder and their sizes in bytes, sorted; hidden files and Thumbs.db are left out."""
+    for entry in _entries(folder):
+        path = Path(entry.path)
+        if entry.is_dir():
+            if entry.is_symlink():
+                raise DataError(f"{path} is a link to a directory, and those are not followed; put the folder there")
+            yield from walk(path)
+        else:
+            try:
+                yield path, entry.stat().st_size
+            except OSError:  # a link to nothing or to itself: reading it says so
+                yield path, 0
+
+
+def load_picture(path: Path, size: int) -> Pixels:
+    """One file as uint8 [size, size, 3]. Raises DataError, naming the file, if it is not a picture that can be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path} is not a regular file; {GOES_ON}")
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            return square(to_rgb(upright(image)), size)
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise DataError(f"{path} is no PNG, JPEG or WebP picture; {GOES_ON}") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels; make it smaller, or pass --skip-bad") from None
+    except Exception as error:  # a damaged picture can raise nearly anything
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(f"{path} cannot be read ({reason}); {GOES_ON}") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned and mirrored as its EXIF orientation says; damaged EXIF data is ignored."""
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode as 8-bit RGB: transparency is put on white, 16 bits are scaled to 8, grey is repeated."""
+    if image.mode.startswith("I"):  # 16-bit grey, mode I or I;16 depending on Pillow's version
+        values = np.asarray(image).astype(np.int64)
+        grey = np.clip((values + 128) // 257, 0, 255)
+        if isinstance(clear := image.info.get("transparency"), int):
+            grey[values == clear] = 255
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def square(image: Image.Image, size: int) -> Pixels:
+    """The central square of an RGB picture, resized with Lanczos: uint8 [size, size, 3]."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    if image.size != (size, size):
+        image = image.crop(box) if side == size else image.resize((size, size), Image.Resampling.LANCZOS, box=box)
+    return np.asarray(image)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            kept = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in JUNK]
+    except NotADirectoryError:
+        raise DataError(f"{folder} is a file, not a directory of class sub-folders") from None
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from None
+    return sorted(kept, key=lambda entry: entry.name)
+
+
+def _folders(directory: Path) -> tuple[str, ...]:
+    return tuple(entry.name for entry in _entries(directory) if entry.is_dir())

@@ -1,0 +1,193 @@
+"""The embedded source: ten classes of procedural 32x32 pictures, for runs that need no download.
+
+Picture i of a split is a pure function of (seed, split, i), its class is i % 10. Shapes are signed distance
+functions, so edges are anti-aliased; `truth` says what was drawn (colour, place, size), for evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from distgan.data.shards.writer import Offer, Pictures, select_classes
+from distgan.utils.counter_rng import IntArray, uniforms
+
+SIZE = 32
+CLASSES = ("arrow", "circle", "crescent", "cross", "diamond", "heart", "ring", "square", "star", "triangle")
+COLOURS = {
+    "red": (222, 38, 42),
+    "orange": (250, 140, 24),
+    "yellow": (250, 222, 50),
+    "green": (36, 160, 66),
+    "cyan": (60, 214, 222),
+    "blue": (40, 78, 226),
+    "purple": (146, 48, 184),
+    "pink": (250, 150, 200),
+    "black": (24, 24, 28),
+    "white": (244, 244, 240),
+}
+BACKGROUNDS = ("plain", "gradient")
+RADIUS = (9.0, 13.0)  # of the circle around the shape, pixels
+TILT = 12.0  # largest rotation either way, degrees
+LUMA = np.array([0.299, 0.587, 0.114])
+VERSION = 1  # part of the request: moves when pictures change
+
+Floats = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is drawn in N pictures. Places in pixels from the top left corner, colours in [0, 1]."""
+
+    label: IntArray  # [N] place in CLASSES
+    colour: IntArray  # [N] place in COLOURS
+    rgb: Floats  # [N, 3] the colour as drawn
+    centre: Floats  # [N, 2] x, y; the whole shape lies inside the picture
+    radius: Floats  # [N] pixels
+    tilt: Floats  # [N] degrees
+    background: IntArray  # [N] place in BACKGROUNDS
+    ground: Floats  # [N, 2, 3] the background's two colours
+    direction: Floats  # [N] of the gradient, radians
+
+
+def truth(seed: int, split: str, indices: npt.ArrayLike) -> Truth:
+    """What pictures `indices` ([N], >= 0) of a split show, without drawing them."""
+    indices = np.asarray(indices, dtype=np.int64)
+    u = uniforms(seed, f"shapes-{split}", indices, 17)
+    colour = (u[:, 0] * len(COLOURS)).astype(np.int64)
+    base = np.array(list(COLOURS.values()))[colour] / 255
+    rgb = np.clip(base + 0.1 * (u[:, 1:4] - 0.5), 0, 1)
+    luma = rgb @ LUMA
+    dark = np.where(np.abs(luma - 0.5) < 0.07, u[:, 4] < 0.5, luma > 0.5)  # the ground is always far in brightness
+    radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * u[:, 5]
+    margin = radius[:, None] + 1
+    return Truth(
+        label=indices % len(CLASSES),
+        colour=colour,
+        rgb=rgb,
+        centre=margin + (SIZE - 2 * margin) * u[:, 6:8],
+        radius=radius,
+        tilt=TILT * (2 * u[:, 8] - 1),
+        background=(u[:, 9] * len(BACKGROUNDS)).astype(np.int64),
+        ground=np.stack([_ground(u[:, 10:13], dark), _ground(u[:, 13:16], dark)], axis=1),
+        direction=2 * math.pi * u[:, 16],
+    )
+
+
+def _ground(u: Floats, dark: npt.NDArray[np.bool_]) -> Floats:
+    """Background colours [N, 3]: hue, saturation and brightness from u [N, 3]; dark or light as `dark` [N] says."""
+    hue = np.clip(np.abs((6 * u[:, :1] + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
+    hue = np.where(dark[:, None], hue, 1 - hue)  # a light colour is white less a little of the opposite hue
+    amount = np.where(dark, 0.05 + 0.17 * u[:, 2], 0.04 + 0.18 * u[:, 2])[:, None]
+    saturation = 0.6 * u[:, 1:2]
+    colour = np.clip(amount * (1 - saturation + saturation * hue / (hue @ LUMA)[:, None]), 0, 1)
+    return np.where(dark[:, None], colour, 1 - colour)
+
+
+def render(what: Truth) -> npt.NDArray[np.uint8]:
+    """Draws N pictures: uint8 [N, 32, 32, 3]."""
+    grid = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
+    x = grid[None, None, :] - what.centre[:, 0, None, None].astype(np.float32)  # [N, 1, 32]
+    y = grid[None, :, None] - what.centre[:, 1, None, None].astype(np.float32)  # [N, 32, 1]
+    share = _cover(what, x, y)[..., None]
+    pictures = _paint_ground(what, grid) * (1 - share) + what.rgb[:, None, None, :].astype(np.float32) * share
+    return np.rint(pictures * 255).astype(np.uint8)
+
+
+def _cover(what: Truth, x: Floats, y: Floats) -> Floats:
+    """Share of each pixel that the shape covers, [N, 32, 32] in [0, 1]."""
+    angle = np.deg2rad(what.tilt).astype(np.float32)[:, None, None]
+    radius = what.radius.astype(np.float32)[:, None, None]
+    u = (np.cos(angle) * x + np.sin(angle) * y) / radius
+    v = (np.cos(angle) * y - np.sin(angle) * x) / radius
+    distance = np.empty_like(u)
+    for label in np.unique(what.label):
+        here = what.label == label
+        distance[here] = DISTANCES[CLASSES[label]](u[here], v[here])
+    return np.clip(0.5 - distance * radius, 0, 1)
+
+
+def _paint_ground(what: Truth, grid: Floats) -> Floats:
+    """The backgrounds, [N, 32, 32, 3]."""
+    along = what.direction.astype(np.float32)[:, None, None]
+    x, y = grid[None, None, :] - SIZE / 2, grid[None, :, None] - SIZE / 2
+    first = np.cos(along) * x + np.sin(along) * y
+    patterns = [np.zeros_like(first), 0.5 + first / (SIZE * math.sqrt(2))]
+    mix = np.choose(what.background[:, None, None], patterns)[..., None].astype(np.float32)
+    ground = what.ground.astype(np.float32)[:, :, None, None, :]
+    return ground[:, 0] * (1 - mix) + ground[:, 1] * mix
+
+
+def _polygon(corners: list[tuple[float, float]]) -> Callable[[Floats, Floats], Floats]:
+    """Signed distance to a closed polygon, negative inside. Source: I. Quilez, "2D distance functions"."""
+
+    def distance(u: Floats, v: Floats) -> Floats:
+        nearest = np.full_like(u, np.inf)
+        inside = np.zeros(u.shape, dtype=bool)
+        for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
+            ex, ey, wx, wy = bx - ax, by - ay, u - ax, v - ay
+            along = np.clip((wx * ex + wy * ey) / (ex * ex + ey * ey), 0, 1)
+            nearest = np.minimum(nearest, (wx - along * ex) ** 2 + (wy - along * ey) ** 2)
+            if ay != by:
+                inside ^= ((ay > v) != (by > v)) & (wx < wy * (ex / ey))
+        return np.where(inside, -1, 1) * np.sqrt(nearest)
+
+    return distance
+
+
+def _heart(u: Floats, v: Floats, a: float = 0.76) -> Floats:
+    """A square on its corner, with a half circle on each upper edge."""
+    low = 1.1 * a
+    square = _polygon([(0, low), (-a, low - a), (0, low - 2 * a), (a, low - a)])(u, v)
+    lobes = np.hypot(np.abs(u) - a / 2, v - (low - 1.5 * a)) - a / math.sqrt(2)
+    return np.minimum(square, lobes)
+
+
+def _spokes(radii: list[float]) -> list[tuple[float, float]]:
+    """Corners at equal angles from the top, at these radii."""
+    turn = 2 * math.pi / len(radii)
+    return [(r * math.sin(i * turn), -r * math.cos(i * turn)) for i, r in enumerate(radii)]
+
+
+_W, _L = 0.3, 0.93  # half width and length of the cross's arms
+_CROSS = [(-_W, -_L), (_W, -_L), (_W, -_W), (_L, -_W), (_L, _W), (_W, _W), (_W, _L), (-_W, _L), (-_W, _W)]
+_CROSS += [(-_L, _W), (-_L, -_W), (-_W, -_W)]
+_ARROW = [(-0.95, -0.24), (0.05, -0.24), (0.05, -0.8), (1.0, 0.0), (0.05, 0.8), (0.05, 0.24), (-0.95, 0.24)]
+
+DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
+    # signed distance to the outline in a circle of radius 1, y down
+    "arrow": _polygon(_ARROW),
+    "circle": lambda u, v: np.hypot(u, v) - 0.88,
+    "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.95, 0.76 - np.hypot(u - 0.42, v)),
+    "cross": _polygon(_CROSS),
+    "diamond": _polygon([(0.0, -1.0), (0.58, 0.0), (0.0, 1.0), (-0.58, 0.0)]),
+    "heart": _heart,
+    "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.71) - 0.22,
+    "square": _polygon([(-0.7, -0.7), (0.7, -0.7), (0.7, 0.7), (-0.7, 0.7)]),
+    "star": _polygon(_spokes([1.0, 0.42] * 5)),
+    "triangle": _polygon(_spokes([1.0] * 3)),
+}
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The request for `count` pictures, balanced over the chosen classes."""
+
+    count: int = 20_000
+    seed: int = 0
+
+    def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
+        names = select_classes(CLASSES, classes)
+        request = {"count": self.count, "seed": self.seed, "version": VERSION}
+        return Offer("shapes", SIZE, names, request, lambda progress: self.pictures(split, names))
+
+    def pictures(self, split: str, names: tuple[str, ...]) -> Pictures:
+        row = np.arange(self.count)
+        labels = row % len(names)
+        places = np.array([CLASSES.index(name) for name in names])
+        keys = row // len(names) * len(CLASSES) + places[labels]  # the picture's index i
+        return Pictures(keys, labels, lambda rows: list(render(truth(self.seed, split, keys[rows]))))

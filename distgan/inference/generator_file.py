@@ -1,0 +1,243 @@
+"""The generator file: one safetensors file that carries its own description (docs/export.md).
+
+In: weights and a `Description`. Out: the file, and from a file the network. All that is not weights is sorted JSON
+under ONE metadata key, since safetensors writes several keys in an order that differs between processes. A file is not
+believed before it is checked: the described network is made without memory and compared with the tensors in the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from distgan import __version__
+from distgan.config.networks import GeneratorConfig
+from distgan.config.schema import Config
+from distgan.networks import build_generator
+from distgan.utils.errors import ConfigError, ExportError
+from distgan.utils.files import atomic_path
+from distgan.utils.safe_io import parse_json, printable
+
+KEY = "distgan"  # the one metadata key
+FORMAT = "distgan-generator"
+FORMAT_VERSION = 1
+MAX_SIZE = 4096  # pixels a side; bounds what a forged file can ask for
+DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bool: "BOOL"}  # torch's names -> safetensors'
+
+
+def _versions() -> dict[str, str]:
+    return {"distgan": __version__, "torch": str(torch.__version__)}
+
+
+class Description(BaseModel):
+    """Everything in a generator file but the weights. Keys that this version does not know are kept and not used."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    generator: GeneratorConfig
+    """Architecture; unknown keys are refused here, since they would change the pictures."""
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
+    """Height and width of a picture, pixels."""
+    class_names: tuple[str, ...]
+    """Names of the classes in the training data, by label."""
+    config: dict[str, Any]
+    """The resolved training configuration; a record, not needed to sample."""
+    images_seen: NonNegativeInt
+    """Real pictures that D had seen."""
+    weights: Literal["ema", "raw"] = "ema"
+    """ema: the averaged weights; raw: those of the last step."""
+    data_digest: str
+    """Digest of the manifest of the training data."""
+    scores: dict[str, Any] | None = None
+    """What this generator was found to be worth, with its protocol (docs/quality.md); None: not evaluated."""
+    value_range: tuple[Literal[-1], Literal[1]] = (-1, 1)
+    """What the network's output means: -1 is black, 1 is white."""
+    versions: dict[str, str] = Field(default_factory=_versions)
+    """distgan and torch that trained it."""
+
+    @classmethod
+    def of(cls, config: Config, **facts: Any) -> Description:
+        """What a generator trained by `config` says of itself; facts: the fields that `config` does not tell."""
+        return cls(generator=config.generator, config=config.model_dump(mode="json"), **facts)
+
+    @model_validator(mode="after")
+    def _classes_have_names(self) -> Description:
+        if self.generator.conditional and not self.class_names:
+            raise ValueError("generator.conditional=true needs class_names")
+        return self
+
+
+def save_generator(path: Path, weights: Mapping[str, Tensor], description: Description) -> str:
+    """Writes the file atomically, mode 0644, and returns the digest of the weights.
+
+    weights: the network's state_dict, on any device, in any float type and memory format; stored as contiguous fp32.
+    Missing directories are made. Raises ExportError if the weights do not fit the description, or on a failed write.
+    """
+    stored = {
+        name: tensor.detach().to(
+            device="cpu",
+            dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype,
+            memory_format=torch.contiguous_format,
+            copy=True,  # safetensors refuses tensors that share memory
+        )
+        for name, tensor in weights.items()
+    }
+    _empty_network(description, {name: _label(tensor) for name, tensor in stored.items()}, str(path))
+    digest = weight_digest(stored)
+    content = safetensors.torch.save(stored, metadata={KEY: metadata_json(description, digest)})
+    with writing(path), atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return digest
+
+
+def read_generator(path: Path) -> tuple[nn.Module, Description, str]:
+    """Network on the CPU in eval mode, description, and digest of the weights.
+
+    Raises ExportError: missing, a directory, damaged, foreign, from the future, tampered with, or not fitting itself.
+    """
+    try:
+        _check_place(path)
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            description, expected = _describe((file.metadata() or {}).get(KEY), str(path))
+            found = {name: f"{(part := file.get_slice(name)).get_dtype()} {list(part.get_shape())}" for name in names}
+            network = _empty_network(description, found, str(path))
+            state = {name: file.get_tensor(name).clone() for name in names}  # else they stay views of the file
+    except SafetensorError as error:
+        raise ExportError(
+            f"{path} is not a safetensors file, or it is damaged or cut short ({printable(str(error))}); "
+            "copy or export it again (`distgan export CHECKPOINT`)"
+        ) from None
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read: {error.strerror or error}") from None
+    if (digest := weight_digest(state)) != expected:
+        raise ExportError(
+            f"{path} is tampered with or damaged: its weight digest is {digest[:12]}, the file says {expected[:12]}; "
+            "copy or export it again"
+        )
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False), description, digest
+
+
+def weight_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the tensors in order of their names: name, type, shape, little-endian bytes. CPU tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].contiguous()
+        digest.update(f"{name}\0{_label(tensor)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def metadata_json(description: Description, digest: str, indent: int | None = None) -> str:
+    """The metadata as sorted JSON. `metadata_digest` is the SHA-256 of the compact JSON of all other keys."""
+    content = {"format": FORMAT, "format_version": FORMAT_VERSION, "weight_digest": digest}
+    content |= description.model_dump(mode="json")
+    content["metadata_digest"] = _metadata_digest(content)
+    return json.dumps(content, sort_keys=True, indent=indent) if indent else _compact(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes the directory of `path`; inside, an OSError becomes an ExportError with the system's reason."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _compact(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _metadata_digest(content: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in content.items() if key != "metadata_digest"}
+    return hashlib.sha256(_compact(rest).encode()).hexdigest()
+
+
+def _check_place(path: Path) -> None:
+    if path.is_file():
+        return
+    if path.is_dir():
+        inside = [name for name in ("generator.safetensors", "model.safetensors") if (path / name).is_file()]
+        hint = f"; give {path / inside[0]}" if inside else " without generator.safetensors or model.safetensors"
+        raise ExportError(f"{path} is a directory, not a generator file{hint}")
+    if path.exists():
+        raise ExportError(f"{path} is not a regular file; give a file made by `distgan export`")
+    folder = path.parent
+    others = sorted(file.name for file in folder.glob("*.safetensors")) if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, others, n=1, cutoff=0) if others else []
+    hint = f"nearest: {folder / close[0]}" if close else "make one with `distgan export CHECKPOINT`"
+    raise ExportError(f"there is no file {path}; {hint}")
+
+
+def _describe(text: str | None, origin: str) -> tuple[Description, str]:
+    """Description and weight digest from the metadata. Raises ExportError."""
+    if text is None:
+        raise ExportError(f"{origin} is a safetensors file, but not one made by `distgan export`")
+    try:
+        content = parse_json(text)
+        actual = _metadata_digest(content) if isinstance(content, dict) else ""
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ExportError(f"{origin} is damaged: its metadata is not a JSON object; export it again")
+    if content.pop("format", None) != FORMAT:
+        raise ExportError(f"{origin} is made by distgan, but it is no generator; give a file made by `distgan export`")
+    version = content.pop("format_version", None)
+    if type(version) is int and version > FORMAT_VERSION:
+        raise ExportError(
+            f"{origin} is made by a newer distgan (format {version}), this one reads up to {FORMAT_VERSION}: upgrade"
+        )
+    if type(version) is not int or version < 1:
+        raise ExportError(
+            f"{origin}: format_version={printable(repr(version))} must be a whole number of 1 or more; export it again"
+        )
+    if content.pop("metadata_digest", None) != actual:
+        raise ExportError(f"{origin} is tampered with or damaged: its metadata digest does not fit; export it again")
+    expected = content.pop("weight_digest", None)
+    try:
+        return Description.model_validate(content), str(expected)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = printable(".".join(map(str, first["loc"]))) or "its description"
+        raise ExportError(f"{origin} cannot be used: {place}: {first['msg']}; export it again") from None
+
+
+def _empty_network(description: Description, found: Mapping[str, str], origin: str) -> nn.Module:
+    """The described network without memory (meta device), once `found` (name -> type and shape) fits it."""
+    config = description.generator
+    if config.fewest_tensors > len(found):  # before looping over that many layers
+        raise ExportError(
+            f"{origin} does not fit its description, which has {config.fewest_tensors} layers or more: it holds "
+            f"{len(found)} tensors"
+        )
+    try:
+        with torch.device("meta"):
+            network = build_generator(config, description.size, len(description.class_names)).float()
+    except (ConfigError, RuntimeError, TypeError, ValueError, OverflowError) as error:
+        reason = str(error) if isinstance(error, ConfigError) else "its layers are too large"
+        raise ExportError(f"{origin} cannot be used: {reason}") from None
+    needed = {name: _label(tensor) for name, tensor in network.state_dict().items()}
+    for name in sorted({*needed, *found}):
+        if needed.get(name) != found.get(name):
+            has = f"holds {printable(name)} as {printable(found[name])}" if name in found else f"lacks {name}"
+            rule = f"which should be {needed[name]}" if name in needed else "which it should not have"
+            raise ExportError(f"{origin} does not fit its description: it {has}, {rule}")
+    return network
+
+
+def _label(tensor: Tensor) -> str:
+    return f"{DTYPES.get(tensor.dtype, tensor.dtype)} {list(tensor.shape)}"

@@ -1,0 +1,81 @@
+"""Inception-v3 as FID is defined by it (Szegedy et al. 2016; Heusel et al. 2017), from torch-fidelity.
+
+The weights are torch-fidelity's own, downloaded once into torch's cache, or a file of the user's. Either is read as
+plain tensors first, so that nothing in it is run, and only the bytes that passed are given to the library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from distgan.metrics.extractors.pretrained import Weighed
+from distgan.utils.errors import QualityError
+from distgan.utils.safe_io import printable, read_bytes
+
+STANDARD = "6726825d"  # the sha256 of torch-fidelity's file begins with this
+LIMIT = 1 << 30  # bytes of a file with weights, which has 91 MiB
+
+
+def load(weights: Path | None) -> Weighed:
+    """Raises QualityError: the extra `inception` is missing, no download, or a file that is not Inception's weights."""
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise QualityError(
+            f"the extractor inception needs torch-fidelity and torchvision ({printable(str(error))}); "
+            'pip install "distgan[inception]", or use efficientnet_lite0'
+        ) from None
+    path = _download(URL_INCEPTION_V3) if weights is None else weights.expanduser()
+    content = _plain_tensors(path)
+    try:
+        with torch.random.fork_rng(devices=[]):  # it draws its first weights
+            network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], io.BytesIO(content))
+    except (RuntimeError, TypeError, AttributeError, KeyError) as error:
+        first = printable(str(error).splitlines()[-1].strip())
+        raise QualityError(f"{path} does not hold Inception's weights for torch-fidelity: {first}") from None
+    return Weighed(_Inception(network), hashlib.sha256(content).hexdigest(), 299, dimension=2048, classes=1008)
+
+
+def _plain_tensors(path: Path) -> bytes:
+    """The bytes of a file that holds tensors and no code. Raises QualityError."""
+    try:
+        content = read_bytes(path, LIMIT)
+        torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except OSError as error:
+        raise QualityError(f"{path} cannot be read: {error.strerror or error}; give Inception's weights") from None
+    except (ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
+        raise QualityError(f"{path} is no file of plain weights: {reason}") from None
+    return content
+
+
+def _download(url: str) -> Path:
+    """torch-fidelity's file in torch's cache; fetched where it is not there yet, and compared with its name's hash."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=STANDARD, progress=False)
+        except (OSError, RuntimeError) as error:  # URLError is an OSError
+            raise QualityError(
+                f"Inception's weights cannot be downloaded from {url} ({printable(str(error))}); "
+                "fetch the file elsewhere and name it as evaluate.weights or --weights-file"
+            ) from None
+    return path
+
+
+class _Inception(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 [B, 3, H, W] -> [B, 2048], [B, 1008]."""
+        features, logits = self.network(images)
+        return features, logits

@@ -1,0 +1,210 @@
+"""What a generator of the embedded shapes covers: its pictures are recognised from their pixels, with no network.
+
+In: uint8 pictures of 32x32. Out: what each shows and how well it fits (`recognise`), and the shares of classes,
+colours and places of a whole set (`coverage`). A picture is taken apart the way data/sources/shapes.py puts one
+together: ground, colour, covered share of each pixel; then it is drawn again from what was found, and `fit` compares
+the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from distgan.data.sources.shapes import CLASSES, COLOURS, DISTANCES, LUMA, RADIUS, SIZE, TILT, truth
+from distgan.utils.counter_rng import IntArray
+
+RECOGNISED = 0.93  # least `fit` of a picture whose class can be told; 96 in 100 blends of two pictures have less
+SHARP = 0.97  # ... that is drawn as real ones are: all have it after a blur of 0.8 pixels, 4 in 10 after one of 1.2
+FAIR_SHARE = 0.25  # of the real share: with less, a class, a colour or a cell does not count as covered
+FAINT = 2.0  # squared colour differences, summed over a picture: below it there is nothing to be recognised
+CORE = 32  # pixels from which the shape's colour is read; the smallest shape has about 100
+CELLS = (14.0, 18.0)  # pixels: borders of the 3x3 cells in which centres lie, which are all in 10 ... 22
+BLOCK = 500  # pictures at a time
+SIDE, REACH = 24, 2.2  # the templates' pixels a side, and half their width in radii of a disc of the same area
+TILTS = np.arange(-TILT, TILT + 1, 1.5)
+
+Floats = npt.NDArray[np.floating]
+Images = Tensor | npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What N pictures show, most likely; only to be believed where `fit` is at least RECOGNISED."""
+
+    label: IntArray  # [N] place in shapes.CLASSES
+    fit: Floats  # [N] in [0, 1]
+    colour: IntArray  # [N] place in shapes.COLOURS
+    centre: Floats  # [N, 2] x, y in pixels from the top left corner
+    radius: Floats  # [N] pixels
+
+    @property
+    def sure(self) -> npt.NDArray[np.bool_]:
+        """[N] whether the picture counts as recognised."""
+        return self.fit >= RECOGNISED
+
+    @property
+    def cell(self) -> IntArray:
+        """[N] 0 ... 8, row by row: in which of 3x3 cells the centre lies."""
+        return _cells(self.centre)
+
+
+def recognise(images: Images) -> Recognised:
+    """What pictures show. images: uint8 [N, 3, 32, 32] on the CPU, N >= 1; each is judged on its own.
+
+    fit = 2 <R, S> / max(|R|^2 + |S|^2, FAINT), clipped to [0, 1], where R is the picture less its ground (a plane
+    through the outermost pixels, per channel) and S is the recognised shape, drawn in its place and colour, less the
+    same ground: 1 for the same pixels, 0 where nothing is drawn. A shape of a size that real pictures do not have is
+    compared with the nearest size that they have.
+    """
+    pixels = np.asarray(images)
+    parts = [_recognise(pixels[start : start + BLOCK]) for start in range(0, len(pixels), BLOCK)]
+    return Recognised(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Recognised)))
+
+
+def coverage(images: Images, labels: Tensor | IntArray | None = None) -> dict[str, float]:
+    """Scores of a set of pictures, uint8 [N, 3, 32, 32], N >= 1; all but the first two are about the recognised ones.
+
+    shapes_recognised: share of the pictures whose fit is at least RECOGNISED.
+    shapes_sharp: the same for SHARP, which is harder for shapes with long outlines (cross, star, arrow).
+    shapes_classes: how many of the 10 classes have at least FAIR_SHARE of their real share (1/10).
+    shapes_colours: the same for the 10 colours.
+    shapes_places: share of the 3x3 cells that have at least FAIR_SHARE of the share that they have in real pictures.
+    shapes_balance: entropy of the classes' shares, divided by log 10: 1 where all are as frequent, 0 for one class.
+    shapes_right_class, with labels (int64 [N], places in shapes.CLASSES that were asked for): share of all pictures
+    that are recognised, and as that class.
+
+    Where no picture is recognised, all are 0. With few pictures a class may be missing by chance: use 1,000 or more.
+    """
+    found = recognise(images)
+    sure = found.sure
+    classes = _shares(found.label[sure], len(CLASSES))
+    colours = _shares(found.colour[sure], len(COLOURS))
+    cells = _shares(found.cell[sure], 9)
+    seen = classes[classes > 0]
+    scores = {
+        "shapes_recognised": float(sure.mean()),
+        "shapes_sharp": float((found.fit >= SHARP).mean()),
+        "shapes_classes": float((classes >= FAIR_SHARE / len(CLASSES)).sum()),
+        "shapes_colours": float((colours >= FAIR_SHARE / len(COLOURS)).sum()),
+        "shapes_places": float((cells >= FAIR_SHARE * _real_cells()).mean()),
+        "shapes_balance": float(-(seen * np.log(seen)).sum() / np.log(len(CLASSES))) + 0.0,  # not -0.0
+    }
+    if labels is not None:
+        scores["shapes_right_class"] = float((sure & (found.label == np.asarray(labels))).mean())
+    return scores
+
+
+def _shares(numbers: IntArray, kinds: int) -> Floats:
+    return np.bincount(numbers, minlength=kinds) / max(len(numbers), 1)
+
+
+@cache
+def _real_cells() -> Floats:
+    """[9] shares of the cells in real pictures."""
+    return _shares(_cells(truth(0, "cells", np.arange(10_000)).centre), 9)
+
+
+def _cells(centre: Floats) -> IntArray:
+    column, row = np.digitize(centre, CELLS).T
+    return 3 * row + column
+
+
+def _recognise(pixels: npt.NDArray[np.uint8]) -> Recognised:
+    pictures = pixels.reshape(len(pixels), 3, SIZE * SIZE).astype(np.float32) / 255
+    ground = pictures[:, :, _RING] @ _PLANE
+    shape = pictures - ground  # R
+    colour = _core_colour(pictures, shape)
+    contrast = colour[:, :, None] - ground
+    share = np.clip((shape * contrast).sum(1) / np.maximum((contrast**2).sum(1), 1e-6), 0, 1)
+    mask = np.clip((share - 0.15) / 0.7, 0, 1)  # keeps an edge where it is, and faint traces in the ground out
+    area = np.maximum(mask.sum(1), 1)
+    centroid = mask @ _GRID / area[:, None]
+    label, tilt = _nearest_template(mask, centroid, np.sqrt(area / np.pi))
+    unit_area, unit_centroid = (values[label] for values in _moments())
+    radius = np.clip(np.sqrt(area / unit_area), *RADIUS)
+    cos, sin = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+    x, y = unit_centroid.T
+    centre = centroid - radius[:, None] * np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
+    drawn = contrast * _draw(label, tilt, centre, radius)[:, None, :]  # S
+    overlap, energy = (shape * drawn).sum((1, 2)), (shape**2).sum((1, 2)) + (drawn**2).sum((1, 2))
+    names = np.array(list(COLOURS.values())) / 255
+    nearest = ((colour[:, None, :] - names) ** 2).sum(2).argmin(1)
+    return Recognised(label, np.clip(2 * overlap / np.maximum(energy, FAINT), 0, 1), nearest, centre, radius)
+
+
+def _core_colour(pictures: Floats, shape: Floats) -> Floats:
+    """[N, 3]: the median over the pixels whose brightness is farthest from the ground's."""
+    far = np.abs(np.einsum("c,ncp->np", LUMA.astype(np.float32), shape))
+    core = np.argpartition(far, -CORE, axis=1)[:, -CORE:]
+    return np.median(np.take_along_axis(pictures, core[:, None, :], axis=2), axis=2)
+
+
+def _nearest_template(mask: Floats, centroid: Floats, scale: Floats) -> tuple[IntArray, Floats]:
+    """Class [N] and tilt [N], degrees, of the template with the highest correlation.
+
+    mask: [N, 1024], looked at from `centroid` [N, 2] in units of `scale` [N], so that place and size do not matter.
+    """
+    frame = torch.from_numpy(centroid[:, None, :] + scale[:, None, None] * _FRAME)
+    grid = (2 / SIZE * frame - 1).float().unflatten(1, (SIDE, SIDE))
+    field = torch.from_numpy(mask).float().view(-1, 1, SIZE, SIZE)
+    seen = grid_sample(field, grid, align_corners=False).flatten(1).numpy()
+    best = (seen @ _templates().T).argmax(1)
+    return best // len(TILTS), TILTS[best % len(TILTS)]
+
+
+def _draw(label: IntArray, tilt: Floats, centre: Floats, radius: Floats) -> Floats:
+    """Covered share of each pixel, [N, 1024]."""
+    u, v = _unit(_GRID - centre[:, None, :], tilt[:, None], radius[:, None])
+    distance = np.empty_like(u)
+    for number in np.unique(label):
+        here = label == number
+        distance[here] = DISTANCES[CLASSES[number]](u[here], v[here])
+    return np.clip(0.5 - distance * radius[:, None], 0, 1)
+
+
+def _unit(offset: Floats, tilt: Floats, radius: Floats) -> tuple[Floats, Floats]:
+    """Offsets [..., 2] from a shape's centre in the coordinates of DISTANCES."""
+    cos, sin = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+    x, y = offset[..., 0], offset[..., 1]
+    return (cos * x + sin * y) / radius, (cos * y - sin * x) / radius
+
+
+def _square(side: int, reach: float) -> Floats:
+    """[side * side, 2]: x, y of a grid's cells that fills -reach ... reach, row by row."""
+    line = (np.arange(side) + 0.5) * (2 * reach / side) - reach
+    return np.stack([np.tile(line, side), np.repeat(line, side)], axis=1)
+
+
+@cache
+def _moments() -> tuple[Floats, Floats]:
+    """Of each class at radius 1: area [10] and centroid [10, 2]."""
+    fine = _square(400, 1.2)
+    inside = np.stack([DISTANCES[name](*fine.T) < 0 for name in CLASSES])
+    return inside.sum(1) * (2.4 / 400) ** 2, inside @ fine / inside.sum(1)[:, None]
+
+
+@cache
+def _templates() -> npt.NDArray[np.float32]:
+    """[10 * tilts, SIDE * SIDE]: masks of the classes as `_nearest_template` sees them, each of length 1."""
+    mean = sum(RADIUS) / 2
+    bank = []
+    for name, area, centroid in zip(CLASSES, *_moments(), strict=True):
+        for tilt in TILTS:
+            u, v = _unit(_FRAME * np.sqrt(area / np.pi), np.array(tilt), np.array(1.0))
+            bank.append(np.clip(0.5 - mean * DISTANCES[name](u + centroid[0], v + centroid[1]), 0, 1))
+    templates = np.stack(bank)
+    return (templates / np.linalg.norm(templates, axis=1, keepdims=True)).astype(np.float32)
+
+
+_GRID = _square(SIZE, SIZE / 2) + SIZE / 2
+_FRAME = _square(SIDE, REACH)
+_RING = np.flatnonzero((np.abs(_GRID - SIZE / 2) > SIZE / 2 - 1).any(axis=1))  # shapes never reach the outermost pixels
+_AFFINE = np.concatenate([np.ones((SIZE * SIZE, 1)), _GRID], axis=1)
+_PLANE = (_AFFINE @ np.linalg.pinv(_AFFINE[_RING])).T.astype(np.float32)  # values on the ring -> least squares plane

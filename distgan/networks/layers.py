@@ -1,0 +1,44 @@
+"""What several families share: the last layers of a discriminator, and how often a picture's size halves."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from distgan.networks.dropout import KeyedDropout
+from distgan.utils.errors import ConfigError
+
+SMALLEST = 4  # a side of the smallest maps, pixels
+MOST_HALVINGS = 10  # of the largest pictures
+
+
+class Head(nn.Module):
+    """features [B, F], labels [B] int64 or None -> logits [B]: dropout, dense; with classes plus a projection.
+
+    classes: 0 for none. Source: Miyato & Koyama 2018, arXiv:1802.05637 (the class's vector times the features).
+    """
+
+    def __init__(self, features: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = KeyedDropout(dropout)
+        self.dense = nn.Linear(features, 1)
+        self.project = nn.Embedding(classes, features) if classes else None
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        features = self.dropout(features)
+        logits = self.dense(features).squeeze(1)
+        if self.project is not None:
+            assert labels is not None, "a conditional discriminator needs labels"
+            logits = logits + (self.project(labels) * features).sum(1)
+        return logits
+
+
+def halvings(family: str, size: int, fewest: int) -> int:
+    """n with size = 4 * 2**n. Raises ConfigError with the nearest size if there is none, or if it is below `fewest`."""
+    sizes = [SMALLEST * 2**n for n in range(fewest, MOST_HALVINGS + 1)]
+    if size not in sizes:
+        nearest = min(sizes, key=lambda side: abs(side - size))
+        raise ConfigError(
+            f"{family} needs pictures of {sizes[0]}x{sizes[0]}, doubled any number of times, and these are "
+            f"{size}x{size}; use pictures of {nearest}x{nearest}, or family=seed_dcgan"
+        )
+    return fewest + sizes.index(size)

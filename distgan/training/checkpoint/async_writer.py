@@ -1,0 +1,80 @@
+"""Checkpoints written in a thread of their own, one at a time: training does not wait for a slow or a full disk.
+
+In: copies of the state in host memory, on the main process. Out: checkpoint directories; a failure is kept until it is
+asked for, and changes nothing that is on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from distgan.config.schema import CheckpointConfig
+from distgan.training.checkpoint import storage
+from distgan.training.checkpoint.state import State
+from distgan.utils.errors import CheckpointError
+
+
+@dataclass
+class _Job:
+    step: int
+    began: float
+    thread: threading.Thread
+
+
+class Writer:
+    """The checkpoints of one run directory."""
+
+    def __init__(self, directory: Path, config: CheckpointConfig) -> None:
+        self.directory, self.config = directory, config
+        self.failures = 0
+        """Checkpoints in a row that could not be written."""
+        self._failure: CheckpointError | None = None
+        self._job: _Job | None = None
+
+    def put(self, step: int, state: State, healthy_step: int, best_step: int | None = None) -> None:
+        """Begins to write a checkpoint; the one before it must be through (see `busy`).
+
+        Whatever the configuration says, a checkpoint of `healthy_step` or before is kept, and that of `best_step`.
+        """
+        thread = threading.Thread(target=self._write, args=(step, state, healthy_step, best_step), name="checkpoint")
+        self._job = _Job(step, time.monotonic(), thread)
+        thread.start()
+
+    def busy(self) -> str | None:
+        """Which checkpoint is still being written and for how long, or None."""
+        if self._job is None or not self._job.thread.is_alive():
+            return None
+        return f"the checkpoint of step {self._job.step} is still being written after {self._seconds():.0f} s"
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether nothing is being written any more, after at most this time (None: as long as it takes)."""
+        if self._job is not None:
+            self._job.thread.join(seconds)
+        return self.busy() is None
+
+    def take_failure(self) -> CheckpointError | None:
+        """Why the last checkpoint could not be written; told once."""
+        if self.busy():
+            return None
+        failure, self._failure = self._failure, None
+        return failure
+
+    def _write(self, step: int, state: State, healthy_step: int, best_step: int | None) -> None:
+        try:
+            storage.save(self.directory, step, state.tensors, state.values)
+        except Exception as error:  # whatever it was (memory, a file system's mood): it must be told, and tried again
+            reason = f"checkpoint of step {step} cannot be written: {type(error).__name__}: {error}"
+            self._failure = error if isinstance(error, CheckpointError) else CheckpointError(reason)
+            self.failures += 1
+            return
+        self.failures = 0
+        with contextlib.suppress(OSError):  # tried again after the next
+            last, every = self.config.keep_last, self.config.keep_every_steps
+            storage.rotate(self.directory, last, every, healthy_step, best_step)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._job.began if self._job else 0.0

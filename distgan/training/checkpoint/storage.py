@@ -1,0 +1,158 @@
+"""Checkpoints on disk: RUN/checkpoints/step-000000500/ with state.safetensors, state.json and manifest.json.
+
+A directory is written under a temporary name, flushed, and renamed: what has the final name is complete. The manifest's
+sha256s are checked before anything is used. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from distgan.utils.errors import CheckpointError
+from distgan.utils.files import fsync, sha256
+from distgan.utils.safe_io import parse_json, printable, read_bytes, read_json
+
+NAME = re.compile(r"^step-(\d{9,})$")
+TENSORS, VALUES, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+FORMAT_VERSION = 1
+MOST_JSON = 16 << 20  # bytes of state.json and of manifest.json, which have a few thousand
+
+
+def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> Path:
+    """Writes DIRECTORY/step-<step>; one that is already there is replaced.
+
+    Raises CheckpointError if it cannot be written; what was there before is as it was.
+    """
+    final = directory / f"step-{step:09d}"
+    temporary = directory / f".{final.name}.tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(tensors, temporary / TENSORS)
+        (temporary / VALUES).write_text(json.dumps(values, indent=1, sort_keys=True))
+        files = {name: sha256(temporary / name) for name in (TENSORS, VALUES)}
+        (temporary / MANIFEST).write_text(json.dumps({"format_version": FORMAT_VERSION, "files": files}, indent=1))
+        for path in (*temporary.iterdir(), temporary):
+            fsync(path)
+        if final.exists():
+            shutil.rmtree(_replaced(final), ignore_errors=True)
+            final.rename(_replaced(final))  # `sweep` takes it back if this is as far as we come
+        temporary.rename(final)
+        fsync(directory)
+        fsync(directory.parent)
+        shutil.rmtree(_replaced(final), ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _take_back(final)
+        raise CheckpointError(
+            f"checkpoint {final} cannot be written: {_reason(error)}; older checkpoints are untouched"
+        ) from None
+    return final
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors on the CPU, values) of one checkpoint directory. Raises CheckpointError if it is not whole."""
+    try:
+        manifest = read_json(path / MANIFEST, MOST_JSON)
+        version, files = manifest["format_version"], dict(manifest["files"])
+        if version != FORMAT_VERSION:
+            raise CheckpointError(f"{path} has format {version}, this distgan reads format {FORMAT_VERSION}")
+        text = read_bytes(path / VALUES, MOST_JSON)
+        for name, found in ((VALUES, hashlib.sha256(text).hexdigest()), (TENSORS, sha256(path / TENSORS))):
+            if found != files[name]:
+                raise CheckpointError(f"{path}/{name} is damaged: its sha256 is not the one in {MANIFEST}")
+        values = parse_json(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"{VALUES} holds no names and values")
+        return load_file(path / TENSORS), values
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is not a complete checkpoint: {Path(error.filename).name} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged: {printable(_reason(error))}") from None
+
+
+def steps(directory: Path) -> list[int]:
+    """Steps of the checkpoints in a directory, ascending; temporary and foreign names are not counted."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(match[1]) for entry in directory.iterdir() if (match := NAME.match(entry.name)))
+
+
+def newest(directory: Path, say: Callable[[str], None], not_after: int | None = None) -> Path | None:
+    """The newest checkpoint that is whole, or None where there is none; each damaged one is reported to `say`.
+
+    not_after: only those of this step or before.
+    """
+    for step in reversed(steps(directory)):
+        if not_after is not None and step > not_after:
+            continue
+        path = directory / f"step-{step:09d}"
+        try:
+            load(path)
+        except CheckpointError as error:
+            say(f"WARNING: {error}; looking for the one before it")
+        else:
+            return path
+    return None
+
+
+def rotate(
+    directory: Path, keep_last: int, keep_every_steps: int | None, healthy_step: int, best_step: int | None = None
+) -> None:
+    """Removes all but the newest `keep_last`, the multiples of `keep_every_steps`, that of `best_step`, and the newest
+    of `healthy_step` or before, which a rollback may need."""
+    there = steps(directory)
+    needed = {best_step, max((step for step in there if step <= healthy_step), default=None)}
+    for step in there[:-keep_last]:
+        if step not in needed and (keep_every_steps is None or step % keep_every_steps):
+            _remove(directory / f"step-{step:09d}")
+
+
+def discard(directory: Path, after: int) -> None:
+    """Removes the checkpoints of later steps, newest first: what a rollback has left behind."""
+    for step in reversed(steps(directory)):
+        if step > after:
+            _remove(directory / f"step-{step:09d}")
+
+
+def sweep(directory: Path) -> None:
+    """Removes what a killed process left half-written or half-removed; takes back what it was about to replace."""
+    for replaced in directory.glob(".step-*.replaced"):
+        _take_back(directory / replaced.name.removeprefix(".").removesuffix(".replaced"))
+    for leftover in directory.glob(".step-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    """A kill in mid-removal leaves no half checkpoint under a checkpoint's name."""
+    doomed = path.with_name(f".{path.name}.old")
+    shutil.rmtree(doomed, ignore_errors=True)
+    with contextlib.suppress(OSError):  # tried again after the next checkpoint
+        path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _take_back(path: Path) -> None:
+    """The checkpoint that was to be replaced, if its successor has not come."""
+    with contextlib.suppress(OSError):
+        if not path.exists():
+            _replaced(path).rename(path)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,130 @@
+"""The best evaluation of a run so far, and for how long nothing better has come.
+
+In: `Scores`, one evaluation after the other. Out: whether they are the best. The memory is plain values, so that it
+goes into every checkpoint, and it is the same on every rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
+
+from distgan.config.schema import Config
+from distgan.metrics.protocol import Scores
+from distgan.metrics.registry import OF_THE_PAPERS, better, full_name
+from distgan.utils.errors import CheckpointError, ConfigError
+from distgan.utils.safe_io import printable
+
+
+class Top(BaseModel):
+    """The best evaluation."""
+
+    metric: str
+    """By which it is the best."""
+    step: NonNegativeInt
+    scores: Scores
+
+    @model_validator(mode="after")
+    def _has_its_value(self) -> Top:
+        if self.metric not in self.scores.values:
+            raise ValueError("it has no value of its metric")
+        return self
+
+    @property
+    def value(self) -> float:
+        return self.scores.values[self.metric]
+
+
+class Memory(BaseModel):
+    """What has been seen; in every checkpoint."""
+
+    top: Top | None = None
+    last: Scores | None = None
+    """Of the last evaluation."""
+    without: NonNegativeInt = 0
+    """Evaluations in a row that were not better than the best one."""
+
+
+class Best:
+    """The judge. Attribute: metric, the name of the value that is to be best."""
+
+    def __init__(self, config: Config) -> None:
+        self.every, self.patience = config.evaluate.every_images, config.best.patience
+        extractor = config.evaluate.extractor
+        usual = "shapes_recognised" if extractor == "none" else full_name("fd", extractor)
+        self.metric = config.best.metric or usual
+        self.memory = Memory()
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Remembers what a checkpoint's values say. Raises CheckpointError if that is no memory of the best."""
+        try:
+            self.memory = Memory.model_validate(values.get("best", {}))  # checkpoints of 0.1.0 do not have it
+        except ValidationError as error:
+            where = printable(".".join(str(part) for part in error.errors()[0]["loc"]))
+            raise CheckpointError(f"the checkpoint is damaged: best.{where}: {error.errors()[0]['msg']}") from None
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raises ConfigError if the metric is none of these, which an evaluation gives."""
+        if self.metric not in (names := list(names)):
+            alike = {
+                paper: name for name in names for value, paper in OF_THE_PAPERS.items() if name.startswith(f"{value}_")
+            }
+            nearest = alike.get(self.metric) or get_close_matches(self.metric, names, n=1, cutoff=0)[0]
+            raise ConfigError(
+                f"best.metric={printable(self.metric)} is no score that this training is given; nearest: {nearest} "
+                f"(there are {', '.join(names)})"
+            )
+
+    def due(self, images: int, last: bool) -> bool:
+        """Whether to evaluate when D has been shown so many pictures: each time that `every_images` more are full, and
+        at the last step."""
+        if self.every is None:
+            return False
+        before = self.memory.last.images_seen if self.memory.last else 0
+        return images // self.every > before // self.every or (last and images > before)
+
+    def look(self, step: int, scores: Scores) -> bool:
+        """Whether these scores, made after `step`, are the best so far.
+
+        They are if the ones before were made by another protocol, or were the best by another metric: what cannot be
+        compared is forgotten. Without a value of the metric (it was NaN) they are not.
+        """
+        memory = self.memory
+        top = Top(metric=self.metric, step=step, scores=scores) if self.metric in scores.values else None
+        if top is None or (memory.top is not None and not _is_better(top, memory.top)):
+            self.memory = Memory(top=memory.top, last=scores, without=memory.without + 1)
+            return False
+        self.memory = Memory(top=top, last=scores)
+        return True
+
+    @property
+    def step(self) -> int | None:
+        """After which the best evaluation was made."""
+        return self.memory.top.step if self.memory.top else None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience is at its end."""
+        top = self.memory.top
+        if self.every is None or self.patience is None or (top is not None and top.metric != self.metric):
+            return False
+        return self.memory.without >= self.patience
+
+    def scores_of(self, images: int) -> Scores | None:
+        """Those of the generator after so many pictures, if it was evaluated last."""
+        last = self.memory.last
+        return last if last is not None and last.images_seen == images else None
+
+    def described(self) -> str:
+        """The best value and when it was, for a sentence."""
+        top = self.memory.top
+        return f"{top.value:.4g} at {top.scores.images_seen:,} pictures" if top else "none yet"
+
+
+def _is_better(one: Top, other: Top) -> bool:
+    if one.metric != other.metric or one.scores.protocol != other.scores.protocol:
+        return True
+    return one.value < other.value if better(one.metric) == "lower" else one.value > other.value

@@ -1,0 +1,59 @@
+"""The averaged generator of a training, as it is now: in memory, or as a generator file in the run directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distgan.data.dataset import Reals
+from distgan.inference.generator import Generator
+from distgan.inference.generator_file import Description, save_generator, weight_digest
+from distgan.metrics.protocol import Scores
+from distgan.training.trainer import Trainer
+
+LAST, BEST = "generator.safetensors", "best.safetensors"  # of RUN
+
+
+class Exported(NamedTuple):
+    """A generator file that has been written."""
+
+    path: Path
+    weight_digest: str
+    description: Description
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What W&B is told about it."""
+        known = {"images_seen": self.description.images_seen, "weight_digest": self.weight_digest}
+        return known if self.description.scores is None else known | {"scores": self.description.scores}
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """For any rank; only the main process writes."""
+
+    trainer: Trainer
+    reals: Reals
+
+    def generator(self) -> Generator:
+        """It shares the average's weights, and says what they are now."""
+        network = self.trainer.ema.network
+        digest = weight_digest({name: tensor.detach().cpu() for name, tensor in network.state_dict().items()})
+        return Generator(network, self.describe(None), digest, self.trainer.accelerator.device)
+
+    def write(self, name: str, scores: Scores | None) -> Exported:
+        """Writes RUN/NAME, atomically. Raises ExportError."""
+        path, description = self.trainer.config.run_dir / name, self.describe(scores)
+        return Exported(path, save_generator(path, self.trainer.ema.network.state_dict(), description), description)
+
+    def describe(self, scores: Scores | None) -> Description:
+        """What the averaged generator's file says about it."""
+        return Description.of(
+            self.trainer.config,
+            size=self.reals.size,
+            class_names=self.reals.classes,
+            images_seen=self.trainer.images_seen,
+            data_digest=self.reals.manifest_digest,
+            scores=scores and scores.model_dump(mode="json"),
+        )

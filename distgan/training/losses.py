@@ -1,0 +1,173 @@
+"""Adversarial losses: pure functions of logits and, for the seed recipe's, of the noise on D's labels.
+
+`build_loss` gives an object per configuration, with one signature for all: `discriminator`, `generator`, and
+`opinions`, which say what logits mean. Every loss is a mean over pictures; "real" is a high logit, except where
+`BinaryCrossEntropy` is told otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from distgan.config.method import LossConfig, PaperLoss
+
+KERAS_EPSILON = 1e-7
+
+
+class AdversarialLoss(Protocol):
+    """What the trainer calls."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether D's logits of real pictures are needed in G's step, and fakes of the classes of the reals."""
+
+    @property
+    def noisy(self) -> bool:
+        """Whether `discriminator` uses noise."""
+
+    def discriminator(self, fake: Tensor, real: Tensor, *noise: Tensor) -> Tensor:
+        """Logits [B] of fakes and of reals; noise, where it is `noisy`: [B] for each, uniform in [0, 1)."""
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Logits [B] of fakes; real: of real pictures, where it is `paired`."""
+
+    @property
+    def opinions(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """From logits [B] of fakes and of reals: each picture's probability of being real, above 1/2 for real."""
+
+
+class BinaryCrossEntropy:
+    """Cross-entropy between sigmoid(logit) and noisy, smoothed labels (Goodfellow et al. 2014; non-saturating for G).
+
+    sigmoid(logit) is the probability of label 1, which belongs to real or to fake pictures by `config.real_label`.
+    """
+
+    paired = False
+
+    def __init__(self, config: LossConfig) -> None:
+        self.real, self.fake = float(config.real_label), float(1 - config.real_label)
+        self.noise, self.inward = config.label_noise, config.noise_direction == "inward"
+        self.noisy = config.label_noise > 0
+        self.smoothing = config.label_smoothing
+        clipped = config.cross_entropy == "keras_clipped"
+        self.entropy: Callable[[Tensor, Tensor], Tensor] = (
+            keras_cross_entropy if clipped else F.binary_cross_entropy_with_logits
+        )
+
+    def discriminator(self, fake: Tensor, real: Tensor, *noise: Tensor) -> Tensor:
+        """Mean over the joined batch. Logits [B] of fakes and of reals; noise, where it is `noisy`: [B] for each."""
+        towards_fake = self.fake - self.real
+        targets = [torch.full_like(fake, self.fake), torch.full_like(real, self.real + self.smoothing * towards_fake)]
+        if self.noisy:
+            inward = (-towards_fake, towards_fake) if self.inward else (1.0, 1.0)
+            targets = [target + way * self.noise * by for target, way, by in zip(targets, inward, noise, strict=True)]
+        return self.entropy(torch.cat([fake, real]), torch.cat(targets))
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """Mean over logits [B] of fakes that are to pass for real: no noise, no smoothing."""
+        return self.entropy(fake, torch.full_like(fake, self.real))
+
+    def opinions(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """[B] each: probability that a picture is real, in D's opinion."""
+        sign = 1 if self.real == 1 else -1
+        return torch.sigmoid(sign * fake), torch.sigmoid(sign * real)
+
+
+class Paper(NamedTuple):
+    """A loss with nothing to set. Logits are [B]; no noise is used."""
+
+    of_discriminator: Callable[[Tensor, Tensor], Tensor]
+    of_generator: Callable[[Tensor, Tensor | None], Tensor]
+    opinions: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    paired: bool = False
+    noisy: bool = False
+
+    def discriminator(self, fake: Tensor, real: Tensor, *_noise: Tensor) -> Tensor:
+        return self.of_discriminator(fake, real)
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        return self.of_generator(fake, real)
+
+
+def logistic_d(fake: Tensor, real: Tensor) -> Tensor:
+    """-log(1 - sigmoid(fake)) - log(sigmoid(real)): Goodfellow et al. 2014, section 3."""
+    return F.softplus(fake).mean() + F.softplus(-real).mean()
+
+
+def logistic_g(fake: Tensor, _real: Tensor | None) -> Tensor:
+    """-log(sigmoid(fake)), non-saturating: Goodfellow et al. 2014, section 3."""
+    return F.softplus(-fake).mean()
+
+
+def hinge_d(fake: Tensor, real: Tensor) -> Tensor:
+    """Lim & Ye 2017 (arXiv:1705.02894); Miyato et al. 2018 (arXiv:1802.05957), equation 16."""
+    return F.relu(1 + fake).mean() + F.relu(1 - real).mean()
+
+
+def least_squares_d(fake: Tensor, real: Tensor) -> Tensor:
+    """Halves of the squared distances to 0 and 1: Mao et al. 2017 (arXiv:1611.04076), equation 9."""
+    return (fake.square().mean() + (real - 1).square().mean()) / 2
+
+
+def least_squares_g(fake: Tensor, _real: Tensor | None) -> Tensor:
+    return (fake - 1).square().mean() / 2
+
+
+def wasserstein_d(fake: Tensor, real: Tensor) -> Tensor:
+    """D as a critic: Arjovsky et al. 2017 (arXiv:1701.07875), section 3. It needs a gradient penalty."""
+    return fake.mean() - real.mean()
+
+
+def raise_fakes(fake: Tensor, _real: Tensor | None) -> Tensor:
+    """What G does against a hinge or a critic: -mean(fake)."""
+    return -fake.mean()
+
+
+def relativistic_d(fake: Tensor, real: Tensor) -> Tensor:
+    """Each real against the fake of its place: Jolicoeur-Martineau 2019 (arXiv:1807.00734); Huang et al. 2024
+    (arXiv:2501.05441), equation 2."""
+    return F.softplus(fake - real).mean()
+
+
+def relativistic_g(fake: Tensor, real: Tensor | None) -> Tensor:
+    """The same with the places exchanged."""
+    assert real is not None, "a relativistic loss needs D's logits of real pictures in G's step, too"
+    return F.softplus(real - fake).mean()
+
+
+def by_sigmoid(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.sigmoid(fake), torch.sigmoid(real)
+
+
+def by_target(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Least squares: 0 is fake, 1 is real."""
+    return fake.clamp(0, 1), real.clamp(0, 1)
+
+
+def by_pairs(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """No logit means anything alone: that each is the more real one of its pair."""
+    return torch.sigmoid(fake - real), torch.sigmoid(real - fake)
+
+
+PAPERS = {
+    "logistic": Paper(logistic_d, logistic_g, by_sigmoid),
+    "hinge": Paper(hinge_d, raise_fakes, by_sigmoid),
+    "least_squares": Paper(least_squares_d, least_squares_g, by_target),
+    "wasserstein": Paper(wasserstein_d, raise_fakes, by_pairs),
+    "relativistic": Paper(relativistic_d, relativistic_g, by_pairs, paired=True),
+}
+
+
+def build_loss(config: LossConfig | PaperLoss) -> AdversarialLoss:
+    return PAPERS[config.name] if isinstance(config, PaperLoss) else BinaryCrossEntropy(config)
+
+
+def keras_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Keras' binary cross-entropy: on probabilities clipped to [1e-7, 1 - 1e-7]; bounded for targets outside [0, 1]."""
+    probability = torch.sigmoid(logits).clamp(KERAS_EPSILON, 1 - KERAS_EPSILON)
+    return -(targets * probability.log() + (1 - targets) * (1 - probability).log()).mean()

@@ -1,0 +1,64 @@
+"""What a report says, as plain values: `gather` reads them, `page` shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from distgan.training.report.nearest_neighbors import Likeness
+
+
+@dataclass(frozen=True)
+class Left:
+    """Stands for a part that is left out, and says why in a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    caption: str
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A line of scores.jsonl."""
+
+    images: int
+    """Real pictures that D had seen."""
+    values: dict[str, float]
+    real_values: dict[str, float]
+    """The floor: the same values of real pictures."""
+    protocol: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of events.jsonl."""
+
+    images: int
+    time: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All text comes from files and is not yet escaped."""
+
+    name: str
+    summary: list[tuple[str, str]]
+    """Label and text."""
+    metrics: list[dict[str, Any]] | Left
+    """Rows of metrics.jsonl."""
+    scores: list[Evaluation] | Left
+    samples: list[Picture | Left] | Left
+    """The first, the middle and the last grid."""
+    generator: Picture | Left
+    likeness: Likeness | Left
+    events: list[Event] | Left
+    settings: str | Left
+    """config.yaml."""

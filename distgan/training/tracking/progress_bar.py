@@ -1,0 +1,74 @@
+"""Training progress for a person: a bar on a terminal, plain lines elsewhere; main process only."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from distgan.utils.progress import room
+
+SHOWN = {"loss/d": "loss_d", "loss/g": "loss_g", "d/real_prob": "d_real", "d/fake_prob": "d_fake"}
+INTERVAL = 5.0  # seconds between two plain lines, at least
+
+
+class Display:
+    """Pictures seen of the budget, losses, pictures/s, time left."""
+
+    def __init__(self, total: int, enabled: bool) -> None:
+        """total: budget in real pictures; a disabled display does nothing."""
+        self.total, self.enabled = total, enabled
+        self._last_line = 0.0
+        self._bar: Any = None
+
+    def start(self, images: int) -> None:
+        """When training begins, with `images` seen before."""
+        if self.enabled and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self.total, initial=images, desc="training", unit=" pictures", **room(140))
+
+    def step(self, images: int) -> None:
+        """After every step."""
+        if self._bar is not None:
+            self._bar.update(images - self._bar.n)
+
+    def log(self, images: int, metrics: Mapping[str, float]) -> None:
+        """After every log step."""
+        if not self.enabled:
+            return
+        shown = {short: f"{metrics[name]:.3f}" for name, short in SHOWN.items() if name in metrics}
+        if self._bar is not None:
+            self._bar.set_postfix(shown, refresh=False)
+        elif (now := time.monotonic()) - self._last_line >= INTERVAL or images >= self.total:
+            self._last_line = now
+            rate = metrics["speed/images_per_second"]
+            numbers = " ".join(f"{name} {value}" for name, value in shown.items())
+            left = (self.total - images) / max(rate, 1e-9)
+            self.say(
+                f"{images:,} of {self.total:,} pictures ({100 * images / self.total:.0f} %) {numbers} "
+                f"{rate:,.0f} pictures/s, {clock(left)} left"
+            )
+
+    def say(self, text: str) -> None:
+        """One line that does not break the bar."""
+        if not self.enabled:
+            return
+        with contextlib.suppress(OSError):  # the log may lie on a disk that is full
+            if self._bar is not None:
+                self._bar.write(text, file=sys.stderr)
+            else:
+                print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def clock(seconds: float) -> str:
+    """3725 -> 1:02:05."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,201 @@
+"""What is written about a run while it trains: metrics.jsonl, scores.jsonl, sample grids, curves, and the W&B run.
+
+In: device scalars (`RunningMeans`), host floats and uint8 pictures (`Tracker`). Out: files under RUN and, through
+`wandb_run`, W&B. metrics.jsonl is the record: it is complete whatever happens to W&B.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from distgan.config.schema import Config
+from distgan.training.tracking.jsonl import JsonLines, MetricsFile, read_metrics
+from distgan.training.tracking.wandb_run import WandbRun, choose_mode, say
+from distgan.utils.background import short
+from distgan.utils.pictures import draw_curves, save_png, side_by_side, to_grid
+
+
+class RunningMeans:
+    """Means over the steps of a window, kept on the device: `add` never waits for it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], tuple[Tensor, int]] = {}  # per set of keys: sums [len(keys)], times added
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """metrics: scalars on one device; a key may be missing in some steps, but then on every rank."""
+        if not metrics:
+            return
+        keys = tuple(metrics)
+        on_mps = next(iter(metrics.values())).device.type == "mps"  # has no float64
+        precise = torch.float32 if on_mps else torch.float64
+        values = torch.stack([value.detach().reshape(()) for value in metrics.values()]).to(precise)
+        if keys in self._sums:
+            sums, count = self._sums[keys]
+            sums += values
+            self._sums[keys] = sums, count + 1
+        else:
+            self._sums[keys] = values, 1
+
+    def reduce(self) -> dict[str, float]:
+        """Means over steps and ranks; then empty. One all-reduce and one copy to the host; every rank must call it."""
+        totals: dict[str, tuple[Tensor, int]] = {}
+        for keys, (sums, count) in self._sums.items():
+            for key, value in zip(keys, sums.unbind(), strict=True):
+                total, times = totals.get(key, (torch.zeros_like(value), 0))
+                totals[key] = total + value, times + count
+        self._sums.clear()
+        if not totals:
+            return {}
+        keys = tuple(sorted(totals))  # the same order on every rank
+        means = torch.stack([totals[key][0] / totals[key][1] for key in keys])
+        if dist.is_available() and dist.is_initialized() and (world := dist.get_world_size()) > 1:
+            dist.all_reduce(means)
+            means /= world
+        return dict(zip(keys, means.tolist(), strict=True))
+
+
+class Tracker:
+    """Writes a run's record; for the main process only. Neither W&B nor a full disk makes a method raise."""
+
+    def __init__(self, directory: Path, start_images: int, wandb_run: WandbRun | None) -> None:
+        self.directory = directory
+        self._wandb = wandb_run
+        self._warned: set[str] = set()
+        (directory / "samples").mkdir(parents=True, exist_ok=True)
+        self._metrics = MetricsFile(directory / "metrics.jsonl", start_images)
+        self._scores = JsonLines(directory / "scores.jsonl", start_images)
+
+    def log(self, images: int, metrics: dict[str, float]) -> None:
+        """One line of metrics.jsonl and one row of the W&B run. images: real pictures seen, never falling."""
+        self._guard("metrics.jsonl", lambda: self._metrics.append(images, metrics))
+        if self._wandb:
+            self._wandb.log(images, metrics)
+
+    def scores(self, images: int, scores: dict[str, Any]) -> None:
+        """One line of scores.jsonl. scores: as plain JSON values, with their protocol."""
+        self._guard("scores.jsonl", lambda: self._scores.add({"images": images, "scores": scores}))
+
+    def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
+        """RUN/samples/fakes-<images>.png, reals left and fakes right, and once reals.png; to W&B as two grids.
+
+        fakes, reals: uint8 [N, 3, H, W] on the CPU.
+        """
+        folder = self.directory / "samples"
+        first = not (folder / "reals.png").exists()
+        if first:
+            self._guard("samples", lambda: save_png(to_grid(reals), folder / "reals.png"))
+        self._guard("samples", lambda: save_png(side_by_side(reals, fakes), folder / f"fakes-{images:09d}.png"))
+        if self._wandb:
+            self._wandb.picture(images, "samples/fakes", to_grid(fakes))
+            if first:
+                self._wandb.picture(images, "samples/reals", to_grid(reals))
+
+    def event(self, images: int, kind: str, text: str, alert: bool) -> None:
+        """One line of events.jsonl, which no restart and no rollback removes; alert: a W&B alert as well."""
+        row = {"images": images, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": kind, "text": text}
+        self._guard("events.jsonl", lambda: _append(self.directory / "events.jsonl", row))
+        if self._wandb and alert:
+            self._wandb.alert(kind, text)
+
+    def rewind(self, images: int) -> None:
+        """After a rollback: drops the lines of metrics.jsonl and scores.jsonl after `images`; that part is trained
+        again."""
+        self._guard("metrics.jsonl", lambda: self._metrics.rewind(images))
+        self._guard("scores.jsonl", lambda: self._scores.rewind(images))
+
+    def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
+        """Gives an exported generator (a file or a folder) to W&B as a new version of generator-RUNNAME."""
+        if self._wandb:
+            self._wandb.artifact(path, metadata, alias)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Ends the W&B run within a bounded time, and draws RUN/curves.png from all of metrics.jsonl."""
+        if self._wandb:
+            self._wandb.finish(exit_code)
+        self._guard("metrics.jsonl", self._metrics.close)
+        self._guard("scores.jsonl", self._scores.close)
+        rows = read_metrics(self._metrics.path)
+        self._guard("curves.png", lambda: draw_curves(rows, self.directory / "curves.png"))
+
+    def _guard(self, what: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except (OSError, ImportError) as error:  # a full disk; a matplotlib that does not import
+            if what not in self._warned:
+                self._warned.add(what)
+                say(f"WARNING: {self.directory}: {what} cannot be written ({short(error)}); training goes on")
+
+
+class NullTracker:
+    """A tracker that does nothing, for the other ranks."""
+
+    def log(self, images: int, metrics: dict[str, float]) -> None:
+        pass
+
+    def scores(self, images: int, scores: dict[str, Any]) -> None:
+        pass
+
+    def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
+        pass
+
+    def event(self, images: int, kind: str, text: str, alert: bool) -> None:
+        pass
+
+    def rewind(self, images: int) -> None:
+        pass
+
+    def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
+        pass
+
+    def finish(self, exit_code: int = 0) -> None:
+        pass
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def open_tracker(
+    config: Config, *, start_images: int, run_id: str, description: dict[str, Any], is_main: bool
+) -> Tracker | NullTracker:
+    """The tracker of this process.
+
+    start_images: pictures seen so far, 0 for a new run; run_id: W&B's id, the same at every restart of a training;
+    description: resolved configuration, git revision, manifest hash, versions; becomes W&B's config.
+    Raises ConfigError on the main process if `wandb.mode=online` has no credentials (see `choose_mode`).
+    """
+    if not is_main:
+        return NullTracker()
+    mode, why = choose_mode(config.wandb)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    run = WandbRun(config, mode, run_id, description) if mode != "disabled" else None
+    if why:
+        say(f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
+    return Tracker(config.run_dir, start_images, run)
+
+
+def git_revision(package: Path = Path(__file__).parent) -> str | None:
+    """Commit of the checkout that holds `package`, with "-dirty" if tracked files differ; None outside a checkout.
+
+    A package that merely lies in somebody's checkout (an ignored virtual environment) is not part of it: None.
+    """
+    git = ["git", "-C", str(package)]
+    try:
+        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 5, "check": True}
+        if not subprocess.run([*git, "ls-files", "--", "."], **options).stdout:
+            return None
+        return subprocess.run(
+            [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], **options
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,256 @@
+"""One Weights & Biases run that can fail or hang without anybody waiting for it. The only file that imports wandb.
+
+In: metrics, pictures, files. Out: a run under RUN/wandb. Every call into wandb is made by one daemon thread behind a
+bounded queue: the training thread only ever puts into that queue. A call that raises or takes too long switches W&B
+off for the rest of the run with one warning; `finish` waits a bounded time and then stops wandb's own process, so
+that the interpreter can exit.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from distgan.config.schema import Config, WandbConfig
+from distgan.utils.background import Worker, bounded, short
+from distgan.utils.errors import ConfigError
+
+Mode = Literal["online", "offline", "disabled"]
+INIT_SECONDS = 15.0  # for the server to answer at the start; then the run goes on offline
+UPLOAD_SECONDS = 25.0  # for the rest of the data to be uploaded at the end
+FINISH_SECONDS = 30.0  # for everything at the end
+SIGNAL_SECONDS = 10.0  # for everything at the end after a signal, when a launcher is about to kill
+STOP_SECONDS = 5.0  # for wandb's process to go when it is told to, after that
+
+
+def say(text: str) -> None:
+    with contextlib.suppress(OSError):  # a log on a full disk
+        print(f"distgan: {text}", file=sys.stderr, flush=True)
+
+
+def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
+    """The mode to run in and, where that needs an explanation, one sentence. Uses no network and never prompts.
+
+    `auto` follows WANDB_MODE and `wandb offline`; without them it is online with a key and offline without.
+    Raises ConfigError if `wandb.mode=online` is asked for and there are no credentials.
+    """
+    if config.mode == "disabled" or config.mode == "offline":
+        return config.mode, None
+    configured, problem = "online", None
+    try:
+        configured, problem = _look_up()
+    except ImportError as error:
+        problem = f"wandb cannot be imported ({short(error)})"
+        configured = "disabled"
+    except Exception as error:  # a malformed key, WANDB_MODE or settings file
+        problem = short(error)
+    if config.mode == "online":
+        if problem:
+            raise ConfigError(
+                f"wandb.mode=online, but {problem}; run `wandb login`, set WANDB_API_KEY, or use wandb.mode=offline"
+            )
+        return "online", None
+    if configured in ("offline", "dryrun"):
+        return "offline", "W&B is set to offline (WANDB_MODE or `wandb offline`)"
+    if configured == "disabled":
+        return "disabled", problem and f"{problem}; only metrics.jsonl is written"
+    return ("offline", f"{problem}, so this run is recorded offline") if problem else ("online", None)
+
+
+def _look_up() -> tuple[str, str | None]:
+    """(mode in wandb's environment and settings files, what is wrong with the credentials)."""
+    import wandb
+
+    try:
+        from wandb.sdk import wandb_setup
+        from wandb.sdk.lib import wbauth
+
+        settings = wandb_setup.singleton().settings
+        found: Any = wbauth.authenticate_session(
+            host=settings.base_url, source="distgan", prompt=False, update_session=False
+        )
+        return settings.mode, None if found else "W&B has no API key"
+    except (ImportError, AttributeError, TypeError):  # wandb before 0.31
+        mode = os.environ.get("WANDB_MODE", "online")
+        key = wandb.api.api_key or ""
+        if 0 < len(key) < 40:
+            return mode, "the API key in WANDB_API_KEY or ~/.netrc is too short"
+        return mode, None if key else "W&B has no API key"
+
+
+def server_url() -> str:
+    """The address of W&B's server, as WANDB_BASE_URL or wandb's settings files say. Uses no network."""
+    try:
+        from wandb.sdk import wandb_setup
+
+        return str(wandb_setup.singleton().settings.base_url)
+    except (ImportError, AttributeError, TypeError):  # wandb before 0.31
+        return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+
+
+class WandbRun:
+    """The W&B run of one training. No method raises or waits, except `finish`, which waits a bounded time."""
+
+    def __init__(self, config: Config, mode: Mode, run_id: str, description: dict[str, Any]) -> None:
+        """mode: online or offline; description: becomes the run's config."""
+        self.config, self.mode, self.run_id, self.description = config, mode, run_id, description
+        self.directory = config.run_dir.resolve()
+        self._run: Any = None
+        self._finished = False
+        self._images, self._last_step = -1, -1
+        self._problem: str | None = None  # at the end
+        self._worker = Worker("W&B", lambda text: say(f"WARNING: {text}; training goes on, metrics.jsonl is complete"))
+        atexit.register(self.finish, 1)  # for a training that ends without `finish`
+        self._worker.put("wandb.init", self._start)
+
+    @property
+    def sync_command(self) -> str:
+        """What uploads this run: all offline pieces of the training, oldest first, or the one broken online piece."""
+        if self.mode == "online" and self._run is not None:
+            return f"wandb sync --include-online {self._run.settings.sync_dir}"
+        return f"wandb sync {self.config.run_dir}/wandb/offline-run-*-{self.run_id}"
+
+    def log(self, images: int, metrics: dict[str, float]) -> None:
+        self._worker.put("run.log", lambda: self._run.log({"images": images, **metrics}, step=self._step(images)))
+
+    def alert(self, title: str, text: str) -> None:
+        self._worker.put("run.alert", lambda: self._run.alert(title=title, text=text, level="WARN"))
+
+    def picture(self, images: int, name: str, picture: Image.Image) -> None:
+        def call() -> None:
+            import wandb
+
+            self._run.log({"images": images, name: wandb.Image(picture)}, step=self._step(images))
+
+        self._worker.put(f"run.log of {name}", call)
+
+    def artifact(self, path: Path, metadata: dict[str, Any], alias: str) -> None:
+        """A new version of generator-RUNNAME that `alias` points to from now on."""
+
+        def call() -> None:
+            import wandb
+
+            artifact = wandb.Artifact(f"generator-{self.config.run.name}", type="model", metadata=metadata)
+            if path.is_dir():
+                artifact.add_dir(str(path))
+            elif path.is_file():
+                artifact.add_file(str(path))
+            else:
+                return say(f"WARNING: {path} was gone before it could become a W&B artifact")
+            self._run.log_artifact(artifact, aliases=[alias])
+            return None
+
+        self._worker.put("run.log_artifact", call)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Ends the run within about FINISH_SECONDS + 2 * STOP_SECONDS, whatever wandb does; sooner after a failure.
+
+        exit_code: of the training; not 0 for a signal or an error, after which a launcher gives little time.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        atexit.unregister(self.finish)
+        seconds = SIGNAL_SECONDS if exit_code else FINISH_SECONDS
+        if not self._worker.last("run.finish", lambda: self._end(exit_code), seconds):
+            self._problem = f"W&B did not end within {seconds:.0f} s"
+            stop_service()
+            bounded(_teardown, STOP_SECONDS)
+        if self._worker.dropped:
+            say(f"W&B was too slow for {self._worker.dropped} rows or pictures; the rows are in metrics.jsonl")
+        if self._problem:
+            say(f"WARNING: {self._problem}; the run is in {self.directory / 'wandb'}")
+        if self.mode == "offline" or self._problem or self._worker.failure:
+            say(f"to upload this run to W&B: {self.sync_command}")
+
+    def _step(self, images: int) -> int:
+        """W&B's step, which must not fall: `images`, but after a rollback the next free numbers until that is over."""
+        if images != self._images:
+            self._images, self._last_step = images, max(images, self._last_step + 1)
+        return self._last_step
+
+    def _start(self) -> None:
+        import wandb
+
+        os.environ.setdefault("WANDB_DATA_DIR", str(self.directory / "wandb" / "data"))  # files of artifacts
+        wandb.setup()
+        atexit.unregister(self.finish)
+        atexit.register(self.finish, 1)  # again: after wandb's own hook, so that it runs before it
+        try:
+            self._run = self._init(self.mode)
+        except Exception as error:
+            if self.mode == "offline":
+                raise
+            say(f"WARNING: W&B cannot be reached ({short(error)}); this run is recorded offline")
+            self.mode = "offline"
+            bounded(_teardown, STOP_SECONDS)  # its service holds the run's id
+            stop_service()
+            self._run = self._init("offline")
+        self._run.define_metric("images")
+        self._run.define_metric("*", step_metric="images")
+        if self.mode == "online":
+            say(f"W&B: {self._run.url}")
+
+    def _init(self, mode: Mode) -> Any:
+        import wandb
+
+        wanted = {
+            "console": "off",  # progress bars would fill the log
+            "silent": True,
+            "quiet": True,
+            "save_code": False,
+            "disable_code": True,
+            "disable_git": True,  # the revision is in the description
+            "allow_val_change": True,  # a restart may change free settings
+            "init_timeout": INIT_SECONDS,
+            "finish_timeout": UPLOAD_SECONDS,
+            "finish_timeout_raises": True,
+        }
+        known = wandb.Settings.model_fields
+        settings: Any = {key: value for key, value in wanted.items() if key in known}  # older versions know fewer
+        options = self.config.wandb
+        return wandb.init(
+            mode=mode,
+            dir=str(self.directory),
+            project=options.project,
+            entity=options.entity,
+            tags=options.tags or None,
+            name=self.config.run.name,
+            id=self.run_id,
+            resume="allow",
+            config=self.description,
+            settings=wandb.Settings(**settings),
+        )
+
+    def _end(self, exit_code: int) -> None:
+        try:
+            if self._run is not None:
+                self._run.finish(exit_code)
+        except BaseException as error:  # TimeoutError: the server did not take everything in UPLOAD_SECONDS
+            self._problem = self._problem or f"W&B did not end well ({short(error)})"
+        _teardown()
+
+
+def stop_service() -> None:
+    """Ends wandb's own process, a child of this one, which would be waited for at exit."""
+    import psutil  # type: ignore[import-untyped]  # accelerate needs it too
+
+    with contextlib.suppress(psutil.Error):
+        cores = [child for child in psutil.Process().children() if child.name().startswith("wandb-core")]
+        for core in cores:
+            core.terminate()
+        for core in psutil.wait_procs(cores, timeout=STOP_SECONDS)[1]:
+            core.kill()
+
+
+def _teardown() -> None:
+    import wandb
+
+    with contextlib.suppress(BaseException):  # it may raise SystemExit; nothing can be done about any of it
+        wandb.teardown()

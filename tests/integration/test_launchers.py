@@ -1,0 +1,75 @@
+"""Every way to start that the README names, from the repository root, with no accelerate configuration file."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.support.processes import BIN, ROOT, TWO, run
+
+pytestmark = pytest.mark.slow
+ACCELERATE = str(BIN / "accelerate")
+GLOO = {"ACCELERATE_USE_CPU": "true"}
+TWO_UNDER_ACCELERATE = (ACCELERATE, "launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0")
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "processes"),
+    [
+        ((ACCELERATE, "launch", "distgan/train.py"), {}, 1),
+        ((ACCELERATE, "launch", "-m", "distgan.train"), {}, 1),
+        ((sys.executable, "-m", "distgan.cli.main", "train"), {}, 1),
+        ((*TWO_UNDER_ACCELERATE, "distgan/train.py"), GLOO, 2),
+        (TWO, {}, 2),
+    ],
+    ids=["file", "module", "console", "accelerate, two", "torchrun, two"],
+)
+def test_training_starts_and_ends(tiny, tmp_path, command, env, processes):
+    code, output = run([*command, *tiny("train.images=24")], HF_HOME=str(tmp_path), **env)
+    assert code == 0, output
+    assert f"{processes} process(es) on cpu, precision no" in output
+    assert (tmp_path / "quickstart" / "generator.safetensors").exists()
+    assert "Traceback" not in output
+
+
+def test_the_launcher_s_bf16_is_used_and_said(tiny, tmp_path):
+    command = (ACCELERATE, "launch", "--mixed_precision", "bf16", "distgan/train.py")
+    code, output = run([*command, *tiny("train.images=24", "train.precision=no")], HF_HOME=str(tmp_path))
+    assert code == 0, output
+    assert "precision bf16: set by the launcher" in output
+
+
+def test_a_batch_that_two_processes_cannot_share_is_one_line_without_traceback(tiny, tmp_path):
+    code, output = run([sys.executable, "distgan/train.py", *tiny("train.batch_size=5", "train.accumulation=2")])
+    assert code == 2
+    assert output.strip() == (
+        "train.batch_size=5 is not a multiple of processes * train.accumulation = 1 * 2 = 2; nearest valid: 4 or 6"
+    )
+
+
+def test_the_console_command_is_installed_and_knows_its_version():
+    import distgan
+
+    code, output = run([str(BIN / "distgan"), "--version"])
+    assert (code, output) == (0, f"distgan {distgan.__version__}\n")
+
+
+def test_help_lists_the_keys_and_the_configuration_can_be_printed_and_used_again(tmp_path):
+    code, output = run([sys.executable, "distgan/train.py", "--help"])
+    assert code == 0
+    assert "train.batch_size" in output
+    code, first = run([sys.executable, "distgan/train.py", "--print-config", "train.batch_size=32"])
+    assert code == 0
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(first)
+    code, second = run([sys.executable, "distgan/train.py", "--print-config", "--config", str(printed)])
+    assert second == first
+    assert "batch_size: 32" in first
+
+
+def test_help_and_mistakes_do_not_load_torch():
+    script = "import sys; sys.modules['torch'] = None; from distgan.train import main; sys.exit(main(sys.argv[1:]))"
+    code, output = run([sys.executable, "-c", script, "train.batchsize=3"], PYTHONPATH=str(ROOT))
+    assert code == 2, output
+    assert "unknown key train.batchsize; nearest: train.batch_size" in output

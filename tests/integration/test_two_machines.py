@@ -1,0 +1,46 @@
+"""Two machines, that is network namespaces, train what one machine trains."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import hosts, warm
+from tests.support.processes import BIN
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("hosts")]
+RESULT = "checkpoints/step-000000020/state.safetensors"  # 240 pictures in batches of 12
+
+
+def test_accelerate_on_two_machines_ends_with_the_bits_of_two_processes_on_one(tiny, tmp_path):
+    command = [str(BIN / "accelerate"), "launch", "--config_file", "launch/two_machines.yaml", "--num_processes", "2"]
+    with hosts.two_hosts(tmp_path) as two:
+        command += ["--main_process_ip", two.addresses[0], "--machine_rank"]
+        logs = [tmp_path / f"log{rank}" for rank in (0, 1)]
+        started = [
+            two.start(rank, [*command, str(rank), "distgan/train.py", *tiny("run.name=apart")], logs[rank])
+            for rank in (0, 1)
+        ]
+        for process in started:
+            assert process.wait(120) == 0, "".join(log.read_text() for log in logs)
+    assert "2 process(es) on cpu" in logs[0].read_text()
+    assert (tmp_path / "apart" / "generator.safetensors").exists()
+    code, output = warm.train(tiny("run.name=together"), 2)
+    assert code == 0, output
+    assert (tmp_path / "apart" / RESULT).read_bytes() == (tmp_path / "together" / RESULT).read_bytes()
+
+
+def test_a_host_that_is_cut_off_hears_nothing_and_after_healing_it_does(tmp_path):
+    with hosts.two_hosts(tmp_path, rate="100mbit") as two:
+        server = two.start(1, ["python3", "-m", "http.server", "8000"], tmp_path / "log")
+
+        def reached() -> bool:
+            call = "timeout 1 bash -c 'until (exec 3<>/dev/tcp/h2/8000) 2>/dev/null; do sleep 0.05; done'"
+            return two.start(0, ["bash", "-c", call], tmp_path / "log").wait(10) == 0
+
+        assert reached()
+        two.cut(1)
+        assert not reached()
+        two.heal(1)
+        assert reached()
+        assert server.pid in [process.pid for process in two.processes(1)]
+    assert server.wait(10) < 0, "all that ran on the hosts is killed at the end"

@@ -1,0 +1,61 @@
+"""What a test needs of the machine: `@pytest.mark.needs("hosts")` skips it, with the reason, where that is lacking."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+
+import torch
+
+
+def _gpu() -> str:
+    return "" if torch.cuda.is_available() else "needs a GPU: DISTGAN_TEST_GPU=1 pytest"
+
+
+def _compiler() -> str:
+    return "" if shutil.which("g++") else "needs a C++ compiler, for torch.compile on the CPU"
+
+
+def _cifar10() -> str:
+    return "" if "DISTGAN_TEST_CIFAR10" in os.environ else "needs CIFAR-10's pictures: DISTGAN_TEST_CIFAR10=DIR"
+
+
+def _fidelity() -> str:
+    found = importlib.util.find_spec("torch_fidelity")
+    return "" if found else "torch-fidelity is not installed (extra `inception`)"
+
+
+def _user() -> str:
+    return "" if hasattr(os, "geteuid") and os.geteuid() else "root may read and write everywhere"
+
+
+def _hosts() -> str:
+    from tests.support import hosts
+
+    return hosts.missing()
+
+
+def _slurm() -> str:
+    from tests.support import slurm
+
+    return slurm.missing()
+
+
+MISSING: dict[str, Callable[[], str]] = {
+    "gpu": _gpu,
+    "compiler": _compiler,
+    "cifar10": _cifar10,
+    "fidelity": _fidelity,
+    "user": _user,
+    "hosts": _hosts,
+    "slurm": _slurm,
+}
+
+
+@functools.cache
+def missing(what: str) -> str:
+    """Why it cannot be had here, or nothing. Looked at once, before the first test that needs it."""
+    return MISSING[what]()

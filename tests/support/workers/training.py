@@ -1,0 +1,56 @@
+"""What a rank plays: some steps of a tiny game on prepared shapes, then the state and the metrics to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.nn.parallel import DistributedDataParallel
+
+from distgan.config.load import load_config
+from distgan.config.schema import Config
+from distgan.data.dataset import Reals
+from distgan.distributed.accelerator import batch_rows, build_accelerator, end
+from distgan.training.checkpoint.state import capture
+from distgan.training.tracking.tracker import RunningMeans
+from distgan.training.trainer import Trainer
+from tests.support import warm
+
+Ending = dict[str, Any]
+
+
+def play(out: Path, processes: int, overrides: Sequence[str], steps: int, dtype: str = "float64") -> list[Ending]:
+    """What each rank ended with: tensors, values, mean metrics, the balance's levels, the sizes of DDP's buckets."""
+    code, output = warm.run(take_steps, out, steps, dtype, tuple(overrides), processes=processes)
+    assert code == 0, output
+    return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(processes)]
+
+
+def take_steps(out: Path, steps: int, dtype: str, overrides: tuple[str, ...]) -> None:
+    """One rank's; writes OUT.RANK."""
+    torch.set_default_dtype(getattr(torch, dtype))
+    config = load_config("quickstart", overrides)
+    accelerator, _ = build_accelerator(config)
+    torch.save(played(config, accelerator, steps), f"{out}.{accelerator.process_index}")
+    end(accelerator)
+
+
+def played(config: Config, accelerator: Accelerator, steps: int) -> Ending:
+    rows = batch_rows(
+        config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
+    )
+    reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
+    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+    batches, means, levels = reals.batches(0), RunningMeans(), []
+    for _ in range(steps):
+        metrics = trainer.step(batches)
+        means.add(metrics)
+        trainer.rebalance(metrics)
+        levels.append(trainer.balance_level)
+    state, logged, buckets = capture(trainer), means.reduce(), ""
+    if isinstance(trainer.g.wrapped, DistributedDataParallel):
+        buckets = trainer.g.wrapped._get_ddp_logging_data()["rebuilt_bucket_sizes"]  # bytes, with commas
+    return {"tensors": state.tensors, "values": state.values, "metrics": logged, "levels": levels, "buckets": buckets}

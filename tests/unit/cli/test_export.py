@@ -1,0 +1,64 @@
+"""`distgan export`: from a checkpoint to a generator file, through the console command."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from distgan import load_generator
+from distgan.cli.main import main
+from distgan.training.checkpoint import storage
+from distgan.training.checkpoint.state import capture
+from distgan.training.run import describe
+from tests.unit.training.test_trainer import build, reals_of
+
+
+@pytest.fixture
+def run_dir(tiny_config, tmp_path):
+    """A run of two steps with one checkpoint, and its trainer."""
+    config = tiny_config()
+    trainer, reals = build(config), reals_of(config)
+    batches = reals.batches(0)
+    trainer.step(batches)
+    trainer.step(batches)
+    state, facts = capture(trainer), describe(config, reals, trainer.accelerator, "id")
+    storage.save(tmp_path / "run" / "checkpoints", 2, state.tensors, state.values | facts)
+    return tmp_path / "run", trainer
+
+
+@pytest.mark.parametrize(("weights", "network"), [("ema", "ema"), ("raw", "g")])
+def test_a_checkpoint_s_averaged_or_raw_weights_are_exported_with_their_description(run_dir, weights, network, capsys):
+    directory, trainer = run_dir
+    assert main(["export", str(directory / "checkpoints" / "step-000000002"), "--weights", weights]) == 0
+    generator = load_generator(directory / "generator.safetensors")
+    expected = {"ema": trainer.ema.network, "g": trainer.g.network}[network].state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in generator.network.state_dict().items())
+    assert (generator.images_seen, generator.description.weights, len(generator.class_names)) == (24, weights, 10)
+    assert generator.description.config["train"]["batch_size"] == 12
+    assert generator.weight_digest in capsys.readouterr().out
+
+
+def test_a_run_directory_means_its_newest_checkpoint_and_out_names_the_file(run_dir, tmp_path):
+    assert main(["export", str(run_dir[0]), "--out", str(tmp_path / "new" / "g.safetensors")]) == 0
+    assert load_generator(tmp_path / "new" / "g.safetensors").images_seen == 24
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing"], "missing is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a whole one"),
+        (["step-000000009"], "step-000000009 is not a complete checkpoint: manifest.json is missing"),
+        (["RUN", "--out", "g.pt"], "--out g.pt must end in .safetensors; nearest: g.safetensors"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(run_dir, arguments, sentence, capsys):
+    assert main(["export", *(str(run_dir[0]) if word == "RUN" else word for word in arguments)]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_not_exported(run_dir, capsys):
+    path = run_dir[0] / "checkpoints" / "step-000000002" / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert main(["export", str(path.parent)]) == 2
+    assert "state.safetensors is damaged" in capsys.readouterr().err
+    assert not (run_dir[0] / "generator.safetensors").exists()

@@ -1,0 +1,374 @@
+"""Reading CIFAR-10's archives: both versions, every pickle protocol, damage, hostile content, and the download."""
+
+import hashlib
+import io
+import os
+import pickle
+import struct
+import tarfile
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from distgan.data.remote.download import Remote, fetch
+from distgan.data.sources import cifar10
+from distgan.data.sources.cifar10 import CLASSES, Cifar10, batch_names, read
+from distgan.data.sources.safe_pickle import read_batch
+from distgan.utils.errors import DataError
+
+PER_BATCH = 20
+
+
+def _batch(seed, count=PER_BATCH):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 256, (count, 3072), dtype=np.uint8), [(i + seed) % 10 for i in range(count)]
+
+
+BATCHES = {name: _batch(i) for i, name in enumerate((*batch_names("train")["py"], "test_batch"))}
+
+
+def _python2(data, labels):
+    """The bytes that Python 2 and NumPy 1 wrote for the official release: protocol 2, str as SHORT_BINSTRING."""
+
+    def text(value):
+        return b"U" + bytes([len(value)]) + value
+
+    def number(value):
+        return b"J" + struct.pack("<i", value)
+
+    raw = data.tobytes()
+    dtype = b"cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R(K\x03" + text(b"|") + b"NNN"
+    dtype += number(-1) + number(-1) + b"K\x00tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R"
+    array += b"(K\x01" + number(data.shape[0]) + number(data.shape[1]) + b"\x86" + dtype + b"\x89"
+    array += b"T" + struct.pack("<i", len(raw)) + raw + b"tb"
+    listed = b"](" + b"".join(number(label) for label in labels) + b"e"
+    return b"\x80\x02}(" + text(b"data") + array + text(b"labels") + listed + b"u."
+
+
+def _pickled(protocol):
+    return lambda data, labels: pickle.dumps({b"batch_label": b"x", b"labels": labels, b"data": data}, protocol)
+
+
+def _records(data, labels):
+    return np.concatenate([np.array(labels, np.uint8)[:, None], data], axis=1).tobytes()
+
+
+def _archive(path, members, folder="cifar-10-batches-py"):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(f"{folder}/{name}" if folder else name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def _members(write=None, suffix=""):
+    write = write or _pickled(2)
+    return {name + suffix: write(*batch) for name, batch in BATCHES.items()}
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return _archive(tmp_path / "cifar-10-python.tar.gz", _members())
+
+
+@pytest.mark.parametrize(
+    "write", [_pickled(0), _pickled(2), _pickled(4), _python2], ids=["protocol 0", "2", "4", "Python 2"]
+)
+def test_a_pickled_batch_is_read_in_every_protocol(write):
+    data, labels = _batch(1)
+    pixels, found = read_batch(write(data, labels), "batch")
+    np.testing.assert_array_equal(pixels, data)
+    assert found.tolist() == labels
+
+
+@pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_module_paths_of_numpy_1_and_2_are_both_known(module):
+    data, labels = _batch(2)
+    content = _python2(data, labels).replace(b"numpy.core.multiarray", module)
+    np.testing.assert_array_equal(read_batch(content, "batch")[0], data)
+
+
+def test_a_table_in_column_order_is_read_right():
+    data, labels = _batch(3)
+    pixels, _ = read_batch(pickle.dumps({b"labels": labels, b"data": np.asfortranarray(data)}, 2), "batch")
+    np.testing.assert_array_equal(pixels, data)
+
+
+class _Calls:
+    """Pickles as a call of `function`."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize(
+    ("function", "argument"),
+    [
+        (os.system, "touch {}"),
+        (eval, "open({!r}, 'w')"),
+        (exec, "open({!r}, 'w')"),
+        (np.fromfile, "{}"),
+        (np.load, "{}"),
+        (np.zeros, 10),
+        (__import__, "os"),
+        (getattr, "x"),
+        (bytearray, 10),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_pickle_that_calls_anything_else_is_refused_and_runs_nothing(tmp_path, function, argument, protocol):
+    trace = tmp_path / "ran"
+    if isinstance(argument, str):
+        argument = argument.format(str(trace))
+    content = pickle.dumps({b"data": _Calls(function, argument), b"labels": [1]}, protocol)
+    with pytest.raises(DataError, match=r"it refers to .*, which no CIFAR batch needs"):
+        read_batch(content, "batch")
+    assert not trace.exists()
+
+
+def _globals(state):
+    return b"\x80\x02c_codecs\nencode\n" + state + b"b."
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (_globals(b"}U\x01aK\x01s"), "it changes a function"),
+        (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00utf-8\x86R.", "other than latin1"),
+        (pickle.dumps({b"data": np.zeros((1, 3072), np.float64), b"labels": [1]}, 2), "not unsigned bytes"),
+        (pickle.dumps({b"data": np.zeros((1, 3072), object), b"labels": [1]}, 2), "not unsigned bytes"),
+        (pickle.dumps({b"data": np.zeros(3072, np.uint8), b"labels": [1]}, 2), "not a table of bytes"),
+        (pickle.dumps({b"data": np.zeros((1, 3071), np.uint8), b"labels": [1]}, 2), r"it must be \(N, 3072\)"),
+        (pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [1]}, 2), "for 1 labels"),
+        (pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [10]}, 2), "from 0 to 9"),
+        (pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [True]}, 2), "from 0 to 9"),
+        (pickle.dumps({b"data": np.zeros((0, 3072), np.uint8), b"labels": []}, 2), "holds no label"),
+        (pickle.dumps({b"data": [1], b"labels": [1]}, 2), "is no CIFAR-10 batch"),
+        (pickle.dumps([1, 2], 2), "is no CIFAR-10 batch"),
+        (_python2(*_batch(1)).replace(b"J\x14\x00\x00\x00J", b"J\xff\xff\xff\x7fJ", 1), "does not fit its"),
+        (_pickled(2)(*_batch(1))[:5000], "is damaged"),
+        (b"P1\n.", "PERSID"),
+        (b"", "is damaged"),
+        (b"not a pickle", "is damaged"),
+    ],
+)
+def test_a_pickle_of_the_wrong_form_is_refused_with_its_reason(content, reason):
+    with pytest.raises(DataError, match=reason):
+        read_batch(content, "archive: data_batch_1")
+
+
+def _expected(split):
+    batches = [BATCHES[name] for name in batch_names(split)["py"]]
+    return np.concatenate([data for data, _ in batches]), [label for _, labels in batches for label in labels]
+
+
+def test_the_python_version_the_binary_version_and_a_directory_hold_the_same_pictures(tmp_path, archive):
+    binary = _archive(tmp_path / "cifar-10-binary.tar.gz", _members(_records, ".bin"), "cifar-10-batches-bin")
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path / "unpacked", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    for path in (archive, binary, tmp_path / "unpacked", tmp_path / "unpacked" / "cifar-10-batches-py"):
+        for split in ("train", "test"):
+            pixels, labels = read(path, split)
+            np.testing.assert_array_equal(pixels, _expected(split)[0])
+            assert labels.tolist() == _expected(split)[1]
+
+
+def test_planes_become_pictures_and_classes_keep_the_official_order(archive):
+    offer = Cifar10(archive).offer("test", ("truck", "frog"))
+    assert offer.classes == ("frog", "truck")
+    pictures = offer.load(False)
+    data, labels = BATCHES["test_batch"]
+    official = np.array(labels)[pictures.keys]
+    assert [CLASSES[label] for label in official] == [offer.classes[label] for label in pictures.labels]
+    picture = pictures.read(np.array([1]))[0]
+    for channel in range(3):
+        plane = data[pictures.keys[1], 1024 * channel : 1024 * (channel + 1)]
+        np.testing.assert_array_equal(picture[:, :, channel].ravel(), plane)
+
+
+def test_a_local_archive_with_another_checksum_is_taken_with_a_note(archive):
+    notes = Cifar10(archive).offer("train", None).load(False).notes
+    assert any("MD5 is neither of the two official ones" in note for note in notes)
+    assert any("holds 100 of the official 50,000 train pictures" in note for note in notes)
+
+
+def test_a_truncated_archive_is_refused_at_any_length(tmp_path, archive):
+    content = archive.read_bytes()
+    for length in (0, 5, len(content) // 2, len(content) - 100, len(content) - 1):
+        short = tmp_path / "short.tar.gz"
+        short.write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"short\.tar\.gz (is damaged or cut short|is not whole|holds no CIFAR)"):
+            read(short, "train")
+
+
+def test_a_flipped_byte_is_found_by_the_gzip_checksum(tmp_path, archive):
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"damaged"):
+        read(archive, "train")
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "cifar-10-batches-py/../../evil", "C:\\evil", "a\\..\\evil"])
+def test_a_member_that_points_outside_is_refused_and_nothing_is_unpacked(tmp_path, name):
+    path = _archive(tmp_path / "a.tar.gz", {name: b"x", **_members()}, folder="")
+    with pytest.raises(DataError, match="points outside the archive"):
+        read(path, "test")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_a_link_or_a_device_in_the_archive_is_refused(tmp_path, kind):
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo("cifar-10-batches-py/test_batch")
+        info.type, info.linkname = kind, "/etc/passwd"
+        archive.addfile(info)
+    with pytest.raises(DataError, match="is a link or a device"):
+        read(path, "test")
+
+
+def test_a_member_larger_than_a_batch_is_refused_unread(tmp_path, monkeypatch, archive):
+    monkeypatch.setattr(cifar10, "MEMBER_LIMIT", 1000)
+    with pytest.raises(DataError, match=r"data_batch_1 has .* bytes, a CIFAR-10 batch at most 1,000"):
+        read(archive, "train")
+
+
+def test_an_archive_that_unpacks_without_end_is_stopped(monkeypatch, archive):
+    monkeypatch.setattr(cifar10, "ARCHIVE_LIMIT", 100_000)
+    with pytest.raises(DataError, match="unpacks to more than 100,000 bytes"):
+        read(archive, "train")
+
+
+def test_missing_batches_other_archives_and_missing_files_are_told_apart(tmp_path):
+    members = _members()
+    del members["data_batch_3"]
+    with pytest.raises(DataError, match="is not whole: data_batch_3 is missing"):
+        read(_archive(tmp_path / "a.tar.gz", members), "train")
+    with pytest.raises(DataError, match="holds no CIFAR-10 train batches"):
+        read(_archive(tmp_path / "b.tar.gz", {"readme": b"hello"}), "train")
+    with pytest.raises(DataError, match="holds no CIFAR-10 train batches"):
+        read(tmp_path, "train")
+    with pytest.raises(DataError, match="No such file or directory; leave --from out to download it"):
+        Cifar10(tmp_path / "none.tar.gz").offer("train", None)
+
+
+def test_binary_records_of_the_wrong_length_or_label_are_refused():
+    data, labels = _batch(1)
+    with pytest.raises(DataError, match="no whole number of 3073-byte records"):
+        cifar10.read_records(_records(data, labels)[:-1], "x")
+    with pytest.raises(DataError, match="record 2 has a label above 9"):
+        cifar10.read_records(_records(data[:3], [1, 2, 10]), "x")
+
+
+class _Server:
+    """Serves one archive from the loopback interface; `fault` says how to fail."""
+
+    def __init__(self, content):
+        outer = self
+        self.fault, self.requests, self.content, self.hold = "", 0, content, threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.requests += 1
+                if outer.fault == "404":
+                    return self.send_error(404)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(outer.content)))
+                self.end_headers()
+                body = outer.content
+                if outer.fault in ("short", "stall"):
+                    body = body[: len(body) // 2]
+                self.wfile.write(body[:-1] + b"?" if outer.fault == "wrong" else body)
+                if outer.fault == "stall":
+                    self.wfile.flush()
+                    outer.hold.wait(10)
+                return None
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{self.server.server_port}/cifar-10-python.tar.gz"
+        self.remote = Remote(url, hashlib.md5(content).hexdigest(), timeout=0.3)
+
+    def stop(self):
+        self.hold.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def server(archive, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = _Server(archive.read_bytes())
+    yield server
+    server.stop()
+
+
+def test_a_download_is_checked_kept_and_not_fetched_twice(tmp_path, server, capsys):
+    source = Cifar10(download_dir=tmp_path / "downloads", remote=server.remote)
+    for _ in range(2):
+        pictures = source.offer("train", None).load(True)
+        assert len(pictures.keys) == 100
+    assert server.requests == 1
+    assert "cifar-10-python.tar.gz: 0." in capsys.readouterr().err  # MiB: progress was shown
+    (tmp_path / "downloads" / "cifar-10-python.tar.gz").write_bytes(b"damaged meanwhile")
+    source.offer("train", None).load(False)
+    assert server.requests == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("404", "the server answered 404"),
+        ("short", "the connection ended after .* of .* bytes"),
+        ("wrong", "its MD5 is .*, it should be"),
+        ("stall", "timed out"),
+    ],
+)
+def test_a_failed_download_says_why_and_leaves_nothing(tmp_path, server, fault, reason):
+    server.fault = fault
+    with pytest.raises(DataError, match=f"could not be downloaded: {reason}.*--from PATH"):
+        fetch(server.remote, tmp_path / "downloads", False)
+    assert list((tmp_path / "downloads").glob("*")) == []
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path, server):
+    server.stop()
+    with pytest.raises(DataError, match=r"127\.0\.0\.1.* could not be downloaded: .*refused"):
+        fetch(server.remote, tmp_path / "d", False)
+
+
+def test_a_download_larger_than_the_limit_or_too_slow_is_stopped(tmp_path, server):
+    with pytest.raises(DataError, match="it is larger than 1,000 bytes"):
+        fetch(replace(server.remote, limit=1000), tmp_path / "d", False)
+    with pytest.raises(DataError, match=r"less than .* bytes came in 0 s"):
+        fetch(replace(server.remote, slow=0.0), tmp_path / "d", False)
+
+
+def test_a_download_directory_that_cannot_be_made_is_named(tmp_path, server):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written: Not a directory; give another --download-dir"):
+        fetch(server.remote, tmp_path / "file" / "d", False)
+
+
+def test_a_killed_downloads_remains_go_after_an_hour(tmp_path, server):
+    names = [f".{server.remote.name}.{name}.tmp" for name in ("old", "new")]
+    for name in names:
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / name).write_bytes(b"part")
+    os.utime(tmp_path / "d" / names[0], (0, 0))
+    fetch(server.remote, tmp_path / "d", False)
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [names[1], server.remote.name]

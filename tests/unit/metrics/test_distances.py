@@ -1,0 +1,196 @@
+"""The values against closed forms, independent implementations, and double loops written from the papers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from distgan.metrics import manifold as clouds
+from distgan.metrics.distances import Moments, compare_sets, frechet_distance, inception_score, kernel_distance, moments
+from distgan.metrics.manifold import Cloud, cloud, pairs
+from tests.support.fidelity import load_torch_fidelity
+
+load_torch_fidelity()
+from torchmetrics.image.fid import FrechetInceptionDistance  # noqa: E402
+from torchmetrics.image.inception import InceptionScore  # noqa: E402
+from torchmetrics.image.kid import KernelInceptionDistance  # noqa: E402
+
+
+def points(count: int, dimension: int, seed: int, shift: float = 0.0) -> Tensor:
+    stream = torch.Generator().manual_seed(seed)
+    mixing = torch.randn((dimension, dimension), generator=torch.Generator().manual_seed(9)) / math.sqrt(dimension)
+    return torch.randn((count, dimension), generator=stream) @ mixing + shift
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[Tensor, Tensor]:
+    """300 real and 200 generated points in 24 dimensions, near each other."""
+    return points(300, 24, 1), points(200, 24, 2, shift=0.1)
+
+
+class Features(torch.nn.Module):
+    """Takes the place of a network in torchmetrics: its pictures are rows of numbers already."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.num_features = dimension
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.double()
+
+
+def test_the_frechet_distance_of_gaussians_of_one_covariance_is_the_squared_distance_of_their_means():
+    mean = torch.tensor([3.0, -4.0, 12.0], dtype=torch.float64)
+    covariance = torch.diag(torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64))
+    distance = frechet_distance(Moments(mean, covariance), Moments(torch.zeros(3, dtype=torch.float64), covariance))
+    assert distance == pytest.approx(169, rel=1e-12)
+
+
+def test_the_frechet_distance_of_gaussians_along_the_same_axes_is_that_of_their_standard_deviations():
+    turn, _ = torch.linalg.qr(torch.randn((5, 5), dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    one, other = torch.tensor([1.0, 4.0, 9.0, 0.0, 2.0]), torch.tensor([4.0, 4.0, 1.0, 2.25, 0.0])
+    covariances = [turn @ torch.diag(sizes.double()) @ turn.T for sizes in (one, other)]
+    mean = torch.zeros(5, dtype=torch.float64)
+    expected = (one.double().sqrt() - other.double().sqrt()).square().sum().item()
+    distance = frechet_distance(*(Moments(mean, covariance) for covariance in covariances))
+    assert distance == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [300, 12])
+def test_the_frechet_distance_of_a_set_to_itself_is_zero_also_with_fewer_points_than_dimensions(count):
+    own = moments(points(count, 24, 1))
+    assert abs(frechet_distance(own, own)) < 1e-6 * own.covariance.trace()
+
+
+def test_the_frechet_distance_of_few_points_in_a_plane_is_that_within_the_plane(both):
+    flat = [torch.cat([rows[:, :3], torch.zeros(len(rows), 400)], dim=1) for rows in both]
+    within = frechet_distance(*(moments(rows[:, :3]) for rows in both))
+    assert frechet_distance(*map(moments, flat)) == pytest.approx(within, rel=1e-6)
+
+
+def test_the_frechet_distance_is_that_of_torchmetrics(both):
+    real, fake = both
+    other = FrechetInceptionDistance(feature=Features(24), input_img_size=(24,)).set_dtype(torch.float64)
+    other.update(real.double(), real=True)
+    other.update(fake.double(), real=False)
+    assert frechet_distance(moments(real), moments(fake)) == pytest.approx(other.compute().item(), rel=1e-4)
+
+
+def test_the_kernel_distance_is_the_double_sum_of_the_paper():
+    x, y = points(7, 4, 1).double(), points(5, 4, 2, shift=0.5).double()
+
+    def kernel(a: Tensor, b: Tensor) -> float:
+        return (float(a @ b) / 4 + 1) ** 3
+
+    within_x = sum(kernel(x[i], x[j]) for i in range(7) for j in range(7) if i != j) / (7 * 6)
+    within_y = sum(kernel(y[i], y[j]) for i in range(5) for j in range(5) if i != j) / (5 * 4)
+    between = sum(kernel(a, b) for a in x for b in y) / (7 * 5)
+    assert kernel_distance(x, y) == pytest.approx(within_x + within_y - 2 * between, rel=1e-12)
+
+
+def test_the_kernel_distance_is_that_of_torchmetrics_on_the_whole_sets(both):
+    real, fake = both[0][:200], both[1]
+    other = KernelInceptionDistance(feature=Features(24), subsets=1, subset_size=200)
+    other.update(real, real=True)
+    other.update(fake, real=False)
+    expected = other.compute()[0].item()
+    assert kernel_distance(real, fake) == pytest.approx(expected, rel=1e-4)
+    assert compare_sets(cloud(real), cloud(fake), torch.zeros(200, 3)).values["kd"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_kernel_distance_is_unbiased_so_that_sets_of_one_distribution_are_at_zero_on_average():
+    found = torch.tensor([kernel_distance(points(30, 8, seed), points(30, 8, 1000 + seed)) for seed in range(300)])
+    assert found.min() < 0 < found.max()
+    assert abs(found.mean()) < 3 * found.std() / math.sqrt(300)
+
+
+def test_the_inception_score_is_1_for_equal_probabilities_and_the_number_of_classes_for_sure_and_even_ones():
+    assert inception_score(torch.ones(50, 7)) == pytest.approx((1.0, 0.0))
+    sure = 1e4 * torch.eye(5).repeat(20, 1)
+    assert inception_score(sure) == pytest.approx((5.0, 0.0))
+
+
+def test_the_inception_score_is_that_of_torchmetrics(both, monkeypatch):
+    logits = 3 * both[1]
+    monkeypatch.setattr(torch, "randperm", torch.arange)  # torchmetrics mixes the pictures before it cuts them
+    other = InceptionScore(feature=Features(24), splits=10)
+    other.update(logits)
+    mean, deviation = other.compute()
+    score, spread = inception_score(logits)
+    assert score == pytest.approx(mean.item(), rel=1e-4)
+    assert spread == pytest.approx(deviation.item() * math.sqrt(9 / 10), rel=1e-4)  # it divides by 10 - 1
+
+
+def naive(real: Tensor, fake: Tensor) -> dict[str, float]:
+    """Kynkäänniemi et al. 2019, equations 1 and 2 (k = 3); Naeem et al. 2020, equations 4 and 6 (k = 5)."""
+
+    def distance(a: Tensor, b: Tensor) -> float:
+        return (a.double() - b.double()).norm().item()
+
+    def radii(those: Tensor, k: int) -> list[float]:
+        return [sorted(distance(a, b) for j, b in enumerate(those) if j != i)[k - 1] for i, a in enumerate(those)]
+
+    real_3, fake_3, real_5 = radii(real, 3), radii(fake, 3), radii(real, 5)
+    return {
+        "precision": sum(any(distance(r, f) <= b for r, b in zip(real, real_3, strict=True)) for f in fake) / len(fake),
+        "recall": sum(any(distance(r, f) <= b for f, b in zip(fake, fake_3, strict=True)) for r in real) / len(real),
+        "density": sum(distance(r, f) <= b for f in fake for r, b in zip(real, real_5, strict=True)) / (5 * len(fake)),
+        "coverage": sum(any(distance(r, f) <= b for f in fake) for r, b in zip(real, real_5, strict=True)) / len(real),
+    }
+
+
+def test_precision_recall_density_and_coverage_are_those_of_the_papers_double_loops():
+    real, fake = points(70, 6, 1), points(40, 6, 2, shift=0.4)
+    found = compare_sets(cloud(real), cloud(fake), torch.zeros(40, 3)).values
+    expected = naive(real, fake)
+    assert all(0.1 < value < 0.95 for value in expected.values()), "the case tells the values apart"
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-12), name
+
+
+def test_copies_of_the_reals_are_perfect_and_points_far_away_worthless():
+    real = points(60, 6, 1)
+    same = compare_sets(cloud(real), cloud(real.clone()), torch.zeros(60, 3)).values
+    assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
+    assert same["density"] >= 1
+    far = compare_sets(cloud(real), cloud(real + 1000), torch.zeros(60, 3)).values
+    assert (far["precision"], far["recall"], far["density"], far["coverage"]) == (0, 0, 0, 0)
+
+
+def test_many_small_blocks_give_what_one_large_block_gives(both, monkeypatch):
+    one = [cloud(rows) for rows in both]
+    between = pairs(*one)
+    monkeypatch.setattr(clouds, "BLOCK", 3)  # fewer rows than there are neighbours to keep
+    for small, large in zip([cloud(rows) for rows in both], one, strict=True):
+        assert small.kernel == pytest.approx(large.kernel, rel=1e-12)
+        assert torch.allclose(small.nearest, large.nearest, rtol=1e-10)
+    blockwise = pairs(*one)
+    assert blockwise.kernel == pytest.approx(between.kernel, rel=1e-12)
+    for small, large in zip(blockwise[1:], between[1:], strict=True):
+        assert torch.equal(small, large)
+
+
+def test_the_nearest_others_are_those_of_a_sorted_list_of_distances(both):
+    rows = both[0].double()
+    distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(math.inf)
+    assert torch.allclose(cloud(both[0]).nearest.sqrt(), distances.sort(dim=1).values[:, :5], rtol=1e-9)
+
+
+def test_a_cloud_survives_the_way_through_arrays(both):
+    before = cloud(both[0])
+    after = Cloud.of_arrays(before.arrays())
+    assert torch.equal(after.features, before.features)
+    assert torch.equal(after.nearest, before.nearest)
+    assert after.kernel == before.kernel
+
+
+def test_spreads_are_the_standard_deviations_over_ten_parts_in_order(both):
+    real, fake = both
+    logits = 2 * fake
+    spreads = compare_sets(cloud(real), cloud(fake), logits).spreads
+    parts = [kernel_distance(real[30 * n : 30 * n + 30], fake[20 * n : 20 * n + 20]) for n in range(10)]
+    assert spreads["kd"] == pytest.approx(torch.tensor(parts, dtype=torch.float64).std(correction=0).item())
+    assert spreads["is"] == inception_score(logits)[1]

@@ -1,0 +1,337 @@
+"""The evaluator and `distgan evaluate`: exact counts, the floor, the cache, what may be compared, and mistakes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from distgan.cli import evaluate
+from distgan.cli.evaluate import in_options, real_pictures, together
+from distgan.config.load import load_config
+from distgan.config.networks import SeedGenerator
+from distgan.config.schema import DataConfig, EvaluateConfig
+from distgan.data import reference
+from distgan.data.shards.manifest import load_manifest
+from distgan.data.sources.shapes import CLASSES
+from distgan.inference.generator import load_generator
+from distgan.inference.generator_file import Description, save_generator
+from distgan.metrics import cache
+from distgan.metrics import evaluator as evaluator_module
+from distgan.metrics.distances import compare_sets
+from distgan.metrics.evaluator import Evaluator
+from distgan.metrics.extractors.base import Extractor
+from distgan.metrics.extractors.inception import STANDARD
+from distgan.metrics.manifold import cloud
+from distgan.metrics.protocol import load_scores
+from distgan.networks import build_generator
+from distgan.utils.errors import ConfigError, DataError, QualityError
+from tests.support.processes import run
+
+CPU = torch.device("cpu")
+FEW = EvaluateConfig(count=20, reference_count=40)
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def never_the_user_s_cache(shared_cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return cache.cache_directory()
+
+
+def export(path: Path, size: int = 32, conditional: bool = False, data: str = "data/gone") -> Path:
+    config = SeedGenerator(latent_dim=8, stem_channels=4, width=16, depth=1, conditional=conditional)
+    description = Description(
+        generator=config,
+        size=size,
+        class_names=CLASSES,
+        config={"data": {"path": data}},
+        images_seen=100,
+        data_digest="d" * 64,
+    )
+    torch.manual_seed(0)
+    weights = build_generator(config, size, len(CLASSES)).state_dict()
+    save_generator(path, {name: 2 * tensor for name, tensor in weights.items()}, description)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return export(tmp_path / "generator.safetensors")
+
+
+def evaluator(shapes: Path, config: EvaluateConfig = FEW) -> Evaluator:
+    return Evaluator(config, DataConfig(path=shapes), CPU, show=False)
+
+
+# The evaluator
+
+
+def test_scores_tell_what_they_are_worth_by_which_protocol(shapes, path):
+    scores = evaluator(shapes).evaluate(load_generator(path))
+    names = {
+        f"{value}_efficientnet_lite0" for value in ("fd", "kd", "is", "precision", "recall", "density", "coverage")
+    }
+    shape_names = {f"shapes_{value}" for value in ("recognised", "sharp", "classes", "colours", "places", "balance")}
+    assert scores.values.keys() == scores.real_values.keys() == names | shape_names
+    assert scores.spreads.keys() == {"kd_efficientnet_lite0", "is_efficientnet_lite0"}
+    assert scores.real_values["fd_efficientnet_lite0"] < scores.values["fd_efficientnet_lite0"] / 2
+    assert scores.real_values["shapes_recognised"] > 0.95
+    assert scores.values["shapes_recognised"] < 0.05
+    assert (scores.images_seen, scores.weights) == (100, "ema")
+    protocol = scores.protocol
+    assert (protocol.count, protocol.seeds, protocol.reference_count, protocol.resize) == (20, "0-19", 40, 112)
+    assert protocol.reference_digest == load_manifest(shapes).digest
+    assert (protocol.reference_split, protocol.reference_classes) == ("train", CLASSES)
+
+
+def test_the_values_are_those_of_exactly_the_pictures_of_the_seeds(shapes, path):
+    """By the plain way: all pictures at once, no batches, no ranks."""
+    generator = load_generator(path)
+    judge = evaluator(shapes)
+    found = judge.evaluate(generator).values
+    _, wanted = reference.open_data(DataConfig(path=shapes))
+    places = reference.choose(300, range(40))
+    reals = torch.cat(list(reference.read(wanted, places.sort().values, range(40), 40)))[places.argsort().argsort()]
+    extract = judge._extractor
+    features, logits = extract(generator.sample(range(20)))
+    expected = compare_sets(cloud(extract(reals)[0]), cloud(features), logits)
+    for name, value in expected.values.items():
+        assert found[f"{name}_efficientnet_lite0"] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+def test_the_floor_is_made_of_pictures_that_are_not_in_the_reference(shapes, monkeypatch, empty_cache):
+    looked = []
+    choose = reference.choose
+    monkeypatch.setattr(reference, "choose", lambda total, rows: looked.append(rows) or choose(total, rows))
+    evaluator(shapes).prepare()
+    assert looked == [range(40), range(40, 60)]
+
+
+def test_without_enough_other_pictures_there_is_no_floor(shapes, path):
+    few = DataConfig(path=shapes, classes=("heart", "star"))  # 60 pictures
+    exactly = Evaluator(FEW, few, CPU, show=False)
+    assert exactly.prepare().keys() >= {"fd_efficientnet_lite0"}
+    one_short = Evaluator(FEW.model_copy(update={"reference_count": 41}), few, CPU, show=False)
+    assert one_short.evaluate(load_generator(path)).real_values == {}
+
+
+def test_a_second_evaluator_looks_at_no_real_picture_and_says_the_same(shapes, path, monkeypatch, empty_cache):
+    generator = load_generator(path)
+    first = evaluator(shapes).evaluate(generator)
+    counts = []
+    see = Extractor.__call__
+    monkeypatch.setattr(Extractor, "__call__", lambda self, images: counts.append(len(images)) or see(self, images))
+    assert evaluator(shapes).evaluate(generator) == first
+    assert sum(counts) == 20
+
+
+def test_a_damaged_cache_is_computed_again_and_mended(shapes, path, capsys, empty_cache):
+    generator = load_generator(path)
+    first = evaluator(shapes).evaluate(generator)
+    files = list(empty_cache.iterdir())
+    assert len(files) == 2, "the reference and the floor"
+    for file in files:
+        file.write_bytes(file.read_bytes()[:1000])
+    assert evaluator(shapes).evaluate(generator) == first
+    assert capsys.readouterr().err.count("is damaged or not what its name says") == 2
+    assert evaluator(shapes).evaluate(generator) == first
+    assert capsys.readouterr().err == ""
+
+
+def test_another_count_shares_the_reference_but_not_the_floor(shapes, empty_cache):
+    evaluator(shapes).prepare()
+    evaluator(shapes, EvaluateConfig(count=25, reference_count=40)).prepare()
+    assert len(list(empty_cache.iterdir())) == 3
+
+
+def test_without_an_extractor_only_the_shapes_are_looked_at(shapes, path):
+    judge = evaluator(shapes, EvaluateConfig(extractor="none", count=40))
+    scores = judge.evaluate(load_generator(path))
+    assert {name.split("_")[0] for name in scores.values} == {"shapes"}
+    assert scores.real_values["shapes_recognised"] > 0.95
+    assert (scores.protocol.reference_count, scores.protocol.extractor_digest) == (None, None)
+
+
+def test_a_conditional_generator_is_asked_for_each_class_in_turn(shapes, tmp_path, monkeypatch, empty_cache):
+    asked = []
+    monkeypatch.setattr(
+        evaluator_module, "coverage", lambda images, labels: asked.append(labels) or {"shapes_recognised": 1.0}
+    )
+    generator = load_generator(export(tmp_path / "c.safetensors", conditional=True))
+    evaluator(shapes, EvaluateConfig(extractor="none", count=40)).evaluate(generator)
+    assert asked[0] is None, "the floor is not asked for anything"
+    assert asked[1].tolist() == [seed % 10 for seed in range(40)]
+
+
+def test_pictures_in_memory_are_judged_like_a_generator_s(shapes, path):
+    generator, judge = load_generator(path), evaluator(shapes)
+    images = generator.sample(range(20))
+    values, _ = judge.values_of(lambda rows, batch: images[rows.start : rows.stop].split(batch), "pictures")
+    assert values == judge.evaluate(generator).values
+
+
+def test_a_data_set_of_another_size_is_refused(shapes, tmp_path):
+    small = load_generator(export(tmp_path / "small.safetensors", size=16))
+    with pytest.raises(QualityError, match="makes pictures of 16x16, the reference has 32x32"):
+        evaluator(shapes).evaluate(small)
+
+
+def test_more_pictures_than_the_reference_has_are_refused_before_anything_is_read(shapes):
+    with pytest.raises(QualityError, match="evaluate.reference_count=10000 must be 20 to 300, .*; nearest valid: 300"):
+        evaluator(shapes, EvaluateConfig(count=40))
+
+
+@pytest.mark.parametrize("key", ["count", "reference_count"])
+def test_fewer_than_twenty_pictures_are_refused_by_the_configuration(key):
+    with pytest.raises(ConfigError, match=f"evaluate.{key}=19 must be greater than or equal to 20; nearest valid: 20"):
+        load_config("quickstart", [f"evaluate.{key}=19"])
+
+
+def test_none_needs_shapes(shapes, tmp_path):
+    for file in shapes.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    manifest = load_manifest(shapes).model_copy(update={"source": "folder"})
+    manifest.save(tmp_path)
+    with pytest.raises(QualityError, match="extractor=none looks at the embedded shapes only"):
+        evaluator(tmp_path, EvaluateConfig(extractor="none"))
+
+
+def test_missing_pictures_are_told_at_once(tmp_path):
+    with pytest.raises(DataError, match="holds no manifest"):
+        evaluator(tmp_path)
+
+
+def test_another_reference_may_be_named(shapes, tmp_path):
+    Evaluator(FEW.model_copy(update={"reference": shapes}), DataConfig(path=tmp_path), CPU, show=False)
+
+
+# The command
+
+
+def command(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    few = ("--count", "20", "--reference-count", "40", "--device", "cpu")
+    return evaluate.run(parser.parse_args([*few, *map(str, arguments)]))
+
+
+def test_the_command_prints_a_table_and_writes_the_scores(shapes, path, tmp_path, capsys):
+    assert command(path, "--data", shapes, "--out", tmp_path / "scores.json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    scores = load_scores(tmp_path / "scores.json")
+    assert lines[0].split() == ["value", "generator", "spread", "real", "better"]
+    (line,) = (line.split() for line in lines if line.startswith("fd_"))
+    value, floor = (values["fd_efficientnet_lite0"] for values in (scores.values, scores.real_values))
+    assert line == ["fd_efficientnet_lite0", f"{value:.4g}", "-", f"{floor:.4g}", "lower"]
+    assert any("20 generated (seeds 0-19) against 40 real pictures" in line for line in lines)
+
+
+def test_scores_against_earlier_ones_show_the_change(shapes, path, tmp_path, capsys):
+    command(path, "--data", shapes, "--out", tmp_path / "scores.json")
+    content = json.loads((tmp_path / "scores.json").read_text())
+    content["values"]["fd_efficientnet_lite0"] += 10
+    (tmp_path / "scores.json").write_text(json.dumps(content))
+    capsys.readouterr()
+    assert command(path, "--data", shapes, "--against", tmp_path / "scores.json") == 0
+    changes = {line.split()[0]: line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:] if "er  " in line}
+    assert changes.pop("fd_efficientnet_lite0") == "-10"
+    assert set(changes.values()) == {"+0"}
+
+
+def test_scores_of_another_protocol_are_refused_before_the_work(shapes, path, tmp_path, monkeypatch):
+    command(path, "--data", shapes, "--out", tmp_path / "scores.json")
+    monkeypatch.setattr(Evaluator, "evaluate", None)
+    with pytest.raises(QualityError, match="the scores cannot be compared: count 20 against 30"):
+        command(path, "--data", shapes, "--count", "30", "--against", tmp_path / "scores.json")
+
+
+def test_a_run_s_directory_stands_for_its_generator_and_its_training_data(shapes, tmp_path):
+    directory = tmp_path / "run"
+    export(directory / "generator.safetensors", data=str(shapes))
+    assert command(directory, "--extractor", "none", "--out", tmp_path / "scores.json") == 0
+    assert load_scores(tmp_path / "scores.json").protocol.reference_digest == load_manifest(shapes).digest
+
+
+@pytest.mark.parametrize("place", ["data/gone", "https://example.org/shapes", "\x1b[2J"])
+def test_training_data_that_are_not_here_must_be_named_and_a_file_s_url_is_not_followed(tmp_path, place):
+    export(tmp_path / "g.safetensors", data=place)
+    with pytest.raises(
+        QualityError, match="is no data set on this machine; name the real pictures with --data"
+    ) as error:
+        command(tmp_path / "g.safetensors")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--count", "0"), "--count=0: Input should be greater than or equal to 20"),
+        (("--count", "many"), "--count=many: Input should be a valid integer"),
+        (("--reference-count", "1.5"), "--reference-count=1.5: "),
+        (("--data", "ftp://host/x"), "--data: .*ftp:// cannot be read; use a directory"),
+    ],
+)
+def test_mistakes_are_told_by_the_option_s_name(path, arguments, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        command(path, *arguments)
+
+
+def test_an_unwritable_out_is_told(shapes, path, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(QualityError, match="cannot be written"):
+        command(path, "--data", shapes, "--extractor", "none", "--out", tmp_path / "file" / "scores.json")
+
+
+def test_the_command_needs_no_accelerate_and_no_optional_package(shapes, path, tmp_path):
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(('accelerate', 'efficientnet_lite_pytorch', 'torch_fidelity')));"
+        "import argparse; from distgan.cli import evaluate as c; p = argparse.ArgumentParser(); c.add_arguments(p);"
+        f"c.run(p.parse_args([{str(path)!r}, '--extractor', 'none', '--count', '20', '--data', {str(shapes)!r}]))"
+    )
+    code, output = run([sys.executable, "-c", script], XDG_CACHE_HOME=str(tmp_path))
+    assert code == 0, output
+
+
+def test_scores_by_other_weights_than_torch_fidelity_s_say_so(shapes):
+    by_standard = evaluator(shapes).protocol.model_copy(
+        update={
+            "extractor": "inception",
+            "extractor_digest": STANDARD + "0" * 56,
+        }
+    )
+    by_others = by_standard.model_copy(update={"extractor_digest": "0" * 64})
+    assert "not comparable" not in evaluate.described(by_standard)
+    assert "not comparable with FID of other programs" in evaluate.described(by_others)
+
+
+def test_data_without_the_generator_s_classes_are_taken_as_a_whole(shapes, tmp_path):
+    generator = load_generator(export(tmp_path / "g.safetensors"))
+    assert real_pictures(generator, tmp_path, str(shapes)).classes == CLASSES
+    generator.class_names = ("frog",)
+    assert real_pictures(generator, tmp_path, str(shapes)).classes is None
+
+
+def test_a_world_size_without_a_launcher_is_one_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with together("cpu") as device:
+        assert device == CPU
+
+
+def test_mistakes_are_named_by_the_options():
+    text = "evaluate.reference_count=5 must be 20 to 300; evaluate.weights=x goes with inception"
+    assert in_options(text) == "--reference-count=5 must be 20 to 300; --weights-file=x goes with inception"

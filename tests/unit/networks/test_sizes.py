@@ -1,0 +1,89 @@
+"""Which picture sizes and groups a family takes; the others are refused with the nearest that work."""
+
+import pytest
+import torch
+
+from distgan.config.networks import (
+    DcganDiscriminator,
+    DcganGenerator,
+    R3ganDiscriminator,
+    R3ganGenerator,
+    SnganDiscriminator,
+    SnganGenerator,
+)
+from distgan.networks import build_discriminator, build_generator
+from distgan.utils.errors import ConfigError
+
+
+@pytest.mark.parametrize("size", [8, 16, 32, 128])
+@torch.no_grad()
+def test_dcgan_and_sngan_follow_the_size(size):
+    for config in (DcganGenerator(latent_dim=5, width=1), SnganGenerator(latent_dim=5, width=1)):
+        assert build_generator(config, size, 1)(torch.zeros(2, 5)).shape == (2, 3, size, size)
+    narrow, images = DcganDiscriminator(width=1), torch.zeros(2, 3, size, size)
+    assert build_discriminator(narrow, size, 1)(images).shape == (2,)
+    if size > 8:
+        assert build_discriminator(SnganDiscriminator(width=1), size, 1)(images).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("build", "config", "size", "first", "nearest"),
+    [
+        (build_generator, DcganGenerator(width=1), 48, 8, 32),
+        (build_generator, SnganGenerator(width=1), 50, 8, 64),
+        (build_generator, SnganGenerator(width=1), 5, 8, 8),
+        (build_discriminator, DcganDiscriminator(width=1), 4, 8, 8),
+        (build_discriminator, SnganDiscriminator(width=1), 8, 16, 16),
+        (build_discriminator, SnganDiscriminator(width=1), 33, 16, 32),
+        (build_generator, DcganGenerator(width=1), 8192, 8, 4096),
+    ],
+)
+def test_sizes_that_are_not_four_doubled_are_refused_with_the_nearest(build, config, size, first, nearest):
+    player = build.__name__.removeprefix("build_")
+    with pytest.raises(ConfigError) as caught:
+        build(config, size, 1)
+    assert str(caught.value) == (
+        f"{player}.family={config.family} needs pictures of {first}x{first}, doubled any number of times, and these "
+        f"are {size}x{size}; use pictures of {nearest}x{nearest}, or family=seed_dcgan"
+    )
+
+
+@pytest.mark.parametrize(
+    ("widths", "size", "sentence"),
+    [
+        (
+            (8,) * 4,
+            64,
+            "4 stages, which is for pictures of 32x32, and these are 64x64; use 5 stages, or pictures of 32x32",
+        ),
+        ((8,), 8, "1 stage, which is for pictures of 4x4, and these are 8x8; use 2 stages, or pictures of 4x4"),
+        ((8,) * 2, 4, "2 stages, which is for pictures of 8x8, and these are 4x4; use 1 stage, or pictures of 8x8"),
+        ((8,) * 4, 48, "4 stages, which is for pictures of 32x32, and these are 48x48; use pictures of 32x32"),
+    ],
+)
+def test_r3gan_needs_as_many_stages_as_sizes(widths, size, sentence):
+    for build, config in ((build_generator, R3ganGenerator), (build_discriminator, R3ganDiscriminator)):
+        with pytest.raises(ConfigError) as caught:
+            build(config(widths=widths, group_width=1), size, 1)
+        assert str(caught.value) == f"{build.__name__[6:]}.widths has {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("widths", "group_width", "common", "nearest"),
+    [((12, 8, 8, 8), 16, 8, 8), ((768,) * 4, 20, 1536, 16), ((6,) * 4, 5, 12, 4), ((8,) * 4, 10**15, 16, 16),
+     ((10**15,) * 4, 10**15 + 3, 2 * 10**15, 4096)],
+)  # fmt: skip
+def test_groups_that_do_not_fit_are_refused_with_the_nearest_that_do(widths, group_width, common, nearest):
+    for build, config in ((build_generator, R3ganGenerator), (build_discriminator, R3ganDiscriminator)):
+        player = build.__name__.removeprefix("build_")
+        with pytest.raises(ConfigError) as caught:
+            build(config(widths=widths, group_width=group_width), 32, 1)
+        assert str(caught.value) == (
+            f"{player}.group_width={group_width} does not divide the channels of every stage's grouped convolutions "
+            f"(widths times expansion), multiples of {common}; use {player}.group_width={nearest}"
+        )
+
+
+def test_r3gan_with_spectral_norm_is_refused():
+    with pytest.raises(ConfigError, match=r"begin with weights of zero; use discriminator.spectral_norm=false, or "):
+        build_discriminator(R3ganDiscriminator(spectral_norm=True), 32, 1)

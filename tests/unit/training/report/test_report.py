@@ -1,0 +1,338 @@
+"""The report of a run directory made by hand: whole, hostile, and with parts missing."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from distgan.cli import report
+from distgan.cli.report import write_report
+from distgan.config.load import load_config
+from distgan.config.networks import SeedGenerator
+from distgan.data.prepare import Request, Shapes, prepare
+from distgan.inference.generator_file import Description, save_generator
+from distgan.networks import build_generator
+from distgan.training.report.charts import Curve, line_chart
+from distgan.training.report.collect import gather
+from distgan.training.report.contents import Left
+from distgan.training.report.data_uri import MOST, data_uri
+from distgan.utils.errors import ConfigError
+from distgan.utils.pictures import save_png, to_grid
+
+TITLES = (
+    "Summary",
+    "Losses and accuracies",
+    "Quality",
+    "Samples over time",
+    "The generator",
+    "Nearest real pictures",
+    "Events",
+    "Settings",
+)
+VOID = {"meta", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags are closed in order, and keeps headings, text and attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.titles: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open and self.open[-1] == "h2":
+            self.titles.append(data)
+
+
+def lines(path: Path, rows: list[object]) -> None:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+
+
+def evaluation(images: int, fd: float, **more) -> dict:
+    scores = {"protocol": {"extractor": "inception", "count": 5000}, "values": {"fid": fd}, "real_values": {"fid": 3.5}}
+    return {"images": images, "scores": scores | more}
+
+
+@pytest.fixture
+def run(shapes, tmp_path) -> Path:
+    """A finished run on the 300 shapes, without any training."""
+    directory = tmp_path / "runs" / "first"
+    (directory / "samples").mkdir(parents=True)
+    overrides = ["run.name=first", f"run.dir={tmp_path / 'runs'}", f"data.path={shapes}", "train.images=4000"]
+    config = load_config("quickstart", overrides)
+    (directory / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    lines(
+        directory / "metrics.jsonl",
+        [
+            {"images": n, "loss/d": 1 / n, "loss/g": None, "d/real_prob": 0.5, "speed/images_per_second": 10.0}
+            for n in range(500, 4001, 500)
+        ],
+    )
+    lines(directory / "scores.jsonl", [evaluation(2000, 81.25), evaluation(4000, 40.5)])
+    lines(
+        directory / "events.jsonl",
+        [{"images": 900, "time": "2026-01-02T03:04:05+0000", "event": "collapse", "text": "pictures alike"}],
+    )
+    for images in (1000, 2000, 3000, 4000):
+        grid = to_grid(torch.full((4, 3, 32, 32), images // 20, dtype=torch.uint8))
+        save_png(grid, directory / "samples" / f"fakes-{images:09d}.png")
+    generator = SeedGenerator(latent_dim=8, stem_channels=4, width=16, depth=1)
+    description = Description(
+        generator=generator, size=32, class_names=("a",), config={}, images_seen=4000, data_digest="d" * 64
+    )
+    weights = build_generator(generator, 32, 1).state_dict()
+    save_generator(directory / "generator.safetensors", weights, description)
+    return directory
+
+
+def page_of(run: Path) -> str:
+    return write_report(run).read_text()
+
+
+def test_a_whole_run_gives_all_sections_and_the_facts(run, shapes):
+    page = page_of(run)
+    reader = Reader(page)
+    assert tuple(reader.titles) == TITLES
+    assert "Left out" not in page
+    for fact in ("4,000", "seed_dcgan", str(shapes), "about 6.7 minutes", "81.25", "40.5", "3.5", "pictures alike"):
+        assert fact in reader.text  # 4000 pictures at 10/s are 400 s
+    assert "of 300 (of 300) real pictures" in reader.text
+    assert "fid (lower is better)" in reader.text
+    assert "latent_dim: 24" in reader.text
+
+
+def test_the_page_needs_no_network_and_no_scripts_and_is_small(run):
+    page = page_of(run)
+    for tag, name, value in Reader(page).attributes:
+        assert tag not in ("script", "link", "iframe")
+        if name in ("src", "href"):
+            assert value.startswith("data:image/")
+        assert not name.startswith("on")
+    assert "http://" not in page
+    assert "https://" not in page
+    assert len(page) < 3_000_000
+    assert "default-src 'none'" in page
+
+
+def test_the_first_the_middle_and_the_last_grid_are_shown(run):
+    texts = [picture.caption.split(":")[0] for picture in gather(run).samples]
+    assert texts == ["after 1,000 pictures", "after 2,000 pictures", "after 4,000 pictures"]
+
+
+def test_the_same_run_gives_the_same_page(run):
+    assert page_of(run) == page_of(run)
+
+
+def test_an_exact_copy_of_a_training_picture_is_marked(run, monkeypatch):
+    from distgan.data.sources.shapes import render, truth
+    from distgan.inference.generator import Generator
+
+    real = torch.from_numpy(render(truth(0, "train", [5]))).permute(0, 3, 1, 2)
+    monkeypatch.setattr(Generator, "sample", lambda self, seeds: real.expand(len(seeds), -1, -1, -1))
+    found = gather(run).likeness
+    assert found.nearest.distance[:, 0].tolist() == [0] * 10
+    assert page_of(run).count("copy?") == 10
+
+
+def test_pictures_of_an_untrained_generator_are_not_marked(run):
+    assert "copy?" not in page_of(run)
+
+
+def test_hostile_text_is_escaped_wherever_it_stands(run):
+    evil = "<script>alert('x')</script>\x1b[2J\u202e"
+    lines(
+        run / "scores.jsonl",
+        [evaluation(10, 1.0, values={evil: 1.5}, protocol={evil: evil}), evaluation(20, 1.0, values={evil: 2.5})],
+    )
+    lines(run / "events.jsonl", [{"images": 1, "time": evil, "event": evil, "text": evil * 1000}])
+    with (run / "config.yaml").open("a") as file:
+        file.write(f"# {evil}\n")
+    page = page_of(run)
+    Reader(page)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert len(page) < 3_000_000
+
+
+@pytest.mark.parametrize("path", ["a<b>&c", "<img src=x onerror=alert(1)>"])
+def test_a_run_without_settings_is_called_by_its_escaped_directory(tmp_path, path):
+    (tmp_path / path).mkdir()
+    lines(tmp_path / path / "metrics.jsonl", [{"images": 5}])
+    page = page_of(tmp_path / path)
+    assert path not in page
+    assert path in Reader(page).text
+
+
+def test_missing_parts_are_named_and_the_rest_is_there(run):
+    for name in ("scores.jsonl", "events.jsonl", "generator.safetensors"):
+        (run / name).unlink()
+    for path in (run / "samples").iterdir():
+        path.unlink()
+    page = page_of(run)
+    reader = Reader(page)
+    assert tuple(reader.titles) == TITLES
+    assert "Left out: there is no scores.jsonl." in reader.text
+    assert "Left out: there is no events.jsonl." in reader.text
+    assert "Left out: there is no grid in samples/." in reader.text
+    assert reader.text.count("generator.safetensors; make one with") == 2  # the grid and the neighbours need it
+    assert "about 6.7 minutes" in reader.text
+
+
+def test_damaged_parts_are_named_and_the_rest_is_there(run):
+    (run / "config.yaml").write_text("train: [")
+    (run / "generator.safetensors").write_bytes(b"{}" * 50)
+    (run / "samples" / "fakes-000001000.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (run / "samples" / "fakes-000002000.png").write_bytes((run / "samples" / "fakes-000002000.png").read_bytes()[:-60])
+    lines(run / "scores.jsonl", ["{", "[]", "7", {"images": 3}, {"images": 1e400, "scores": {}}, evaluation(5, 7.25)])
+    lines(run / "events.jsonl", ["\x00", {"event": "no images"}, {"images": 10**30}])
+    facts = gather(run)
+    assert isinstance(facts.generator, Left)
+    assert [isinstance(part, Left) for part in facts.samples] == [True, True, False]
+    assert [row.values for row in facts.scores] == [{"fid": 7.25}]
+    assert facts.events == []
+    text = Reader(page_of(run)).text
+    assert "config.yaml" in text
+    assert "is not a safetensors file" in text
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [[], None, {"values": []}, {"values": {"fid": "low"}}, {"values": {"fid": True}}, {"values": {"fid": 1e999}}],
+)
+def test_lines_without_a_score_are_no_evaluations(run, scores):
+    (run / "scores.jsonl").write_text(json.dumps({"images": 1, "scores": scores}) + "\n")
+    assert gather(run).scores == Left("scores.jsonl holds no scores")
+
+
+def test_after_a_restart_the_later_score_of_the_same_place_counts(run):
+    lines(run / "scores.jsonl", [evaluation(4000, 9.0), evaluation(2000, 8.0), evaluation(4000, 7.0)])
+    assert [(row.images, row.values["fid"]) for row in gather(run).scores] == [(2000, 8.0), (4000, 7.0)]
+
+
+def test_scores_by_another_protocol_are_left_out_and_that_is_said(run):
+    lines(run / "scores.jsonl", [evaluation(2000, 987.5, protocol={"count": 1}), evaluation(4000, 8.0)])
+    page = page_of(run)
+    assert "1 evaluation(s) by another protocol are left out" in page
+    assert "987.5" not in page
+
+
+def test_many_evaluations_make_a_short_table_with_the_last_one(run):
+    lines(run / "scores.jsonl", [evaluation(100 * n, n + 0.25) for n in range(1, 102)])
+    page = page_of(run)
+    rows = re.findall(r'<tr><td class="number">([0-9,]+)</td>', page)
+    assert len(rows) <= 20
+    assert rows[-1] == "10,100"
+
+
+def test_data_that_are_gone_are_named(run, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["path"] = str(tmp_path / "gone")
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert f"{tmp_path / 'gone'} holds no manifest.json" in Reader(page_of(run)).text
+
+
+def test_a_url_in_a_run_s_settings_is_not_followed(run):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"] |= {"path": "https://127.0.0.1:9/shapes", "prepare": None}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    part = gather(run).likeness
+    assert isinstance(part, Left)
+    assert "--data https://127.0.0.1:9/shapes" in part.reason
+
+
+def test_other_real_pictures_can_be_named(run, tmp_path, capsys):
+    prepare(Request(out=tmp_path / "other", source=Shapes(count=40, seed=9), shard_size=40), progress=False)
+    parser = argparse.ArgumentParser()
+    report.add_arguments(parser)
+    assert report.run(parser.parse_args([str(run), "--data", str(tmp_path / "other")])) == 0
+    assert capsys.readouterr().out == f"report: {run / 'report.html'}\n"
+    assert "of 40 (of 40) real pictures" in (run / "report.html").read_text()
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="is no run directory"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_is_an_error_and_leaves_the_old_one(run, monkeypatch):
+    old = page_of(run)
+
+    def fails(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("distgan.utils.files.fsync", fails)
+    with pytest.raises(ConfigError, match=r"report\.html cannot be written: No space left"):
+        write_report(run)
+    assert (run / "report.html").read_text() == old
+    assert not list(run.glob(".*.tmp"))
+
+
+# Charts and pictures
+
+
+def polylines(svg: str) -> list[list[tuple[float, float]]]:
+    return [
+        [tuple(map(float, point.split(","))) for point in points.split()]
+        for points in re.findall(r'points="([^"]*)"', svg)
+    ]
+
+
+def test_a_chart_runs_from_corner_to_corner_and_gaps_stay_gaps():
+    svg = line_chart("t", [Curve("a", [(0, 0.0), (50, 1.0), (75, float("nan")), (80, 0.5), (100, 0.0)])], (0, 1))
+    assert polylines(svg) == [[(58.0, 186.0), (253.0, 14.0)], [(370.0, 100.0), (448.0, 186.0)]]
+
+
+@pytest.mark.parametrize("points", [[], [(0, float("nan"))], [(0, 3.0), (0, 3.0)]])
+def test_a_chart_of_nothing_or_of_one_value_is_drawn(points):
+    Reader(line_chart("nothing", [Curve("a", points)]))
+
+
+def test_values_above_the_span_are_drawn_at_its_end():
+    svg = line_chart("t", [Curve("a", [(0, 5.0), (1, -5.0)])], (0, 1))
+    assert [y for _, y in polylines(svg)[0]] == [14.0, 186.0]
+
+
+def opened(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))
+
+
+def test_a_small_picture_comes_through_bit_for_bit():
+    image = Image.effect_noise((64, 64), 50).convert("RGB")
+    assert list(opened(data_uri(image)).getdata()) == list(image.getdata())
+
+
+def test_a_large_picture_becomes_smaller_than_the_limit():
+    uri = data_uri(Image.effect_noise((1000, 1000), 100).convert("RGB"))
+    assert uri.startswith("data:image/jpeg")
+    assert len(uri) < MOST * 4 / 3 + 100

@@ -1,0 +1,98 @@
+"""The balance: when it acts, how far, and the way back."""
+
+import math
+
+import pytest
+
+from distgan.config.schema import BalanceConfig
+from distgan.training.balance import WATCHED, action, dropout, last_level, lr_scale
+
+CONFIG = BalanceConfig()  # D loss < 0.2, accuracies >= 0.95, G loss > 2; back below 0.85
+OVERWHELMED = {"loss/d": 0.19, "loss/g": 2.01, "d/real_accuracy": 0.95, "d/fake_accuracy": 0.95}
+BETWEEN = {"loss/d": 0.5, "loss/g": 1.0, "d/real_accuracy": 0.9, "d/fake_accuracy": 0.9}
+BALANCED = {"loss/d": 0.69, "loss/g": 0.7, "d/real_accuracy": 0.84, "d/fake_accuracy": 1.0}
+
+
+def test_the_watched_metrics_are_all_that_a_decision_needs():
+    assert set(WATCHED) == set(OVERWHELMED)
+    assert action(CONFIG, 0.4, 0, {**OVERWHELMED, "else": math.nan}) == 1
+
+
+@pytest.mark.parametrize(
+    ("level", "means", "expected"),
+    [
+        (0, OVERWHELMED, 1),
+        (3, OVERWHELMED, 1),
+        (5, OVERWHELMED, 0),  # both limits are reached
+        (9, OVERWHELMED, 0),
+        (0, BETWEEN, 0),
+        (3, BETWEEN, 0),
+        (0, BALANCED, 0),  # nothing to undo
+        (1, BALANCED, -1),
+        (5, BALANCED, -1),
+        (9, BALANCED, -1),
+    ],
+)
+def test_the_decision_is_a_function_of_level_and_means(level, means, expected):
+    assert action(CONFIG, 0.4, level, means) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss/d": 0.2},
+        {"loss/g": 2.0},
+        {"d/real_accuracy": 0.949},
+        {"d/fake_accuracy": 0.949},
+        {"loss/d": math.nan},
+        {"loss/g": math.nan},
+    ],
+)
+def test_d_overwhelms_only_if_all_conditions_hold(change):
+    assert action(CONFIG, 0.4, 1, OVERWHELMED | change) == 0
+
+
+@pytest.mark.parametrize("side", ["d/real_accuracy", "d/fake_accuracy"])
+def test_balance_has_returned_when_either_accuracy_is_below_the_limit(side):
+    assert action(CONFIG, 0.4, 1, BETWEEN | {side: 0.849}) == -1
+    assert action(CONFIG, 0.4, 1, BETWEEN | {side: 0.85}) == 0
+
+
+def test_levels_have_exact_values():
+    assert [lr_scale(CONFIG, level) for level in range(7)] == [1, 0.5, 0.25, 0.125, 0.0625, 0.05, 0.05]
+    shares = [dropout(CONFIG, 0.4, level) for level in range(6)]
+    assert shares == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.7, 0.7], rel=1e-15)
+
+
+def test_dropout_never_falls_below_the_configured_one():
+    assert [dropout(CONFIG, 0.8, level) for level in range(4)] == [0.8] * 4
+
+
+@pytest.mark.parametrize(
+    ("config", "base", "expected"),
+    [
+        (CONFIG, 0.4, 5),  # 0.5**5 < 0.05 <= 0.5**4
+        (BalanceConfig(lr_scale_min=0.25), 0.4, 3),  # dropout needs three steps, the rate two
+        (BalanceConfig(lr_scale_min=0.25), 0.6, 2),
+        (BalanceConfig(lr_scale_min=1, dropout_step=0), 0.4, 0),
+        (BalanceConfig(lr_scale_min=1), 0.9, 0),
+        (BalanceConfig(lr_factor=0.1, lr_scale_min=0.001, dropout_step=0), 0.4, 3),
+        (BalanceConfig(lr_scale_min=1, dropout_step=0.1), 0.0, 7),
+    ],
+)
+def test_the_last_level_is_the_first_where_both_limits_are_reached(config, base, expected):
+    assert last_level(config, base) == expected
+    floor, ceiling = config.lr_scale_min, max(config.dropout_max if config.dropout_step else base, base)
+    assert lr_scale(config, expected) == pytest.approx(floor)
+    assert dropout(config, base, expected) == pytest.approx(ceiling)
+    if expected:
+        reached = lr_scale(config, expected - 1) <= floor * 1.001, dropout(config, base, expected - 1) >= ceiling - 1e-3
+        assert not all(reached)
+
+
+def test_a_siege_goes_up_to_the_last_level_and_back_down_to_zero():
+    level, path = 0, []
+    for means in [OVERWHELMED] * 7 + [BETWEEN] * 2 + [BALANCED] * 7:
+        level += action(CONFIG, 0.4, level, means)
+        path.append(level)
+    assert path == [1, 2, 3, 4, 5, 5, 5, 5, 5, 4, 3, 2, 1, 0, 0, 0]

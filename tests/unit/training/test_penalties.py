@@ -1,0 +1,81 @@
+"""Gradient penalties against closed forms."""
+
+import math
+
+import pytest
+import torch
+
+from distgan.config.base import Schedule
+from distgan.config.method import PaperLoss
+from distgan.training.penalties import Weights, mix, penalty, squared_gradients
+
+
+def _images(count):
+    return torch.randn(count, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+
+
+def _loss(**penalties):
+    return PaperLoss(name="logistic", **penalties)
+
+
+def test_the_squared_gradient_of_a_linear_critic_is_its_squared_weight_norm():
+    weight, images = torch.randn(48, dtype=torch.float64), _images(2)
+    norms = squared_gradients(images, images.flatten(1) @ weight)
+    torch.testing.assert_close(norms, weight.square().sum().expand(2))
+
+
+def test_r1_is_of_the_reals_and_r2_of_the_fakes():
+    images = _images(6)  # the gradient of |x|^2 is 2 x
+    logits, size = images.flatten(1).square().sum(1), images.detach().flatten(1).square().sum(1)
+    fakes, reals = (4 * part.mean() for part in size.chunk(2))
+    torch.testing.assert_close(penalty(Weights(r1=3.0), images, logits), 1.5 * reals)
+    torch.testing.assert_close(penalty(Weights(r2=5.0), images, logits), 2.5 * fakes)
+    torch.testing.assert_close(penalty(Weights(r1=3.0, r2=5.0), images, logits), 1.5 * reals + 2.5 * fakes)
+
+
+def test_the_wasserstein_penalty_is_of_the_mixtures_distance_from_slope_one():
+    weight = torch.zeros(48, dtype=torch.float64)
+    weight[0] = 3.0  # slope 3 everywhere
+    images = _images(6)
+    found = penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight)
+    assert found.item() == pytest.approx(10 * (3 - 1) ** 2, rel=1e-9)
+
+
+def test_a_flat_critic_gives_a_finite_gradient_of_the_penalty():
+    weight = torch.zeros(48, dtype=torch.float64, requires_grad=True)
+    images = _images(3)
+    penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight).backward()
+    assert torch.isfinite(weight.grad).all()
+
+
+def test_the_penalty_can_be_differentiated():
+    weight, images = torch.randn(48, dtype=torch.float64, requires_grad=True), _images(4)
+    (slope,) = torch.autograd.grad(penalty(Weights(r1=2.0), images, images.flatten(1) @ weight), weight)
+    torch.testing.assert_close(slope, 2 * weight.detach())  # of gamma / 2 |w|^2
+
+
+def test_a_mixture_lies_between_its_fake_and_its_real():
+    fakes, reals = torch.zeros(3, 3, 2, 2), torch.ones(3, 3, 2, 2)
+    mixed = mix(torch.cat([fakes, reals]), torch.tensor([0.0, 0.25, 1.0]))
+    assert mixed.flatten(1).unique(dim=1).tolist() == [[0.0], [0.25], [1.0]]
+
+
+def test_a_lazy_penalty_is_taken_every_so_many_updates_with_so_many_times_the_weight():
+    config = _loss(r1_gamma=2.0, r2_gamma=1.0, gradient_penalty=10.0, penalty_every_steps=4)
+    weights = [Weights.of(config, update, 0) for update in range(8)]
+    assert weights[0] == weights[4] == (8.0, 4.0, 40.0)
+    assert [any(w.taken) for w in weights] == [True, False, False, False] * 2
+    eager = Weights.of(_loss(r1_gamma=2.0, r2_gamma=1.0, gradient_penalty=10.0), 3, 0)
+    assert sum(w.r1 or 0 for w in weights) == 8 * eager.r1, "the same on average"
+
+
+def test_gamma_follows_its_schedule_over_the_pictures():
+    config = _loss(r1_gamma=Schedule(start=2.0, end=0.2, images=1000, shape="cosine"))
+    values = [Weights.of(config, 0, images).r1 for images in (0, 250, 500, 1000, 5000)]
+    assert values == pytest.approx([2.0, 0.2 + 1.8 * (1 + math.cos(math.pi / 4)) / 2, 1.1, 0.2, 0.2])
+
+
+def test_a_gamma_that_is_ever_above_zero_counts_as_a_penalty():
+    growing = Schedule(start=0.0, end=1.0, images=10)
+    assert _loss(r1_gamma=growing, gradient_penalty=1.0).penalised == ("loss.r1_gamma", "loss.gradient_penalty")
+    assert _loss().penalised == ()
