@@ -28,13 +28,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
 torch.set_num_threads(1)  # tiny networks; tests often share the machine
 
 pytest_addoption, pytest_configure = times.pytest_addoption, times.pytest_configure
-MOST_WORKERS = 8  # each is a process with torch
+MAX_WORKERS = 8  # each is a process with torch
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """What `pytest -n auto` takes: this process's cores."""
-    return min(cpu_share({}), MOST_WORKERS)
+    return min(cpu_share({}), MAX_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,7 +56,7 @@ MUTANTS = (
         "tests/unit/training/checkpoint/test_storage.py",
     ),
     Mutant(
-        "metrics", "scores of a batch too few generated pictures", "distgan/metrics/evaluator.py",
+        "metrics", "scores of a batch too few generated images", "distgan/metrics/evaluator.py",
         "for start in range(seeds.start, ", "for start in range(seeds.start + batch, ",
         "tests/unit/metrics/test_evaluator.py tests/integration/test_evaluate_ranks.py",
     ),
@@ -71,7 +71,7 @@ MUTANTS = (
         "tests/integration/test_faults.py -k bits",
     ),
     Mutant(
-        "stopping", "a rank that was told to stop does not stop the others", "distgan/distributed/accelerator.py",
+        "stopping", "a rank that was told to stop does not stop the others", "distgan/distributed/stop.py",
         "dist.ReduceOp.MAX", "dist.ReduceOp.MIN",
         "tests/integration/test_lost_ranks.py -k one_rank_alone",
     ),

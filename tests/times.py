@@ -31,7 +31,7 @@ TESTS = Path(__file__).resolve().parent
 
 Row = dict[str, Any]
 SECONDS = TESTS / "seconds.json"
-LEAST = 4.0  # seconds of a file that is worth a line there
+MIN = 4.0  # seconds of a file that is worth a line there
 LARGE = 10  # seconds of a file that has a row of its own in the table
 IMPORTS = "import distgan.training.run, torch._dynamo"
 
@@ -191,7 +191,7 @@ def areas(rows: Iterable[Row]) -> Counter[str]:
 
 def keep(rows: list[Row]) -> None:
     """The longest files and their seconds, for the order in which their tests are run."""
-    longest = {area: round(seconds) for area, seconds in areas(rows).most_common() if seconds >= LEAST}
+    longest = {area: round(seconds) for area, seconds in areas(rows).most_common() if seconds >= MIN}
     SECONDS.write_text(json.dumps(longest, indent=0) + "\n")
 
 

@@ -39,7 +39,7 @@ from distgan.metrics.registry import SHAPES, full_name
 from distgan.training.export import LAST
 from distgan.training.run_dir import locked, write_text
 from distgan.utils.errors import ConfigError, DistganError, QualityError
-from distgan.utils.pictures import save_png, to_grid
+from distgan.utils.images import save_png, to_grid
 from distgan.utils.safe_io import read_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -154,7 +154,7 @@ def table(
     names = {name: full_name(name, extractor) for name in SHOWN}
     if extractor == "none":
         names = {f"shapes_{name}": f"shapes_{name}" for name in SHAPES}
-    lines = [["recipe", "seconds", "pictures", *names], ["---"] * (3 + len(names))]
+    lines = [["recipe", "seconds", "images", *names], ["---"] * (3 + len(names))]
     for recipe in RECIPES:
         for seconds in sorted({*asked, *(seconds for _, seconds in rows)}):
             key = recipe, seconds
@@ -175,7 +175,7 @@ def facts(rows: Mapping[Key, Row], settings: Mapping[str, Any], command: str) ->
     return (
         f"`{command}`; {settings['hardware']}; torch {settings['torch']}, Python {settings['python']}; "
         f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, n = 1; {settings['extractor']}, {settings['count']:,} "
-        f"pictures{reference}, data {settings['reference_digest'][:12]}."
+        f"images{reference}, data {settings['reference_digest'][:12]}."
     )
 
 

@@ -1,8 +1,8 @@
-"""What the quality values say of pictures whose damage is known: blur, noise, JPEG, classes missing, copies.
+"""What the quality values say of images whose damage is known: blur, noise, JPEG, classes missing, copies.
 
 python -m benchmarks.quality.calibration TRAIN_SHARDS TEST_SHARDS [COUNT [REFERENCE_COUNT [EXTRACTOR]]]
 
-COUNT pictures of each kind (5000; half of the test set at most) against REFERENCE_COUNT train pictures (10000).
+COUNT images of each kind (5000; half of the test set at most) against REFERENCE_COUNT train images (10000).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from distgan.config.schema import DataConfig, EvaluateConfig
-from distgan.data.bad_samples import Skipped
+from distgan.data.bad_samples import SkipBudget
 from distgan.data.reference import choose, open_data
 from distgan.data.resident import load
 from distgan.metrics.evaluator import Evaluator
@@ -29,20 +29,20 @@ Damage = Callable[[Image.Image], Image.Image]
 
 
 def blurred(pixels: float) -> Damage:
-    return lambda picture: picture.filter(ImageFilter.GaussianBlur(pixels))
+    return lambda image: image.filter(ImageFilter.GaussianBlur(pixels))
 
 
 def jpeg(quality: int) -> Damage:
-    def damage(picture: Image.Image) -> Image.Image:
+    def damage(image: Image.Image) -> Image.Image:
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality)
+        image.save(file, "JPEG", quality=quality)
         return Image.open(file).convert("RGB")
 
     return damage
 
 
 def each(images: Tensor, damage: Damage) -> Tensor:
-    """uint8 [N, 3, H, W] -> the same, one picture at a time."""
+    """uint8 [N, 3, H, W] -> the same, one image at a time."""
     done = [np.asarray(damage(Image.fromarray(image))) for image in images.permute(0, 2, 3, 1).numpy()]
     return torch.from_numpy(np.stack(done)).permute(0, 3, 1, 2).contiguous()
 
@@ -54,7 +54,7 @@ def noisy(images: Tensor, strength: float) -> Tensor:
 
 
 def kinds(images: Tensor, labels: Tensor, count: int) -> dict[str, Callable[[], Tensor]]:
-    """By name: `count` pictures made of uint8 [N, 3, H, W], in random order, with classes [N]."""
+    """By name: `count` images made of uint8 [N, 3, H, W], in random order, with classes [N]."""
     classes = int(labels.max()) + 1
 
     def lacking(missing: int) -> Tensor:
@@ -73,13 +73,13 @@ def kinds(images: Tensor, labels: Tensor, count: int) -> dict[str, Callable[[], 
 
 
 def measure(config: EvaluateConfig, train: Path, test: Path) -> Iterator[tuple[str, dict[str, float]]]:
-    """Name and values of each kind of pictures, against `config.reference_count` of the train pictures."""
+    """Name and values of each kind of images, against `config.reference_count` of the train images."""
     evaluator = Evaluator(config, DataConfig(path=train), torch.device("cpu"), show=False)
     print(evaluator.protocol.model_dump_json(), flush=True)
     _, wanted = open_data(DataConfig(path=test))
-    images, labels = load(wanted, Skipped(0), show=False)
+    images, labels = load(wanted, SkipBudget(0), show=False)
     if len(images) < 2 * config.count:
-        raise SystemExit(f"{test} has {len(images)} pictures; COUNT must be {len(images) // 2} or less")
+        raise SystemExit(f"{test} has {len(images)} images; COUNT must be {len(images) // 2} or less")
     order = choose(len(images), range(len(images)))
     yield "other real train", evaluator.prepare()
     for name, make in kinds(images[order], labels[order], config.count).items():
@@ -92,7 +92,7 @@ def main(train: str, test: str, count: str = "5000", reference: str = "10000", e
     given = {"count": count, "reference_count": reference, **({"extractor": extractor} if extractor else {})}
     for number, (name, values) in enumerate(measure(EvaluateConfig.model_validate(given), Path(train), Path(test))):
         if not number:
-            print("| pictures | " + " | ".join(values) + " |\n" + "|---" * (len(values) + 1) + "|")
+            print("| images | " + " | ".join(values) + " |\n" + "|---" * (len(values) + 1) + "|")
         print(f"| {name} | " + " | ".join(f"{value:.4g}" for value in values.values()) + " |", flush=True)
 
 

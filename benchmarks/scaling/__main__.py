@@ -4,7 +4,7 @@ python -m benchmarks.scaling RECIPE --seconds 64=0.12 [--seconds 16=0.05] [--per
     [--between 400,20] [--gpus 8,64,512] [--into docs/scaling.md] [KEY=VALUE ...]
 python -m benchmarks.scaling --bytes [--into docs/scaling.md]    # of every recipe
 
---seconds BATCH=SECONDS: a step of so many pictures on one GPU, as `python -m benchmarks.scaling.overhead RECIPE
+--seconds BATCH=SECONDS: a step of so many images on one GPU, as `python -m benchmarks.scaling.overhead RECIPE
 train.batch_size=BATCH` tells. From two batches the model knows what a step takes whatever its batch; from one it takes
 that for nothing. --inside, --between: Gbit/s each way (of a GPU; of a machine) and microseconds for a message.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.common.arguments import whole, wholes
 from benchmarks.common.markdown import filled
-from benchmarks.scaling.model import ENOUGH, MOST, Link, Prediction, line_through, stops_at, traffic
+from benchmarks.scaling.model import ENOUGH, MAX, Link, Prediction, line_through, stops_at, traffic
 from distgan.config.load import RECIPES, load_config
 from distgan.training.run_dir import write_text
 from distgan.utils.errors import DistganError
@@ -28,8 +28,8 @@ from distgan.utils.errors import DistganError
 
 def prediction_table(made: Prediction, counts: Sequence[int]) -> str:
     lines = [
-        "| GPUs | waits, ms a step | batch | pictures/s | efficiency "
-        f"| batch {made.whole} in all: a GPU's | pictures/s | efficiency |",
+        "| GPUs | waits, ms a step | batch | images/s | efficiency "
+        f"| batch {made.whole} in all: a GPU's | images/s | efficiency |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for gpus in counts:
@@ -51,7 +51,7 @@ def advice(made: Prediction, counts: Sequence[int]) -> str:
     weak, strong = stops_at(made.weak), stops_at(made.strong)
     text = f"The same batch on every GPU: {_where(weak)}. The batch of {made.whole} shared out: {_where(strong)}"
     if strong is not None:
-        why = "there is less than a picture for each" if strong > made.whole else "each has too little to do"
+        why = "there is less than an image for each" if strong > made.whole else "each has too little to do"
         text += f", because {why}; then let the batch grow with the GPUs"
     text += "."
     at = weak if weak is not None else max(counts)
@@ -64,7 +64,7 @@ def advice(made: Prediction, counts: Sequence[int]) -> str:
 
 def _where(gpus: int | None) -> str:
     return (
-        f"at least {ENOUGH:.0%} efficient up to {MOST} GPUs"
+        f"at least {ENOUGH:.0%} efficient up to {MAX} GPUs"
         if gpus is None
         else f"below {ENOUGH:.0%} from {gpus} GPUs on"
     )
@@ -85,10 +85,10 @@ def bytes_table() -> str:
 
 def point(text: str) -> tuple[int, float]:
     """64=0.12 -> (64, 0.12)."""
-    pictures, seconds = text.split("=")
-    if int(pictures) < 1 or not 0 < float(seconds) < math.inf:
+    images, seconds = text.split("=")
+    if int(images) < 1 or not 0 < float(seconds) < math.inf:
         raise ValueError(text)
-    return int(pictures), float(seconds)
+    return int(images), float(seconds)
 
 
 def link(text: str) -> Link:

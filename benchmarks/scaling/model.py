@@ -14,9 +14,9 @@ from distgan.config.schema import Config
 from distgan.networks import build_discriminator, build_generator
 from distgan.networks.batch_norm import GlobalBatchNorm
 
-SIZE, CLASSES = 32, 10  # of the recipes' pictures
+SIZE, CLASSES = 32, 10  # of the recipes' images
 ENOUGH = 0.8  # efficiency; below it more GPUs are not worth their price
-MOST = 1 << 16  # GPUs that are looked at
+MAX = 1 << 16  # GPUs that are looked at
 
 
 class Link(NamedTuple):
@@ -53,13 +53,13 @@ class Traffic(NamedTuple):
 
 
 class Compute(NamedTuple):
-    """Seconds of a step on one GPU, as a line over its pictures."""
+    """Seconds of a step on one GPU, as a line over its images."""
 
     fixed: float
-    per_picture: float
+    per_image: float
 
-    def __call__(self, pictures: float) -> float:
-        return self.fixed + self.per_picture * pictures
+    def __call__(self, images: float) -> float:
+        return self.fixed + self.per_image * images
 
 
 def traffic(config: Config, size: int = SIZE, classes: int = CLASSES) -> Traffic:
@@ -105,9 +105,9 @@ def cluster_of(gpus: int, per_node: int, inside: Link, between: Link) -> Cluster
 
 
 def line_through(points: Mapping[int, float]) -> Compute:
-    """The least-squares line through {pictures: seconds}, or, where it would begin below zero, one through zero."""
+    """The least-squares line through {images: seconds}, or, where it would begin below zero, one through zero."""
     if len(points) == 1:
-        return Compute(0.0, *(seconds / pictures for pictures, seconds in points.items()))
+        return Compute(0.0, *(seconds / images for images, seconds in points.items()))
     middle = sum(points) / len(points)
     height = sum(points.values()) / len(points)
     slope = sum((x - middle) * (y - height) for x, y in points.items()) / sum((x - middle) ** 2 for x in points)
@@ -118,7 +118,7 @@ def line_through(points: Mapping[int, float]) -> Compute:
 
 def stops_at(efficiency: Callable[[int], float]) -> int | None:
     """The first power of two of GPUs whose efficiency is not enough, or None."""
-    counts = (1 << power for power in range(1, MOST.bit_length()))
+    counts = (1 << power for power in range(1, MAX.bit_length()))
     return next((gpus for gpus in counts if efficiency(gpus) < ENOUGH), None)
 
 
@@ -128,9 +128,9 @@ class Prediction(NamedTuple):
     load: Traffic
     compute: Compute
     batch: int
-    """Pictures of a GPU's step, in weak scaling."""
+    """Images of a GPU's step, in weak scaling."""
     whole: int
-    """Pictures of all GPUs' step, in strong scaling."""
+    """Images of all GPUs' step, in strong scaling."""
     per_node: int
     inside: Link
     between: Link
@@ -144,13 +144,13 @@ class Prediction(NamedTuple):
         return alone / (alone + self.waiting(gpus))
 
     def strong(self, gpus: int) -> float:
-        """Efficiency with the same global batch, shared out; 0 where there is not a picture for each GPU."""
+        """Efficiency with the same global batch, shared out; 0 where there is not an image for each GPU."""
         if gpus > self.whole:
             return 0.0
         return self.compute(self.whole) / gpus / (self.compute(self.whole / gpus) + self.waiting(gpus))
 
     def rate(self, gpus: int, efficiency: float, batch: int) -> float:
-        """Pictures per second. batch: of the one GPU that the efficiency is measured by."""
+        """Images per second. batch: of the one GPU that the efficiency is measured by."""
         return efficiency * gpus * batch / self.compute(batch)
 
     def steps_between_sums(self, gpus: int) -> int:

@@ -23,8 +23,9 @@ import torch.distributed as dist
 
 from distgan.config.load import load_config
 from distgan.config.schema import Config
-from distgan.data.dataset import Batch, Reals
-from distgan.distributed.accelerator import StopSignal, batch_rows, build_accelerator
+from distgan.data.dataset import Batch, ImageDataset
+from distgan.distributed.accelerator import batch_rows, build_accelerator
+from distgan.distributed.stop import StopSignal
 from distgan.training.trainer import Trainer
 
 WARM_UP = 4  # steps; DDP lays its buckets anew after the first
@@ -49,13 +50,13 @@ def sent() -> int:
 def build(config: Config) -> tuple[Trainer, Iterator[Batch]]:
     accelerator, _ = build_accelerator(config)  # of its own: it has the settings of DDP
     rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, 2)
-    reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
+    reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, show=False)
     return Trainer(config, accelerator, rows, reals.size, len(reals.classes)), reals.batches(0)
 
 
 def main(out: str, rounds: str, steps: str, against: str, recipe: str, *overrides: str) -> None:
     trainer, batches = build(load_config(recipe, overrides))
-    stop = StopSignal(trainer.accelerator, 5)
+    stop = StopSignal(5)
     weights = sum(weight.numel() for player in (trainer.g, trainer.d) for weight in player.network.parameters())
     one, all_weights = torch.ones(1), torch.ones(weights)
 

@@ -15,12 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distgan.config.load import load_config
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, Shapes, prepare
-from distgan.distributed.accelerator import StopSignal, batch_rows, build_accelerator
-from distgan.distributed.heartbeat import Presence
+from distgan.distributed.accelerator import batch_rows, build_accelerator
+from distgan.distributed.heartbeat import Heartbeat
+from distgan.distributed.stop import StopSignal
 from distgan.training.checkpoint.state import capture
-from distgan.training.consistency import Guard
+from distgan.training.consistency import ConsistencyCheck
 from distgan.training.tracking.tracker import RunningMeans
 from distgan.training.trainer import Trainer
 
@@ -41,10 +42,10 @@ def main(recipe: str = "quickstart", *overrides: str) -> None:
         accelerator, _ = build_accelerator(config)
         world = accelerator.num_processes
         rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, world)
-        reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
+        reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, show=False)
         trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-        guard, batches, means = Guard(accelerator, pictures=False), reals.batches(0), RunningMeans()
-        stop = StopSignal(accelerator, 5)
+        guard, batches, means = ConsistencyCheck(accelerator, images=False), reals.batches(0), RunningMeans()
+        stop = StopSignal(5)
         for _ in range(3):
             means.add(trainer.step(batches))
         norms = trainer.weight_norms
@@ -59,7 +60,7 @@ def main(recipe: str = "quickstart", *overrides: str) -> None:
             "state to host": (lambda: capture(trainer), config.checkpoint.every_steps),
         }
         times: dict[str, list[float]] = {name: [] for name in costs}
-        with Presence(accelerator, 60):
+        with Heartbeat(accelerator, 60):
             for _ in range(ROUNDS):
                 for name, (call, _every) in costs.items():
                     accelerator.wait_for_everyone()

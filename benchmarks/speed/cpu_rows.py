@@ -65,7 +65,10 @@ def as_pytorch_comes(recipe: str, loop: str) -> Row:
         f"plain_{recipe}",
         f"training of {recipe} with logging, W&B offline and watchdog, beside the bare loop with PyTorch's memory",
         training(recipe, 32, {}),
-        Side("pytorch_loop.plainly", {"loop": loop, "steps": "32", "label": "bare loop, freed memory given back"}),
+        Side(
+            "pytorch_loop.unset_memory",
+            {"loop": loop, "steps": "32", "label": "bare loop, freed memory given back"},
+        ),
     )
 
 
@@ -98,7 +101,7 @@ def keras(key: str, ours: str, theirs: str, target: float | None = None) -> Row:
 
 
 def feeds() -> Iterator[Row]:
-    """What a step costs more because its pictures are read."""
+    """What a step costs more because its images are read."""
     in_process = {"data.mode": "stream", "data.workers": "0"}
     for name, recipe, what, settings in (
         ("resident", "quickstart", "resident", {"data.mode": "resident"}),
@@ -139,7 +142,7 @@ def loading() -> Iterator[Row]:
             150_000,
         ),
     ):
-        yield Row(key, f"{what}, in process", ours, other, unit="picture", measure="rate", target=target)
+        yield Row(key, f"{what}, in process", ours, other, unit="image", measure="rate", target=target)
 
 
 def shares() -> Iterator[Row]:
@@ -172,7 +175,7 @@ def shares() -> Iterator[Row]:
     often = {"log.samples_every_steps": "50"}
     yield Row(
         "grids",
-        "grids of 100 pictures, W&B offline, and the watchdog's look at them, at the default interval",
+        "grids of 100 images, W&B offline, and the watchdog's look at them, at the default interval",
         training("quickstart", 50, watched | often),
         training("quickstart", 50, OFF, "without"),
         measure="share",
@@ -204,14 +207,14 @@ def using() -> Iterator[Row]:
         "sampling from quickstart's generator",
         Side("sampling_and_start.sampling", {}),
         Side("sampling_and_start.forward", {"label": "its network alone"}),
-        unit="picture",
+        unit="image",
     )
     yield Row(
         "evaluation",
         "evaluating it, EfficientNet-Lite0, every value",
         Side("sampling_and_start.evaluation", {}),
         Side("sampling_and_start.features", {"label": "the extractor alone"}),
-        unit="picture",
+        unit="image",
     )
     yield Row(
         "launch",

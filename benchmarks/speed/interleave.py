@@ -2,7 +2,7 @@
 under the same conditions, whatever else the machine does.
 
 A contender is a function `name(lap, **options)` of a module in baselines/: it builds what it needs, and then, without
-end, does a piece of work and calls `lap(units)`: how many steps, pictures, ... that was. `lap` returns when its next
+end, does a piece of work and calls `lap(units)`: how many steps, images, ... that was. `lap` returns when its next
 turn begins. `turns` makes such a function of a simple one. Its first piece of work is a warm-up and is not counted.
 Several processes of one contender find each other as a launcher's would.
 

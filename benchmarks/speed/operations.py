@@ -37,7 +37,7 @@ from benchmarks.speed.rows import Row
 from distgan.training.run_dir import write_text
 from distgan.utils.errors import ConfigError
 
-MOST = 3  # operations that are named
+MAX = 3  # operations that are named
 HEADER = (
     "| what | FLOPs | operations, beside the bare loop's | moved, beside the bare loop's | most of what is more |\n"
     "| --- | --- | --- | --- | --- |"
@@ -142,7 +142,7 @@ def _most(ours: Work, bare: Work) -> str:
     more = Counter({name: moved - bare.moved.get(name, 0.0) for name, moved in ours.moved.items()})
     return ", ".join(
         f"{name} {moved / 1e6:,.1f} MB in {ours.calls[name] - bare.calls.get(name, 0.0):+,.1f}"
-        for name, moved in more.most_common(MOST)
+        for name, moved in more.most_common(MAX)
         if moved > 0
     )
 

@@ -126,6 +126,6 @@ def _speed(row: Row, seconds: Sequence[float]) -> str:
     middle = statistics.median(seconds)
     low, _, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (middle,) * 3
     spread = f"± {(high - low) / 2 / middle:.1%}"
-    if row.unit in ("picture", "call"):
+    if row.unit in ("image", "call"):
         return f"{1 / middle:,.0f} {row.unit}s/s {spread}"
     return f"{1000 * middle:,.1f} ms/{row.unit} {spread}" if middle < 1 else f"{middle:,.2f} s/{row.unit} {spread}"

@@ -1,7 +1,7 @@
-"""`distgan evaluate GENERATOR`: what a generator is worth, beside what real pictures are worth by the same protocol.
+"""`distgan evaluate GENERATOR`: what a generator is worth, beside what real images are worth by the same protocol.
 
-In: a generator file and real pictures in shards. Out: a table, and with --out the scores as JSON. Processes that
-`torchrun -m distgan.cli.main evaluate ...` or accelerate has started share the work.
+In: a generator file and real images in shards. Out: a table, and with --out the scores as JSON. Processes that
+`torchrun -m distgan evaluate ...` or accelerate has started share the work.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from pydantic import ValidationError
 
-from distgan.cli.sample import find_file
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data.dataset import place_of
 from distgan.data.shards.manifest import MANIFEST, load_manifest
+from distgan.distributed.collectives import joined, rank
 from distgan.inference.generator import Generator, find_device, load_generator
+from distgan.inference.sampling import find_file
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.extractors.inception import STANDARD
 from distgan.metrics.protocol import Protocol, Scores, check_same, compare, load_scores, save_scores
@@ -35,9 +35,7 @@ DEFAULTS = EvaluateConfig()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `distgan evaluate`."""
     parser.add_argument("file", type=Path, metavar="GENERATOR", help="generator.safetensors, or a run's directory")
-    parser.add_argument(
-        "--data", metavar="SHARDS", help="directory or URL of real pictures (default: the training data)"
-    )
+    parser.add_argument("--data", metavar="SHARDS", help="directory or URL of real images (default: the training data)")
     parser.add_argument(
         "--extractor",
         choices=("efficientnet_lite0", "inception", "none"),
@@ -45,11 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="network whose features are compared; inception: FID; none: embedded shapes, from their pixels",
     )
     parser.add_argument("--weights-file", type=Path, metavar="FILE", help="Inception's weights (default: a download)")
+    parser.add_argument("--count", default=DEFAULTS.count, metavar="N", help="generated images (default: %(default)s)")
     parser.add_argument(
-        "--count", default=DEFAULTS.count, metavar="N", help="generated pictures (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--reference-count", default=DEFAULTS.reference_count, metavar="N", help="real pictures (default: %(default)s)"
+        "--reference-count", default=DEFAULTS.reference_count, metavar="N", help="real images (default: %(default)s)"
     )
     parser.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the features (default: no, fp32)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
@@ -74,10 +70,10 @@ def in_options(text: str) -> str:
 def evaluate(args: argparse.Namespace, config: EvaluateConfig) -> int:
     before = None if args.against is None else load_scores(args.against.expanduser())
     with together(args.device) as device:
-        main = not dist.is_initialized() or dist.get_rank() == 0
+        main = rank() == 0
         path = find_file(args.file.expanduser())
         generator = load_generator(path, device)
-        evaluator = Evaluator(config, real_pictures(generator, path, args.data), device, show=main)
+        evaluator = Evaluator(config, real_images(generator, path, args.data), device, show=main)
         if before is not None:
             check_same(before.protocol, evaluator.protocol)
         scores = evaluator.evaluate(generator)
@@ -117,14 +113,11 @@ def together(device: str) -> Iterator[torch.device]:
     own = find_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if on_gpu else "cpu")
     if on_gpu:
         torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if on_gpu else "gloo")
-    try:
+    with joined("nccl" if on_gpu else "gloo"):
         yield own
-    finally:
-        dist.destroy_process_group()
 
 
-def real_pictures(generator: Generator, path: Path, given: str | None) -> DataConfig:
+def real_images(generator: Generator, path: Path, given: str | None) -> DataConfig:
     """The data set to compare with. Raises QualityError, DataError.
 
     given: of the classes that the generator has learned, where the data set has all of them, else of all that it has.
@@ -144,7 +137,7 @@ def real_pictures(generator: Generator, path: Path, given: str | None) -> DataCo
         return DataConfig(path=Path(place), classes=classes)
     raise QualityError(
         f"{path} was trained on {printable(str(place))}, which is no data set on this machine; "
-        "name the real pictures with --data SHARDS"
+        "name the real images with --data SHARDS"
     )
 
 
@@ -162,10 +155,8 @@ def table(scores: Scores, before: Scores | None) -> str:
         rows.append((name, *("-" if number is None else f"{number:.4g}" for number in numbers), better(name), change))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    real = (
-        "real: as many other real pictures" if scores.real_values else "real: the data set has too few other pictures"
-    )
-    facts = f"{scores.weights} weights {scores.weight_digest[:12]}, {scores.images_seen:,} pictures seen"
+    real = "real: as many other real images" if scores.real_values else "real: the data set has too few other images"
+    facts = f"{scores.weights} weights {scores.weight_digest[:12]}, {scores.images_seen:,} images seen"
     return "\n".join([*lines, f"{real}; spread: over ten parts", facts, described(scores.protocol)])
 
 
@@ -178,7 +169,7 @@ def described(protocol: Protocol) -> str:
     precision = "fp32" if protocol.precision == "no" else protocol.precision
     features = f"{protocol.extractor} {str(protocol.extractor_digest)[:12]} at {protocol.resize} px, {precision}"
     lines = [
-        f"{shown} against {protocol.reference_count:,} real pictures, data {reference}",
+        f"{shown} against {protocol.reference_count:,} real images, data {reference}",
         f"features: {features}; k {protocol.manifold_k} and {protocol.density_k}; version {protocol.version}",
     ]
     if protocol.extractor == "inception" and not str(protocol.extractor_digest).startswith(STANDARD):

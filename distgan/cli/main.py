@@ -14,9 +14,9 @@ COMMANDS = {
     "prepare": "make a data set: tar shards and manifest.json",
     "doctor": "look at all that a training needs before it is launched",
     "train": "train in this process; `accelerate launch -m distgan.train` for several",
-    "sample": "draw pictures from an exported generator",
+    "sample": "draw images from an exported generator",
     "export": "write a checkpoint's generator to one safetensors file",
-    "evaluate": "say how far a generator's pictures are from real ones",
+    "evaluate": "say how far a generator's images are from real ones",
     "report": "write a run's page, RUN/report.html",
 }
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _module(command: str):  # type: ignore[no-untyped-def]
     """The module behind a command, imported when it is asked for."""
     if command == "prepare":
-        from distgan.data import prepare
+        from distgan.cli import prepare
 
         return prepare
     if command == "sample":
@@ -73,7 +73,3 @@ def _module(command: str):  # type: ignore[no-untyped-def]
     from distgan.cli import export
 
     return export
-
-
-if __name__ == "__main__":
-    sys.exit(main())

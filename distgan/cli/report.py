@@ -1,7 +1,4 @@
-"""`distgan report RUN`: writes RUN/report.html, one page that can be sent around.
-
-In: a run directory. Out: the page. A part of the run that is missing or damaged is left out, and said so there.
-"""
+"""`distgan report RUN`: writes RUN/report.html."""
 
 from __future__ import annotations
 
@@ -11,20 +8,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from distgan.config.schema import DataConfig
-from distgan.training.report.collect import gather
-from distgan.training.report.html import render
+from distgan.training.report.write import write_report
 from distgan.utils.errors import ConfigError
-from distgan.utils.files import atomic_path
-
-NAME = "report.html"
-SIGNS = ("config.yaml", "metrics.jsonl")  # by which a run directory is known
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `distgan report`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     parser.add_argument(
-        "--data", metavar="SHARDS", help="directory or URL of the real pictures (default: the training data)"
+        "--data", metavar="SHARDS", help="directory or URL of the real images (default: the training data)"
     )
 
 
@@ -38,20 +30,3 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     print(f"report: {write_report(args.run.expanduser(), data)}")
     return 0
-
-
-def write_report(run_dir: Path, data: DataConfig | None = None) -> Path:
-    """RUN/report.html, atomically; for one process. data: where the real pictures are (see `gather`).
-
-    Raises ConfigError if RUN is no run directory or cannot be written.
-    """
-    if not any((run_dir / name).is_file() for name in SIGNS):
-        raise ConfigError(f"{run_dir} is no run directory: it holds no {' and no '.join(SIGNS)}; give run.dir/run.name")
-    page = render(gather(run_dir, data))
-    path = run_dir / NAME
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from None
-    return path

@@ -1,4 +1,4 @@
-"""`distgan sample FILE --seeds 0-63 --out grid.png`: pictures from a generator file.
+"""`distgan sample FILE --seeds 0-63 --out grid.png`: images from a generator file.
 
 In: a generator file and seeds. Out: a grid, a .npz, or a directory of PNGs. Needs neither accelerate nor a data set.
 """
@@ -6,21 +6,16 @@ In: a generator file and seeds. Out: a grid, a .npz, or a directory of PNGs. Nee
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
-from distgan.inference.generator import Class, Generator, load_generator
+from distgan.inference.generator import load_generator
 from distgan.inference.generator_file import writing
+from distgan.inference.sampling import draw, find_file, write_directory, write_npz
 from distgan.utils.errors import ExportError
-from distgan.utils.files import atomic_path
-from distgan.utils.pictures import save_png, to_grid
-from distgan.utils.progress import track
+from distgan.utils.images import save_png, to_grid
 
 MAX_SEEDS = 1_000_000
 MAX_IN_GRID = 10_000
@@ -40,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truncation", metavar="T", help="cut the latent numbers to [-T, T]: less variety, fewer failures"
     )
-    parser.add_argument("--batch-size", default="16", metavar="N", help="pictures at a time (default: 16)")
+    parser.add_argument("--batch-size", default="16", metavar="N", help="images at a time (default: 16)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--columns", metavar="N", help="columns of the grid (default: about square)")
 
@@ -67,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         images = torch.cat([images for _, images in batches])
         with writing(out):
             save_png(to_grid(images, columns), out)
-    print(f"{len(seeds):,} pictures of {generator.size}x{generator.size}: {out}")
+    print(f"{len(seeds):,} images of {generator.size}x{generator.size}: {out}")
     return 0
 
 
@@ -102,62 +97,10 @@ def find_form(out: str, count: int) -> Literal["grid", "npz", "directory"]:
         raise ExportError(f"--out={out} ends in {path.suffix}; use {FORMS}")
     if suffix == ".png" and count > MAX_IN_GRID:
         raise ExportError(
-            f"--out={out}: a grid holds up to {MAX_IN_GRID:,} pictures, not {count:,}; use .npz or a directory"
+            f"--out={out}: a grid holds up to {MAX_IN_GRID:,} images, not {count:,}; use .npz or a directory"
         )
     forms: dict[str, Literal["grid", "npz", "directory"]] = {".png": "grid", ".npz": "npz", "": "directory"}
     return forms[suffix]
-
-
-def find_file(path: Path) -> Path:
-    """The generator file; of a directory, the one that a run or `save_pretrained` puts there."""
-    inside = [path / name for name in ("generator.safetensors", "model.safetensors") if (path / name).is_file()]
-    return inside[0] if inside else path
-
-
-def draw(
-    generator: Generator, seeds: Sequence[int], names: Sequence[Class] | None, truncation: float | None, batch_size: int
-) -> Iterator[tuple[Sequence[int], Tensor]]:
-    """Batch by batch: the seeds, and their pictures, uint8 [n, 3, H, W]."""
-    parts = [seeds[start : start + batch_size] for start in range(0, len(seeds), batch_size)]
-    for part in track(parts, len(seeds), "sample", "pictures", weigh=len):
-        yield part, generator.sample(part, classes_of(part, names), truncation, batch_size)
-
-
-def classes_of(seeds: Sequence[int], names: Sequence[Class] | None) -> list[Class] | None:
-    """Seed s takes names[s % len(names)]: a function of the seed, so that the order does not matter."""
-    return None if names is None else [names[seed % len(names)] for seed in seeds]
-
-
-def write_directory(directory: Path, batches: Iterator[tuple[Sequence[int], Tensor]]) -> None:
-    """DIRECTORY/seed-000000063.png and so on, each atomically; files of the same names are replaced."""
-    for seeds, images in batches:
-        for seed, image in zip(seeds, images, strict=True):
-            path = directory / f"seed-{seed:09d}.png"
-            with writing(path):
-                save_png(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), path)
-
-
-def write_npz(
-    path: Path,
-    generator: Generator,
-    seeds: Sequence[int],
-    names: Sequence[Class] | None,
-    batches: Iterator[tuple[Sequence[int], Tensor]],
-) -> None:
-    """images uint8 [N, H, W, 3], seeds int64 [N], labels int64 [N] (-1: unconditional); same content, same bytes."""
-    labels = generator.labels(seeds, classes_of(seeds, names))
-    images = np.empty((len(seeds), generator.size, generator.size, 3), dtype=np.uint8)
-    start = 0
-    for part, batch in batches:
-        images[start : start + len(part)] = batch.permute(0, 2, 3, 1).numpy()
-        start += len(part)
-    arrays = {
-        "images": images,
-        "seeds": np.array(seeds, dtype=np.int64),
-        "labels": np.full(len(seeds), -1, dtype=np.int64) if labels is None else labels.numpy(),
-    }
-    with writing(path), atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _whole(name: str, text: str) -> int:

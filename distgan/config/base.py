@@ -52,14 +52,14 @@ class Frozen(BaseModel):
 
 
 class Schedule(Frozen):
-    """A number that moves from `start` to `end` while D is shown `images` real pictures, and stays there."""
+    """A number that moves from `start` to `end` while D is shown `images` real images, and stays there."""
 
     start: NonNegativeFloat
-    """Value at the first picture."""
+    """Value at the first image."""
     end: NonNegativeFloat
     """Value from `images` on."""
     images: PositiveInt
-    """Real pictures on the way."""
+    """Real images on the way."""
     shape: Literal["linear", "cosine"] = "cosine"
     """The way: straight, or half a cosine (slow at both ends)."""
 
@@ -109,7 +109,7 @@ ScheduledDecay = Annotated[
 
 
 def at(value: float | Schedule, images: int) -> float:
-    """The value of a number or a schedule when D has been shown so many real pictures."""
+    """The value of a number or a schedule when D has been shown so many real images."""
     if not isinstance(value, Schedule):
         return value
     way = min(images / value.images, 1.0)

@@ -29,10 +29,10 @@ RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.par
 
 WAY = "{start: 1e-3, end: 1e-4, images: 100_000}"  # a schedule, as an example
 TAGS = {"family", "name", "kind"}  # keys that choose among models
-MOST_BYTES = 1 << 16  # of a file; the recipes have about 1,000
-MOST_MISTAKES = 20  # that are told at once
-MOST_NESTED = 16  # sections and lists within one another
-MOST_DIGITS = 100  # of a whole number
+MAX_BYTES = 1 << 16  # of a file; the recipes have about 1,000
+MAX_MISTAKES = 20  # that are told at once
+MAX_NESTED = 16  # sections and lists within one another
+MAX_DIGITS = 100  # of a whole number
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,8 +47,8 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         self._refuse("*alias", isinstance(event, yaml.AliasEvent), event)
         self._refuse("!tag", getattr(event, "tag", None) is not None, event)
-        if self.nested == MOST_NESTED:
-            raise yaml.composer.ComposerError(None, None, f"more than {MOST_NESTED} levels", event.start_mark)
+        if self.nested == MAX_NESTED:
+            raise yaml.composer.ComposerError(None, None, f"more than {MAX_NESTED} levels", event.start_mark)
         self.nested += 1
         node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
         self.nested -= 1
@@ -64,7 +64,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        self._refuse(f"number of more than {MOST_DIGITS} digits", len(node.value) > MOST_DIGITS, node)
+        self._refuse(f"number of more than {MAX_DIGITS} digits", len(node.value) > MAX_DIGITS, node)
         return super().construct_yaml_int(node)  # type: ignore[no-untyped-call,no-any-return]
 
     @staticmethod
@@ -105,9 +105,9 @@ def validate(tree: dict[str, Any], origin: str) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         mistakes = _one_for_each_key(error.errors(include_url=False))
-        lines = [_sentence(item, tree) for item in mistakes[:MOST_MISTAKES]]
-        if len(mistakes) > MOST_MISTAKES:
-            lines.append(f"and {len(mistakes) - MOST_MISTAKES:,} more mistakes")
+        lines = [_sentence(item, tree) for item in mistakes[:MAX_MISTAKES]]
+        if len(mistakes) > MAX_MISTAKES:
+            lines.append(f"and {len(mistakes) - MAX_MISTAKES:,} more mistakes")
         raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(lines)) from None
 
 
@@ -183,7 +183,7 @@ def help_text() -> str:
 
 def _read(path: Path) -> str:
     try:
-        return read_bytes(path, MOST_BYTES).decode()
+        return read_bytes(path, MAX_BYTES).decode()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -27,7 +27,7 @@ class _Rule(Frozen):
     """What every update rule has."""
 
     lr: Scheduled = 2e-4
-    """Learning rate: a number, or a schedule over the pictures seen."""
+    """Learning rate: a number, or a schedule over the images seen."""
     decay: NonNegativeFloat = 0.0
     """Inverse-time decay per update: lr / (1 + decay * updates)."""
     clip_value: PositiveFloat | None = None
@@ -40,7 +40,7 @@ class Rmsprop(_Rule):
     name: Literal["rmsprop"] = "rmsprop"
     """Update rule: rmsprop, adam or adamw."""
     lr: Scheduled = 4e-4
-    """Learning rate: a number, or a schedule over the pictures seen."""
+    """Learning rate: a number, or a schedule over the images seen."""
     rho: Probability = 0.9
     """Share of the old mean square that is kept."""
     eps: PositiveFloat = 1e-7
@@ -55,7 +55,7 @@ class Adam(_Rule):
     beta1: Probability = 0.5
     """Share of the old mean gradient that is kept."""
     beta2: ScheduledDecay = 0.999
-    """Share of the old mean square that is kept: a number below 1, or a schedule over the pictures seen."""
+    """Share of the old mean square that is kept: a number below 1, or a schedule over the images seen."""
     eps: PositiveFloat = 1e-8
     """Added to the root of the mean square."""
 
@@ -119,13 +119,13 @@ class LossConfig(Penalties):
     name: Literal["bce"] = "bce"
     """Adversarial loss: bce, logistic, hinge, least_squares, wasserstein or relativistic."""
     real_label: Literal[0, 1] = 1
-    """Label of real pictures; fakes get the other. The seed recipe has real = 0, fake = 1."""
+    """Label of real images; fakes get the other. The seed recipe has real = 0, fake = 1."""
     label_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Each of D's labels moves by up to this much, uniformly."""
     noise_direction: Literal["inward", "outward"] = "inward"
     """inward: between the labels. outward: upwards, as in the seed document; needs `cross_entropy: keras_clipped`."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """One-sided: D's label for real pictures moves this far towards the fake label (Salimans et al. 2016)."""
+    """One-sided: D's label for real images moves this far towards the fake label (Salimans et al. 2016)."""
     cross_entropy: Literal["logits", "keras_clipped"] = "logits"
     """logits: exact. keras_clipped: on probabilities clipped to [1e-7, 1 - 1e-7], as Keras does."""
 
@@ -139,34 +139,34 @@ class LossConfig(Penalties):
         return self
 
 
-class PaperLoss(Penalties):
+class SimpleLoss(Penalties):
     """A loss with nothing to set: see the function of its name in losses.py."""
 
     name: Literal["logistic", "hinge", "least_squares", "wasserstein", "relativistic"]
     """Adversarial loss: bce, logistic, hinge, least_squares, wasserstein or relativistic."""
 
 
-Loss = Annotated[Annotated[LossConfig | PaperLoss, Field(discriminator="name")], named("name", "bce")]
+Loss = Annotated[Annotated[LossConfig | SimpleLoss, Field(discriminator="name")], named("name", "bce")]
 
 
 class EmaConfig(Frozen):
     """The averaged generator that is exported and sampled."""
 
     half_life_images: Scheduled = 10_000
-    """Real pictures after which a weight's share in the average has halved; independent of the batch size."""
+    """Real images after which a weight's share in the average has halved; independent of the batch size."""
     rampup_ratio: PositiveFloat | None = 0.05
-    """The half-life is at most this share of the pictures seen so far; null: no ramp."""
+    """The half-life is at most this share of the images seen so far; null: no ramp."""
 
 
 class NoAugment(Frozen):
-    """D sees the pictures as they are."""
+    """D sees the images as they are."""
 
     kind: Literal["none"] = "none"
     """Differentiable augmentation of all that D sees, reals and fakes alike: none, diffaugment or ada."""
 
 
 class DiffAugment(Frozen):
-    """Always, on every picture (Zhao et al. 2020, arXiv:2006.10738)."""
+    """Always, on every image (Zhao et al. 2020, arXiv:2006.10738)."""
 
     kind: Literal["diffaugment"] = "diffaugment"
     """Differentiable augmentation of all that D sees, reals and fakes alike: none, diffaugment or ada."""
@@ -192,7 +192,7 @@ class Ada(Frozen):
     """p rises while D is too sure of the reals, else it falls: while 2 * (share of them that it takes for real, as in
     d/real_accuracy) - 1 is above this; null: p is as set."""
     speed_images: PositiveFloat = 500_000
-    """Real pictures in which p can go from 0 to 1."""
+    """Real images in which p can go from 0 to 1."""
     every_steps: PositiveInt = 4
     """Steps between two moves of p."""
 

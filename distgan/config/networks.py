@@ -15,7 +15,7 @@ class GeneratorSettings(Frozen):
     latent_dim: PositiveInt = 128
     """Length of the normal latent vector."""
     conditional: bool = False
-    """Make pictures of a given class: each family does it as its paper does."""
+    """Make images of a given class: each family does it as its paper does."""
 
 
 class SeedGenerator(GeneratorSettings):
@@ -34,7 +34,7 @@ class SeedGenerator(GeneratorSettings):
     depth: NonNegativeInt = 2
     """5x5 convolutions at full size."""
     dropout: Probability = 0.0
-    """Dropout after each full-size convolution; helps when G stalls on noise-like pictures."""
+    """Dropout after each full-size convolution; helps when G stalls on noise-like images."""
 
     @property
     def fewest_tensors(self) -> int:

@@ -67,11 +67,11 @@ class RunConfig(Frozen):
     dir: Path = free(Path("runs"))
     """Directory that holds the run directories; with several machines, one that all of them see."""
     seed: NonNegativeInt = 0
-    """Seed of every random draw: weights, order of the pictures, latents, label noise, dropout."""
+    """Seed of every random draw: weights, order of the images, latents, label noise, dropout."""
 
 
 class DataConfig(Frozen):
-    """Which real pictures are shown, and how they are read."""
+    """Which real images are shown, and how they are read."""
 
     path: Annotated[Path | URL, PlainValidator(_place)] = free(Path("data/shapes"))
     """Directory made by `distgan prepare` (tar shards, manifest.json), or its copy: https://HOST/DIR, s3://BUCKET/PREFIX."""
@@ -82,18 +82,18 @@ class DataConfig(Frozen):
     mode: Literal["auto", "stream", "resident"] = free("auto")
     """stream: read shards as training goes; resident: decode once, keep as uint8; auto: resident if it fits."""
     resident_limit_mb: PositiveInt = free(2048)
-    """Most memory that `mode: auto` gives to resident pictures, MiB per process."""
+    """Most memory that `mode: auto` gives to resident images, MiB per process."""
     resident_on: Literal["device", "host"] = free("device")
-    """Where resident pictures are kept: memory of the training device, or of the host."""
+    """Where resident images are kept: memory of the training device, or of the host."""
     shuffle: bool = True
     """New order every epoch, a function of (seed, epoch); false: as in the shards, wrapped around."""
     shuffle_buffer: PositiveInt = 4096
-    """Pictures mixed at a time in stream mode, per worker."""
+    """Images mixed at a time in stream mode, per worker."""
     workers: Literal["auto"] | NonNegativeInt = free("auto")
     """Reader processes per rank in stream mode; 0 reads in the training process; auto: 0 for a directory with
     blocks, or when training on the CPU; else 2."""
     flip: bool = False
-    """Mirror each picture left to right with probability 1/2."""
+    """Mirror each image left to right with probability 1/2."""
     cache: Path | None = free(None)
     """Local directory to keep the shards of a URL; grows to the size of the data set. null: fetch them every epoch."""
     tries: PositiveInt = free(5)
@@ -101,9 +101,9 @@ class DataConfig(Frozen):
     stall_seconds: PositiveFloat = free(30.0)
     """A server that sends nothing, or less than 1 KiB/s, for this long is given up and the shard fetched anew."""
     on_error: Literal["raise", "skip"] = free("raise")
-    """Pictures and shards that cannot be read: raise: end training; skip: show good ones in their place."""
+    """Images and shards that cannot be read: raise: end training; skip: show good ones in their place."""
     max_skipped: PositiveInt = free(1000)
-    """Most different pictures that a process may skip with `on_error: skip`; one more ends training."""
+    """Most different images that a process may skip with `on_error: skip`; one more ends training."""
 
     @model_validator(mode="after")
     def _only_directories_are_prepared(self) -> DataConfig:
@@ -125,11 +125,11 @@ class BalanceConfig(Frozen):
     d_loss_low: PositiveFloat = 0.2
     """D overwhelms G when its loss is below this ..."""
     accuracy_high: Annotated[float, Field(gt=0.5, le=1)] = 0.95
-    """... and it is right on at least this share of both the real and the fake pictures ..."""
+    """... and it is right on at least this share of both the real and the fake images ..."""
     g_loss_high: PositiveFloat = 2.0
     """... and G's loss is above this."""
     accuracy_low: Annotated[float, Field(gt=0, lt=1)] = 0.85
-    """Balance has returned when D is right on less than this share of the real or the fake pictures."""
+    """Balance has returned when D is right on less than this share of the real or the fake images."""
     lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """D's learning rate is multiplied by this at each action, divided by it when undone."""
     lr_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.05
@@ -150,7 +150,7 @@ class BalanceConfig(Frozen):
 
 
 class GuardConfig(Frozen):
-    """Where there are several processes: whether all hold the same weights, and see other pictures and latents."""
+    """Where there are several processes: whether all hold the same weights, and see other images and latents."""
 
     every_steps: PositiveInt | None = free(200)
     """Steps between two checks; one more is made before each checkpoint; null: no checks."""
@@ -165,9 +165,9 @@ class WatchdogConfig(Frozen):
     exploding: Reaction = free("alert")
     """A gradient's norm is far above what it was."""
     saturated: Reaction = free("warn")
-    """D has been right about nearly every picture for long."""
+    """D has been right about nearly every image for long."""
     collapse: Reaction = free("alert")
-    """The generator's pictures have become alike."""
+    """The generator's images have become alike."""
     gradient_factor: Annotated[float, Field(gt=1)] = free(100.0)
     """Exploding: the mean norm since the last line of metrics is above this many times the median of 20 lines."""
     saturated_accuracy: Annotated[float, Field(gt=0.5, le=1)] = free(0.995)
@@ -186,9 +186,9 @@ class TrainConfig(Frozen):
     """The budget and shape of the training loop."""
 
     images: PositiveInt = free(200_000)
-    """Budget: real pictures shown to D (rounded up to whole steps)."""
+    """Budget: real images shown to D (rounded up to whole steps)."""
     batch_size: PositiveInt = 64
-    """Global batch: real pictures per D update, over all processes and micro-batches."""
+    """Global batch: real images per D update, over all processes and micro-batches."""
     accumulation: PositiveInt = 1
     """Micro-batches per update; same result as one batch, less memory."""
     d_steps: PositiveInt = 1
@@ -233,25 +233,25 @@ class LogConfig(Frozen):
     samples_every_steps: PositiveInt = free(500)
     """Steps between two sample grids."""
     samples: PositiveInt = free(64)
-    """Pictures in a sample grid; the real pictures beside them are as many."""
+    """Images in a sample grid; the real images beside them are as many."""
 
 
 class EvaluateConfig(Frozen):
     """Quality scores while training goes on (docs/quality.md)."""
 
     every_images: PositiveInt | None = free(None)
-    """Real pictures between two evaluations, one more at the end; null: none."""
+    """Real images between two evaluations, one more at the end; null: none."""
     extractor: Literal["efficientnet_lite0", "inception", "none"] = free("efficientnet_lite0")
     """Features: efficientnet_lite0 (extra `quality`, no download); inception (extra `inception`: FID); none: only what
     the embedded shapes tell without."""
     weights: Path | None = free(None)
     """File with Inception's weights; null: torch-fidelity downloads them."""
     count: Annotated[int, Field(ge=20)] = free(5_000)
-    """Generated pictures, of the seeds 0, 1, 2, ..."""
+    """Generated images, of the seeds 0, 1, 2, ..."""
     reference: Annotated[Path | URL, PlainValidator(_place)] | None = free(None)
     """Data set to compare with; null: data.path."""
     reference_count: Annotated[int, Field(ge=20)] = free(10_000)
-    """Real pictures of it."""
+    """Real images of it."""
     precision: Literal["no", "bf16"] = free("no")
     """Of the features: float32 or bf16; scores of the two are not compared."""
 
@@ -294,7 +294,7 @@ class CheckpointConfig(Frozen):
 
 
 class Config(Frozen):
-    """Everything that a training run depends on, apart from the pictures and the versions of the libraries."""
+    """Everything that a training run depends on, apart from the images and the versions of the libraries."""
 
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
@@ -348,7 +348,7 @@ class Config(Frozen):
 
     @property
     def images_per_step(self) -> int:
-        """Real pictures shown to D in one step (all of its D updates)."""
+        """Real images shown to D in one step (all of its D updates)."""
         return self.train.batch_size * self.train.d_steps
 
     @property

@@ -1,4 +1,4 @@
-"""What cannot be read: one name and one sentence for each picture, counted, said once, and an error above a limit."""
+"""What cannot be read: one name and one sentence for each image, counted, said once, and an error above a limit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LINES = 20  # warnings about the data per process
 _said: list[str] = []
 
 
-class Bad(NamedTuple):
-    """Stands where a picture should be."""
+class BadSample(NamedTuple):
+    """Stands where an image should be."""
 
     name: str
     """SHARD/KEY, or SHARD/#PLACE where the shard itself cannot be read."""
@@ -25,8 +25,8 @@ class Bad(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lost(Sequence[Bad]):
-    """Stands where many pictures should be, of which a manifest may say any number."""
+class BadRange(Sequence[BadSample]):
+    """Stands where many images should be, of which a manifest may say any number."""
 
     place: str
     """SHARD/ or SHARD/KEY."""
@@ -37,25 +37,25 @@ class Lost(Sequence[Bad]):
         return len(self.numbers)
 
     @overload
-    def __getitem__(self, which: int) -> Bad: ...
+    def __getitem__(self, which: int) -> BadSample: ...
 
     @overload
-    def __getitem__(self, which: slice) -> Lost: ...
+    def __getitem__(self, which: slice) -> BadRange: ...
 
-    def __getitem__(self, which: int | slice) -> Bad | Lost:
+    def __getitem__(self, which: int | slice) -> BadSample | BadRange:
         if isinstance(which, slice):
             return replace(self, numbers=self.numbers[which])
-        return Bad(f"{self.place}#{self.numbers[which]}", self.sentence)
+        return BadSample(f"{self.place}#{self.numbers[which]}", self.sentence)
 
 
-class Skipped:
-    """The different pictures that have been skipped. limit: how many may be; 0: none, the first is an error."""
+class SkipBudget:
+    """The different images that have been skipped. limit: how many may be; 0: none, the first is an error."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.names: set[str] = set()
 
-    def add(self, found: Iterable[Bad]) -> list[Bad]:
+    def add(self, found: Iterable[BadSample]) -> list[BadSample]:
         """Counts and returns those that are new. Raises DataError above the limit."""
         new = []
         for bad in found:
@@ -66,11 +66,11 @@ class Skipped:
                 raise DataError(bad.sentence)
             if len(self.names) > self.limit:
                 raise DataError(
-                    f"more pictures than data.max_skipped={self.limit} cannot be read; the last: {bad.sentence}"
+                    f"more images than data.max_skipped={self.limit} cannot be read; the last: {bad.sentence}"
                 )
         return new
 
-    def report(self, found: Iterable[Bad]) -> None:
+    def report(self, found: Iterable[BadSample]) -> None:
         """The same, and says on stderr what is new, each sentence once."""
         for sentence in dict.fromkeys(bad.sentence for bad in self.add(found)):
             warn(f"skipped: {sentence}")

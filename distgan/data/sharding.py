@@ -1,8 +1,8 @@
 """Who reads what in stream mode: pure functions of (seed, epoch, rank, worker). No files are touched here.
 
-An epoch is one pass over the shards in a new order, seen as one circle of pictures that starts at a new place (in
+An epoch is one pass over the shards in a new order, seen as one circle of images that starts at a new place (in
 the shards' order: where the last epoch ended). Each rank takes an arc of the same length, a whole number of batches;
-each of its workers takes a piece of that arc. What is left at the end of the circle (fewer pictures than one global
+each of its workers takes a piece of that arc. What is left at the end of the circle (fewer images than one global
 batch) is left out of that epoch, another part every time.
 """
 
@@ -18,7 +18,7 @@ from distgan.utils.rng import key
 
 @dataclass(frozen=True)
 class Segment:
-    """Pictures [start, stop) of one shard, counted among the wanted ones."""
+    """Images [start, stop) of one shard, counted among the wanted ones."""
 
     shard: int
     start: int
@@ -30,9 +30,9 @@ class Plan:
     """The reading plan of one rank."""
 
     counts: tuple[int, ...]
-    """Wanted pictures per shard."""
+    """Wanted images per shard."""
     batch: int
-    """Pictures per batch of this rank."""
+    """Images per batch of this rank."""
     rank: int
     world: int
     streams: int
@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def left_out(self) -> int:
-        """Pictures that an epoch does not show."""
+        """Images that an epoch does not show."""
         return sum(self.counts) % (self.batch * self.world)
 
     def owner(self, batch: int) -> int:
@@ -78,7 +78,7 @@ class Plan:
 
 
 def cut(counts: Sequence[int], order: Sequence[int], begin: int, length: int) -> list[Segment]:
-    """`length` pictures of the circle of shards in `order`, from place `begin` on (taken modulo the circle)."""
+    """`length` images of the circle of shards in `order`, from place `begin` on (taken modulo the circle)."""
     segments: list[Segment] = []
     place = begin % sum(counts)
     starts = np.cumsum([0] + [counts[shard] for shard in order])

@@ -1,7 +1,7 @@
-"""Where stream mode keeps the pictures that wait: slots that are filled and emptied a batch at a time.
+"""Where stream mode keeps the images that wait: slots that are filled and emptied a batch at a time.
 
-A batch is a list of slots, so its order can be chosen with no picture at hand, and is the same for any layout. Encoded
-pictures wait encoded; blocks are copied into one array.
+A batch is a list of slots, so its order can be chosen with no image at hand, and is the same for any layout. Encoded
+images wait encoded; blocks are copied into one array.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distgan.data.bad_samples import Bad
+from distgan.data.bad_samples import BadSample
 from distgan.data.shards.blocks import Block
 from distgan.data.shards.manifest import Layout
 from distgan.data.shards.png import Encoded, decoded
@@ -21,26 +21,26 @@ from distgan.utils.errors import DataError
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A batch, in which nothing stands yet in the places of bad pictures."""
+class DecodedBatch:
+    """A batch, in which nothing stands yet in the places of bad images."""
 
     images: np.ndarray
     """uint8 [b, 3, size, size]."""
     labels: IntArray
     """[b]."""
-    bad: dict[int, Bad]
+    bad: dict[int, BadSample]
     """By place in the batch."""
 
 
-class Parts:
-    """Pieces, cut to the numbers of pictures that are asked for."""
+class Chunker:
+    """Pieces, cut to the numbers of images that are asked for."""
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
         self.pieces = iter(pieces)
         self.rest: Piece = ()
 
     def take(self, count: int) -> Iterator[Piece]:
-        """The next `count` pictures, or as many as there are."""
+        """The next `count` images, or as many as there are."""
         while count:
             if not len(self.rest):
                 following = next(self.pieces, None)
@@ -59,17 +59,17 @@ def slots(batches: int, batch: int, buffer: int) -> int:
 
 def order(batches: int, batch: int, held: int, random: np.random.Generator) -> Iterator[IntArray]:
     """The slots [batch] of each of an epoch's batches. At first all slots are filled, in turn; those of a batch are
-    filled again in its order, as long as there are pictures."""
+    filled again in its order, as long as there are images."""
     for _ in range(batches - held // batch):
         yield random.choice(held, batch, replace=False)
     yield from random.permutation(held).reshape(-1, batch)
 
 
 class EncodedPool:
-    """For a picture a sample."""
+    """For an image a sample."""
 
     def __init__(self, slots: int, size: int) -> None:
-        self.items: list[Encoded | Bad] = [Bad("", "")] * slots
+        self.items: list[Encoded | BadSample] = [BadSample("", "")] * slots
         self.size = size
 
     def put(self, slots: IntArray, part: Piece) -> None:
@@ -77,17 +77,17 @@ class EncodedPool:
         for slot, item in zip(slots.tolist(), part, strict=True):
             self.items[slot] = item
 
-    def take(self, slots: IntArray) -> Shown:
+    def take(self, slots: IntArray) -> DecodedBatch:
         images = np.empty((len(slots), 3, self.size, self.size), dtype=np.uint8)
         labels = np.zeros(len(slots), dtype=np.int64)
-        bad = dict[int, Bad]()
+        bad = dict[int, BadSample]()
         for place, slot in enumerate(slots.tolist()):
-            picture = decoded(self.items[slot], self.size)
-            if isinstance(picture, Bad):
-                bad[place] = picture
+            image = decoded(self.items[slot], self.size)
+            if isinstance(image, BadSample):
+                bad[place] = image
             else:
-                images[place], labels[place] = picture.pixels.transpose(2, 0, 1), picture.label
-        return Shown(images, labels, bad)
+                images[place], labels[place] = image.pixels.transpose(2, 0, 1), image.label
+        return DecodedBatch(images, labels, bad)
 
 
 class BlockPool:
@@ -96,7 +96,7 @@ class BlockPool:
     def __init__(self, slots: int, size: int) -> None:
         self.images = np.empty((slots, 3, size, size), dtype=np.uint8)
         self.labels = np.zeros(slots, dtype=np.int64)
-        self.bad = dict[int, Bad]()
+        self.bad = dict[int, BadSample]()
 
     def put(self, slots: IntArray, part: Piece) -> None:
         if isinstance(part, Block):
@@ -107,11 +107,11 @@ class BlockPool:
         else:
             self.bad.update(zip(slots.tolist(), part, strict=True))  # type: ignore[arg-type]
 
-    def take(self, slots: IntArray) -> Shown:
+    def take(self, slots: IntArray) -> DecodedBatch:
         bad = (
             {place: self.bad[slot] for place, slot in enumerate(slots.tolist()) if slot in self.bad} if self.bad else {}
         )
-        return Shown(self.images.take(slots, axis=0), self.labels.take(slots), bad)
+        return DecodedBatch(self.images.take(slots, axis=0), self.labels.take(slots), bad)
 
 
 Pool = EncodedPool | BlockPool
@@ -124,6 +124,5 @@ def pool(layout: Layout, slots: int, size: int) -> Pool:
     except (MemoryError, ValueError):
         need = slots * 3 * size**2 / 2**30
         raise DataError(
-            f"{slots:,} raw pictures of {size}x{size} need {need:,.1f} GiB: more than there is; "
-            "lower data.shuffle_buffer"
+            f"{slots:,} raw images of {size}x{size} need {need:,.1f} GiB: more than there is; lower data.shuffle_buffer"
         ) from None

@@ -3,7 +3,7 @@
 `Stream(...).batches(start)` is endless and begins with batch `start` of this rank, whatever happened before: the order
 is a function of (seed, epoch, ranks, workers), and what lies before `start` in the epoch is read past, not decoded.
 
-Where pictures may be skipped, each keeps its place, and a good picture of the same batch is shown there. So the other
+Where images may be skipped, each keeps its place, and a good image of the same batch is shown there. So the other
 places, and the number of batches, are as without damage.
 """
 
@@ -28,26 +28,26 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from distgan.data.bad_samples import Bad, Skipped
+from distgan.data.bad_samples import BadSample, SkipBudget
 from distgan.data.sharding import Plan, Segment
-from distgan.data.shards.reader import Wanted, read_pieces, scan_pieces
+from distgan.data.shards.reader import ShardSelection, read_pieces, scan_pieces
 from distgan.data.shards.samples import Piece
-from distgan.data.shuffle_buffer import Parts, Shown, order, pool, slots
+from distgan.data.shuffle_buffer import Chunker, DecodedBatch, order, pool, slots
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 from distgan.utils.rng import key
 
 OPEN_SHARDS = 4  # read in turns, so that a buffer mixes shards
-TURN = 32  # pictures of a shard at a time
+TURN = 32  # images of a shard at a time
 LEAVE = 6.0  # seconds that a worker has to end by itself; DataLoader waits five
 
 
-class Made(NamedTuple):
+class WorkerBatch(NamedTuple):
     """What a worker hands over."""
 
     images: Tensor
     labels: Tensor
-    skipped: list[Bad]
+    skipped: list[BadSample]
     """What this worker has not shown in this batch or before it, and not handed over yet."""
 
 
@@ -55,12 +55,12 @@ class Made(NamedTuple):
 class Stream:
     """This rank's batches (uint8 [b, 3, H, W], int64 [b]) in host memory."""
 
-    wanted: Wanted
+    wanted: ShardSelection
     plan: Plan
     buffer: int
     workers: int
     pin: bool
-    skipped: Skipped = field(default_factory=lambda: Skipped(0))
+    skipped: SkipBudget = field(default_factory=lambda: SkipBudget(0))
     """What could not be read, counted as its batches are taken."""
 
     def batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -70,7 +70,7 @@ class Stream:
                 self.skipped.report(item.skipped)
                 yield item.images, item.labels
 
-    def _in_workers(self, start: int) -> Generator[Made, None, None]:
+    def _in_workers(self, start: int) -> Generator[WorkerBatch, None, None]:
         closing = RawValue("b", 0)  # not an Event: setting one waits for workers that may be gone
         loader = DataLoader(
             _Batches(self, start),
@@ -96,7 +96,7 @@ class _Batches(IterableDataset):
     def __init__(self, stream: Stream, start: int) -> None:
         self.stream, self.start = stream, start
 
-    def __iter__(self) -> Iterator[Made | str]:
+    def __iter__(self) -> Iterator[WorkerBatch | str]:
         worker = get_worker_info()
         first = self.start + (worker.id if worker else 0)
         try:
@@ -105,13 +105,13 @@ class _Batches(IterableDataset):
             yield str(error)
 
 
-def _endless(stream: Stream, first: int) -> Generator[Made, None, None]:
+def _endless(stream: Stream, first: int) -> Generator[WorkerBatch, None, None]:
     """Batches first, first + streams, first + 2 * streams, ... of this rank.
 
-    A batch without one good picture waits for the next that has some.
+    A batch without one good image waits for the next that has some.
     """
-    skipped = Skipped(stream.skipped.limit)
-    waiting: list[tuple[Shown, list[Bad]]] = []
+    skipped = SkipBudget(stream.skipped.limit)
+    waiting: list[tuple[DecodedBatch, list[BadSample]]] = []
     for shown in _shown(stream, first):
         waiting.append((shown, skipped.add(shown.bad.values())))
         if len(shown.bad) < len(shown.labels):
@@ -119,10 +119,10 @@ def _endless(stream: Stream, first: int) -> Generator[Made, None, None]:
             waiting = []
         elif len(waiting) > stream.plan.batches_per_epoch:
             (*_, last) = shown.bad.values()
-            raise DataError(f"none of the pictures of {stream.wanted.root} can be read; the last: {last.sentence}")
+            raise DataError(f"none of the images of {stream.wanted.root} can be read; the last: {last.sentence}")
 
 
-def _shown(stream: Stream, first: int) -> Iterator[Shown]:
+def _shown(stream: Stream, first: int) -> Iterator[DecodedBatch]:
     """Each of these batches."""
     plan = stream.plan
     lane = plan.owner(first)
@@ -132,7 +132,7 @@ def _shown(stream: Stream, first: int) -> Iterator[Shown]:
         yield from _of_epoch(stream, epoch, lane, passed)
 
 
-def _of_epoch(stream: Stream, epoch: int, lane: int, passed: int) -> Iterator[Shown]:
+def _of_epoch(stream: Stream, epoch: int, lane: int, passed: int) -> Iterator[DecodedBatch]:
     """The lane's batches of one epoch: several shards read in turns, then a shuffle buffer.
 
     passed: the first ones, which are not shown and so not decoded.
@@ -141,7 +141,7 @@ def _of_epoch(stream: Stream, epoch: int, lane: int, passed: int) -> Iterator[Sh
     batches = sum(segment.stop - segment.start for segment in segments) // plan.batch
     held = slots(batches, plan.batch, stream.buffer if plan.shuffle else 0)
     waiting = pool(stream.wanted.layout, held, stream.wanted.size)
-    arriving = Parts(_in_turns(stream, segments, OPEN_SHARDS if plan.shuffle else 1))
+    arriving = Chunker(_in_turns(stream, segments, OPEN_SHARDS if plan.shuffle else 1))
     random = np.random.default_rng(key(plan.seed, "data/buffer", epoch, plan.rank, lane))
     in_order = itertools.repeat(np.arange(plan.batch), batches)
 
@@ -159,8 +159,8 @@ def _of_epoch(stream: Stream, epoch: int, lane: int, passed: int) -> Iterator[Sh
 
 
 def _in_turns(stream: Stream, segments: list[Segment], at_a_time: int) -> Iterator[Piece]:
-    """The pictures of all segments, from some of them in turns."""
-    ahead = deque(Parts(_read(stream, segment)) for segment in segments)
+    """The images of all segments, from some of them in turns."""
+    ahead = deque(Chunker(_read(stream, segment)) for segment in segments)
     reading = deque(ahead.popleft() for _ in range(min(at_a_time, len(ahead))))
     while reading:
         left = TURN
@@ -176,7 +176,7 @@ def _in_turns(stream: Stream, segments: list[Segment], at_a_time: int) -> Iterat
 
 
 def _read(stream: Stream, segment: Segment) -> Iterator[Piece]:
-    """As many pictures as the segment says. Raises DataError where nothing may be skipped."""
+    """As many images as the segment says. Raises DataError where nothing may be skipped."""
     read = scan_pieces if stream.skipped.limit else read_pieces
     place = 0
     for piece in read(stream.wanted, stream.wanted.shards[segment.shard]):
@@ -186,13 +186,13 @@ def _read(stream: Stream, segment: Segment) -> Iterator[Piece]:
             return
 
 
-def _made(shown: Shown, good: Shown, skipped: list[Bad]) -> Made:
-    """A batch with good pictures, those of `good` in turn, in the places of its bad ones."""
+def _made(shown: DecodedBatch, good: DecodedBatch, skipped: list[BadSample]) -> WorkerBatch:
+    """A batch with good images, those of `good` in turn, in the places of its bad ones."""
     if shown.bad:
         spare = np.setdiff1d(np.arange(len(good.labels)), list(good.bad))
         bad, chosen = list(shown.bad), np.resize(spare, len(shown.bad))
         shown.images[bad], shown.labels[bad] = good.images[chosen], good.labels[chosen]
-    return Made(torch.from_numpy(shown.images), torch.from_numpy(shown.labels), skipped)
+    return WorkerBatch(torch.from_numpy(shown.images), torch.from_numpy(shown.labels), skipped)
 
 
 def _begin(closing: c_byte, worker: int) -> None:

@@ -8,28 +8,22 @@ from __future__ import annotations
 import datetime
 import gc
 import os
-import signal
 import warnings
-from collections.abc import Callable, Mapping
-from types import FrameType
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
-from accelerate.utils import DDPCommunicationHookType, broadcast_object_list, parse_flag_from_env
+from accelerate.utils import DDPCommunicationHookType, parse_flag_from_env
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config.schema import Config
-from distgan.distributed import launcher
-from distgan.utils.errors import ConfigError, DistganError, LaunchError, LostProcess
+from distgan.utils.errors import ConfigError, LaunchError, LostProcess
 from distgan.utils.rng import Rows
 
-T = TypeVar("T")
-RULE = 100  # a reason to stop that is no signal: a rule of the configuration
-TIME = 1  # another one: train.seconds are used up; it gives way to every other reason, and training ends in full
 ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -172,96 +166,3 @@ def batch_rows(batch: int, accumulation: int, rank: int, world: int) -> Rows:
             f"= {unit}; nearest valid: {nearest}"
         )
     return Rows(0, batch, batch).part(rank, world)
-
-
-def on_main(accelerator: Accelerator, call: Callable[[], T]) -> T:
-    """What `call` returns on the main process, on every rank; its DistganError or OSError is raised on every rank."""
-    outcome: list[Any] = [None, None]
-    if accelerator.is_main_process:
-        try:
-            outcome[0] = call()
-        except DistganError as error:
-            error.everywhere = True
-            outcome[1] = error
-        except OSError as error:
-            outcome[1] = LaunchError(str(error))
-    result, failure = broadcast_object_list(outcome)
-    if failure is not None:
-        raise failure
-    return result
-
-
-def gloo_group(accelerator: Accelerator, minutes: float) -> Any:
-    """A group on the host for words between the processes, or None where there is one process. Raises LaunchError."""
-    if accelerator.num_processes == 1:
-        return None
-    try:
-        return dist.new_group(backend="gloo", timeout=datetime.timedelta(minutes=minutes))
-    except RuntimeError as error:
-        raise LaunchError(
-            f"the processes cannot talk over the network ({str(error).splitlines()[0]}); set GLOO_SOCKET_IFNAME to the "
-            "name of the network interface between the machines"
-        ) from None
-
-
-class StopSignal:
-    """SIGINT, SIGTERM and the end of the time, turned into a decision that all ranks take at the same step.
-
-    Each step's all-reduce (one int, on the host, over gloo) is read one step later, so nobody waits for it, and no
-    device is involved. Further signals change nothing. A launcher that has died counts as SIGTERM.
-    """
-
-    def __init__(self, accelerator: Accelerator, minutes: float) -> None:
-        """minutes: how long a rank waits for the others."""
-        self.received = 0
-        self._group = gloo_group(accelerator, minutes)
-        self._pending: tuple[Any, torch.Tensor] | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> StopSignal:
-        launcher.trains.set()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            self._before[signum] = signal.signal(signum, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-
-    def agreed(self) -> int:
-        """The reason to stop, the same on every rank, or 0. Called once per step."""
-        if launcher.gone():
-            self.request(signal.SIGTERM)
-        if self._group is None:
-            return self.received
-        decision = self._collect()
-        flag = torch.tensor([self.received])
-        self._pending = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group, async_op=True), flag
-        return decision
-
-    def request(self, reason: int) -> None:
-        """Asks all ranks to stop; reason: a signal's number, RULE or TIME."""
-        if self.received in (0, TIME):
-            self.received = reason
-
-    @property
-    def hurried(self) -> bool:
-        """Whether this rank has heard of a reason to stop with little time left."""
-        return self.received not in (0, TIME)
-
-    def wait_for_all(self) -> None:
-        """Returns when every rank has come here: nobody leaves while another still writes."""
-        self._collect()
-        if self._group is not None:
-            dist.barrier(group=self._group)
-
-    def _collect(self) -> int:
-        if self._pending is None:
-            return 0
-        work, flag = self._pending
-        work.wait()
-        self._pending = None
-        return int(flag.item())
-
-    def _note(self, signum: int, _frame: FrameType | None) -> None:
-        self.request(signum)

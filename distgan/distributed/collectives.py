@@ -1,30 +1,144 @@
-"""Work shared out among processes: who does which batches, and how their results come together on the main process.
+"""All that processes say to one another. Without a process group there is one process, and nothing is sent.
 
-Without a process group there is one process, and nothing is sent.
+Every function but `rank` and `world_size` is a collective: all processes call it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import datetime
+import os
+import platform
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from distgan.utils.errors import DistganError
+from distgan.utils.errors import DistganError, LaunchError
 
 T = TypeVar("T")
 
 
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process' number, from 0 on."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def broadcast(value: T) -> T:
+    """Rank 0's value, on every rank."""
+    if world_size() == 1:
+        return value
+    values: list[Any] = [value]
+    dist.broadcast_object_list(values)
+    return values[0]  # type: ignore[no-any-return]
+
+
+def gather_objects(value: T) -> list[T]:
+    """Every rank's value, in order, on every rank."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def on_main(call: Callable[[], T]) -> T:
+    """What `call` returns on the main process, on every rank; its DistganError or OSError is raised on every rank."""
+    if world_size() == 1:
+        return call()
+    result: Any = None
+    failure: DistganError | None = None
+    if rank() == 0:
+        try:
+            result = call()
+        except DistganError as error:
+            error.everywhere = True
+            failure = error
+        except OSError as error:
+            failure = LaunchError(str(error))
+    result, failure = broadcast((result, failure))
+    if failure is not None:
+        raise failure
+    return result  # type: ignore[no-any-return]
+
+
+def mean(values: Tensor) -> Tensor:
+    """Mean over the ranks, [n] on the process group's device; `values` is overwritten."""
+    if world_size() > 1:
+        dist.all_reduce(values)
+        values /= world_size()
+    return values
+
+
+def largest(values: Tensor) -> Tensor:
+    """Maximum over the ranks, [n] on the process group's device; `values` is overwritten."""
+    if world_size() > 1:
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
+def barrier(group: Any = None) -> None:
+    """Returns when every rank has come here."""
+    if world_size() > 1:
+        dist.barrier(group=group)
+
+
+def gloo_group(minutes: float) -> Any:
+    """A group on the host for words between the processes, or None where there is one process. Raises LaunchError."""
+    if world_size() == 1:
+        return None
+    try:
+        return dist.new_group(backend="gloo", timeout=datetime.timedelta(minutes=minutes))
+    except RuntimeError as error:
+        raise LaunchError(
+            f"the processes cannot talk over the network ({str(error).splitlines()[0]}); set GLOO_SOCKET_IFNAME to the "
+            "name of the network interface between the machines"
+        ) from None
+
+
+def open_store(seconds: float) -> tuple[dist.TCPStore | None, str]:
+    """A connection to a store on rank 0, or None where there is no way to it; and where the store is.
+
+    seconds: how long a call to it may take. Another port than the launcher's: a firewall may close it.
+    """
+    patience = datetime.timedelta(seconds=seconds)
+    host = os.environ.get("MASTER_ADDR", "localhost")
+    place: tuple[int, str] = (0, "")
+    store = None
+    if rank() == 0:
+        with contextlib.suppress(RuntimeError):
+            store = dist.TCPStore("localhost", 0, is_master=True, timeout=patience, wait_for_workers=False)
+            place = (store.port, platform.node())
+    port, name = broadcast(place)
+    if port and rank():
+        with contextlib.suppress(RuntimeError):
+            store = dist.TCPStore(host, port, is_master=False, timeout=patience)
+    return store, f"machine {name}, {host}:{port}"
+
+
+@contextlib.contextmanager
+def joined(backend: str) -> Iterator[None]:
+    """A process group of all processes that a launcher has started, for a command without Accelerate."""
+    dist.init_process_group(backend)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
 class Ranks:
-    """All processes, as one of them sees them. `gather` and `on_main` are collectives."""
+    """All processes, as one of them sees them. `gather` is a collective."""
 
     def __init__(self, device: torch.device) -> None:
         """device: where the process group's tensors are."""
-        joined = dist.is_available() and dist.is_initialized()
-        self.device = device
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
+        self.device, self.rank, self.world = device, rank(), world_size()
 
     def share(self, total: int, batch: int) -> range:
         """This rank's rows of `total`: contiguous, between borders of batches, so that the batches are the same for any
@@ -47,23 +161,6 @@ class Ranks:
         parts = [torch.empty_like(padded) for _ in counts]
         dist.gather(padded, parts)
         return torch.cat([part[:count].cpu() for part, count in zip(parts, counts, strict=True)])
-
-    def on_main(self, call: Callable[[], T]) -> T:
-        """What `call` returns on the main process, on every rank; its DistganError is raised on every rank."""
-        if self.world == 1:
-            return call()
-        outcome: list[Any] = [None, None]
-        if self.rank == 0:
-            try:
-                outcome[0] = call()
-            except DistganError as error:
-                error.everywhere = True
-                outcome[1] = error
-        dist.broadcast_object_list(outcome, device=self.device)
-        result, failure = outcome
-        if failure is not None:
-            raise failure
-        return result
 
     def _share(self, total: int, batch: int, rank: int) -> range:
         batches = -(-total // batch)

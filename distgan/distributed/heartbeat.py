@@ -7,7 +7,6 @@ one daemon thread per process are all there is: no collective is used, so it wor
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import platform
@@ -19,10 +18,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
 
+from distgan.distributed.collectives import gather_objects, open_store
 from distgan.utils.errors import LostProcess
 
 T = TypeVar("T")
@@ -45,7 +43,7 @@ class Sign(NamedTuple):
     """Why it ended, if it could say so."""
 
 
-class Presence:
+class Heartbeat:
     """This rank's signs of life, and a look at the others'. Does nothing where there is one process."""
 
     def __init__(self, accelerator: Accelerator, patience: float) -> None:
@@ -56,14 +54,14 @@ class Presence:
         self._over = threading.Event()
         self._members: list[int] = []
         if self.world > 1:
-            self._store, self._where = _open_store(accelerator)
+            self._store, self._where = _open_store()
             there = self._store is not None and answers(self._tell)
-            self._members = [rank for rank, is_there in enumerate(gather_object([there])) if is_there]
+            self._members = [rank for rank, is_there in enumerate(gather_objects(there)) if is_there]
         self._thread = threading.Thread(target=self._live, name="presence", daemon=True)
         if self.rank in self._members:
             self._thread.start()
 
-    def __enter__(self) -> Presence:
+    def __enter__(self) -> Heartbeat:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, _trace: Any) -> None:
@@ -143,24 +141,9 @@ class Presence:
         return {rank: Sign(*json.loads(text)) for rank, text in zip(self._members, texts, strict=True)}
 
 
-def _open_store(accelerator: Accelerator) -> tuple[Any, str]:
-    """A connection to a store on rank 0, or None where there is no way to it, and where that is.
-
-    Another port than the launcher's: a firewall may close it. Then this rank cannot name the others; training goes on.
-    """
-    patience = datetime.timedelta(seconds=STORE_SECONDS)
-    host = os.environ.get("MASTER_ADDR", "localhost")
-    place: list[Any] = [0, ""]
-    store = None
-    if accelerator.is_main_process:
-        with contextlib.suppress(RuntimeError):
-            store = dist.TCPStore("localhost", 0, is_master=True, timeout=patience, wait_for_workers=False)
-            place = [store.port, platform.node()]
-    port, name = broadcast_object_list(place)
-    where = f"machine {name}, {host}:{port}"
-    if port and not accelerator.is_main_process:
-        with contextlib.suppress(RuntimeError):
-            store = dist.TCPStore(host, port, is_master=False, timeout=patience)
+def _open_store() -> tuple[Any, str]:
+    """The store on rank 0 and where it is. Without a way to it this rank cannot name the others; training goes on."""
+    store, where = open_store(STORE_SECONDS)
     if store is None:
         print(f"WARNING: no way to the store on {where}: lost processes will not be named", file=sys.stderr, flush=True)
     return store, where

@@ -19,7 +19,7 @@ trains = threading.Event()
 """Set when training can answer for itself."""
 
 
-def gone(environment: Mapping[str, str] = os.environ) -> bool:
+def launcher_died(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a launcher started this process and has ended."""
     return any(name in environment for name in VARIABLES) and os.getppid() != PARENT
 
@@ -29,7 +29,7 @@ def watch(seconds: float = 1.0) -> None:
 
     def look() -> None:
         while not trains.wait(seconds):
-            if gone():
+            if launcher_died():
                 print("the launcher has ended before training began; nothing was lost", file=sys.stderr, flush=True)
                 os._exit(128 + signal.SIGTERM)
 

@@ -18,20 +18,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
 
 import distgan
 from distgan.config.schema import Config
-from distgan.distributed.accelerator import on_main
+from distgan.distributed.collectives import gather_objects, on_main, open_store
 from distgan.doctor.disk import hidden_file, place_of
 from distgan.doctor.finding import Finding, fail, nearest, ok, shown_seconds, warn
 from distgan.training.consistency import check_same_data, check_same_recipe
 
 POLL = 1.0  # seconds
 GRACE = 5.0  # seconds that a waiting process has to notice by itself that another has failed
-STORE = datetime.timedelta(seconds=30)
+STORE = 30.0  # seconds of a call to the store
 CLOCKS = 2.0  # seconds that clocks may differ
 NFS = 5.0  # seconds that a shared directory may take to show a new file
 
@@ -48,7 +46,7 @@ class Member(NamedTuple):
     clock: float
 
 
-class Together:
+class PeerFailures:
     """Word of failures between the processes of a launch. Nothing where there is one process."""
 
     def __init__(self, accelerator: Accelerator, leave: Callable[[str], None]) -> None:
@@ -79,7 +77,7 @@ class Together:
         """Where this process has failed: until the main process has said so."""
         if self.world > 1 and self.rank:
             with contextlib.suppress(RuntimeError):
-                self._store.wait(["done"], STORE)
+                self._store.wait(["done"], datetime.timedelta(seconds=STORE))
 
     def done(self) -> None:
         """The report is made; nobody is watched any more."""
@@ -91,13 +89,11 @@ class Together:
             # a thread that comes out of the store while Python ends takes the process with it (std::terminate)
             self._watcher.join(GRACE)
 
-    def _open(self) -> dist.TCPStore:
-        host, port = os.environ.get("MASTER_ADDR", "localhost"), [0]
-        if self.rank == 0:
-            store = dist.TCPStore(host, 0, is_master=True, timeout=STORE, wait_for_workers=False)
-            port = [store.port]
-        port = broadcast_object_list(port)
-        return store if self.rank == 0 else dist.TCPStore(host, port[0], is_master=False, timeout=STORE)
+    def _open(self) -> Any:
+        store, where = open_store(STORE)
+        if store is None:
+            raise RuntimeError(f"no way to the store on {where}")
+        return store
 
     def _watch(self) -> None:
         while not self._over.wait(POLL):
@@ -116,13 +112,13 @@ def patiently(accelerator: Accelerator, work: Callable[[], Any]) -> None:
         thread.join(POLL)
         return not thread.is_alive()
 
-    while not on_main(accelerator, through):
+    while not on_main(through):
         pass
 
 
 def gathered(accelerator: Accelerator, value: Any) -> list[Any]:
     """Every rank's value."""
-    return list(gather_object([value])) if accelerator.num_processes > 1 else [value]
+    return gather_objects(value)
 
 
 def members(accelerator: Accelerator) -> list[Member]:
@@ -173,10 +169,10 @@ def _ranks(there: Sequence[Member]) -> str:
 
 
 def same_recipe(accelerator: Accelerator, config: Config, digest: str) -> list[Finding]:
-    """Raises LaunchError on every rank where one has another recipe or sees other pictures. digest: of the pictures."""
+    """Raises LaunchError on every rank where one has another recipe or sees other images. digest: of the images."""
     check_same_recipe(accelerator, config)
     check_same_data(accelerator, digest, config.data.mode)
-    return [ok("same recipe", "all processes were started with the same, and see the same pictures")]
+    return [ok("same recipe", "all processes were started with the same, and see the same images")]
 
 
 def shared_directory(accelerator: Accelerator, run_dir: Path) -> list[Finding]:
@@ -188,7 +184,7 @@ def shared_directory(accelerator: Accelerator, run_dir: Path) -> list[Finding]:
             path = stack.enter_context(hidden_file(place_of(run_dir)))
             return path.name, len(run_dir.absolute().parent.parts) - len(path.parent.parts)
 
-        name, above = on_main(accelerator, write)
+        name, above = on_main(write)
         own = run_dir.absolute().parents[above] / name
         end = time.monotonic() + NFS
         while not (there := own.exists()) and time.monotonic() < end:

@@ -46,9 +46,9 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         options = parse(arguments, program)
         config = load_config(options.config, options.overrides)
         from distgan.doctor.output import Report
-        from distgan.doctor.runner import Examination  # torch and accelerate, seconds: not needed for --help
+        from distgan.doctor.runner import Doctor  # torch and accelerate, seconds: not needed for --help
 
-        return Examination(config, options.quick, Report(options.json, main_process)).run()
+        return Doctor(config, options.quick, Report(options.json, main_process)).run()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -1,4 +1,4 @@
-"""The pictures: manifest, shards, checksums, first pictures, classes. Nothing is fetched into a cache or written."""
+"""The images: manifest, shards, checksums, first images, classes. Nothing is fetched into a cache or written."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from distgan.config.schema import Config, DataConfig
 from distgan.data.existing import look
-from distgan.data.remote.store import Far
+from distgan.data.remote.store import RemoteStore
 from distgan.data.shards.intact import is_whole
 from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
-from distgan.data.shards.reader import Wanted, first_pictures, select
+from distgan.data.shards.reader import ShardSelection, first_images, select
 from distgan.doctor.finding import Finding, fail, guarded, nearest, ok, shown_bytes, shown_seconds, warn
 from distgan.utils.errors import DataError
 from distgan.utils.progress import track
@@ -21,21 +21,21 @@ from distgan.utils.progress import track
 MADE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 163 MiB")}  # bytes, what it takes
 CHECKSUM_SECONDS = 600.0  # for all shards; then the rest is left to training
 FAR_TRIES, FAR_SECONDS = 2, 10.0  # the doctor is less patient than training
-FIRST = 16  # pictures that are decoded
+FIRST = 16  # images that are decoded
 RARE = 0.1  # of an even share
 
 
 class Seen(NamedTuple):
-    """The pictures that are there."""
+    """The images that are there."""
 
     manifest: Manifest
-    wanted: Wanted
+    wanted: ShardSelection
 
 
-def place_of(config: DataConfig) -> Path | Far:
-    """Where the pictures are, to be read without a cache."""
+def place_of(config: DataConfig) -> Path | RemoteStore:
+    """Where the images are, to be read without a cache."""
     path = config.path
-    return path if isinstance(path, Path) else Far(path, FAR_TRIES, min(config.stall_seconds, FAR_SECONDS))
+    return path if isinstance(path, Path) else RemoteStore(path, FAR_TRIES, min(config.stall_seconds, FAR_SECONDS))
 
 
 def seen(config: Config) -> tuple[Seen | None, list[Finding]]:
@@ -49,7 +49,7 @@ def seen(config: Config) -> tuple[Seen | None, list[Finding]]:
     except DataError as error:
         return None, [fail("data", str(error), "mend data.path, data.classes or the copy of the data set")]
     size = sum(shard.bytes for shard in wanted.shards)
-    text = f"{place}: {wanted.total:,} pictures of {wanted.size}x{wanted.size}, {len(wanted.classes)} class(es)"
+    text = f"{place}: {wanted.total:,} images of {wanted.size}x{wanted.size}, {len(wanted.classes)} class(es)"
     found = ok("data", f"{text}, {len(wanted.shards):,} shard(s), {shown_bytes(size)}")
     return Seen(manifest, wanted), [found]
 
@@ -69,24 +69,24 @@ def to_be_made(path: Path, source: str) -> Finding:
 
 
 def contents(config: Config, found: Seen, quick: bool, show: bool) -> list[Finding]:
-    """Shards, checksums, pictures, classes. quick: without the checksums."""
+    """Shards, checksums, images, classes. quick: without the checksums."""
     skip = config.data.on_error == "skip"
     findings = guarded("shards", lambda: shards(found.wanted, skip))
     if any(finding.level == "fail" for finding in findings):
         return [*findings, *classes(found.wanted, found.manifest.class_counts)]
-    if isinstance(found.wanted.root, Far):
+    if isinstance(found.wanted.root, RemoteStore):
         findings += guarded("checksums", lambda: first_shard(found.wanted), 300)
     elif quick:
         findings.append(ok("checksums", "left out (--quick)"))
     else:
         findings += guarded("checksums", lambda: checksums(found.wanted, skip, show), CHECKSUM_SECONDS + 60)
-    findings += guarded("pictures", lambda: pictures(found.wanted, 0 if not skip else config.data.max_skipped), 300)
+    findings += guarded("images", lambda: images(found.wanted, 0 if not skip else config.data.max_skipped), 300)
     return [*findings, *classes(found.wanted, found.manifest.class_counts)]
 
 
-def shards(wanted: Wanted, skip: bool) -> list[Finding]:
+def shards(wanted: ShardSelection, skip: bool) -> list[Finding]:
     """Whether all are there, with their sizes. skip: data.on_error=skip."""
-    if isinstance(wanted.root, Far):
+    if isinstance(wanted.root, RemoteStore):
         return []
     wrong = []
     for shard in wanted.shards:
@@ -100,7 +100,7 @@ def shards(wanted: Wanted, skip: bool) -> list[Finding]:
     return [_judged("shards", wrong, count, f"{count} are there, with their sizes", skip)]
 
 
-def checksums(wanted: Wanted, skip: bool, show: bool, seconds: float = CHECKSUM_SECONDS) -> list[Finding]:
+def checksums(wanted: ShardSelection, skip: bool, show: bool, seconds: float = CHECKSUM_SECONDS) -> list[Finding]:
     """Whether every shard has the manifest's sha256, as far as the time allows. show: progress."""
     assert isinstance(wanted.root, Path)
     wrong, done, size, start = list[str](), 0, 0, time.monotonic()
@@ -124,13 +124,13 @@ def _judged(what: str, wrong: list[str], count: str, good: str, skip: bool) -> F
         return ok(what, good)
     text = f"{len(wrong):,} of {count}: {wrong[0]}" + (" ..." if len(wrong) > 1 else "")
     if skip:
-        return warn(what, text, "their bad pictures will be skipped (data.on_error=skip)")
+        return warn(what, text, "their bad images will be skipped (data.on_error=skip)")
     return fail(what, text, "copy them again, make the data set again, or set data.on_error=skip")
 
 
-def first_shard(wanted: Wanted) -> list[Finding]:
+def first_shard(wanted: ShardSelection) -> list[Finding]:
     """Fetches one shard from a URL, and says how long all of them would take."""
-    assert isinstance(wanted.root, Far)
+    assert isinstance(wanted.root, RemoteStore)
     shard, start = wanted.shards[0], time.monotonic()
     with wanted.root.open(shard.name, shard.bytes, shard.sha256):
         seconds = max(time.monotonic() - start, 1e-6)
@@ -139,22 +139,22 @@ def first_shard(wanted: Wanted) -> list[Finding]:
     return [ok("checksums", f"{text} {shown_seconds(total)}; the others are checked when they are read")]
 
 
-def pictures(wanted: Wanted, skip: int) -> list[Finding]:
+def images(wanted: ShardSelection, skip: int) -> list[Finding]:
     """Whether the first ones can be decoded, and have the manifest's size."""
     try:
-        found = first_pictures(wanted, FIRST, skip)
+        found = first_images(wanted, FIRST, skip)
     except DataError as error:
-        return [fail("pictures", str(error), "make the data set again, or set data.on_error=skip")]
-    return [ok("pictures", f"the first {len(found)} can be decoded, {wanted.size}x{wanted.size} RGB")]
+        return [fail("images", str(error), "make the data set again, or set data.on_error=skip")]
+    return [ok("images", f"the first {len(found)} can be decoded, {wanted.size}x{wanted.size} RGB")]
 
 
-def classes(wanted: Wanted, counts: Mapping[str, int]) -> list[Finding]:
-    """Whether one is empty or very rare. counts: pictures of all classes of the manifest."""
+def classes(wanted: ShardSelection, counts: Mapping[str, int]) -> list[Finding]:
+    """Whether one is empty or very rare. counts: images of all classes of the manifest."""
     even = wanted.total / len(wanted.classes)
     few = [f"{name} has {counts[name]:,}" for name in wanted.classes if counts[name] < RARE * even]
     if few:
-        text = f"{', '.join(few[:8])}{' ...' if len(few) > 8 else ''} of {wanted.total:,} pictures"
-        return [warn("classes", text, "G will hardly learn them: add pictures, or choose others with data.classes")]
+        text = f"{', '.join(few[:8])}{' ...' if len(few) > 8 else ''} of {wanted.total:,} images"
+        return [warn("classes", text, "G will hardly learn them: add images, or choose others with data.classes")]
     least, most = min(counts[name] for name in wanted.classes), max(counts[name] for name in wanted.classes)
-    each = f"{most:,} pictures" if least == most else f"{least:,} to {most:,} pictures"
+    each = f"{most:,} images" if least == most else f"{least:,} to {most:,} images"
     return [ok("classes", f"{len(wanted.classes)}, {each} each")]

@@ -119,7 +119,7 @@ class Need(NamedTuple):
 
 
 def need(config: Config, checkpoint: int, generator: int, size: int) -> Need:
-    """checkpoint, generator: bytes of one; size: of the pictures, pixels."""
+    """checkpoint, generator: bytes of one; size: of the images, pixels."""
     kept, written = (
         config.checkpoint.keep_last + 1 + bool(config.evaluate.every_images),
         config.total_steps // config.checkpoint.every_steps + 1,

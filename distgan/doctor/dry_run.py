@@ -1,4 +1,4 @@
-"""A few real steps of the real networks on the real pictures, measured; nothing is kept and nothing is written.
+"""A few real steps of the real networks on the real images, measured; nothing is kept and nothing is written.
 
 In: a configuration, on every rank. Out: plain numbers, for `estimate.py` to judge.
 """
@@ -14,26 +14,26 @@ from typing import Any, NamedTuple
 
 import psutil
 import torch
-import torch.distributed as dist
 from accelerate import Accelerator
 
 from distgan.config.schema import Config
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, Shapes, prepare
 from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.reader import select
 from distgan.data.sources.shapes import CLASSES
-from distgan.distributed.accelerator import batch_rows, on_main
+from distgan.distributed.accelerator import batch_rows
+from distgan.distributed.collectives import largest, on_main
 from distgan.doctor.data import place_of
 from distgan.training.checkpoint.state import capture
 from distgan.training.clock import Waiting
-from distgan.training.consistency import Guard
+from distgan.training.consistency import ConsistencyCheck
 from distgan.training.trainer import Trainer
 
 WARM_UP = 2
 SECONDS = 4.0  # of timed steps, about
-FEWEST, MOST = 3, 50  # timed steps
-STAND_IN = 400  # pictures
+MIN, MAX = 3, 50  # timed steps
+STAND_IN = 400  # images
 
 
 class Measured(NamedTuple):
@@ -41,7 +41,7 @@ class Measured(NamedTuple):
 
     rank: int
     load: float
-    """Seconds until the pictures could be read and the networks were built."""
+    """Seconds until the images could be read and the networks were built."""
     first: float
     """Seconds of the first step."""
     step: float
@@ -49,7 +49,7 @@ class Measured(NamedTuple):
     steps: int
     """That were timed."""
     wait: float
-    """Share of a step that is spent waiting for pictures."""
+    """Share of a step that is spent waiting for images."""
     wrong: tuple[str, ...]
     """Losses, gradients' and weights' norms that are not finite."""
     losses: tuple[float, float]
@@ -59,9 +59,9 @@ class Measured(NamedTuple):
     generator: int
     """Bytes of the averaged generator."""
     size: int
-    """Of the pictures, pixels."""
-    pictures: str
-    """resident, stream, or what was taken in the pictures' place."""
+    """Of the images, pixels."""
+    images: str
+    """resident, stream, or what was taken in the images' place."""
     host: int
     """Bytes of host memory that this process has grown by, at its peak."""
     device: int
@@ -75,16 +75,16 @@ class Measured(NamedTuple):
 
 
 def stand_in(config: Config, scratch: Path, absent: bool, url_resident: bool) -> tuple[Config, str]:
-    """The configuration to try: the same, but where the pictures are not there yet (absent) with drawn shapes, and
+    """The configuration to try: the same, but where the images are not there yet (absent) with drawn shapes, and
     where all would have to be fetched (url_resident) with one shard of them. scratch: an empty directory."""
     taken: dict[str, Any] = {"cache": None}
     said = ""
-    place = scratch / "pictures"
+    place = scratch / "images"
     if absent:
         count = len(config.data.classes or CLASSES)
         prepare(Request(place, Shapes(STAND_IN), classes=CLASSES[:count], shard_size=100), progress=False)
         taken |= {"path": place, "classes": None, "prepare": None, "mode": "resident"}
-        said = f"{STAND_IN} drawn shapes in place of the pictures"
+        said = f"{STAND_IN} drawn shapes in place of the images"
     elif url_resident:
         far = place_of(config.data)
         manifest = load_manifest(far)
@@ -99,7 +99,7 @@ def stand_in(config: Config, scratch: Path, absent: bool, url_resident: bool) ->
 
 
 def try_out(config: Config, accelerator: Accelerator, said: str, say: Callable[[str], None]) -> Measured:
-    """Every rank must call it. said: about the pictures; say: is told what goes on.
+    """Every rank must call it. said: about the images; say: is told what goes on.
 
     Raises DistganError, and what torch raises where memory is short.
     """
@@ -109,14 +109,14 @@ def try_out(config: Config, accelerator: Accelerator, said: str, say: Callable[[
     rows = batch_rows(
         config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
     )
-    reals = Reals(config.data, config.run.seed, rows, device, accelerator.is_main_process)
+    reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     load, source = time.monotonic() - start, reals.batches(0)
     batches = Waiting(source, lambda _: None)
     say("dry run: first steps")
     try:
         warm = [_timed(lambda: trainer.step(batches), device) for _ in range(WARM_UP)]
-        steps = on_main(accelerator, lambda: max(FEWEST, min(MOST, round(SECONDS / max(warm[-1], 1e-6)))))
+        steps = on_main(lambda: max(MIN, min(MAX, round(SECONDS / max(warm[-1], 1e-6)))))
         say(f"dry run: {steps} more steps, about {steps * warm[-1]:.0f} s")
         waited, metrics = batches.seconds, {}
         start = time.perf_counter()
@@ -126,7 +126,7 @@ def try_out(config: Config, accelerator: Accelerator, said: str, say: Callable[[
         seconds = (time.perf_counter() - start) / steps
     finally:
         source.close()  # type: ignore[attr-defined]  # ends the data workers
-    Guard(accelerator, pictures=False).check(trainer)
+    ConsistencyCheck(accelerator, images=False).check(trainer)
     values = {name: value.item() for name, value in (metrics | trainer.weight_norms()).items()}
     state = capture(trainer).tensors
     gradients = sum(weight.numel() for weight in trainer.d.network.parameters())
@@ -142,7 +142,7 @@ def try_out(config: Config, accelerator: Accelerator, said: str, say: Callable[[
         checkpoint=sum(tensor.nbytes for tensor in state.values()),
         generator=sum(tensor.nbytes for name, tensor in state.items() if name.startswith("ema/")),
         size=reals.size,
-        pictures=said or reals.mode,
+        images=said or reals.mode,
         host=max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before, 0),
         device=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
         device_free=free,
@@ -168,4 +168,4 @@ def _reduce(count: int, accelerator: Accelerator) -> float:
     if accelerator.num_processes == 1:
         return 0.0
     tensor = torch.ones(count, device=accelerator.device)
-    return min(_timed(lambda: dist.all_reduce(tensor), accelerator.device) for _ in range(4))
+    return min(_timed(lambda: largest(tensor), accelerator.device) for _ in range(4))

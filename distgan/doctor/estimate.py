@@ -23,19 +23,19 @@ def steps(config: Config, all_ranks: Sequence[Measured]) -> list[Finding]:
         if measured.wrong:
             names = ", ".join(measured.wrong[:4])
             text = f"after {measured.steps + 2} steps not finite on rank {measured.rank}: {names}"
-            return [fail(what, text, "lower the learning rates, use another train.precision, look at the pictures")]
+            return [fail(what, text, "lower the learning rates, use another train.precision, look at the images")]
     d, g = all_ranks[0].losses
     text = (
-        f"{slowest.steps} steps on {slowest.pictures}: {shown_seconds(slowest.step)} a step (the first "
+        f"{slowest.steps} steps on {slowest.images}: {shown_seconds(slowest.step)} a step (the first "
         f"{shown_seconds(slowest.first)}), losses D {d:.3f}, G {g:.3f}, all numbers finite"
     )
     found = [ok(what, text + (", all ranks hold the same weights" if len(all_ranks) > 1 else ""))]
     wait = max(measured.wait for measured in all_ranks)
     if wait > WAITING:
-        text = f"{100 * wait:.0f} % of a step is spent waiting for pictures"
+        text = f"{100 * wait:.0f} % of a step is spent waiting for images"
         found.append(warn("data wait", text, "use data.mode=resident, more data.workers, or a faster disk"))
     else:
-        found.append(ok("data wait", f"{100 * wait:.0f} % of a step is spent waiting for pictures"))
+        found.append(ok("data wait", f"{100 * wait:.0f} % of a step is spent waiting for images"))
     return found
 
 
@@ -93,10 +93,10 @@ def end(config: Config, all_ranks: Sequence[Measured], done: int, need: Need) ->
     left = max(config.total_steps - done, 0)
     written = left // config.checkpoint.every_steps + 1
     text = (
-        f"{left:,} steps at {config.images_per_step / max(step, 1e-9):,.0f} pictures/s: {shown_seconds(left * step)} "
+        f"{left:,} steps at {config.images_per_step / max(step, 1e-9):,.0f} images/s: {shown_seconds(left * step)} "
         f"to train.images={config.train.images:,} without samples and checkpoints; {written:,} checkpoint(s) written, "
         f"{shown_bytes(need.total - need.checkpoint)} on disk at the end"
     )
-    if all_ranks[0].pictures not in ("resident", "stream"):
-        text += f" (measured on {all_ranks[0].pictures})"
+    if all_ranks[0].images not in ("resident", "stream"):
+        text += f" (measured on {all_ranks[0].images})"
     return [ok("estimate", text)]

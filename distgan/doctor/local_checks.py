@@ -20,7 +20,7 @@ from distgan.utils.errors import DistganError
 from distgan.utils.rng import Rows
 
 
-class Alone:
+class LocalChecks:
     """The main process's own checks, and what they have found; nothing on the other processes."""
 
     def __init__(self, config: Config, quick: bool, report: Report, environment: Mapping[str, str]) -> None:
@@ -61,7 +61,7 @@ class Alone:
         self.check("W&B", lambda: wandb_check.wandb_findings(config), 30)
 
     def plan_of_dry_run(self) -> tuple[bool, bool, str]:
-        """(whether the pictures are not there yet, whether all would have to be fetched, why there can be no run)."""
+        """(whether the images are not there yet, whether all would have to be fetched, why there can be no run)."""
         failed = {finding.what for finding in self.report.findings if finding.level == "fail"}
         if broken := sorted(failed & {"batch", "precision", "data", "data memory", "devices"}):
             return False, False, f"because of {', '.join(broken)}, see above"

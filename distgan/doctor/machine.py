@@ -104,7 +104,7 @@ def precision(config: Config, environment: Mapping[str, str], on_gpu: bool) -> l
 
 
 def limits(workers: int, rows: int, size: int, processes: int) -> list[Finding]:
-    """What the data workers need of the system. workers: of a process; rows: pictures per batch of a process."""
+    """What the data workers need of the system. workers: of a process; rows: images per batch of a process."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     shm = shutil.disk_usage("/dev/shm") if Path("/dev/shm").is_dir() else None
     return [

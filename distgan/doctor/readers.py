@@ -1,4 +1,4 @@
-"""Whether processes and data workers go with the shards, and resident pictures with the memory."""
+"""Whether processes and data workers go with the shards, and resident images with the memory."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from distgan.config.schema import Config
 from distgan.data import dataset
 from distgan.data.sharding import Plan
-from distgan.data.shards.reader import Wanted
+from distgan.data.shards.reader import ShardSelection
 from distgan.doctor.finding import Finding, fail, ok, shown_bytes, warn
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Rows
 
-TOO_MUCH = 2.0  # times the pictures that are shown
+TOO_MUCH = 2.0  # times the images that are shown
 CROWD = 4  # processes and workers per core
 
 
-def mode_of(config: Config, wanted: Wanted) -> str:
+def mode_of(config: Config, wanted: ShardSelection) -> str:
     """stream or resident, as training will choose."""
     return dataset.mode_of(config.data, wanted)
 
 
-def reading(config: Config, wanted: Wanted, rows: Rows, local: int, cores: int, gpu: bool) -> list[Finding]:
+def reading(config: Config, wanted: ShardSelection, rows: Rows, local: int, cores: int, gpu: bool) -> list[Finding]:
     """rows: of this process; local: processes on this machine; gpu: whether training is on one."""
     mode, processes = mode_of(config, wanted), rows.total // len(rows)
     if mode == "resident":
@@ -32,10 +32,10 @@ def reading(config: Config, wanted: Wanted, rows: Rows, local: int, cores: int, 
     try:
         plan = dataset.plan_of(config.data, wanted, rows, config.run.seed, gpu)
     except DataError as error:
-        return [fail("readers", str(error), "or add pictures")]
+        return [fail("readers", str(error), "or add images")]
     found = [shards_for_readers(plan, processes)]
     epochs = config.train.images / (plan.batches_per_epoch * rows.total)
-    text = f"{plan.batches_per_epoch:,} batches per epoch, {plan.left_out} pictures left out, others each time"
+    text = f"{plan.batches_per_epoch:,} batches per epoch, {plan.left_out} images left out, others each time"
     found.append(ok("epoch", f"{text}; {epochs:,.1f} epochs in the budget"))
     workers = dataset.workers_of(config.data, wanted, gpu)
     if workers and local * (1 + workers) > CROWD * cores:
@@ -55,12 +55,12 @@ def shards_for_readers(plan: Plan, processes: int) -> Finding:
         more = (
             f"make more shards (`distgan prepare ... --shard-size {size}`), lower data.workers, or data.mode=resident"
         )
-        return warn("readers", f"{text}: they read {ratio:.1f} times the pictures that they show", more)
-    return ok("readers", f"{text}: they read {ratio:.1f} times the pictures that they show")
+        return warn("readers", f"{text}: they read {ratio:.1f} times the images that they show", more)
+    return ok("readers", f"{text}: they read {ratio:.1f} times the images that they show")
 
 
 def read_and_shown(plan: Plan, processes: int) -> tuple[int, int]:
-    """Pictures that all readers read, and that they show, in the first epoch."""
+    """Images that all readers read, and that they show, in the first epoch."""
     read = shown = 0
     for rank in range(processes):
         here = dataclasses.replace(plan, rank=rank)
@@ -70,7 +70,7 @@ def read_and_shown(plan: Plan, processes: int) -> tuple[int, int]:
     return read, shown
 
 
-def resident_memory(config: Config, wanted: Wanted, local: int, host: int, device: int | None) -> list[Finding]:
+def resident_memory(config: Config, wanted: ShardSelection, local: int, host: int, device: int | None) -> list[Finding]:
     """host: bytes that are free on this machine; device: bytes of this process's GPU, None on the CPU."""
     what, mode = "data memory", mode_of(config, wanted)
     need = wanted.total * (3 * wanted.size**2 + 8)
@@ -82,7 +82,7 @@ def resident_memory(config: Config, wanted: Wanted, local: int, host: int, devic
         if buffered * encoded > 0.8 * host:
             return [warn(what, text, "lower data.shuffle_buffer or data.workers")]
         return [ok(what, text)]
-    each = f"{shown_bytes(need)} of pictures per process, {local} process(es) here"
+    each = f"{shown_bytes(need)} of images per process, {local} process(es) here"
     if need * local > host:
         advice = "use data.mode=stream, or fewer processes per machine"
         return [fail(what, f"{each}, {shown_bytes(host)} of host memory are free", advice)]
@@ -94,7 +94,7 @@ def resident_memory(config: Config, wanted: Wanted, local: int, host: int, devic
     return [ok(what, f"{each}, {shown_bytes(host)} of host memory are free")]
 
 
-def cache(config: Config, wanted: Wanted, free: int | None) -> list[Finding]:
+def cache(config: Config, wanted: ShardSelection, free: int | None) -> list[Finding]:
     """free: bytes where data.cache is, None where that is no directory that can be made."""
     if config.data.cache is None or isinstance(wanted.root, Path):
         return []

@@ -17,7 +17,7 @@ from distgan.metrics.evaluator import check, is_shapes, names_of
 from distgan.metrics.extractors.base import load_extractor
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.state import State
-from distgan.training.early_stopping import Best
+from distgan.training.early_stopping import EarlyStopping
 from distgan.utils.errors import CheckpointError, ConfigError, DataError, QualityError
 
 NEW = "start a new run with run.name=NAME"
@@ -29,9 +29,9 @@ def batch(config: Config, processes: int) -> list[Finding]:
         rows = batch_rows(size, parts, 0, processes)
     except ConfigError as error:
         return [fail("batch", str(error), "set train.batch_size, or start another number of processes")]
-    text = f"{size} pictures over {processes} process(es) and {parts} micro-batch(es): {len(rows) // parts} at a time"
+    text = f"{size} images over {processes} process(es) and {parts} micro-batch(es): {len(rows) // parts} at a time"
     if len(rows) // parts == 1 and size > 1:
-        return [warn("batch", text, "one picture at a time leaves a device idle: use fewer processes or micro-batches")]
+        return [warn("batch", text, "one image at a time leaves a device idle: use fewer processes or micro-batches")]
     return [ok("batch", text)]
 
 
@@ -42,19 +42,19 @@ def scores(config: Config, seen: Seen | None) -> list[Finding]:
         return []
     try:
         load_extractor(config.evaluate, torch.device("cpu"))
-        best, reference = Best(config), config.evaluate.reference
+        best, reference = EarlyStopping(config), config.evaluate.reference
         if reference is not None or seen is not None:
             place = config.data if reference is None else config.data.model_copy(update={"path": reference})
             manifest, wanted = open_data(place)
             check(config.evaluate, wanted.total, is_shapes(manifest))
             best.check(names_of(config.evaluate, is_shapes(manifest), config.generator.conditional))
             if seen is not None and seen.manifest.size != manifest.size:
-                sizes = f"{manifest.size}x{manifest.size}, the pictures of the training {seen.manifest.size}"
-                return [fail(what, f"the pictures in {reference} are {sizes}x{seen.manifest.size}", "name others")]
+                sizes = f"{manifest.size}x{manifest.size}, the images of the training {seen.manifest.size}"
+                return [fail(what, f"the images in {reference} are {sizes}x{seen.manifest.size}", "name others")]
     except (ConfigError, DataError, QualityError) as error:
         return [fail(what, str(error), "or evaluate.every_images=null, for training without scores")]
     by = best.metric
-    return [ok(what, f"every {every:,} pictures {config.evaluate.count:,} generated ones are looked at; best by {by}")]
+    return [ok(what, f"every {every:,} images {config.evaluate.count:,} generated ones are looked at; best by {by}")]
 
 
 def lock(run_dir: Path) -> list[Finding]:
@@ -75,7 +75,7 @@ def lock(run_dir: Path) -> list[Finding]:
 
 
 def resume(config: Config, processes: int, precision: str, digest: str | None) -> tuple[int, list[Finding]]:
-    """(steps that are done, what `--resume auto` would do). digest: of the pictures' manifest, None if not known."""
+    """(steps that are done, what `--resume auto` would do). digest: of the images' manifest, None if not known."""
     what, directory = "resume", config.run_dir / "checkpoints"
     there, damaged = storage.steps(directory), list[Finding]()
     for step in reversed(there):
@@ -101,7 +101,7 @@ def fits(config: Config, path: Path, state: State, processes: int, precision: st
     if refused:
         return [fail(what, f"{path} was made with another recipe: {'; '.join(refused)}", f"set these back, or {NEW}")]
     if digest is not None and values["data_digest"] != digest:
-        return [fail(what, f"{path} was trained on other pictures than those in {config.data.path}", NEW)]
+        return [fail(what, f"{path} was trained on other images than those in {config.data.path}", NEW)]
     steps = int(values["g"]["updates"])
     if steps >= config.total_steps:
         text = f"{path} is at the end of the budget (train.images={config.train.images}): nothing would be trained"

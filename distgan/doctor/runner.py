@@ -18,7 +18,7 @@ from distgan.distributed.accelerator import build_accelerator, end
 from distgan.distributed.heartbeat import PEER_GONE
 from distgan.doctor import collective_checks, data, disk, dry_run, estimate, launch, machine
 from distgan.doctor.finding import Finding, fail, ok, warn
-from distgan.doctor.local_checks import Alone
+from distgan.doctor.local_checks import LocalChecks
 from distgan.doctor.output import Report
 from distgan.utils.background import short
 from distgan.utils.errors import DistganError, LaunchError, Stopped
@@ -26,12 +26,12 @@ from distgan.utils.errors import DistganError, LaunchError, Stopped
 SMALLER = "use more train.accumulation, a smaller train.batch_size, smaller networks, or data.resident_on=host"
 
 
-class Examination:
+class Doctor:
     """One examination of one launch, on this rank."""
 
     def __init__(self, config: Config, quick: bool, report: Report, environment: Mapping[str, str] = os.environ):
         self.config, self.report, self.environment = config, report, environment
-        self.alone = Alone(config, quick, report, environment)
+        self.alone = LocalChecks(config, quick, report, environment)
         self.stage = "processes"
         """What all processes look at together now."""
         self.scratch = Path(tempfile.mkdtemp(prefix="distgan-doctor-"))
@@ -67,7 +67,7 @@ class Examination:
 
     def _with(self, accelerator: Accelerator) -> None:
         """All that needs an Accelerator; with several processes, all of them."""
-        word = collective_checks.Together(accelerator, self._leave)
+        word = collective_checks.PeerFailures(accelerator, self._leave)
         try:
             if accelerator.num_processes > 1:
                 self.report.add(collective_checks.about_members(collective_checks.members(accelerator)))
@@ -120,7 +120,7 @@ class Examination:
         absent, url, failed = everyone[0]  # as the main process sees it
         if failed:
             return self._left_out(failed)
-        self.report.say("dry run: pictures and networks")
+        self.report.say("dry run: images and networks")
         host = machine.host_memory()
         config, said = dry_run.stand_in(self.config, self.scratch, absent, url)
         measured = collective_checks.gathered(accelerator, dry_run.try_out(config, accelerator, said, self.report.say))

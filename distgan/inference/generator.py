@@ -1,7 +1,7 @@
-"""A trained generator to draw pictures from: `load_generator(path).sample(seeds=range(64))`.
+"""A trained generator to draw images from: `load_generator(path).sample(seeds=range(64))`.
 
-In: seeds. Out: uint8 pictures. A seed's latent vector is drawn on the CPU from a stream of its own, and every batch is
-filled up to the same size: a seed gives the same picture whatever stands beside it.
+In: seeds. Out: uint8 images. A seed's latent vector is drawn on the CPU from a stream of its own, and every batch is
+filled up to the same size: a seed gives the same image whatever stands beside it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from distgan.inference import hub
 from distgan.inference.generator_file import Description, read_generator
 from distgan.networks import place
 from distgan.utils.errors import ExportError
-from distgan.utils.pixels import to_bytes
+from distgan.utils.images import to_bytes
 from distgan.utils.rng import generator
 
 Class = str | int
@@ -56,7 +56,7 @@ class Generator:
 
     def __repr__(self) -> str:
         kind = f"{len(self.class_names)} classes" if self.conditional else "unconditional"
-        text = f"{self.size}x{self.size}, {kind}, {self.images_seen:,} pictures seen, {self.description.weights}"
+        text = f"{self.size}x{self.size}, {kind}, {self.images_seen:,} images seen, {self.description.weights}"
         return f"Generator({text}, {self.device})"
 
     def to(self, device: str | torch.device) -> Generator:
@@ -68,7 +68,7 @@ class Generator:
     def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """latents [B, latent_dim], labels int64 [B] (conditional only) -> float32 [B, 3, size, size] in [-1, 1].
 
-        r3gan's last layer is linear: its pictures may lie a little outside (`sample` cuts that off). The result is on
+        r3gan's last layer is linear: its images may lie a little outside (`sample` cuts that off). The result is on
         the generator's device; gradients reach the latents. Raises ExportError on another shape.
         """
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
@@ -93,11 +93,11 @@ class Generator:
         truncation: float | None = None,
         batch_size: int = 16,
     ) -> Tensor:
-        """One picture per seed: uint8 [N, 3, size, size] on the CPU.
+        """One image per seed: uint8 [N, 3, size, size] on the CPU.
 
         seeds: whole numbers in 0 ... 2**63 - 1. classes (conditional only): names or numbers, one for all or one per
-        seed; None: class number seed % number of classes. truncation: see `latents`. batch_size: pictures at a time;
-        a seed's picture is bit-identical for the same batch size and device, and to float tolerance otherwise.
+        seed; None: class number seed % number of classes. truncation: see `latents`. batch_size: images at a time;
+        a seed's image is bit-identical for the same batch size and device, and to float tolerance otherwise.
         Raises ExportError on a wrong seed, class, truncation or batch size.
         """
         seeds = check_seeds(seeds)

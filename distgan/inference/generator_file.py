@@ -21,13 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from distgan import __version__
 from distgan.config.networks import GeneratorConfig
 from distgan.config.schema import Config
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, ExportError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import parse_json, printable
+from distgan.utils.version import __version__
 
 KEY = "distgan"  # the one metadata key
 FORMAT = "distgan-generator"
@@ -46,15 +46,15 @@ class Description(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, use_attribute_docstrings=True)
 
     generator: GeneratorConfig
-    """Architecture; unknown keys are refused here, since they would change the pictures."""
+    """Architecture; unknown keys are refused here, since they would change the images."""
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
-    """Height and width of a picture, pixels."""
+    """Height and width of an image, pixels."""
     class_names: tuple[str, ...]
     """Names of the classes in the training data, by label."""
     config: dict[str, Any]
     """The resolved training configuration; a record, not needed to sample."""
     images_seen: NonNegativeInt
-    """Real pictures that D had seen."""
+    """Real images that D had seen."""
     weights: Literal["ema", "raw"] = "ema"
     """ema: the averaged weights; raw: those of the last step."""
     data_digest: str

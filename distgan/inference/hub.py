@@ -76,10 +76,10 @@ library_name: distgan
 
 | | |
 | --- | --- |
-| pictures | {description.size}x{description.size} RGB |
+| images | {description.size}x{description.size} RGB |
 | architecture | {description.generator.family}, latent vector of {description.generator.latent_dim} |
 | classes of the training data | {names} |
-| real pictures seen in training | {description.images_seen:,} |
+| real images seen in training | {description.images_seen:,} |
 | weights | {"exponential moving average" if description.weights == "ema" else "last step"}, SHA-256 {digest} |
 | versions | {printable(", ".join(f"{name} {version}" for name, version in sorted(description.versions.items())))} |
 

@@ -1,6 +1,6 @@
 """The values themselves: pure functions of features and class logits, on the CPU in float64.
 
-In: what an extractor makes of N real and M generated pictures. Out: numbers by short names (fd, kd, is, precision,
+In: what an extractor makes of N real and M generated images. Out: numbers by short names (fd, kd, is, precision,
 recall, density, coverage); `names` says what they are called with which extractor.
 """
 
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from distgan.metrics.manifold import DENSITY, Cloud, kernel_of, pairs
 
-PARTS = 10  # into which the pictures are cut, in order, for the spread of a value
-FEWEST = 2 * PARTS  # pictures: a part's kernel distance needs two
+PARTS = 10  # into which the images are cut, in order, for the spread of a value
+MIN = 2 * PARTS  # images: a part's kernel distance needs two
 
 
 class Moments(NamedTuple):
@@ -30,11 +30,11 @@ class Values(NamedTuple):
 
     values: dict[str, float]
     spreads: dict[str, float]
-    """Standard deviation over PARTS parts of the pictures, of those values that have one (kd, is)."""
+    """Standard deviation over PARTS parts of the images, of those values that have one (kd, is)."""
 
 
 def compare_sets(real: Cloud, fake: Cloud, logits: Tensor) -> Values:
-    """All values of M generated pictures against N real ones. logits: float [M, K], of the generated pictures."""
+    """All values of M generated images against N real ones. logits: float [M, K], of the generated images."""
     between = pairs(real, fake)
     parts = zip(_parts(real.features), _parts(fake.features), strict=True)
     kernel = torch.tensor([kernel_distance(x, y) for x, y in parts], dtype=torch.float64)
@@ -61,7 +61,7 @@ def frechet_distance(one: Moments, other: Moments) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Heusel et al. 2017, section 2).
 
     The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric: it
-    holds for singular covariances too (fewer pictures than dimensions).
+    holds for singular covariances too (fewer images than dimensions).
     """
     sizes, axes = torch.linalg.eigh(one.covariance)
     root = axes * sizes.clamp_min(0).sqrt()  # root @ root.T is C1
@@ -82,9 +82,9 @@ def kernel_distance(one: Tensor, other: Tensor) -> float:
 
 
 def inception_score(logits: Tensor) -> tuple[float, float]:
-    """exp of the mean divergence of a picture's class probabilities from their mean (Salimans et al. 2016, section 4).
+    """exp of the mean divergence of an image's class probabilities from their mean (Salimans et al. 2016, section 4).
 
-    logits: float [N, K], N >= PARTS. Mean and standard deviation over PARTS parts of the pictures, in order.
+    logits: float [N, K], N >= PARTS. Mean and standard deviation over PARTS parts of the images, in order.
     """
     scores = []
     for part in _parts(logits):

@@ -1,6 +1,6 @@
 """A generator in, its `Scores` out, on every rank: what `distgan evaluate` and the training loop call.
 
-Each rank looks at its own share of the pictures in whole batches, so the batches, and with them the numbers, do not
+Each rank looks at its own share of the images in whole batches, so the batches, and with them the numbers, do not
 depend on the number of ranks. The values are computed on the main process and told to the others.
 """
 
@@ -16,14 +16,14 @@ from torch import Tensor
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data import reference
 from distgan.data.shards.manifest import Manifest
-from distgan.data.shards.reader import Wanted
+from distgan.data.shards.reader import ShardSelection
 from distgan.data.sources.shapes import CLASSES, SIZE
-from distgan.distributed.collectives import Ranks
+from distgan.distributed.collectives import Ranks, on_main
 from distgan.inference.generator import Generator
 from distgan.metrics import cache
-from distgan.metrics.distances import FEWEST, compare_sets
+from distgan.metrics.distances import MIN, compare_sets
 from distgan.metrics.extractors.base import Extractor, load_extractor
-from distgan.metrics.feature_pass import Columns, Looker, Pictures
+from distgan.metrics.feature_pass import Columns, FeaturePass, ImageBatches
 from distgan.metrics.manifold import DENSITY, MANIFOLD, VERSION, Cloud, cloud
 from distgan.metrics.protocol import Protocol, Scores
 from distgan.metrics.registry import DIRECTIONS, SHAPES, full_name
@@ -34,12 +34,12 @@ Named = dict[str, float]
 
 
 class Evaluator:
-    """Every rank makes one, and all call it together. Attributes: protocol, size (pixels of the real pictures)."""
+    """Every rank makes one, and all call it together. Attributes: protocol, size (pixels of the real images)."""
 
     def __init__(self, config: EvaluateConfig, data: DataConfig, device: torch.device, show: bool) -> None:
         """device: where the extractor works and the process group's tensors are. show: whether to show progress.
 
-        Raises QualityError or DataError if an extra, weights or pictures are missing.
+        Raises QualityError or DataError if an extra, weights or images are missing.
         """
         self._config = config
         place = data if config.reference is None else data.model_copy(update={"path": config.reference})
@@ -50,22 +50,22 @@ class Evaluator:
         self._extractor = load_extractor(config, device)
         self.protocol = protocol_of(config, manifest, self._wanted, self._extractor)
         self._ranks = Ranks(device)
-        self._looker = Looker(self._extractor, self._shapes, self.size, self._ranks, show)
+        self._looker = FeaturePass(self._extractor, self._shapes, self.size, self._ranks, show)
         self._ready = self._extractor is None
         self._reference: Cloud | None = None  # on the main process, once ready
         self._floor: Named | None = None
 
     def names(self, generator: Generator) -> list[str]:
-        """What its scores will be called. Raises QualityError if its pictures have another size."""
+        """What its scores will be called. Raises QualityError if its images have another size."""
         self._check_size(generator)
         return names_of(self._config, self._shapes, asked_for(generator, 1) is not None)
 
     def evaluate(self, generator: Generator) -> Scores:
-        """The same scores on every rank. Raises QualityError if the generator's pictures have another size."""
+        """The same scores on every rank. Raises QualityError if the generator's images have another size."""
         self._check_size(generator)
         floor = self.prepare()
         labels = asked_for(generator, self.protocol.count)
-        values, spreads = self.values_of(partial(fakes, generator), "generated pictures", labels)
+        values, spreads = self.values_of(partial(fakes, generator), "generated images", labels)
         return Scores(
             protocol=self.protocol,
             values=values,
@@ -79,52 +79,52 @@ class Evaluator:
     def _check_size(self, generator: Generator) -> None:
         if generator.size != self.size:
             raise QualityError(
-                f"the generator makes pictures of {generator.size}x{generator.size}, the reference has "
+                f"the generator makes images of {generator.size}x{generator.size}, the reference has "
                 f"{self.size}x{self.size}; compare with a data set of size {generator.size}"
             )
 
     def prepare(self) -> Named:
-        """Looks at the real pictures, once (minutes on a CPU), or finds in the cache what was seen; returns the floor.
+        """Looks at the real images, once (minutes on a CPU), or finds in the cache what was seen; returns the floor.
 
-        Every rank calls it together; `evaluate` does, too. Raises DataError for a picture that cannot be read.
+        Every rank calls it together; `evaluate` does, too. Raises DataError for an image that cannot be read.
         """
         self._see_reference()
         if self._floor is None:
             self._floor = self._see_floor()
         return self._floor
 
-    def values_of(self, pictures: Pictures, what: str, labels: Tensor | None = None) -> tuple[Named, Named]:
-        """Values and spreads of `protocol.count` pictures, whatever made them. Every rank calls it together.
+    def values_of(self, images: ImageBatches, what: str, labels: Tensor | None = None) -> tuple[Named, Named]:
+        """Values and spreads of `protocol.count` images, whatever made them. Every rank calls it together.
 
         what: for the progress. labels: int64 [count], place in `shapes.CLASSES` of what each is to show.
         """
         self._see_reference()
-        seen = self._looker.look(pictures, self.protocol.count, what)
-        return self._ranks.on_main(lambda: self._values(seen, labels))
+        seen = self._looker.look(images, self.protocol.count, what)
+        return on_main(lambda: self._values(seen, labels))
 
     def _see_reference(self) -> None:
         if self._ready:
             return
         key = {"what": "reference", **self.protocol.model_dump(mode="json", exclude={"count", "seeds"})}
         rows = range(self.protocol.reference_count or 0)
-        arrays = self._known(key, rows, "real pictures", lambda seen: cloud(seen["features"]).arrays())
+        arrays = self._known(key, rows, "real images", lambda seen: cloud(seen["features"]).arrays())
         self._reference = Cloud.of_arrays(arrays) if arrays else None
         self._ready = True
 
     def _see_floor(self) -> Named:
-        """The values of other real pictures, on every rank; {} where the data set has too few."""
+        """The values of other real images, on every rank; {} where the data set has too few."""
         start = self.protocol.reference_count or 0
         rows = range(start, start + self.protocol.count)
         if rows.stop > self._wanted.total:
             return {}
         key = {"what": "floor", **self.protocol.model_dump(mode="json")}
-        arrays = self._known(key, rows, "other real pictures", lambda seen: cache.numbers(self._values(seen, None)[0]))
-        return self._ranks.on_main(lambda: {name: float(value) for name, value in arrays.items()})
+        arrays = self._known(key, rows, "other real images", lambda seen: cache.numbers(self._values(seen, None)[0]))
+        return on_main(lambda: {name: float(value) for name, value in arrays.items()})
 
     def _known(
         self, key: cache.Key, rows: range, what: str, compute: Callable[[Columns], cache.Arrays]
     ) -> cache.Arrays:
-        """On the main process what the cache has under the key, or else what is computed of the real pictures in these
+        """On the main process what the cache has under the key, or else what is computed of the real images in these
         rows of the random order, and then stored; {} elsewhere."""
         arrays: cache.Arrays = {}
 
@@ -136,9 +136,9 @@ class Evaluator:
             arrays.update(compute(seen))
             cache.store(key, arrays)
 
-        if not self._ranks.on_main(recall):
+        if not on_main(recall):
             seen = self._look_at_reals(rows, what)
-            self._ranks.on_main(lambda: remember(seen))
+            on_main(lambda: remember(seen))
         return arrays
 
     def _look_at_reals(self, rows: range, what: str) -> Columns:
@@ -176,8 +176,8 @@ def is_shapes(manifest: Manifest) -> bool:
     return manifest.source == "shapes" and manifest.size == SIZE
 
 
-def check(config: EvaluateConfig, pictures: int, shapes: bool) -> None:
-    """Raises QualityError for numbers of pictures that cannot be, or values that cannot be computed."""
+def check(config: EvaluateConfig, images: int, shapes: bool) -> None:
+    """Raises QualityError for numbers of images that cannot be, or values that cannot be computed."""
     if config.extractor == "none":
         if not shapes:
             raise QualityError(
@@ -185,14 +185,16 @@ def check(config: EvaluateConfig, pictures: int, shapes: bool) -> None:
                 "reference is another data set; use efficientnet_lite0, or train without scores "
                 "(evaluate.every_images=null)"
             )
-    elif config.reference_count > pictures:
+    elif config.reference_count > images:
         raise QualityError(
-            f"evaluate.reference_count={config.reference_count} must be {FEWEST} to {pictures}, the pictures that the "
-            f"reference has; nearest valid: {pictures}"
+            f"evaluate.reference_count={config.reference_count} must be {MIN} to {images}, the images that the "
+            f"reference has; nearest valid: {images}"
         )
 
 
-def protocol_of(config: EvaluateConfig, manifest: Manifest, wanted: Wanted, extractor: Extractor | None) -> Protocol:
+def protocol_of(
+    config: EvaluateConfig, manifest: Manifest, wanted: ShardSelection, extractor: Extractor | None
+) -> Protocol:
     return Protocol(
         extractor=config.extractor,
         extractor_digest=extractor.digest if extractor else None,
@@ -215,7 +217,7 @@ def finite(named: Named) -> Named:
 
 
 def fakes(generator: Generator, seeds: range, batch: int) -> Iterator[Tensor]:
-    """The pictures of consecutive seeds, uint8 [<= batch, 3, size, size] at a time."""
+    """The images of consecutive seeds, uint8 [<= batch, 3, size, size] at a time."""
     for start in range(seeds.start, seeds.stop, batch):
         yield generator.sample(range(start, min(start + batch, seeds.stop)), batch_size=batch)
 

@@ -1,4 +1,4 @@
-"""Looking at many pictures, each rank at its share: pictures in, columns of what was seen out, on the main process."""
+"""Looking at many images, each rank at its share: images in, columns of what was seen out, on the main process."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from distgan.utils.progress import track
 
 Columns = dict[str, Tensor]
 """By name: features, float32 [N, D]; logits, float32 [N, K]; images, uint8 [N, 3, H, W]."""
-Pictures = Callable[[range, int], Iterable[Tensor]]
+ImageBatches = Callable[[range, int], Iterable[Tensor]]
 """Rows and a size of batches in, uint8 [<= size, 3, H, W] at a time out."""
 
 
 @dataclass(frozen=True)
-class Looker:
-    """What is to be seen of a picture."""
+class FeaturePass:
+    """What is to be seen of an image."""
 
     extractor: Extractor | None
     """Makes the columns features and logits."""
     images: bool
-    """Whether the pictures themselves are wanted."""
+    """Whether the images themselves are wanted."""
     size: int
     """Their height and width, pixels."""
     ranks: Ranks
     show: bool
     """Whether to show progress."""
 
-    def look(self, pictures: Pictures, total: int, what: str) -> Columns:
-        """All ranks' looks at `total` pictures, in order, on the main process; columns of length 0 elsewhere."""
+    def look(self, pixels: ImageBatches, total: int, what: str) -> Columns:
+        """All ranks' looks at `total` images, in order, on the main process; columns of length 0 elsewhere."""
         batch = self.extractor.batch_size if self.extractor else 16
         mine = self.ranks.share(total, batch)
-        shown = track(pictures(mine, batch), len(mine), what, "pictures", enabled=self.show, weigh=len)
+        shown = track(pixels(mine, batch), len(mine), what, "images", enabled=self.show, weigh=len)
         parts = [self._see(images) for images in shown] or [self._nothing()]
         return {name: self.ranks.gather(torch.cat([part[name] for part in parts]), total, batch) for name in parts[0]}
 

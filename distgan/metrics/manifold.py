@@ -1,4 +1,4 @@
-"""A set of pictures as points in the space of an extractor's features, and what lies between two such sets.
+"""A set of images as points in the space of an extractor's features, and what lies between two such sets.
 
 In: features, float32 [N, D]. Out: a `Cloud` (what the values need of the pairs within one set) and `Pairs` (what they
 need of the pairs between two). All distances and kernels of a pair of sets come from one pass over blocks of dot
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-VERSION = 1  # of all numbers that this package computes from pictures; moves when one of them changes
+VERSION = 1  # of all numbers that this package computes from images; moves when one of them changes
 BLOCK = 2048  # rows of a block: 32 MiB of float64
 NEIGHBOURS = 5  # nearest others that are kept per point
 MANIFOLD = 3  # the k of precision and recall (Kynkäänniemi et al. 2019, section 2)

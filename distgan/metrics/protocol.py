@@ -30,21 +30,21 @@ class Protocol(_Model):
     extractor_digest: str | None
     """sha256 of the file with its weights."""
     resize: PositiveInt | None
-    """Pixels a side to which the extractor brings a picture."""
+    """Pixels a side to which the extractor brings an image."""
     precision: Literal["no", "bf16"]
     """Of the features: float32 or bf16."""
     count: PositiveInt
-    """Generated pictures."""
+    """Generated images."""
     seeds: str
     """Their seeds; the class of a seed is seed % number of classes."""
     reference_digest: str
-    """Digest of the manifest of the real pictures."""
+    """Digest of the manifest of the real images."""
     reference_split: str
     """train or test."""
     reference_classes: tuple[str, ...]
-    """Classes of which real pictures are taken."""
+    """Classes of which real images are taken."""
     reference_count: PositiveInt | None
-    """Real pictures."""
+    """Real images."""
     manifold_k: PositiveInt | None
     """The k of precision and recall."""
     density_k: PositiveInt | None
@@ -60,11 +60,11 @@ class Scores(_Model):
     values: dict[str, float]
     """By name (`names.BETTER`)."""
     spreads: dict[str, float]
-    """Standard deviation of a value over ten parts of the pictures, where it has one."""
+    """Standard deviation of a value over ten parts of the images, where it has one."""
     real_values: dict[str, float]
-    """The floor: the same values of as many other real pictures; empty where the data set has too few."""
+    """The floor: the same values of as many other real images; empty where the data set has too few."""
     images_seen: NonNegativeInt
-    """Real pictures that D had seen."""
+    """Real images that D had seen."""
     weights: Literal["ema", "raw"]
     """ema: averaged weights; raw: those of the last step."""
     weight_digest: str

@@ -1,7 +1,7 @@
-"""What a generator of the embedded shapes covers: its pictures are recognised from their pixels, with no network.
+"""What a generator of the embedded shapes covers: its images are recognised from their pixels, with no network.
 
-In: uint8 pictures of 32x32. Out: what each shows and how well it fits (`recognise`), and the shares of classes,
-colours and places of a whole set (`coverage`). A picture is taken apart the way data/sources/shapes.py puts one
+In: uint8 images of 32x32. Out: what each shows and how well it fits (`recognise`), and the shares of classes,
+colours and places of a whole set (`coverage`). An image is taken apart the way data/sources/shapes.py puts one
 together: ground, colour, covered share of each pixel; then it is drawn again from what was found, and `fit` compares
 the two.
 """
@@ -20,13 +20,13 @@ from torch.nn.functional import grid_sample
 from distgan.data.sources.shapes import CLASSES, COLOURS, DISTANCES, LUMA, RADIUS, SIZE, TILT, truth
 from distgan.utils.counter_rng import IntArray
 
-RECOGNISED = 0.93  # least `fit` of a picture whose class can be told; 96 in 100 blends of two pictures have less
+RECOGNISED = 0.93  # least `fit` of an image whose class can be told; 96 in 100 blends of two images have less
 SHARP = 0.97  # ... that is drawn as real ones are: all have it after a blur of 0.8 pixels, 4 in 10 after one of 1.2
 FAIR_SHARE = 0.25  # of the real share: with less, a class, a colour or a cell does not count as covered
-FAINT = 2.0  # squared colour differences, summed over a picture: below it there is nothing to be recognised
+FAINT = 2.0  # squared colour differences, summed over an image: below it there is nothing to be recognised
 CORE = 32  # pixels from which the shape's colour is read; the smallest shape has about 100
 CELLS = (14.0, 18.0)  # pixels: borders of the 3x3 cells in which centres lie, which are all in 10 ... 22
-BLOCK = 500  # pictures at a time
+BLOCK = 500  # images at a time
 SIDE, REACH = 24, 2.2  # the templates' pixels a side, and half their width in radii of a disc of the same area
 TILTS = np.arange(-TILT, TILT + 1, 1.5)
 
@@ -36,7 +36,7 @@ Images = Tensor | npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Recognised:
-    """What N pictures show, most likely; only to be believed where `fit` is at least RECOGNISED."""
+    """What N images show, most likely; only to be believed where `fit` is at least RECOGNISED."""
 
     label: IntArray  # [N] place in shapes.CLASSES
     fit: Floats  # [N] in [0, 1]
@@ -46,7 +46,7 @@ class Recognised:
 
     @property
     def sure(self) -> npt.NDArray[np.bool_]:
-        """[N] whether the picture counts as recognised."""
+        """[N] whether the image counts as recognised."""
         return self.fit >= RECOGNISED
 
     @property
@@ -56,11 +56,11 @@ class Recognised:
 
 
 def recognise(images: Images) -> Recognised:
-    """What pictures show. images: uint8 [N, 3, 32, 32] on the CPU, N >= 1; each is judged on its own.
+    """What images show. images: uint8 [N, 3, 32, 32] on the CPU, N >= 1; each is judged on its own.
 
-    fit = 2 <R, S> / max(|R|^2 + |S|^2, FAINT), clipped to [0, 1], where R is the picture less its ground (a plane
+    fit = 2 <R, S> / max(|R|^2 + |S|^2, FAINT), clipped to [0, 1], where R is the image less its ground (a plane
     through the outermost pixels, per channel) and S is the recognised shape, drawn in its place and colour, less the
-    same ground: 1 for the same pixels, 0 where nothing is drawn. A shape of a size that real pictures do not have is
+    same ground: 1 for the same pixels, 0 where nothing is drawn. A shape of a size that real images do not have is
     compared with the nearest size that they have.
     """
     pixels = np.asarray(images)
@@ -69,18 +69,18 @@ def recognise(images: Images) -> Recognised:
 
 
 def coverage(images: Images, labels: Tensor | IntArray | None = None) -> dict[str, float]:
-    """Scores of a set of pictures, uint8 [N, 3, 32, 32], N >= 1; all but the first two are about the recognised ones.
+    """Scores of a set of images, uint8 [N, 3, 32, 32], N >= 1; all but the first two are about the recognised ones.
 
-    shapes_recognised: share of the pictures whose fit is at least RECOGNISED.
+    shapes_recognised: share of the images whose fit is at least RECOGNISED.
     shapes_sharp: the same for SHARP, which is harder for shapes with long outlines (cross, star, arrow).
     shapes_classes: how many of the 10 classes have at least FAIR_SHARE of their real share (1/10).
     shapes_colours: the same for the 10 colours.
-    shapes_places: share of the 3x3 cells that have at least FAIR_SHARE of the share that they have in real pictures.
+    shapes_places: share of the 3x3 cells that have at least FAIR_SHARE of the share that they have in real images.
     shapes_balance: entropy of the classes' shares, divided by log 10: 1 where all are as frequent, 0 for one class.
-    shapes_right_class, with labels (int64 [N], places in shapes.CLASSES that were asked for): share of all pictures
+    shapes_right_class, with labels (int64 [N], places in shapes.CLASSES that were asked for): share of all images
     that are recognised, and as that class.
 
-    Where no picture is recognised, all are 0. With few pictures a class may be missing by chance: use 1,000 or more.
+    Where no image is recognised, all are 0. With few images a class may be missing by chance: use 1,000 or more.
     """
     found = recognise(images)
     sure = found.sure
@@ -107,7 +107,7 @@ def _shares(numbers: IntArray, kinds: int) -> Floats:
 
 @cache
 def _real_cells() -> Floats:
-    """[9] shares of the cells in real pictures."""
+    """[9] shares of the cells in real images."""
     return _shares(_cells(truth(0, "cells", np.arange(10_000)).centre), 9)
 
 
@@ -117,10 +117,10 @@ def _cells(centre: Floats) -> IntArray:
 
 
 def _recognise(pixels: npt.NDArray[np.uint8]) -> Recognised:
-    pictures = pixels.reshape(len(pixels), 3, SIZE * SIZE).astype(np.float32) / 255
-    ground = pictures[:, :, _RING] @ _PLANE
-    shape = pictures - ground  # R
-    colour = _core_colour(pictures, shape)
+    images = pixels.reshape(len(pixels), 3, SIZE * SIZE).astype(np.float32) / 255
+    ground = images[:, :, _RING] @ _PLANE
+    shape = images - ground  # R
+    colour = _core_colour(images, shape)
     contrast = colour[:, :, None] - ground
     share = np.clip((shape * contrast).sum(1) / np.maximum((contrast**2).sum(1), 1e-6), 0, 1)
     mask = np.clip((share - 0.15) / 0.7, 0, 1)  # keeps an edge where it is, and faint traces in the ground out
@@ -139,11 +139,11 @@ def _recognise(pixels: npt.NDArray[np.uint8]) -> Recognised:
     return Recognised(label, np.clip(2 * overlap / np.maximum(energy, FAINT), 0, 1), nearest, centre, radius)
 
 
-def _core_colour(pictures: Floats, shape: Floats) -> Floats:
+def _core_colour(images: Floats, shape: Floats) -> Floats:
     """[N, 3]: the median over the pixels whose brightness is farthest from the ground's."""
     far = np.abs(np.einsum("c,ncp->np", LUMA.astype(np.float32), shape))
     core = np.argpartition(far, -CORE, axis=1)[:, -CORE:]
-    return np.median(np.take_along_axis(pictures, core[:, None, :], axis=2), axis=2)
+    return np.median(np.take_along_axis(images, core[:, None, :], axis=2), axis=2)
 
 
 def _nearest_template(mask: Floats, centroid: Floats, scale: Floats) -> tuple[IntArray, Floats]:

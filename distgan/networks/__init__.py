@@ -34,7 +34,7 @@ from distgan.utils.rng import key
 
 
 def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
-    """G for size x size pictures of `classes` classes; its weights are a function of the seed.
+    """G for size x size images of `classes` classes; its weights are a function of the seed.
 
     Raises ConfigError if it cannot make that size.
     """
@@ -51,7 +51,7 @@ def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int 
 
 
 def build_discriminator(config: DiscriminatorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
-    """D for size x size pictures of `classes` classes; its weights are a function of the seed.
+    """D for size x size images of `classes` classes; its weights are a function of the seed.
 
     With `config.spectral_norm` every weight is normalised; `spectral_norm.improve` is to be called after each update.
     Raises ConfigError if D cannot take that size, or cannot be normalised.
@@ -88,7 +88,7 @@ def check_same_answer(network: nn.Module, processes: int, accumulation: int) -> 
             continue
         if processes > 1 and not isinstance(layer, (GlobalBatchNorm, nn.SyncBatchNorm)):
             raise ConfigError(
-                f"layer {name} ({type(layer).__name__}) would see the pictures of one process only, so {processes} "
+                f"layer {name} ({type(layer).__name__}) would see the images of one process only, so {processes} "
                 "processes would train another model than one; use GlobalBatchNorm, or one process"
             )
         if accumulation > 1:

@@ -41,7 +41,7 @@ class GlobalBatchNorm(nn.Module):
         return self._normalise(x, self.weight, self.bias)
 
     def _normalise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """`weight` and `bias`: [C], or [B, C] with a row for each picture."""
+        """`weight` and `bias`: [C], or [B, C] with a row for each image."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         mean, variance = self._measure(wide) if self.training else (self.running_mean, self.running_var)
         scale = weight * torch.rsqrt(variance + EPSILON)

@@ -1,6 +1,6 @@
 """The standard CNN of Miyato et al. 2018 (arXiv:1802.05957, table 3), after the DCGAN of Radford et al. 2016.
 
-Pictures of 4 * 2**n a side: n times the size doubles in G and halves in D, and the channels go the other way, from
+Images of 4 * 2**n a side: n times the size doubles in G and halves in D, and the channels go the other way, from
 `width` at full size to width * 2**n at 4x4. With the defaults and 32x32 G has 3,804,739 parameters, D has 2,935,873.
 A layer before a batch normalisation has no bias, since the normalisation would take it away again.
 """
@@ -21,7 +21,7 @@ DEVIATION = 0.02  # of the first weights (Radford et al. 2016, section 4)
 
 
 class Generator(nn.Module):
-    """latents [B, L], labels [B] int64 or None -> pictures [B, 3, size, size] in [-1, 1].
+    """latents [B, L], labels [B] int64 or None -> images [B, 3, size, size] in [-1, 1].
 
     Dense to 4x4, then 4x4 transposed convolutions with stride 2, batch norm and ReLU after each; 3x3 convolution, tanh.
     """
@@ -48,7 +48,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """pictures [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B].
+    """images [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B].
 
     3x3 and strided 4x4 convolutions in turn, leaky ReLU 0.1 after each, one more 3x3 at 4x4, dense.
     """

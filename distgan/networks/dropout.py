@@ -1,4 +1,4 @@
-"""Dropout whose mask belongs to the picture, not to the process.
+"""Dropout whose mask belongs to the image, not to the process.
 
 torch's dropout draws from each process's own generator, so two processes with half a batch each do not repeat what one
 process does. Here the mask is drawn for the global batch and sliced (see rng.py).

@@ -1,4 +1,4 @@
-"""What several families share: the last layers of a discriminator, and how often a picture's size halves."""
+"""What several families share: the last layers of a discriminator, and how often an image's size halves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from distgan.networks.dropout import KeyedDropout
 from distgan.utils.errors import ConfigError
 
 SMALLEST = 4  # a side of the smallest maps, pixels
-MOST_HALVINGS = 10  # of the largest pictures
+MAX_HALVINGS = 10  # of the largest images
 
 
 class Head(nn.Module):
@@ -34,11 +34,11 @@ class Head(nn.Module):
 
 def halvings(family: str, size: int, fewest: int) -> int:
     """n with size = 4 * 2**n. Raises ConfigError with the nearest size if there is none, or if it is below `fewest`."""
-    sizes = [SMALLEST * 2**n for n in range(fewest, MOST_HALVINGS + 1)]
+    sizes = [SMALLEST * 2**n for n in range(fewest, MAX_HALVINGS + 1)]
     if size not in sizes:
         nearest = min(sizes, key=lambda side: abs(side - size))
         raise ConfigError(
-            f"{family} needs pictures of {sizes[0]}x{sizes[0]}, doubled any number of times, and these are "
-            f"{size}x{size}; use pictures of {nearest}x{nearest}, or family=seed_dcgan"
+            f"{family} needs images of {sizes[0]}x{sizes[0]}, doubled any number of times, and these are "
+            f"{size}x{size}; use images of {nearest}x{nearest}, or family=seed_dcgan"
         )
     return fewest + sizes.index(size)

@@ -2,7 +2,7 @@
 
 A stage for each size, from 4x4 to full: residual blocks without normalisation, whose last convolution begins at zero.
 With the defaults, 32x32 and 10 classes G has 20,781,952 parameters, D has 21,280,512; without classes 20,732,160 and
-20,683,776. G's pictures are not squashed: what lies outside [-1, 1] is cut when they become bytes.
+20,683,776. G's images are not squashed: what lies outside [-1, 1] is cut when they become bytes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from distgan.utils.errors import ConfigError
 LEAK = 0.2
 GAIN = math.sqrt(2 / (1 + LEAK**2))  # keeps the variance through a leaky ReLU (He et al. 2015, arXiv:1502.01852)
 CONVOLUTIONS = 3  # of a block
-MOST_STAGES = 12  # that a configuration may have
-MOST_GROUP_WIDTH = 4096  # that an error names; a foreign file may ask for any number
+MAX_STAGES = 12  # that a configuration may have
+MAX_GROUP_WIDTH = 4096  # that an error names; a foreign file may ask for any number
 
 
 class Generator(nn.Module):
-    """latents [B, L], labels [B] int64 or None -> pictures [B, 3, size, size], about in [-1, 1].
+    """latents [B, L], labels [B] int64 or None -> images [B, 3, size, size], about in [-1, 1].
 
     Learnt 4x4 maps, each times a number that is linear in the latent and, beside it, the class's embedding.
     """
@@ -57,7 +57,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """pictures [B, 3, size, size], labels [B] int64 or None -> logits [B].
+    """images [B, 3, size, size], labels [B] int64 or None -> logits [B].
 
     G's stages backwards; then one 4x4 map of weights per channel, and a dense layer. With classes that layer makes a
     vector, and the logit is its product with the class's embedding.
@@ -143,14 +143,14 @@ def _check(player: str, config: R3ganGenerator | R3ganDiscriminator, size: int) 
     """Raises ConfigError unless the stages fit the size and the groups fit the channels."""
     stages = len(config.widths)
     if size != (made := SMALLEST * 2 ** (stages - 1)):
-        fitting = [f"use {_stages(n)}, or " for n in range(1, MOST_STAGES + 1) if SMALLEST * 2 ** (n - 1) == size]
+        fitting = [f"use {_stages(n)}, or " for n in range(1, MAX_STAGES + 1) if SMALLEST * 2 ** (n - 1) == size]
         raise ConfigError(
-            f"{player}.widths has {_stages(stages)}, which is for pictures of {made}x{made}, and these are "
-            f"{size}x{size}; {''.join(fitting) or 'use '}pictures of {made}x{made}"
+            f"{player}.widths has {_stages(stages)}, which is for images of {made}x{made}, and these are "
+            f"{size}x{size}; {''.join(fitting) or 'use '}images of {made}x{made}"
         )
     common = math.gcd(*config.widths) * config.expansion
     if common % config.group_width:
-        most = min(config.group_width, common, MOST_GROUP_WIDTH)
+        most = min(config.group_width, common, MAX_GROUP_WIDTH)
         nearest = next(number for number in range(most, 0, -1) if common % number == 0)
         raise ConfigError(
             f"{player}.group_width={config.group_width} does not divide the channels of every stage's grouped "

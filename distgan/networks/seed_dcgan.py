@@ -1,6 +1,6 @@
-"""The seed recipe's networks (the DCGAN of a Keras book chapter), at any width, depth, latent size and picture size.
+"""The seed recipe's networks (the DCGAN of a Keras book chapter), at any width, depth, latent size and image size.
 
-With the configuration's defaults, 32x32 pictures and no classes: G has 6,264,579 parameters, D has 790,913.
+With the configuration's defaults, 32x32 images and no classes: G has 6,264,579 parameters, D has 790,913.
 Keras' defaults are set by hand: LeakyReLU slope 0.3, Glorot-uniform kernels, zero biases.
 """
 
@@ -18,7 +18,7 @@ LEAK = 0.3
 
 
 class Generator(nn.Module):
-    """latents [B, L], labels [B] int64 or None -> pictures [B, 3, size, size] in [-1, 1]."""
+    """latents [B, L], labels [B] int64 or None -> images [B, 3, size, size] in [-1, 1]."""
 
     def __init__(self, config: SeedGenerator, size: int, classes: int) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class Generator(nn.Module):
         if size % scale:
             nearest = max(round(size / scale), 1) * scale
             raise ConfigError(
-                f"generator.upsamples={config.upsamples} makes sizes that are multiples of {scale}, the pictures are "
-                f"{size}x{size}; use fewer upsamples, or pictures of {nearest}x{nearest}"
+                f"generator.upsamples={config.upsamples} makes sizes that are multiples of {scale}, the images are "
+                f"{size}x{size}; use fewer upsamples, or images of {nearest}x{nearest}"
             )
         self.latent_dim = config.latent_dim
         self.classes = classes if config.conditional else 0
@@ -53,14 +53,14 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """pictures [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B]."""
+    """images [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B]."""
 
     def __init__(self, config: SeedDiscriminator, size: int, classes: int) -> None:
         super().__init__()
         if config.downsamples > (most := _most_downsamples(size)):
             raise ConfigError(
-                f"discriminator.downsamples={config.downsamples} leaves nothing of {size}x{size} pictures; "
-                + (f"use {most} or fewer" if most else "use pictures of 6x6 or more")
+                f"discriminator.downsamples={config.downsamples} leaves nothing of {size}x{size} images; "
+                + (f"use {most} or fewer" if most else "use images of 6x6 or more")
             )
         width, side = config.width, size - 2
         layers: list[nn.Module] = [nn.Conv2d(3, width, 3), nn.LeakyReLU(LEAK)]

@@ -1,6 +1,6 @@
 """The ResNet of Miyato et al. 2018 (arXiv:1802.05957, table 4 and appendix B.4); classes as in Miyato & Koyama 2018.
 
-Pictures of 4 * 2**n a side: n blocks double the size in G; in D n - 1 blocks halve it to 8x8, and two follow there.
+Images of 4 * 2**n a side: n blocks double the size in G; in D n - 1 blocks halve it to 8x8, and two follow there.
 With the defaults and 32x32 G has 4,276,739 parameters, D has 1,053,825.
 The biases before a normalisation are in the paper's count, but do nothing: no gradient beyond rounding reaches them.
 A 1x1 convolution and a change of size may change places: it comes where the maps are smaller, at a quarter of the work.
@@ -21,7 +21,7 @@ RESIDUAL_GAIN = math.sqrt(2)  # of the convolutions in a block, not of those bes
 
 
 class Generator(nn.Module):
-    """latents [B, L], labels [B] int64 or None -> pictures [B, 3, size, size] in [-1, 1]."""
+    """latents [B, L], labels [B] int64 or None -> images [B, 3, size, size] in [-1, 1]."""
 
     def __init__(self, config: SnganGenerator, size: int, classes: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """pictures [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B]."""
+    """images [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B]."""
 
     def __init__(self, config: SnganDiscriminator, size: int, classes: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class UpBlock(nn.Module):
 class DownBlock(nn.Module):
     """[B, channels, H, W] -> [B, width, H/2, W/2]: `first`, 3x3, ReLU, 3x3, mean of 2x2; beside it a 1x1.
 
-    first: ReLU, or nothing where the input are pictures.
+    first: ReLU, or nothing where the input are images.
     """
 
     def __init__(self, channels: int, width: int, first: nn.Module) -> None:

@@ -54,13 +54,13 @@ def normalise(network: nn.Module) -> None:
             parametrize.register_parametrization(layer, "weight", norm)
 
 
-def normalised(network: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
+def spectral_norms_of(network: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
     """Every SpectralNorm of a network, with the weight that it divides. Looking takes longer than `improve`."""
     lists = (module for module in network.modules() if isinstance(module, parametrize.ParametrizationList))
     return [(module[0], module.original) for module in lists if isinstance(module[0], SpectralNorm)]
 
 
-def improve(norms: Iterable[tuple[SpectralNorm, Tensor]]) -> None:
+def power_iteration(norms: Iterable[tuple[SpectralNorm, Tensor]]) -> None:
     """One power iteration for each."""
     for norm, weight in norms:
         norm.iterate(weight)

@@ -1,7 +1,7 @@
-"""Differentiable augmentation of what D sees, reals and fakes alike, so that D does not learn few pictures by heart.
+"""Differentiable augmentation of what D sees, reals and fakes alike, so that D does not learn few images by heart.
 
-In: pictures, and one row of random numbers for each; the caller draws them (utils/rng.py), so a picture's augmentation
-depends on its own row only. Out: augmented pictures, float32 or float64, and ADA's next probability. Nothing here waits
+In: images, and one row of random numbers for each; the caller draws them (utils/rng.py), so an image's augmentation
+depends on its own row only. Out: augmented images, float32 or float64, and ADA's next probability. Nothing here waits
 for the device.
 
 `diff_augment`: Zhao et al. 2020, arXiv:2006.10738. `ada_augment`: Karras et al. 2020, arXiv:2006.06676, appendix B;
@@ -18,17 +18,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-DIFF_UNIFORMS = 7  # numbers per picture that diff_augment takes: colour 3, translation 2, cutout 2
+DIFF_UNIFORMS = 7  # numbers per image that diff_augment takes: colour 3, translation 2, cutout 2
 ADA_UNIFORMS = 21  # ... that ada_augment takes: one for each of 13 decisions, 8 more
 ADA_NORMALS = 7
-TRANSLATION = 1 / 8  # largest shift by whole pixels, standard deviation of ADA's others: shares of the picture's side
-CUTOUT = 1 / 2  # side of the square that is cut out, as a share of the picture's side
+TRANSLATION = 1 / 8  # largest shift by whole pixels, standard deviation of ADA's others: shares of the image's side
+CUTOUT = 1 / 2  # side of the square that is cut out, as a share of the image's side
 
 
 def diff_augment(images: Tensor, uniform: Tensor, policy: Sequence[str]) -> Tensor:
     """`color`, `translation` and `cutout`, in the order of `policy`.
 
-    images: [B, 3, H, W] in [-1, 1], square; uniform: [B, DIFF_UNIFORMS] in [0, 1). Where a picture is moved or cut, it
+    images: [B, 3, H, W] in [-1, 1], square; uniform: [B, DIFF_UNIFORMS] in [0, 1). Where an image is moved or cut, it
     becomes 0. Can be differentiated twice, as a gradient penalty needs. Raises KeyError for another name.
     """
     with torch.autocast(images.device.type, enabled=False):
@@ -43,9 +43,9 @@ def ada_augment(images: Tensor, uniform: Tensor, normal: Tensor, p: Tensor, poli
     """The groups `blit`, `geometry` and `color`, in this order; each of their steps is applied with probability p.
 
     images: [B, 3, H, W] in [-1, 1], square; uniform: [B, ADA_UNIFORMS] in [0, 1); normal: [B, ADA_NORMALS], standard
-    normal; p: scalar in [0, 1] on their device. A picture is continued by its mirror image. A picture for which no
+    normal; p: scalar in [0, 1] on their device. An image is continued by its mirror image. An image for which no
     step is drawn comes back bit for bit. Colours may leave [-1, 1].
-    `geometry` can be differentiated once only: a gradient penalty is to be taken on the augmented pictures.
+    `geometry` can be differentiated once only: a gradient penalty is to be taken on the augmented images.
     """
     with torch.autocast(images.device.type, enabled=False):
         images, uniform, normal, p = _precise(images, uniform, normal, p)
@@ -61,17 +61,17 @@ def ada_augment(images: Tensor, uniform: Tensor, normal: Tensor, p: Tensor, poli
 
 
 def next_p(p: Tensor, mean_sign: Tensor, target: float, images: int, speed_images: float) -> Tensor:
-    """ADA's probability after `images` more real pictures: up where D is too sure of the reals, else down.
+    """ADA's probability after `images` more real images: up where D is too sure of the reals, else down.
 
-    p: scalar in [0, 1]; mean_sign: scalar, mean over real pictures, since the last time, of the sign of D's logits
-    (positive: real), r_t in the paper's section 3; speed_images: pictures in which p can go from 0 to 1.
+    p: scalar in [0, 1]; mean_sign: scalar, mean over real images, since the last time, of the sign of D's logits
+    (positive: real), r_t in the paper's section 3; speed_images: images in which p can go from 0 to 1.
     """
     step = images / speed_images
     return (p + torch.where(mean_sign > target, step, -step)).clamp(0, 1)
 
 
 def _precise(images: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """All in float64 where the pictures are, else in float32."""
+    """All in float64 where the images are, else in float32."""
     dtype = torch.promote_types(images.dtype, torch.float32)
     return tuple(tensor.to(dtype) for tensor in (images, *others))
 
@@ -82,12 +82,12 @@ def _whole(uniform: Tensor, count: int) -> Tensor:
 
 
 def _choose(here: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Picture by picture: `new` where `here` [B] is true, else `old`."""
+    """Image by image: `new` where `here` [B] is true, else `old`."""
     return torch.where(here[:, None, None, None], new, old)
 
 
 def _pick(images: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-    """These columns and rows [B, n] of each picture."""
+    """These columns and rows [B, n] of each image."""
     channels = images.shape[1]
     images = images.gather(2, rows[:, None, :, None].expand(-1, channels, -1, images.shape[3]))
     return images.gather(3, columns[:, None, None, :].expand(-1, channels, rows.shape[1], -1))
@@ -113,7 +113,7 @@ def _diff_translation(images: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _diff_cutout(images: Tensor, uniform: Tensor) -> Tensor:
-    """Without a square whose centre lies anywhere in the picture."""
+    """Without a square whose centre lies anywhere in the image."""
     side = images.shape[-1]
     size = int(side * CUTOUT + 0.5)
     first = _whole(uniform, side + 1 - size % 2)[:, :, None] - size // 2
@@ -151,7 +151,7 @@ def _ada_geometry(images: Tensor, drawn: Tensor, turned: Tensor, uniform: Tensor
     angles = turned * math.pi * (2 * uniform - 1)
     (c1, c2), (s1, s2) = angles.cos().unbind(1), angles.sin().unbind(1)
     wide, high = 1 / (zoom * stretch), stretch / zoom
-    # Where a place of the new picture lies in the old one, in coordinates from -1 to 1: all of it backwards.
+    # Where a place of the new image lies in the old one, in coordinates from -1 to 1: all of it backwards.
     xx, xy = c1 * wide * c2 - s1 * high * s2, c1 * wide * s2 + s1 * high * c2
     yx, yy = -s1 * wide * c2 - c1 * high * s2, c1 * high * c2 - s1 * wide * s2
     x, y = (drawn[:, 2:] * normal[:, 2:] * (2 * TRANSLATION)).unbind(1)

@@ -40,7 +40,7 @@ class Augmenter:
 
     def move(self, real_accuracy: Tensor, images: int) -> None:
         """ADA's controller. real_accuracy: share of reals, over all ranks and since the last move, that D took for
-        real; images: real pictures since then."""
+        real; images: real images since then."""
         if isinstance(self.config, Ada) and self.config.target is not None:
             mean_sign = 2 * real_accuracy.to(self.p) - 1
             self.p.copy_(next_p(self.p, mean_sign, self.config.target, images, self.config.speed_images))

@@ -1,4 +1,4 @@
-"""What a step costs: waiting for data, pictures per second, memory."""
+"""What a step costs: waiting for data, images per second, memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Waiting:
     """Passes batches on and adds up the time that was spent waiting for them."""
 
     def __init__(self, batches: Iterator[Batch], tell: Callable[[str], None]) -> None:
-        """tell: hears what this rank does: it waits for pictures, it trains."""
+        """tell: hears what this rank does: it waits for images, it trains."""
         self._batches, self._tell, self.seconds = batches, tell, 0.0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -24,7 +24,7 @@ class Waiting:
 
     def __next__(self) -> Batch:
         start = time.perf_counter()
-        self._tell("waits for pictures")
+        self._tell("waits for images")
         batch = next(self._batches)
         self._tell("trains")
         self.seconds += time.perf_counter() - start

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 
 from distgan.config.load import resume_changes
 from distgan.config.schema import Config
+from distgan.distributed.collectives import gather_objects
 from distgan.training.trainer import Trainer
 from distgan.utils.errors import Disagreement, LaunchError
 from distgan.utils.rng import Rows
 
-SUSPICIONS = 3  # checks in a row with equal pictures, before that is no chance; data sets may hold doubles
+SUSPICIONS = 3  # checks in a row with equal images, before that is no chance; data sets may hold doubles
 NAMED = 4  # tensors in the sentence
 OWN = {  # settings that a machine may have for itself
     *("data.path", "data.cache", "data.tries", "data.stall_seconds", "data.workers"),
@@ -29,16 +29,16 @@ OWN = {  # settings that a machine may have for itself
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class Guard:
-    """The check, and how often in a row it has seen equal pictures."""
+class ConsistencyCheck:
+    """The check, and how often in a row it has seen equal images."""
 
-    def __init__(self, accelerator: Accelerator, pictures: bool) -> None:
-        """pictures: whether they are looked at, too."""
-        self.accelerator, self.pictures = accelerator, pictures
+    def __init__(self, accelerator: Accelerator, images: bool) -> None:
+        """images: whether they are looked at, too."""
+        self.accelerator, self.images = accelerator, images
         self.suspicions = 0
 
     def check(self, trainer: Trainer) -> None:
-        """Compares digests of G, D and their average, and of the last latents and pictures. Every rank must call it.
+        """Compares digests of G, D and their average, and of the last latents and images. Every rank must call it.
 
         Raises Disagreement on every rank. One all-gather of 8 bytes per tensor, and one copy to the host.
         """
@@ -51,9 +51,9 @@ class Guard:
         if found := unequal([row[: len(held)] for row in by_rank], list(held)):
             raise Disagreement(f"at step {trainer.steps} {found}; {_WHAT_NOW}")
         twins = {name: equal([row[len(held) + place] for row in by_rank]) for place, name in enumerate(dealt)}
-        self.suspicions = self.suspicions + 1 if self.pictures and twins["pictures"] else 0
+        self.suspicions = self.suspicions + 1 if self.images and twins["images"] else 0
         if twins["latents"] or self.suspicions == SUSPICIONS:
-            what = "latents" if twins["latents"] else "pictures"
+            what = "latents" if twins["latents"] else "images"
             raise Disagreement(f"at step {trainer.steps} {twins[what]} were dealt the same {what}; {_WHAT_NOW}")
 
 
@@ -83,7 +83,7 @@ def check_same_recipe(accelerator: Accelerator, config: Config) -> None:
     """
     if accelerator.num_processes == 1:
         return
-    everyone = gather_object([config.model_dump(mode="json")])
+    everyone = gather_objects(config.model_dump(mode="json"))
     for rank, theirs in enumerate(everyone):
         harmless, refused = resume_changes(everyone[0], Config.model_validate(theirs))
         if changes := [change for change in (*refused, *harmless) if change.split(":")[0] not in OWN]:
@@ -91,13 +91,13 @@ def check_same_recipe(accelerator: Accelerator, config: Config) -> None:
 
 
 def check_same_data(accelerator: Accelerator, data_digest: str, mode: str) -> None:
-    """Raises LaunchError on every rank if one sees other pictures than rank 0, or reads them in another mode."""
+    """Raises LaunchError on every rank if one sees other images than rank 0, or reads them in another mode."""
     if accelerator.num_processes == 1:
         return
-    everyone = gather_object([(data_digest, mode)])
+    everyone = gather_objects((data_digest, mode))
     for rank, (theirs, their_mode) in enumerate(everyone):
         if theirs != everyone[0][0]:
-            raise LaunchError(f"rank {rank} sees other pictures in its data.path than rank 0")
+            raise LaunchError(f"rank {rank} sees other images in its data.path than rank 0")
         if their_mode != everyone[0][1]:
             raise LaunchError(
                 f"data.mode is {their_mode} on rank {rank} and {everyone[0][1]} on rank 0; set it, or the same "

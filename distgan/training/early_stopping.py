@@ -48,7 +48,7 @@ class Memory(BaseModel):
     """Evaluations in a row that were not better than the best one."""
 
 
-class Best:
+class EarlyStopping:
     """The judge. Attribute: metric, the name of the value that is to be best."""
 
     def __init__(self, config: Config) -> None:
@@ -79,7 +79,7 @@ class Best:
             )
 
     def due(self, images: int, last: bool) -> bool:
-        """Whether to evaluate when D has been shown so many pictures: each time that `every_images` more are full, and
+        """Whether to evaluate when D has been shown so many images: each time that `every_images` more are full, and
         at the last step."""
         if self.every is None:
             return False
@@ -114,14 +114,14 @@ class Best:
         return self.memory.without >= self.patience
 
     def scores_of(self, images: int) -> Scores | None:
-        """Those of the generator after so many pictures, if it was evaluated last."""
+        """Those of the generator after so many images, if it was evaluated last."""
         last = self.memory.last
         return last if last is not None and last.images_seen == images else None
 
     def described(self) -> str:
         """The best value and when it was, for a sentence."""
         top = self.memory.top
-        return f"{top.value:.4g} at {top.scores.images_seen:,} pictures" if top else "none yet"
+        return f"{top.value:.4g} at {top.scores.images_seen:,} images" if top else "none yet"
 
 
 def _is_better(one: Top, other: Top) -> bool:

@@ -1,4 +1,4 @@
-"""The averaged generator. Its memory is a half-life in real pictures, so the batch size does not change its meaning."""
+"""The averaged generator. Its memory is a half-life in real images, so the batch size does not change its meaning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distgan.config.method import EmaConfig
 
 
 def ema_decay(config: EmaConfig, batch_images: int, images_seen: int) -> float:
-    """Share of the old average that stays after an update that showed `batch_images` pictures.
+    """Share of the old average that stays after an update that showed `batch_images` images.
 
     `images_seen` counts them in. Source: Karras et al. 2020, arXiv:2006.06676, implementation details (ramp-up).
     """

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from distgan.cli.report import write_report
-from distgan.distributed.accelerator import TIME, on_main
+from distgan.distributed.collectives import on_main
+from distgan.distributed.stop import TIME
 from distgan.inference.generator_file import read_generator
-from distgan.training.early_stopping import Best
+from distgan.training.early_stopping import EarlyStopping
 from distgan.training.events import Reporter
 from distgan.training.export import BEST, LAST, Exported, Exporter
-from distgan.training.tracking.progress_bar import Display
+from distgan.training.report.write import write_report
+from distgan.training.tracking.progress_bar import ProgressBar
 from distgan.training.trainer import Trainer
 from distgan.utils.errors import DistganError
 
 
-def export_last(exporter: Exporter, best: Best, report: Reporter, stopping: bool) -> None:
+def export_last(exporter: Exporter, best: EarlyStopping, report: Reporter, stopping: bool) -> None:
     """Exports; stopping: a failure is only said, since everything is saved. Else raises ExportError on every rank."""
     scores = best.scores_of(exporter.trainer.images_seen)
     try:
-        exported = on_main(exporter.trainer.accelerator, lambda: exporter.write(LAST, scores))
+        exported = on_main(lambda: exporter.write(LAST, scores))
     except DistganError as error:
         if not stopping:
             raise
@@ -40,7 +41,7 @@ def offer_best(exporter: Exporter, report: Reporter) -> None:
         report.tracker.artifact(path, Exported(path, digest, description).metadata, "best")
 
 
-def write_page(exporter: Exporter, display: Display) -> None:
+def write_page(exporter: Exporter, display: ProgressBar) -> None:
     """RUN/report.html; what hinders it is only said. Every rank waits for it: a launcher ends all after the first."""
     config = exporter.trainer.config
 
@@ -51,27 +52,27 @@ def write_page(exporter: Exporter, display: Display) -> None:
             reason = str(error) if isinstance(error, DistganError) else f"{type(error).__name__}: {error}"
             display.say(f"WARNING: no report: {reason}; `distgan report {config.run_dir}` tries again")
 
-    on_main(exporter.trainer.accelerator, write)
+    on_main(write)
 
 
-def farewell(trainer: Trainer, best: Best, reason: int) -> str:
+def summary(trainer: Trainer, best: EarlyStopping, reason: int) -> str:
     """What has been done, and what to do with it. reason: 0 (the budget, or patience) or TIME."""
     place, all_seen = trainer.config.run_dir, trainer.steps >= trainer.config.total_steps
-    done = f"{trainer.images_seen:,} pictures" if all_seen else why_over(trainer, best, reason)
+    done = f"{trainer.images_seen:,} images" if all_seen else stop_reason_text(trainer, best, reason)
     return (
         f"done: {done}; see {place}/report.html, {place}/samples and {place}/curves.png\n"
         f"draw from the generator: distgan sample {place}/{LAST} --seeds 0-63 --out grid.png"
     )
 
 
-def why_over(trainer: Trainer, best: Best, reason: int) -> str:
+def stop_reason_text(trainer: Trainer, best: EarlyStopping, reason: int) -> str:
     """Why training is over, and what to set for more."""
     config = trainer.config
     if trainer.steps >= config.total_steps:
         return f"train.images={config.train.images} are seen; set more, or a new run.name"
     if reason == TIME:
         return (
-            f"train.seconds={config.train.seconds:g} are used up at {trainer.images_seen:,} pictures; the same command "
+            f"train.seconds={config.train.seconds:g} are used up at {trainer.images_seen:,} images; the same command "
             "goes on from here"
         )
     row, more = f"{best.memory.without} evaluations in a row without", "set best.patience higher, or null, to go on"

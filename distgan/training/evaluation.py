@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distgan.config.schema import Config
-from distgan.distributed.accelerator import on_main
+from distgan.distributed.collectives import on_main
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.protocol import Scores
-from distgan.training.early_stopping import Best
+from distgan.training.early_stopping import EarlyStopping
 from distgan.training.events import Reporter
 from distgan.training.export import BEST, Exporter
 from distgan.utils.errors import DistganError
 
 
-def open_evaluator(config: Config, exporter: Exporter, best: Best) -> Evaluator | None:
-    """What the evaluations are made with, once it has looked at the real pictures; None where there are to be none.
+def open_evaluator(config: Config, exporter: Exporter, best: EarlyStopping) -> Evaluator | None:
+    """What the evaluations are made with, once it has looked at the real images; None where there are to be none.
 
     Every rank calls it together. Raises QualityError, DataError or ConfigError for what can be known before training.
     """
@@ -33,12 +33,12 @@ def open_evaluator(config: Config, exporter: Exporter, best: Best) -> Evaluator 
 
 
 @dataclass(frozen=True)
-class Scoring:
+class OnlineEvaluation:
     """One training's evaluations. Every rank has one."""
 
     evaluator: Evaluator
     exporter: Exporter
-    best: Best
+    best: EarlyStopping
     report: Reporter
 
     def __call__(self) -> dict[str, float]:
@@ -57,7 +57,7 @@ class Scoring:
 
     def _keep(self, scores: Scores) -> None:
         try:
-            on_main(self.report.trainer.accelerator, lambda: self.exporter.write(BEST, scores))
+            on_main(lambda: self.exporter.write(BEST, scores))
         except DistganError as error:
             self.report("export", f"{error}; training goes on, the best state is in its checkpoint")
 
@@ -65,4 +65,4 @@ class Scoring:
         mark = " (best so far)" if is_best else f" (best: {self.best.described()})"
         names = sorted(scores.values, key=lambda name: name != self.best.metric)  # that one first
         shown = [f"{name} {scores.values[name]:.4g}{mark if name == self.best.metric else ''}" for name in names]
-        return f"quality at {scores.images_seen:,} pictures: {', '.join(shown)}"
+        return f"quality at {scores.images_seen:,} images: {', '.join(shown)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distgan.training.tracking.progress_bar import Display
+from distgan.training.tracking.progress_bar import ProgressBar
 from distgan.training.tracking.tracker import NullTracker, Tracker
 from distgan.training.trainer import Trainer
 
@@ -13,7 +13,7 @@ from distgan.training.trainer import Trainer
 class Reporter:
     """Only the main process's is heard."""
 
-    display: Display
+    display: ProgressBar
     tracker: Tracker | NullTracker
     trainer: Trainer
 

@@ -1,6 +1,6 @@
 """CUDA graphs: forward and backward of an update, recorded once, then replayed without Python between the kernels.
 
-A replay repeats the same kernels on the same memory. What is another in every update (pictures, labels, random numbers)
+A replay repeats the same kernels on the same memory. What is another in every update (images, labels, random numbers)
 is therefore copied into the memory that the recording reads. What a recording has baked in (which penalties are taken,
 D's dropout) is its key: another key is another recording, made when it comes for the third time. Update rules and
 averages stay outside.
@@ -23,10 +23,10 @@ from distgan.training.penalties import Weights
 from distgan.utils.rng import Draws
 
 T = TypeVar("T")
-MOST_KEYS = 8  # that are remembered
+MAX_KEYS = 8  # that are remembered
 
 
-class Given(NamedTuple):
+class StepInputs(NamedTuple):
     """What is another in every update. The counter of `draws` is the update."""
 
     draws: Draws
@@ -34,11 +34,11 @@ class Given(NamedTuple):
     weights: Weights
 
 
-Work = Callable[[Given], dict[str, Tensor]]
+Work = Callable[[StepInputs], dict[str, Tensor]]
 """Adds an update's gradients to `.grad`, which is None before. Returns metrics, scalars on the device."""
 
 
-def obstacle(config: TrainConfig, device: torch.device, processes: int) -> str:
+def why_unsupported(config: TrainConfig, device: torch.device, processes: int) -> str:
     """Why this training cannot have graphs; empty: it can."""
     if device.type != "cuda":
         return "there is no GPU"
@@ -96,43 +96,43 @@ class CudaRecorder:
             torch._C._cuda_releasePool(self.stream.device_index, self.pool)
 
 
-class Card(NamedTuple):
+class RecordedDraw(NamedTuple):
     """Random numbers of one update, and how to draw those of another."""
 
     draws: Draws
     kind: Callable[..., Tensor]
     shape: tuple[int, ...]
-    held: Tensor
+    buffer: Tensor
 
-    def deal(self, turn: int) -> None:
+    def refill(self, turn: int) -> None:
         """turn: the update, which is the first counter."""
         drawn = replace(self.draws, counters=(turn, *self.draws.counters[1:]))
-        self.held.copy_(drawn.take(self.kind, self.shape))
+        self.buffer.copy_(drawn.take(self.kind, self.shape))
 
 
 @dataclass
-class Deck:
+class DrawTape:
     """All random numbers that the work takes, in order."""
 
-    cards: list[Card] = field(default_factory=list)
-    handed: Iterator[Card] | None = None
+    cards: list[RecordedDraw] = field(default_factory=list)
+    replaying: Iterator[RecordedDraw] | None = None
     """Set while the work is recorded, which is handed what was held when it was last done."""
 
     def take(self, draws: Draws, kind: Callable[..., Tensor], shape: Sequence[int]) -> Tensor:
-        if self.handed is not None:
-            return next(self.handed).held
-        self.cards.append(Card(draws, kind, tuple(shape), draws.take(kind, shape)))
-        return self.cards[-1].held
+        if self.replaying is not None:
+            return next(self.replaying).buffer
+        self.cards.append(RecordedDraw(draws, kind, tuple(shape), draws.take(kind, shape)))
+        return self.cards[-1].buffer
 
 
 @dataclass(frozen=True)
-class FromDeck(Draws):
+class TapedRandom(Draws):
     """Draws that keep what was taken."""
 
-    deck: Deck = field(default_factory=Deck)
+    deck: DrawTape = field(default_factory=DrawTape)
 
     @classmethod
-    def like(cls, draws: Draws, deck: Deck) -> FromDeck:
+    def like(cls, draws: Draws, deck: DrawTape) -> TapedRandom:
         return cls(draws.seed, draws.rows, draws.device, draws.purpose, draws.counters, deck)
 
     def take(self, kind: Callable[..., Tensor], shape: Sequence[int]) -> Tensor:
@@ -144,8 +144,8 @@ class FromDeck(Draws):
 class Recording:
     """One key's."""
 
-    held: Given
-    deck: Deck
+    buffer: StepInputs
+    deck: DrawTape
     names: list[str]
     metrics: Tensor
     """[names]"""
@@ -153,7 +153,9 @@ class Recording:
     repeat: Callable[[], None]
 
     @classmethod
-    def make(cls, recorder: Recorder, work: Work, given: Given, parameters: Sequence[Tensor], deck: Deck) -> Recording:
+    def make(
+        cls, recorder: Recorder, work: Work, given: StepInputs, parameters: Sequence[Tensor], deck: DrawTape
+    ) -> Recording:
         """Raises RuntimeError where something in the work cannot be recorded."""
         scalars = (
             None
@@ -162,31 +164,31 @@ class Recording:
             for weight in given.weights
         )
         batch = Batch(given.batch.images.clone(), given.batch.labels.clone())
-        held = Given(FromDeck.like(given.draws, deck), batch, Weights(*scalars))
-        deck.handed = iter(deck.cards)
+        buffer = StepInputs(TapedRandom.like(given.draws, deck), batch, Weights(*scalars))
+        deck.replaying = iter(deck.cards)
 
         def recorded() -> tuple[list[str], Tensor]:
-            metrics = work(held)
+            metrics = work(buffer)
             return list(metrics), torch.stack(list(metrics.values()))
 
         (names, metrics), repeat = recorder.record(recorded)
-        return cls(held, deck, names, metrics, [parameter.grad for parameter in parameters], repeat)
+        return cls(buffer, deck, names, metrics, [parameter.grad for parameter in parameters], repeat)
 
-    def replay(self, given: Given, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
-        for held, new in zip(self.held.batch, given.batch, strict=True):
-            held.copy_(new)
-        for scalar, weight in zip(self.held.weights, given.weights, strict=True):
+    def replay(self, given: StepInputs, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+        for buffer, new in zip(self.buffer.batch, given.batch, strict=True):
+            buffer.copy_(new)
+        for scalar, weight in zip(self.buffer.weights, given.weights, strict=True):
             if isinstance(scalar, Tensor) and weight is not None:
                 scalar.fill_(weight)
         for card in self.deck.cards:
-            card.deal(given.draws.counters[0])
+            card.refill(given.draws.counters[0])
         self.repeat()
         for parameter, gradient in zip(parameters, self.gradients, strict=True):
             parameter.grad = gradient  # the update before has dropped it
         return dict(zip(self.names, self.metrics.clone().unbind(), strict=True))
 
 
-def plainly(_key: Hashable, work: Work, given: Given, _parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+def run_eager(_key: Hashable, work: Work, given: StepInputs, _parameters: Sequence[Tensor]) -> dict[str, Tensor]:
     """The same as `Graphs` without any."""
     return work(given)
 
@@ -197,10 +199,10 @@ class Graphs:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder, self.failure = recorder, ""
         """failure: why nothing is recorded any more; empty: it is."""
-        self.known: dict[Hashable, Deck | Recording | None] = {}
+        self.known: dict[Hashable, DrawTape | Recording | None] = {}
         """By key: None after the first time; the numbers that it took after the second."""
 
-    def __call__(self, key: Hashable, work: Work, given: Given, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+    def __call__(self, key: Hashable, work: Work, given: StepInputs, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
         """key: all that the work takes from elsewhere than `given`; parameters: whose gradients it makes.
 
         Where recording fails, it says so once, and all work is done as usual from then on.
@@ -209,7 +211,7 @@ class Graphs:
             return work(given)
         key = (key, given.weights.taken)
         first, known = key not in self.known, self.known.pop(key, None)
-        if isinstance(known, Deck):
+        if isinstance(known, DrawTape):
             try:
                 known = Recording.make(self.recorder, work, given, parameters, known)
             except RuntimeError as error:
@@ -221,10 +223,10 @@ class Graphs:
         elif first:
             metrics = self.recorder.warm(lambda: work(given))
         else:
-            deck = known = Deck()
-            metrics = self.recorder.warm(lambda: work(given._replace(draws=FromDeck.like(given.draws, deck))))
+            deck = known = DrawTape()
+            metrics = self.recorder.warm(lambda: work(given._replace(draws=TapedRandom.like(given.draws, deck))))
         self.known[key] = known  # now the newest
-        if len(self.known) > MOST_KEYS:
+        if len(self.known) > MAX_KEYS:
             self.known.pop(next(iter(self.known)))
         return metrics
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import Description, save_generator, weight_digest
 from distgan.metrics.protocol import Scores
@@ -34,7 +34,7 @@ class Exporter:
     """For any rank; only the main process writes."""
 
     trainer: Trainer
-    reals: Reals
+    reals: ImageDataset
 
     def generator(self) -> Generator:
         """It shares the average's weights, and says what they are now."""

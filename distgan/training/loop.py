@@ -13,23 +13,24 @@ import torch
 from torch import Tensor
 
 from distgan.config.schema import Config
-from distgan.data.dataset import Reals
-from distgan.distributed.accelerator import RULE, TIME, StopSignal, on_main
-from distgan.distributed.heartbeat import Presence
+from distgan.data.dataset import ImageDataset
+from distgan.distributed.collectives import on_main
+from distgan.distributed.heartbeat import Heartbeat
+from distgan.distributed.stop import RULE, TIME, StopSignal
 from distgan.inference.generator import Generator
 from distgan.training import balance
-from distgan.training.checkpoint.manager import Keeper
+from distgan.training.checkpoint.manager import CheckpointManager
 from distgan.training.clock import Clock, Stopwatch, Waiting, memory
-from distgan.training.consistency import Guard
-from distgan.training.evaluation import Scoring
+from distgan.training.consistency import ConsistencyCheck
+from distgan.training.evaluation import OnlineEvaluation
 from distgan.training.events import Reporter
-from distgan.training.tracking.progress_bar import Display
+from distgan.training.tracking.progress_bar import ProgressBar
 from distgan.training.tracking.tracker import NullTracker, RunningMeans, Tracker
 from distgan.training.trainer import Trainer
 from distgan.training.watchdog import WEIGHT_NORMS, Finding, Watchdog, diversity, gravest, reaction
 from distgan.utils.errors import Halted
 
-DIVERSITY_SAMPLES = 64  # pictures that the diversity is measured on
+DIVERSITY_SAMPLES = 64  # images that the diversity is measured on
 
 
 class Due(NamedTuple):
@@ -43,7 +44,7 @@ class Due(NamedTuple):
 
     @classmethod
     def after(cls, config: Config, step: int, scores: bool, last: bool, stopping: bool) -> Due:
-        """scores: whether the pictures seen ask for them; last: of the training; stopping: there may be little time, so
+        """scores: whether the images seen ask for them; last: of the training; stopping: there may be little time, so
         nothing is drawn. Scores stand in a line of metrics; what may be the best, and saved, is checked first."""
         scores, ending = scores and not stopping, last or stopping
         checkpoint = ending or step % config.checkpoint.every_steps == 0
@@ -58,27 +59,27 @@ class Due(NamedTuple):
 
 
 @dataclass
-class Fit:
+class TrainingLoop:
     """One training run on this rank."""
 
     trainer: Trainer
-    reals: Reals
+    reals: ImageDataset
     tracker: Tracker | NullTracker
-    display: Display
+    display: ProgressBar
     report: Reporter
-    keeper: Keeper
+    keeper: CheckpointManager
     watchdog: Watchdog
-    scoring: Scoring | None
+    scoring: OnlineEvaluation | None
     """None: nothing is evaluated."""
     preview: Tensor
-    """Real pictures for the sample grids: uint8 [N, 3, H, W]; on the main process."""
+    """Real images for the sample grids: uint8 [N, 3, H, W]; on the main process."""
     sampler: Generator
     """The averaged generator: grids show seeds 0, 1, 2, ..., as `distgan sample --seeds 0-N` will."""
     stop: StopSignal
-    presence: Presence
+    heartbeat: Heartbeat
     watch: Stopwatch = field(init=False)
     """For the speed and train.seconds. Evaluations are left out; all else counts, from the first step on."""
-    guard: Guard = field(init=False)
+    guard: ConsistencyCheck = field(init=False)
     healthy: bool = True
     """Whether the weights were finite when they were last looked at."""
     saved: bool = False
@@ -96,8 +97,8 @@ class Fit:
         it could not be written, Disagreement if the ranks are out of step, Halted if bad numbers end training.
         """
         trainer, reason = self.trainer, 0
-        enough = self.reals.pictures >= 2 * trainer.config.train.batch_size  # else ranks may rightly see the same
-        self.guard = Guard(trainer.accelerator, pictures=enough)
+        enough = self.reals.images >= 2 * trainer.config.train.batch_size  # else ranks may rightly see the same
+        self.guard = ConsistencyCheck(trainer.accelerator, images=enough)
         self.display.start(trainer.images_seen)
         self.watch = Stopwatch()
         self._begin()
@@ -105,7 +106,7 @@ class Fit:
             metrics = trainer.step(self.batches)
             self.means.add(metrics)
             self._report_action(trainer.rebalance(metrics))
-            self.presence.step = trainer.steps
+            self.heartbeat.step = trainer.steps
             if self.watch.seconds >= (trainer.config.train.seconds or math.inf):
                 self.stop.request(TIME)
             reason = self._after_step(self.stop.agreed())
@@ -115,7 +116,7 @@ class Fit:
 
     def _begin(self) -> None:
         """From the trainer's counters on: at the start, and after a rollback."""
-        self.batches = Waiting(self.reals.batches(self.trainer.d.updates), self.presence.does)
+        self.batches = Waiting(self.reals.batches(self.trainer.d.updates), self.heartbeat.does)
         self.diversity, self.actions = None, 0
         self.means, self.clock = RunningMeans(), Clock(self.watch, self.batches, self.trainer.images_seen)
 
@@ -135,7 +136,7 @@ class Fit:
         fatal = gravest(trainer.config.watchdog, found)
         sound = self.healthy and not fatal
         if self.scoring and due.scores and sound:
-            self.presence.does("evaluates")
+            self.heartbeat.does("evaluates")
             with self.watch.left_out():
                 metrics |= self.scoring()
             if best.exhausted and not due.samples:
@@ -169,7 +170,7 @@ class Fit:
         return metrics
 
     def _skipped(self) -> Tensor:
-        """Bad pictures so far; in stream mode each rank has its own, whose mean over the ranks times their number is
+        """Bad images so far; in stream mode each rank has its own, whose mean over the ranks times their number is
         the sum."""
         ranks = self.trainer.accelerator.num_processes if self.reals.mode == "stream" else 1
         return torch.tensor(float(self.reals.skipped * ranks), device=self.trainer.accelerator.device)
@@ -218,9 +219,9 @@ class Fit:
         self.display.log(trainer.images_seen, metrics)
 
     def _samples(self) -> list[Finding]:
-        """Draws the grid, and looks at how alike its pictures are."""
+        """Draws the grid, and looks at how alike its images are."""
         trainer = self.trainer
-        self.diversity = on_main(trainer.accelerator, self._draw)
+        self.diversity = on_main(self._draw)
         return self.watchdog.look_at_samples(trainer.steps, self.diversity)
 
     def _draw(self) -> float:

@@ -1,7 +1,7 @@
 """Adversarial losses: pure functions of logits and, for the seed recipe's, of the noise on D's labels.
 
 `build_loss` gives an object per configuration, with one signature for all: `discriminator`, `generator`, and
-`opinions`, which say what logits mean. Every loss is a mean over pictures; "real" is a high logit, except where
+`opinions`, which say what logits mean. Every loss is a mean over images; "real" is a high logit, except where
 `BinaryCrossEntropy` is told otherwise.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgan.config.method import LossConfig, PaperLoss
+from distgan.config.method import LossConfig, SimpleLoss
 
 KERAS_EPSILON = 1e-7
 
@@ -24,7 +24,7 @@ class AdversarialLoss(Protocol):
 
     @property
     def paired(self) -> bool:
-        """Whether D's logits of real pictures are needed in G's step, and fakes of the classes of the reals."""
+        """Whether D's logits of real images are needed in G's step, and fakes of the classes of the reals."""
 
     @property
     def noisy(self) -> bool:
@@ -34,17 +34,17 @@ class AdversarialLoss(Protocol):
         """Logits [B] of fakes and of reals; noise, where it is `noisy`: [B] for each, uniform in [0, 1)."""
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """Logits [B] of fakes; real: of real pictures, where it is `paired`."""
+        """Logits [B] of fakes; real: of real images, where it is `paired`."""
 
     @property
     def opinions(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """From logits [B] of fakes and of reals: each picture's probability of being real, above 1/2 for real."""
+        """From logits [B] of fakes and of reals: each image's probability of being real, above 1/2 for real."""
 
 
 class BinaryCrossEntropy:
     """Cross-entropy between sigmoid(logit) and noisy, smoothed labels (Goodfellow et al. 2014; non-saturating for G).
 
-    sigmoid(logit) is the probability of label 1, which belongs to real or to fake pictures by `config.real_label`.
+    sigmoid(logit) is the probability of label 1, which belongs to real or to fake images by `config.real_label`.
     """
 
     paired = False
@@ -73,12 +73,12 @@ class BinaryCrossEntropy:
         return self.entropy(fake, torch.full_like(fake, self.real))
 
     def opinions(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """[B] each: probability that a picture is real, in D's opinion."""
+        """[B] each: probability that an image is real, in D's opinion."""
         sign = 1 if self.real == 1 else -1
         return torch.sigmoid(sign * fake), torch.sigmoid(sign * real)
 
 
-class Paper(NamedTuple):
+class LossFunctions(NamedTuple):
     """A loss with nothing to set. Logits are [B]; no noise is used."""
 
     of_discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -136,7 +136,7 @@ def relativistic_d(fake: Tensor, real: Tensor) -> Tensor:
 
 def relativistic_g(fake: Tensor, real: Tensor | None) -> Tensor:
     """The same with the places exchanged."""
-    assert real is not None, "a relativistic loss needs D's logits of real pictures in G's step, too"
+    assert real is not None, "a relativistic loss needs D's logits of real images in G's step, too"
     return F.softplus(real - fake).mean()
 
 
@@ -154,17 +154,17 @@ def by_pairs(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sigmoid(fake - real), torch.sigmoid(real - fake)
 
 
-PAPERS = {
-    "logistic": Paper(logistic_d, logistic_g, by_sigmoid),
-    "hinge": Paper(hinge_d, raise_fakes, by_sigmoid),
-    "least_squares": Paper(least_squares_d, least_squares_g, by_target),
-    "wasserstein": Paper(wasserstein_d, raise_fakes, by_pairs),
-    "relativistic": Paper(relativistic_d, relativistic_g, by_pairs, paired=True),
+LOSSES = {
+    "logistic": LossFunctions(logistic_d, logistic_g, by_sigmoid),
+    "hinge": LossFunctions(hinge_d, raise_fakes, by_sigmoid),
+    "least_squares": LossFunctions(least_squares_d, least_squares_g, by_target),
+    "wasserstein": LossFunctions(wasserstein_d, raise_fakes, by_pairs),
+    "relativistic": LossFunctions(relativistic_d, relativistic_g, by_pairs, paired=True),
 }
 
 
-def build_loss(config: LossConfig | PaperLoss) -> AdversarialLoss:
-    return PAPERS[config.name] if isinstance(config, PaperLoss) else BinaryCrossEntropy(config)
+def build_loss(config: LossConfig | SimpleLoss) -> AdversarialLoss:
+    return LOSSES[config.name] if isinstance(config, SimpleLoss) else BinaryCrossEntropy(config)
 
 
 def keras_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class KerasRMSprop(torch.optim.Optimizer):
 
 
 def build_optimizer(config: Rmsprop | Adam | AdamW, network: nn.Module) -> torch.optim.Optimizer:
-    """The update rule that `config` names, for all weights of a network, as it is at the first picture."""
+    """The update rule that `config` names, for all weights of a network, as it is at the first image."""
     weights, lr = network.parameters(), at(config.lr, 0)
     if isinstance(config, Rmsprop):
         return KerasRMSprop(weights, lr, config.rho, config.eps)
@@ -55,7 +55,7 @@ def build_optimizer(config: Rmsprop | Adam | AdamW, network: nn.Module) -> torch
 
 
 def set_rule(rule: torch.optim.Optimizer, config: Rmsprop | Adam | AdamW, lr: float, images: int) -> None:
-    """Sets what changes from update to update. images: real pictures that D has been shown."""
+    """Sets what changes from update to update. images: real images that D has been shown."""
     changing: dict[str, Any] = {"lr": lr}
     if isinstance(config, Adam):  # AdamW is one, too
         changing |= {"betas": (config.beta1, at(config.beta2, images))}

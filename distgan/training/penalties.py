@@ -1,7 +1,7 @@
 """Gradient penalties on D: R1 and R2 (Mescheder et al. 2018, arXiv:1801.04406), WGAN-GP (Gulrajani et al. 2017,
 arXiv:1704.00028), in every update or lazily (Karras et al. 2020, arXiv:1912.04958, section 3.1).
 
-All are taken from one forward over the joined pictures: fakes, reals and, for WGAN-GP, mixtures of the two. They are
+All are taken from one forward over the joined images: fakes, reals and, for WGAN-GP, mixtures of the two. They are
 of D's input as it is, after augmentation.
 """
 
@@ -27,7 +27,7 @@ class Weights(NamedTuple):
 
     @classmethod
     def of(cls, config: Penalties, update: int, images: int) -> Weights:
-        """update: D's updates so far; images: real pictures that D has been shown."""
+        """update: D's updates so far; images: real images that D has been shown."""
         every = config.penalty_every_steps
         if update % every:
             return cls()
@@ -40,7 +40,7 @@ class Weights(NamedTuple):
 
 
 def mix(joined: Tensor, share: Tensor) -> Tensor:
-    """Pictures on the straight lines between fakes and reals, [B, C, H, W].
+    """Images on the straight lines between fakes and reals, [B, C, H, W].
 
     joined: B fakes, then B reals; share: of the real in each, [B] in [0, 1).
     """
@@ -66,6 +66,6 @@ def penalty(weights: Weights, images: Tensor, logits: Tensor) -> Tensor:
 
 
 def squared_gradients(images: Tensor, logits: Tensor) -> Tensor:
-    """|d logit / d image|^2 per picture, [B], before any sigmoid. images: [B, C, H, W], requiring grad; logits: [B]."""
+    """|d logit / d image|^2 per image, [B], before any sigmoid. images: [B, C, H, W], requiring grad; logits: [B]."""
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().sum((1, 2, 3))

@@ -49,7 +49,7 @@ class Player:
             weight.requires_grad_(not frozen)
 
     def lr(self, images: int) -> float:
-        """Learning rate of the next update, when D has been shown so many real pictures."""
+        """Learning rate of the next update, when D has been shown so many real images."""
         return inverse_time(at(self.config.lr, images), self.config.decay, self.updates)
 
     def part(self, index: int, parts: int) -> AbstractContextManager[None]:
@@ -62,7 +62,7 @@ class Player:
     def update(self, lr: float, images: int) -> Tensor:
         """Clips, steps, forgets the gradients. Returns their L2 norm before clipping, on the device.
 
-        images: real pictures that D has been shown, for what follows a schedule.
+        images: real images that D has been shown, for what follows a schedule.
         """
         set_rule(self.optimizer, self.config, lr, images)
         self.scaler.unscale_(self.optimizer)

@@ -10,38 +10,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from accelerate import Accelerator
 
 import distgan
 from distgan.config.load import to_yaml
 from distgan.config.schema import Config
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import ensure
-from distgan.distributed.accelerator import (
-    RULE,
-    TIME,
-    StopSignal,
-    batch_rows,
-    build_accelerator,
-    end,
-    gloo_group,
-    on_main,
-)
-from distgan.distributed.heartbeat import PEER_GONE, Presence, lost
+from distgan.distributed.accelerator import batch_rows, build_accelerator, end
+from distgan.distributed.collectives import barrier, gloo_group, on_main
+from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost
+from distgan.distributed.stop import RULE, TIME, StopSignal
 from distgan.metrics.evaluator import Evaluator
-from distgan.training.checkpoint.manager import Keeper
+from distgan.training.checkpoint.manager import CheckpointManager
 from distgan.training.checkpoint.resume import began_from, load_saved, resume_from
 from distgan.training.consistency import check_same_data, check_same_recipe
-from distgan.training.early_stopping import Best
-from distgan.training.ending import export_last, farewell, offer_best, why_over, write_page
-from distgan.training.evaluation import Scoring, open_evaluator
+from distgan.training.early_stopping import EarlyStopping
+from distgan.training.ending import export_last, offer_best, stop_reason_text, summary, write_page
+from distgan.training.evaluation import OnlineEvaluation, open_evaluator
 from distgan.training.events import Reporter
-from distgan.training.execution import obstacle
+from distgan.training.execution import why_unsupported
 from distgan.training.export import LAST, Exporter
-from distgan.training.loop import DIVERSITY_SAMPLES, Fit
+from distgan.training.loop import DIVERSITY_SAMPLES, TrainingLoop
 from distgan.training.run_dir import locked, run_id_of, write_text
-from distgan.training.tracking.progress_bar import Display
+from distgan.training.tracking.progress_bar import ProgressBar
 from distgan.training.tracking.tracker import NullTracker, Tracker, git_revision, open_tracker
 from distgan.training.tracking.wandb_run import choose_mode
 from distgan.training.trainer import Trainer
@@ -50,7 +42,7 @@ from distgan.utils.cpu import keep_freed_memory
 from distgan.utils.errors import ConfigError, Halted, LaunchError, Stopped
 from distgan.utils.rng import Rows
 
-MOST_PATIENCE = 60.0  # seconds without a step before the silent ranks are named; less if the timeout is short
+MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named; less if the timeout is short
 PREPARE_MINUTES = 360.0  # a download may take long; the other processes wait
 
 
@@ -70,34 +62,34 @@ def run(config: Config, resume: str) -> None:
         names = ", ".join(penalties)
         raise ConfigError(f"{names} with fp16: the penalty's gradients underflow; use bf16, or {penalties[0]}=0")
     with ExitStack() as stack:
-        on_main(accelerator, lambda: stack.enter_context(locked(config.run_dir)) and None)
-        presence = stack.enter_context(Presence(accelerator, min(MOST_PATIENCE, 30 * config.train.timeout_minutes)))
+        on_main(lambda: stack.enter_context(locked(config.run_dir)) and None)
+        heartbeat = stack.enter_context(Heartbeat(accelerator, min(MAX_PATIENCE, 30 * config.train.timeout_minutes)))
         try:
-            build_and_train(config, resume, accelerator, rows, precision, presence)
+            build_and_train(config, resume, accelerator, rows, precision, heartbeat)
         except RuntimeError as error:
             if accelerator.num_processes == 1 or not PEER_GONE.search(str(error)):
                 raise
-            raise lost(error, presence.missing) from None
+            raise lost(error, heartbeat.missing) from None
     end(accelerator)
 
 
 def build_and_train(
-    config: Config, resume: str, accelerator: Accelerator, rows: Rows, precision: str, presence: Presence
+    config: Config, resume: str, accelerator: Accelerator, rows: Rows, precision: str, heartbeat: Heartbeat
 ) -> None:
     """All that is between the launch and the end, on this rank."""
     world, main = accelerator.num_processes, accelerator.is_main_process
     check_same_recipe(accelerator, config)
-    on_main(accelerator, lambda: choose_mode(config.wandb) and None)  # a mistake there is better known before
+    on_main(lambda: choose_mode(config.wandb) and None)  # a mistake there is better known before
     saved = load_saved(config, resume, accelerator)
-    display = Display(config.total_steps * config.images_per_step, main)
+    display = ProgressBar(config.total_steps * config.images_per_step, main)
     display.say(f"{config.run_dir}: {world} process(es) on {accelerator.device.type}, {precision}")
     reals = open_reals(config, accelerator, rows)
     check_same_data(accelerator, reals.manifest_digest, reals.mode)
     display.say(describe_data(reals, config))
-    if config.train.graphs == "on" and (why := obstacle(config.train, accelerator.device, world)):
+    if config.train.graphs == "on" and (why := why_unsupported(config.train, accelerator.device, world)):
         display.say(f"train.graphs=on has no effect: {why}")
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-    watchdog, best, exporter = Watchdog(config.watchdog), Best(config), Exporter(trainer, reals)
+    watchdog, best, exporter = Watchdog(config.watchdog), EarlyStopping(config), Exporter(trainer, reals)
     if saved:
         resume_from(saved, trainer, reals, display)
         watchdog.restore(saved.state.values)
@@ -105,16 +97,16 @@ def build_and_train(
             best.restore(saved.state.values)
     if trainer.steps >= config.total_steps or best.exhausted:
         # the last start may have been killed between its last checkpoint and this
-        on_main(accelerator, lambda: exporter.write(LAST, best.scores_of(trainer.images_seen)))
-        display.say(f"nothing to do: {why_over(trainer, best, 0)}")
+        on_main(lambda: exporter.write(LAST, best.scores_of(trainer.images_seen)))
+        display.say(f"nothing to do: {stop_reason_text(trainer, best, 0)}")
         return
     evaluator = open_evaluator(config, exporter, best)
-    with StopSignal(accelerator, config.train.timeout_minutes) as stop:
+    with StopSignal(config.train.timeout_minutes) as stop:
         identity = {
             "wandb_id": run_id_of(config.run_dir, saved, main),
             "began_from": began_from(config.run_dir, resume),
         }
-        made = Made(trainer, reals, display, watchdog, best, exporter, evaluator, stop, presence)
+        made = Made(trainer, reals, display, watchdog, best, exporter, evaluator, stop, heartbeat)
         try:
             reason, whole = train(made, identity)
             if reason == RULE:
@@ -127,12 +119,12 @@ def build_and_train(
             raise
         if reason in (0, TIME):
             write_page(exporter, display)
-            display.say(farewell(trainer, best, reason))
+            display.say(summary(trainer, best, reason))
         stop.wait_for_all()
     if reason not in (0, TIME):
         what = "everything is saved" if whole else "bad numbers of the last steps are not saved, all before them is"
         raise Stopped(
-            f"stopped by {signal.Signals(reason).name} at {trainer.images_seen:,} pictures; {what} in "
+            f"stopped by {signal.Signals(reason).name} at {trainer.images_seen:,} images; {what} in "
             f"{config.run_dir}, the same command goes on from here",
             reason,
         )
@@ -143,14 +135,14 @@ class Made:
     """What one training is made of, on this rank."""
 
     trainer: Trainer
-    reals: Reals
-    display: Display
+    reals: ImageDataset
+    display: ProgressBar
     watchdog: Watchdog
-    best: Best
+    best: EarlyStopping
     exporter: Exporter
     evaluator: Evaluator | None
     stop: StopSignal
-    presence: Presence
+    heartbeat: Heartbeat
 
 
 def train(made: Made, identity: dict[str, str]) -> tuple[int, bool]:
@@ -165,17 +157,19 @@ def train(made: Made, identity: dict[str, str]) -> tuple[int, bool]:
     if made.evaluator:
         facts["protocol"] = made.evaluator.protocol.model_dump(mode="json")
     opened: list[Tracker | NullTracker] = []
-    on_main(accelerator, lambda: opened.append(open_run(config, trainer.images_seen, identity, facts)))
+    on_main(lambda: opened.append(open_run(config, trainer.images_seen, identity, facts)))
     tracker = opened[0] if opened else NullTracker()
     report = Reporter(display, tracker, trainer)
-    keeper = Keeper(trainer, made.watchdog, best, facts, report)
+    keeper = CheckpointManager(trainer, made.watchdog, best, facts, report)
     try:
-        pictures = max(config.log.samples, DIVERSITY_SAMPLES)
-        preview = reals.first(pictures) if accelerator.is_main_process else torch.empty(0)
-        scoring = Scoring(made.evaluator, made.exporter, best, report) if made.evaluator else None
+        images = max(config.log.samples, DIVERSITY_SAMPLES)
+        preview = reals.first(images) if accelerator.is_main_process else torch.empty(0)
+        scoring = OnlineEvaluation(made.evaluator, made.exporter, best, report) if made.evaluator else None
         sampler = made.exporter.generator()
         judges = made.watchdog, scoring
-        fit = Fit(trainer, reals, tracker, display, report, keeper, *judges, preview, sampler, made.stop, made.presence)
+        fit = TrainingLoop(
+            trainer, reals, tracker, display, report, keeper, *judges, preview, sampler, made.stop, made.heartbeat
+        )
         reason = fit.run()
         stopping = reason not in (0, TIME)
         if not fit.saved and not stopping:
@@ -206,18 +200,18 @@ def open_run(config: Config, images: int, identity: dict[str, str], facts: dict[
         raise LaunchError(f"run directory {config.run_dir} cannot be written: {error}; set run.dir") from None
 
 
-def open_reals(config: Config, accelerator: Accelerator, rows: Rows) -> Reals:
-    """The real pictures; where the configuration says so, one process per machine makes them first."""
+def open_reals(config: Config, accelerator: Accelerator, rows: Rows) -> ImageDataset:
+    """The real images; where the configuration says so, one process per machine makes them first."""
     if config.data.prepare is not None:
-        patient = gloo_group(accelerator, PREPARE_MINUTES)
+        patient = gloo_group(PREPARE_MINUTES)
         if accelerator.is_local_main_process:
             ensure(config.data.path, config.data.prepare, accelerator.is_local_main_process)
         if patient is not None:
-            dist.barrier(group=patient)
-    return Reals(config.data, config.run.seed, rows, accelerator.device, accelerator.is_main_process)
+            barrier(patient)
+    return ImageDataset(config.data, config.run.seed, rows, accelerator.device, accelerator.is_main_process)
 
 
-def describe(config: Config, reals: Reals, accelerator: Accelerator, run_id: str) -> dict[str, Any]:
+def describe(config: Config, reals: ImageDataset, accelerator: Accelerator, run_id: str) -> dict[str, Any]:
     """Plain facts for every checkpoint and for W&B."""
     return {
         "config": config.model_dump(mode="json"),
@@ -232,8 +226,8 @@ def describe(config: Config, reals: Reals, accelerator: Accelerator, run_id: str
     }
 
 
-def describe_data(reals: Reals, config: Config) -> str:
-    what = f"{reals.pictures:,} pictures, {len(reals.classes)} class(es), {reals.size}x{reals.size}, {reals.mode}"
+def describe_data(reals: ImageDataset, config: Config) -> str:
+    what = f"{reals.images:,} images, {len(reals.classes)} class(es), {reals.size}x{reals.size}, {reals.mode}"
     text = f"{config.data.path}: {what}"
     return (
         f"{text}; {reals.left_out_per_epoch} left out per epoch, others each time" if reals.left_out_per_epoch else text

@@ -19,17 +19,17 @@ from distgan.config.schema import Config
 from distgan.data.dataset import Batch
 from distgan.networks import build_discriminator, build_generator, check_same_answer, place
 from distgan.networks.dropout import dropouts, key_dropout, set_dropout
-from distgan.networks.spectral_norm import improve, normalised
+from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training import balance
 from distgan.training.augmenter import Augmenter
 from distgan.training.compiling import compile_network, eager
 from distgan.training.ema import Ema, ema_decay
-from distgan.training.execution import CudaRecorder, Given, Graphs, obstacle, plainly
+from distgan.training.execution import CudaRecorder, Graphs, StepInputs, run_eager, why_unsupported
 from distgan.training.losses import build_loss
 from distgan.training.penalties import Weights, mix, penalty
 from distgan.training.player import Player, total_norm
 from distgan.training.window import Sums, Window, mean_of
-from distgan.utils.pixels import to_signed
+from distgan.utils.images import to_signed
 from distgan.utils.rng import Draws, Rows
 
 Fakes = tuple[Tensor, "Tensor | None"]
@@ -39,7 +39,7 @@ class Trainer:
     """Both players, the averaged generator and the counters."""
 
     def __init__(self, config: Config, accelerator: Accelerator, rows: Rows, size: int, classes: int) -> None:
-        """`rows`: this rank's rows of the global batch; pictures are size x size of `classes` classes."""
+        """`rows`: this rank's rows of the global batch; images are size x size of `classes` classes."""
         self.config, self.accelerator, self.classes = config, accelerator, classes
         generator = build_generator(config.generator, size, classes, config.run.seed)
         discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed)
@@ -51,7 +51,7 @@ class Trainer:
         self.g = Player(generator, config.optimizer.generator, accelerator, config.train.bucket_mb)
         self.d = Player(discriminator, config.optimizer.discriminator, accelerator, config.train.bucket_mb)
         self.g_dropouts, self.d_dropouts = dropouts(generator), dropouts(discriminator)
-        self.d_norms = normalised(discriminator)
+        self.d_norms = spectral_norms_of(discriminator)
         self.loss = build_loss(config.loss)
         self.matched = self.loss.paired or config.loss.gradient_penalty > 0  # each fake is of the class of its real
         self.augment = Augmenter(config.augment, accelerator.device)
@@ -61,9 +61,9 @@ class Trainer:
         self.watched = Window(balance.WATCHED, accelerator.device)  # by the balance
         self.heeded = Window(("d/real_accuracy",), accelerator.device)  # by the augmentation
         device = accelerator.device
-        graphs = config.train.graphs == "on" and not obstacle(config.train, device, accelerator.num_processes)
-        self.compute = Graphs(CudaRecorder(device)) if graphs else plainly
-        self.dealt: dict[str, Tensor] = {}  # the last latents and pictures of this rank, for the guard
+        graphs = config.train.graphs == "on" and not why_unsupported(config.train, device, accelerator.num_processes)
+        self.compute = Graphs(CudaRecorder(device)) if graphs else run_eager
+        self.dealt: dict[str, Tensor] = {}  # the last latents and images of this rank, for the guard
 
     @property
     def steps(self) -> int:
@@ -71,7 +71,7 @@ class Trainer:
 
     @property
     def images_seen(self) -> int:
-        """Real pictures that D has been shown."""
+        """Real images that D has been shown."""
         return self.d.updates * self.config.train.batch_size
 
     def step(self, reals: Iterator[Batch]) -> dict[str, Tensor]:
@@ -90,19 +90,19 @@ class Trainer:
     def _update_discriminator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
         """D learns to tell this rank's reals from as many new fakes."""
         d, weights = self.d, Weights.of(self.config.loss, self.d.updates, self.images_seen)
-        given = Given(self.draws.at("", d.updates), batch, weights)
+        given = StepInputs(self.draws.at("", d.updates), batch, weights)
         metrics = self.compute(("d", self.d_dropout), partial(self._discriminate, shared), given, d.weights)
         norm = d.update(self.d_lr, self.images_seen)
-        improve(self.d_norms)
+        power_iteration(self.d_norms)
         return metrics | {"grad_norm/d": norm}
 
-    def _discriminate(self, shared: Fakes | None, given: Given) -> dict[str, Tensor]:
+    def _discriminate(self, shared: Fakes | None, given: StepInputs) -> dict[str, Tensor]:
         """D's gradients, of fakes and reals joined in one forward."""
         d, weights, parts, sums = self.d, given.weights, self.config.train.accumulation, Sums()
         penalised, mixed = any(weights.taken), weights.mixed is not None
         for part, (images, labels) in enumerate(given.batch.parts(parts)):
             draws = given.draws.for_rows(given.draws.rows.part(part, parts))
-            self.dealt["pictures"] = images
+            self.dealt["images"] = images
             with torch.no_grad():
                 fakes, fake_labels = shared or self._fakes("d", draws, self.g.network, labels)
                 joined = torch.cat([fakes.detach(), to_signed(images)])
@@ -133,26 +133,29 @@ class Trainer:
 
         batch: the last that D was shown, for losses that set each fake against a real.
         """
-        g, given = self.g, Given(self.draws.at("", self.g.updates), batch, Weights())
+        g, given = self.g, StepInputs(self.draws.at("", self.g.updates), batch, Weights())
         self.d.freeze(True)
         metrics = self.compute(("g", self.d_dropout), partial(self._generate, shared), given, g.weights)
         self.d.freeze(False)
         norm = g.update(self.g_lr, self.images_seen)
         return metrics | {"grad_norm/g": norm}
 
-    def _generate(self, shared: Fakes | None, given: Given) -> dict[str, Tensor]:
+    def _generate(self, shared: Fakes | None, given: StepInputs) -> dict[str, Tensor]:
         """G's gradients, through D."""
         g, parts, sums = self.g, self.config.train.accumulation, Sums()
         for part, (images, labels) in enumerate(given.batch.parts(parts)):
             draws = given.draws.for_rows(given.draws.rows.part(part, parts))
             with g.part(part, parts):
                 fakes, fake_labels = shared or self._fakes("g", draws, g.wrapped, labels)
-                fake, rival = self._judge(fakes, fake_labels, draws.of("augment/g"), draws.of("dropout/d/g")), None
+                fake, real_logits = (
+                    self._judge(fakes, fake_labels, draws.of("augment/g"), draws.of("dropout/d/g")),
+                    None,
+                )
                 if self.loss.paired:
                     with torch.no_grad():
                         reals = to_signed(images), None if fake_labels is None else labels
-                        rival = self._judge(*reals, draws.of("augment/rival"), draws.of("dropout/d/rival"))
-                loss = self.loss.generator(fake, rival)
+                        real_logits = self._judge(*reals, draws.of("augment/rival"), draws.of("dropout/d/rival"))
+                loss = self.loss.generator(fake, real_logits)
                 g.backward(loss / parts)
             sums.add("loss/g", loss)
         return sums.means(parts)
@@ -164,7 +167,7 @@ class Trainer:
         return self.d.network(seen, labels)
 
     def _fakes(self, purpose: str, draws: Draws, generator: nn.Module, reals: Tensor) -> Fakes:
-        """Pictures [rows, 3, H, W] in [-1, 1] and their classes, from latents that belong to (purpose, update).
+        """Images [rows, 3, H, W] in [-1, 1] and their classes, from latents that belong to (purpose, update).
 
         reals: classes [rows] of the reals that they will stand beside.
         """
@@ -224,7 +227,7 @@ class Trainer:
 
 
 def _opinions(fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """What D thinks of a batch, from each picture's probability of being real."""
+    """What D thinks of a batch, from each image's probability of being real."""
     return {
         "d/fake_prob": fake.mean(),
         "d/real_prob": real.mean(),

@@ -21,7 +21,7 @@ from distgan.utils.errors import CheckpointError
 
 Fault = Literal["nonfinite", "exploding", "saturated", "collapse"]
 LINES = 20  # of gradient norms that make "usual"
-FEWEST = 5  # before that, nothing is called unusual
+MIN = 5  # before that, nothing is called unusual
 WEIGHT_NORMS = ("weight_norm/d", "weight_norm/g")
 FINITE = ("loss/d", "loss/g", *WEIGHT_NORMS)
 NORMS = ("grad_norm/d", "grad_norm/g")
@@ -104,7 +104,7 @@ class Watchdog:
         self.memory.diverse_step = step if diversity >= low else None
         if diversity >= low or before is None:
             return []
-        text = f"the generator's pictures are alike: diversity {diversity:.3f} of the reals', below {low:g}"
+        text = f"the generator's images are alike: diversity {diversity:.3f} of the reals', below {low:g}"
         return [Finding("collapse", text, before)]
 
     def _exploding(self, metrics: Mapping[str, float], before: int) -> list[Finding]:
@@ -113,7 +113,7 @@ class Watchdog:
             past, norm = self.memory.norms.setdefault(name, []), metrics[name]
             if not math.isfinite(norm):  # an fp16 update that was skipped
                 continue
-            usual = median(past) if len(past) >= FEWEST else math.inf
+            usual = median(past) if len(past) >= MIN else math.inf
             past.append(norm)
             del past[:-LINES]
             if norm <= self.config.gradient_factor * usual:
@@ -133,7 +133,7 @@ class Watchdog:
         streak.lines += 1
         if streak.lines != self.config.saturated_lines:  # said once per streak
             return []
-        text = f"D has been right about {right:.1%} of all pictures for {streak.lines} lines; G learns nothing"
+        text = f"D has been right about {right:.1%} of all images for {streak.lines} lines; G learns nothing"
         return [Finding("saturated", text, streak.since)]
 
 
@@ -151,7 +151,7 @@ def reaction(config: WatchdogConfig, finding: Finding) -> str:
 
 
 def diversity(fakes: Tensor, reals: Tensor) -> float:
-    """How far apart the fakes are, as a share of the reals: mean distance to the nearest other picture, at 8 x 8.
+    """How far apart the fakes are, as a share of the reals: mean distance to the nearest other image, at 8 x 8.
 
     fakes, reals: uint8 [N, 3, H, W]. 0: all fakes are the same; near 1: as different as reals. Doubles weigh fully, so
     that a few modes give a low value as one does.
@@ -163,8 +163,8 @@ def diversity(fakes: Tensor, reals: Tensor) -> float:
     return nearest(fakes[:count]) / apart if apart else math.nan
 
 
-def nearest(pictures: Tensor) -> float:
-    """Mean distance of each picture to its nearest other one."""
-    small = adaptive_avg_pool2d(pictures.float(), 8).flatten(1)
+def nearest(images: Tensor) -> float:
+    """Mean distance of each image to its nearest other one."""
+    small = adaptive_avg_pool2d(images.float(), 8).flatten(1)
     distances = torch.cdist(small, small, compute_mode="donot_use_mm_for_euclid_dist")
     return float(distances.fill_diagonal_(math.inf).min(dim=1).values.mean())

@@ -68,7 +68,7 @@ class LostProcess(DistganError):
 
 
 class Disagreement(DistganError):
-    """The processes do not hold the same weights, or were dealt the same pictures or latents."""
+    """The processes do not hold the same weights, or were dealt the same images or latents."""
 
     exit_code = 3
     everywhere = True

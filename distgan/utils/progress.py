@@ -23,7 +23,7 @@ def track(
 ) -> Iterator[T]:
     """Yields the items of `iterable` and reports how many of `total` have passed.
 
-    total: None where it is not known. unit: "pictures", or "B" for bytes. weigh: what one item counts (default 1);
+    total: None where it is not known. unit: "images", or "B" for bytes. weigh: what one item counts (default 1);
     `weigh=len` with unit "B" counts the bytes of blocks. enabled: false on processes that must stay silent.
     """
     if not enabled:

@@ -144,12 +144,12 @@ def sparse(name: str, size: int) -> bytes:
 
 
 def tar_of(random: Random, data: bytes) -> bytes:
-    """A tar file with a changed or an added member, or changed pictures."""
+    """A tar file with a changed or an added member, or changed images."""
     kind = random.random()
     if kind < 0.15:
         return bytes_of(random, data)
-    if kind < 0.45 and (pictures := [at for at in range(0, len(data), 512) if data.startswith(b"\x89PNG", at)]):
-        place = random.choice(pictures)
+    if kind < 0.45 and (images := [at for at in range(0, len(data), 512) if data.startswith(b"\x89PNG", at)]):
+        place = random.choice(images)
         size = int(data[place - 512 + 124 : place - 512 + 135], 8)
         changed = png_of(random, data[place : place + size])
         block = bytearray(data[place - 512 : place])

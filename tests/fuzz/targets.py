@@ -33,7 +33,7 @@ from distgan.cli import export
 from distgan.config.load import load_config, resume_changes, to_yaml
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import Config, DataConfig
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.data.existing import look, verify
 from distgan.data.prepare import Request, prepare
 from distgan.data.sharding import Plan
@@ -236,7 +236,7 @@ def read_shards(place: Path) -> None:
     for way in ways:
         try:
             config = DataConfig(path=place / "data", workers=0, shuffle_buffer=4, **way)
-            reals = Reals(config, 0, Rows(0, 2, 2), torch.device("cpu"), show=False)
+            reals = ImageDataset(config, 0, Rows(0, 2, 2), torch.device("cpu"), show=False)
             with contextlib.closing(reals.batches(0)) as batches:  # type: ignore[type-var]
                 for _ in range(4):
                     next(batches)
@@ -319,7 +319,7 @@ def forge_run(random: Random, place: Path) -> None:
 
 
 def read_run(place: Path) -> None:
-    from distgan.utils.pictures import draw_curves
+    from distgan.training.tracking.curves import draw_curves
 
     with locked(place):
         name = run_id_of(place, None, True)

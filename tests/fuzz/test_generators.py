@@ -50,7 +50,7 @@ def test_a_gigantic_architecture_is_refused_before_it_is_made(attack, key, value
 
 
 @pytest.mark.parametrize("size", [0, 4096, 4097, 10**6, 10**400, True, 8.5])
-def test_a_picture_of_another_size_is_refused(attack, size):
+def test_a_image_of_another_size_is_refused(attack, size):
     assert attack("generators", lambda place: forge(place, lambda _, meta: meta.update(size=size))).sentence
 
 

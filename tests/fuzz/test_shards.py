@@ -38,7 +38,7 @@ def member(name, content, **more):
     return mutations.header(name, len(content), **more) + content + bytes(-len(content) % 512)
 
 
-def picture(*parts, size=32):
+def image(*parts, size=32):
     ihdr = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
     raw = zlib.compress(bytes(size * (1 + 3 * size)), 9) if size < 1000 else zlib.compress(bytes(1000))
     chunks = [mutations.chunk(b"IHDR", ihdr), *parts, mutations.chunk(b"IDAT", raw), mutations.chunk(b"IEND", b"")]
@@ -57,7 +57,7 @@ def test_forged_facts_of_a_manifest(attack, key, value):
 
 
 @pytest.mark.parametrize("count", [10**6, 10**9, 10**12, 10**15, 10**30])
-def test_a_huge_number_of_pictures_makes_no_huge_memory(attack, count):
+def test_a_huge_number_of_images_makes_no_huge_memory(attack, count):
     def change(content):
         content["shards"][0] |= {"count": count, "class_counts": [count] + [0] * 9}
 
@@ -108,7 +108,7 @@ def test_a_file_of_a_data_set_that_is_none(attack, name, what):
 
 
 CLS = member("1.cls", b"1")
-GOOD = picture()
+GOOD = image()
 MEMBERS = {
     "a sparse file of 1 TB": [mutations.sparse("1.png", 10**12)],
     "a sparse file of 1 TB by PAX": [
@@ -165,18 +165,18 @@ BLOCKS = {
         NUMBERS,
     ),
     "labels that are a pickle": (PIXELS, npy("|O", (5,), b"cposix\nsystem\n(S'touch canary'\ntR.")),
-    "10^12 pictures": (npy("|u1", (10**12, 3, 32, 32), b""), NUMBERS),
+    "10^12 images": (npy("|u1", (10**12, 3, 32, 32), b""), NUMBERS),
     "10^12 labels": (PIXELS, npy("<i8", (10**12,), b"")),
-    "a negative number of pictures": (npy("|u1", (-1, 3, 32, 32), b""), NUMBERS),
+    "a negative number of images": (npy("|u1", (-1, 3, 32, 32), b""), NUMBERS),
     "a header that is a program": (npy("|u1", "__import__('os').abort()", bytes(5 * 3072)), NUMBERS),
     "deep brackets": (npy("|u1", "(" * 60, bytes(5 * 3072)), NUMBERS),
-    "pictures of no height": (npy("|u1", (5, 3, 0, 32), b""), NUMBERS),
+    "images of no height": (npy("|u1", (5, 3, 0, 32), b""), NUMBERS),
     "another size": (npy("|u1", (5, 3, 16, 16), bytes(5 * 768)), NUMBERS),
     "floats": (npy("<f8", (5, 3, 32, 32), bytes(5 * 3072 * 8)), NUMBERS),
     "fewer labels": (PIXELS, npy("<i8", (4,), struct.pack("<4q", *range(4)))),
     "labels far outside": (PIXELS, npy("<i8", (5,), struct.pack("<5q", -(2**63), 2**63 - 1, -1, 10, 0))),
     "empty files": (b"", b""),
-    "no pictures": (npy("|u1", (0, 3, 32, 32), b""), npy("<i8", (0,), b"")),
+    "no images": (npy("|u1", (0, 3, 32, 32), b""), npy("<i8", (0,), b"")),
     "Fortran's order": (PIXELS.replace(b"False", b"True "), NUMBERS),
     "a zip file": (b"PK\x03\x04" + bytes(200), NUMBERS),
 }
@@ -207,16 +207,16 @@ def test_forged_members_of_a_shard_of_blocks(attack, name):
 
 
 BOMB = b"name\0\0" + zlib.compress(bytes(1 << 28), 9)
-PICTURES = {
-    "50,000 x 50,000": picture(size=50_000),
-    "9,000 x 9,000": picture(size=9000),
-    "13,000 x 13,000": picture(size=13_000),
-    "a text bomb": picture(*[mutations.chunk(b"zTXt", BOMB)] * 3),
-    "a profile bomb": picture(mutations.chunk(b"iCCP", BOMB)),
-    "an empty profile": picture(mutations.chunk(b"iCCP", b"")),
-    "short resolution": picture(mutations.chunk(b"pHYs", b"\0")),
-    "short animation": picture(mutations.chunk(b"acTL", b"\0")),
-    "short frame": picture(mutations.chunk(b"acTL", bytes(8)), mutations.chunk(b"fcTL", b"\0\0")),
+IMAGES = {
+    "50,000 x 50,000": image(size=50_000),
+    "9,000 x 9,000": image(size=9000),
+    "13,000 x 13,000": image(size=13_000),
+    "a text bomb": image(*[mutations.chunk(b"zTXt", BOMB)] * 3),
+    "a profile bomb": image(mutations.chunk(b"iCCP", BOMB)),
+    "an empty profile": image(mutations.chunk(b"iCCP", b"")),
+    "short resolution": image(mutations.chunk(b"pHYs", b"\0")),
+    "short animation": image(mutations.chunk(b"acTL", b"\0")),
+    "short frame": image(mutations.chunk(b"acTL", bytes(8)), mutations.chunk(b"fcTL", b"\0\0")),
     "another format: GIF": b"GIF89a" + bytes(200),
     "another format: PPM": b"P6 32 32 255\n" + bytes(3072),
     "another format: EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n(canary) (w) file closefile\n%%EOF\n",
@@ -227,15 +227,15 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_forged_pictures(attack, name):
-    parts = [member("1.png", PICTURES[name]), CLS]
+@pytest.mark.parametrize("name", IMAGES)
+def test_forged_images(attack, name):
+    parts = [member("1.png", IMAGES[name]), CLS]
     outcome = attack("shards", put(*parts))
     assert "cannot be decoded" in outcome.sentence or "its manifest says 32x32" in outcome.sentence
 
 
-def test_an_animation_shows_its_first_picture_only(attack):
-    still = picture(mutations.chunk(b"acTL", struct.pack(">II", 10**6, 0)))
+def test_an_animation_shows_its_first_image_only(attack):
+    still = image(mutations.chunk(b"acTL", struct.pack(">II", 10**6, 0)))
     count = 5
 
     def change(place):

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 
 from distgan.config.load import load_config
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.training.trainer import Trainer
 from distgan.utils.rng import Rows
 
@@ -45,7 +45,7 @@ def play(recipe: str, data: Path, dtype: str) -> list[dict[str, float]]:
     torch.set_default_dtype(getattr(torch, dtype))
     try:
         rows = Rows(0, config.train.batch_size, config.train.batch_size)
-        reals = Reals(config.data, config.run.seed, rows, torch.device("cpu"), show=False)
+        reals = ImageDataset(config.data, config.run.seed, rows, torch.device("cpu"), show=False)
         trainer = Trainer(config, Accelerator(cpu=True), rows, reals.size, len(reals.classes))
         batches = reals.batches(0)
         played = [trainer.step(batches) for _ in range(steps if dtype == "float64" else 1)]

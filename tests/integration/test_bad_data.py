@@ -48,7 +48,7 @@ def test_a_shard_that_only_one_rank_can_fetch_is_not_skipped_in_resident_mode(ti
         server.faults = {missing: ["none"] + [404] * 99}
         code, output = warm.train(overrides_for(tiny, server, "data.mode=resident", "data.on_error=skip"), 2)
     assert code != 0
-    assert "the processes could not read different pictures" in output
+    assert "the processes could not read different images" in output
     assert "DataError" not in output
     assert "RuntimeError" not in output
 

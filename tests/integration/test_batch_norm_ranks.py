@@ -20,7 +20,7 @@ def play(out: Path, ranks: int, dtype: str) -> list[dict[str, torch.Tensor]]:
 @pytest.mark.parametrize(
     ("ranks", "dtype", "bound"), [(2, "float64", 1e-12), (3, "float64", 1e-12), (2, "float32", 1e-5)]
 )
-def test_pictures_gradients_and_running_statistics_are_those_of_one_process(tmp_path, ranks, dtype, bound):
+def test_images_gradients_and_running_statistics_are_those_of_one_process(tmp_path, ranks, dtype, bound):
     """Under DistributedDataParallel as it is by default: every weight has its gradient in its player's own step."""
     (one,) = play(tmp_path / "one", 1, dtype)
     many = play(tmp_path / "many", ranks, dtype)

@@ -22,7 +22,7 @@ FD = "fd_efficientnet_lite0"
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory) -> dict[str, str]:
-    """A cache of their own, which has the real pictures after the first."""
+    """A cache of their own, which has the real images after the first."""
     return {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")), "PYTHONPATH": "."}
 
 
@@ -39,7 +39,7 @@ def test_two_processes_write_the_lines_of_one(scored, tmp_path, env):
     for processes, name in enumerate(("one", "two"), start=1):
         code, output = warm.train(scored(f"run.name={name}"), processes, **env)
         assert code == 0, output
-        assert output.count("quality at 60 pictures") == 1
+        assert output.count("quality at 60 images") == 1
     one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
     assert [line["images"] for line in one] == [line["images"] for line in two] == [60, 120, 180, 240]
     for ours, theirs in zip(two, one, strict=True):
@@ -82,11 +82,11 @@ def test_both_end_after_the_time_and_go_on(scored, tmp_path, env):
 
 
 def test_both_end_with_the_patience(scored, tmp_path, env):
-    """Nothing is recognised in the pictures of so short a training, so that no score is better than the first."""
+    """Nothing is recognised in the images of so short a training, so that no score is better than the first."""
     options = "evaluate.extractor=none", "best.patience=2"
     code, output = warm.train(scored(*options), 2, **env)
     assert code == 0, output
-    assert output.count("2 evaluations in a row without a better shapes_recognised than 0 at 60 pictures") == 1
+    assert output.count("2 evaluations in a row without a better shapes_recognised than 0 at 60 images") == 1
     assert storage.steps(tmp_path / "quickstart" / "checkpoints") == [5, 10, 15]
 
 

@@ -38,7 +38,7 @@ def test_the_distances_rise_with_the_damage(table, order, name):
         assert table[weaker][name] < table[stronger][name], (weaker, stronger)
 
 
-def test_other_real_pictures_are_nearer_than_any_damaged_ones(table):
+def test_other_real_images_are_nearer_than_any_damaged_ones(table):
     for name in ("fd_efficientnet_lite0", "kd_efficientnet_lite0"):
         best = min(values[name] for kind, values in table.items() if kind not in ("held out", "other real train"))
         assert max(table["held out"][name], table["other real train"][name]) < best

@@ -71,7 +71,7 @@ def test_alone_all_is_well_and_nothing_is_left(tiny, tmp_path):
         "data",
         "shards",
         "checksums",
-        "pictures",
+        "images",
         "classes",
         "readers",
     ):
@@ -119,7 +119,7 @@ def test_a_data_set_that_training_would_make_is_not_made(tiny, tmp_path):
     code, output = examine(1, tiny(f"data.path={place}", "data.prepare=shapes"), tmp_path / "scratch")
     assert code == 0, output
     assert f"data.prepare=shapes will make {place} when training starts" in output
-    assert "400 drawn shapes in place of the pictures" in output
+    assert "400 drawn shapes in place of the images" in output
     assert not place.exists()
 
 

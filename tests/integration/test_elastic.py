@@ -15,7 +15,7 @@ from tests.support.processes import BIN, kill_all, run, start, wait_for
 pytestmark = pytest.mark.slow
 ELASTIC = ("launch/torchrun_elastic.sh",)
 ENVIRONMENT = {"NPROC": "2", "PATH": f"{BIN}:{os.environ['PATH']}"}
-LAST = "checkpoints/step-000000100/state.safetensors"  # 1200 pictures in batches of 12
+LAST = "checkpoints/step-000000100/state.safetensors"  # 1200 images in batches of 12
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -29,7 +29,7 @@ def generator(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(("processes", "count"), [(2, 50), (3, 50), (3, 20)])
 def test_any_number_of_processes_finds_what_one_finds(generator, shapes, tmp_path, processes, count):
-    """20 pictures are two batches: one of three ranks has no share."""
+    """20 images are two batches: one of three ranks has no share."""
     (one,) = evaluate(generator, shapes, tmp_path / "one", 1, count)
     ranks = evaluate(generator, shapes, tmp_path / "many", processes, count)
     for scores in ranks:

@@ -17,7 +17,7 @@ from tests.support import warm
 from tests.support.processes import ALONE, BIN, TWO, kill_all, start, wait_for
 
 pytestmark = pytest.mark.slow
-LAST = "step-000000020"  # 240 pictures in batches of 12
+LAST = "step-000000020"  # 240 images in batches of 12
 
 
 def weights(directory: Path) -> bytes:
@@ -70,7 +70,7 @@ def test_a_signal_saves_says_how_to_go_on_and_exits_with_its_code(tiny, tmp_path
     assert (tmp_path / "quickstart" / "curves.png").exists()
     code, output = warm.train([*overrides, f"train.images={(newest + 2) * 12}"])
     assert code == 0, output
-    assert f"{newest * 12:,} pictures seen" in output
+    assert f"{newest * 12:,} images seen" in output
 
 
 def test_two_ranks_stop_at_the_same_step_when_the_launcher_is_told_to(tiny, tmp_path):
@@ -84,7 +84,7 @@ def test_two_ranks_stop_at_the_same_step_when_the_launcher_is_told_to(tiny, tmp_
     newest = steps_of(tmp_path / "quickstart")[-1]
     code, output = warm.train(tiny(f"train.images={(newest + 1) * 12}"), 2)
     assert code == 0, output
-    assert f"{newest * 12:,} pictures seen" in output
+    assert f"{newest * 12:,} images seen" in output
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(tiny, tmp_path):

@@ -39,7 +39,7 @@ def images_logged(directory: Path):
         ("skipped_all_reduce", 50, "at step 15 rank 1 holds another d/layers.0.weight, ", [5, 10]),
         ("batch_norm_buffer", 4, "at step 4 rank 1 holds another g/normal.running_mean, ", []),
         ("equal_latents", 4, "at step 4 ranks 0 and 1 were dealt the same latents", []),
-        ("equal_pictures", 4, "at step 6 ranks 0 and 1 were dealt the same pictures", [5]),  # surely at the third look
+        ("equal_pictures", 4, "at step 6 ranks 0 and 1 were dealt the same images", [5]),  # surely at the third look
     ],
 )
 def test_the_guard_names_rank_and_tensor_before_a_checkpoint_is_spoilt(tiny, tmp_path, fault, every, sentence, saved):
@@ -157,7 +157,7 @@ def test_exploding_gradients_are_a_wandb_alert(tiny, tmp_path):
 def test_a_collapse_can_end_training(tiny):
     code, output = plant(2, "collapse", tiny("watchdog.diversity_low=0.001", "watchdog.collapse=stop"))
     assert code == 4, output
-    assert output.count("step 20: the generator's pictures are alike: diversity 0.000") == 1
+    assert output.count("step 20: the generator's images are alike: diversity 0.000") == 1
 
 
 def test_a_collapse_can_be_rolled_back(tiny, tmp_path):

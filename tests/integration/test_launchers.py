@@ -19,7 +19,7 @@ TWO_UNDER_ACCELERATE = (ACCELERATE, "launch", "--multi_gpu", "--num_processes", 
     [
         ((ACCELERATE, "launch", "distgan/train.py"), {}, 1),
         ((ACCELERATE, "launch", "-m", "distgan.train"), {}, 1),
-        ((sys.executable, "-m", "distgan.cli.main", "train"), {}, 1),
+        ((sys.executable, "-m", "distgan", "train"), {}, 1),
         ((*TWO_UNDER_ACCELERATE, "distgan/train.py"), GLOO, 2),
         (TWO, {}, 2),
     ],

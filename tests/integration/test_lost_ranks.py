@@ -129,7 +129,7 @@ def test_a_rank_that_ends_by_an_error_of_its_own_is_quoted_by_the_other(tiny, tm
         ]  # fmt: skip
         assert [rank.wait(120) for rank in ranks] == [2 if rank == failing else 3 for rank in range(2)]
     said = logs[failing].read_text().strip().splitlines()[-1].removeprefix("[rank 1] ")
-    assert "shard" in said or "picture train-" in said
+    assert "shard" in said or "image train-" in said
     assert f"rank {failing} has ended: {said[:200]}" in logs[1 - failing].read_text()
 
 
@@ -145,7 +145,7 @@ def test_a_signal_to_one_rank_alone_stops_both_at_the_same_step_and_saves(tiny, 
             kill_all(process)
     text, newest = log.read_text(), saved(tmp_path / "quickstart")[-1]
     assert text.count("stopped by SIGTERM at") == 1, text
-    assert f"stopped by SIGTERM at {newest * 12:,} pictures; everything is saved" in text
+    assert f"stopped by SIGTERM at {newest * 12:,} images; everything is saved" in text
 
 
 def test_a_second_signal_while_a_slow_disk_saves_does_no_harm(tiny, tmp_path):
@@ -161,7 +161,7 @@ def test_a_second_signal_while_a_slow_disk_saves_does_no_harm(tiny, tmp_path):
     text = log.read_text()
     assert text.count("stopped by SIGTERM at") == 1, text
     newest = saved(tmp_path / "quickstart")[-1]
-    assert f"stopped by SIGTERM at {newest * 12:,} pictures" in text
+    assert f"stopped by SIGTERM at {newest * 12:,} images" in text
     assert "Traceback" not in text.split("torch/distributed")[0]
 
 
@@ -212,7 +212,7 @@ def test_resumed_on_two_four_and_one_processes_it_trains_what_one_process_trains
     for processes, images in ((2, 60), (4, 120), (1, 180), (2, 240)):
         code, output = warm.train([*overrides, f"train.images={images}"], processes)
         assert code == 0, output
-        assert images == 60 or f"{images - 60} pictures seen" in output
+        assert images == 60 or f"{images - 60} images seen" in output
         assert images == 60 or "the global batch stays 12" in output
     whole, parts = (
         storage.load(tmp_path / name / "checkpoints" / "step-000000020") for name in ("whole", "quickstart")

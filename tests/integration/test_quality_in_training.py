@@ -7,7 +7,6 @@ import json
 import os
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -15,7 +14,7 @@ from PIL import Image
 from distgan import load_generator, train
 from distgan.cli import main
 from distgan.config.load import load_config
-from distgan.distributed.accelerator import RULE, TIME, StopSignal
+from distgan.distributed.stop import RULE, TIME, StopSignal
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.registry import BETTER
 from distgan.training.checkpoint import storage
@@ -104,9 +103,9 @@ def test_a_training_writes_its_scores_its_best_generator_and_a_report(scored, tm
         assert {f"quality/{name}": value for name, value in line["scores"]["values"].items()}.items() <= row.items()
 
     value = found[0]["scores"]["values"][FD]
-    assert f"quality at 60 pictures: {FD} {value:.4g} (best so far), shapes_recognised" in printed
+    assert f"quality at 60 images: {FD} {value:.4g} (best so far), shapes_recognised" in printed
     assert "WARNING" not in printed
-    assert f"done: 240 pictures; see {run}/report.html" in printed
+    assert f"done: 240 images; see {run}/report.html" in printed
     assert FD in (run / "report.html").read_text()
 
 
@@ -301,7 +300,7 @@ def test_patience_ends_training_like_the_budget_and_then_there_is_nothing_to_do(
     rigged(2.0, 3.0, 2.5, 1.0)
     assert train.main(scored("best.patience=2")) == 0
     run, printed = tmp_path / "quickstart", capsys.readouterr().err
-    why = f"2 evaluations in a row without a better {FD} than 2 at 60 pictures, which is in {run}/best.safetensors"
+    why = f"2 evaluations in a row without a better {FD} than 2 at 60 images, which is in {run}/best.safetensors"
     assert f"done: {why}; set best.patience higher, or null, to go on; see {run}/report.html" in printed
     assert steps_of(run)[-1] == 15
     generator = load_generator(run / "generator.safetensors")
@@ -340,14 +339,14 @@ def test_the_time_of_a_start_ends_it_and_the_same_command_goes_on(scored, tmp_pa
     run = tmp_path / "quickstart"
     assert train.main(scored("train.seconds=12.5")) == 0
     printed = capsys.readouterr().err
-    assert "done: train.seconds=12.5 are used up at 156 pictures; the same command goes on from here" in printed
+    assert "done: train.seconds=12.5 are used up at 156 images; the same command goes on from here" in printed
     assert steps_of(run)[-1] == 13
     assert [line["images"] for line in lines(run)] == [60, 120, 156]
     assert load_generator(run / "generator.safetensors").description.scores == lines(run)[-1]["scores"]
     speeds = [row["speed/images_per_second"] for row in read_metrics(run / "metrics.jsonl")]
-    assert speeds == [12.0] * 3, "12 pictures a step, however long the evaluations take"
+    assert speeds == [12.0] * 3, "12 images a step, however long the evaluations take"
     assert train.main(scored("train.seconds=12.5")) == 0
-    assert "done: 240 pictures" in capsys.readouterr().err
+    assert "done: 240 images" in capsys.readouterr().err
     assert [line["images"] for line in lines(run)] == [60, 120, 156, 180, 240]
 
 
@@ -373,7 +372,7 @@ def test_after_a_signal_nothing_is_evaluated_until_training_goes_on(scored, tmp_
 
 
 def test_the_end_of_the_time_gives_way_to_every_other_reason_and_is_no_hurry():
-    stop = StopSignal(SimpleNamespace(num_processes=1), minutes=1)
+    stop = StopSignal(minutes=1)
     stop.request(TIME)
     assert (stop.agreed(), stop.hurried) == (TIME, False)
     stop.request(signal.SIGTERM)
@@ -387,13 +386,13 @@ def test_the_end_of_the_time_gives_way_to_every_other_reason_and_is_no_hurry():
 @pytest.mark.slow
 def test_a_report_that_fails_is_only_a_warning(tiny, tmp_path, capsys, monkeypatch):
     def fail(*_):
-        raise MemoryError("too many pictures")
+        raise MemoryError("too many images")
 
     monkeypatch.setattr("distgan.training.ending.write_report", fail)
     assert train.main(tiny("train.images=24")) == 0
     printed = capsys.readouterr().err
-    assert "WARNING: no report: MemoryError: too many pictures; `distgan report" in printed
-    assert "done: 24 pictures" in printed
+    assert "WARNING: no report: MemoryError: too many images; `distgan report" in printed
+    assert "done: 24 images" in printed
 
 
 @pytest.mark.slow
@@ -411,10 +410,10 @@ def test_a_collapse_that_ends_training_leaves_the_best_generator_and_a_report(sc
 
 
 def test_a_reference_of_another_size_is_refused_before_the_first_step(scored, tmp_path, capsys):
-    (tmp_path / "pictures" / "grey").mkdir(parents=True)
+    (tmp_path / "images" / "grey").mkdir(parents=True)
     for index in range(70):
-        Image.new("RGB", (16, 16), (index, index, index)).save(tmp_path / "pictures" / "grey" / f"{index}.png")
-    assert main.main(["prepare", "folder", f"{tmp_path}/pictures", "--out", f"{tmp_path}/small", "--size", "16"]) == 0
+        Image.new("RGB", (16, 16), (index, index, index)).save(tmp_path / "images" / "grey" / f"{index}.png")
+    assert main.main(["prepare", "folder", f"{tmp_path}/images", "--out", f"{tmp_path}/small", "--size", "16"]) == 0
     assert train.main(scored(f"evaluate.reference={tmp_path}/small")) == 2
-    assert "the generator makes pictures of 32x32, the reference has 16x16" in capsys.readouterr().err
+    assert "the generator makes images of 32x32, the reference has 16x16" in capsys.readouterr().err
     assert not (tmp_path / "quickstart" / "metrics.jsonl").exists()

@@ -27,7 +27,7 @@ MODERN = (  # no batch statistics: any number of processes and micro-batches
     "optimizer.discriminator={name: adam, beta1: 0, lr: {start: 1e-3, end: 1e-4, images: 900}}",
     "augment={kind: ada, target: 0.0, speed_images: 2_000, every_steps: 3}", "train.batch_size=48",
 )  # fmt: skip
-PAPERS = (  # statistics of the global batch in G
+LOSSES = (  # statistics of the global batch in G
     "generator={family: sngan, width: 8, conditional: true}",
     "discriminator={family: sngan, width: 8, conditional: true}",
     "loss={name: hinge, gradient_penalty: 1}", "augment.kind=diffaugment", "train.batch_size=24", "train.d_steps=2",
@@ -119,7 +119,7 @@ def test_the_modern_recipe_s_answer_is_that_of_one_process_to_1e_12(tiny, tmp_pa
 
 @pytest.mark.parametrize("family", ["sngan", "dcgan"])
 def test_batch_normalisation_spectral_normalisation_and_mixtures_agree_too(tiny, tmp_path, family):
-    overrides = tiny(*(text.replace("sngan", family) for text in PAPERS), "discriminator.spectral_norm=true")
+    overrides = tiny(*(text.replace("sngan", family) for text in LOSSES), "discriminator.spectral_norm=true")
     one = play(tmp_path / "one", 1, overrides, steps=10)[0]
     two = play(tmp_path / "two", 2, overrides, steps=10)[0]
     # a bias before batch normalisation has no effect: it and its memory are roundings, which reach running means

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.needs("slurm"),
 ]
 SCRIPT = "launch/slurm.sbatch"
-RESULT = "checkpoints/step-000000200/state.safetensors"  # 2400 pictures in batches of 12
+RESULT = "checkpoints/step-000000200/state.safetensors"  # 2400 images in batches of 12
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_job_at_its_time_limit_comes_back_and_scancel_ends_it_for_good_after_s
     cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=10")  # before it runs again, which takes 5 s
     cluster.wait(job, lambda facts: facts["JobState"] == "RUNNING")
     saved = steps(tmp_path)[-1]
-    assert f"stopped by SIGTERM at {saved * 12:,} pictures" in log.read_text()
+    assert f"stopped by SIGTERM at {saved * 12:,} images" in log.read_text()
     newest = wait_for_steps(tmp_path, saved, log)
     cluster.call("scancel", job)
     assert cluster.wait_for_end(job) == "CANCELLED"

@@ -10,8 +10,8 @@ import torch
 from accelerate import Accelerator
 
 from distgan.distributed.accelerator import end
-from distgan.distributed.heartbeat import Presence
-from distgan.doctor.collective_checks import Together
+from distgan.distributed.heartbeat import Heartbeat
+from distgan.doctor.collective_checks import PeerFailures
 from tests.support import warm
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ def threads() -> set[str]:
 
 def signs_of_life() -> None:
     accelerator = Accelerator(cpu=True)
-    with Presence(accelerator, patience=60):
+    with Heartbeat(accelerator, patience=60):
         assert "presence" in threads()
         accelerator.wait_for_everyone()  # rank 0 keeps the store
     assert "presence" not in threads()
@@ -31,7 +31,7 @@ def signs_of_life() -> None:
 
 def word_of_failures() -> None:
     accelerator = Accelerator(cpu=True)
-    word = Together(accelerator, leave=print)
+    word = PeerFailures(accelerator, leave=print)
     assert "doctor" in threads()
     accelerator.wait_for_everyone()
     word.done()

@@ -8,7 +8,7 @@ from tests.support import hosts, warm
 from tests.support.processes import BIN
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("hosts")]
-RESULT = "checkpoints/step-000000020/state.safetensors"  # 240 pictures in batches of 12
+RESULT = "checkpoints/step-000000020/state.safetensors"  # 240 images in batches of 12
 
 
 def test_accelerate_on_two_machines_ends_with_the_bits_of_two_processes_on_one(tiny, tmp_path):

@@ -11,9 +11,9 @@ import time
 import torch
 
 from distgan import train
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.training.checkpoint import storage
-from distgan.training.loop import Fit
+from distgan.training.loop import TrainingLoop
 from distgan.training.player import Player
 from distgan.training.trainer import Trainer
 from distgan.utils import files
@@ -77,7 +77,7 @@ def skipped_all_reduce():
 
 
 def batch_norm_buffer():
-    """G has a BatchNorm that sees each rank's own pictures."""
+    """G has a BatchNorm that sees each rank's own images."""
 
     def change(trainer):
         layer = torch.nn.BatchNorm2d(3)
@@ -93,14 +93,14 @@ def equal_latents():
     after_build(lambda trainer: setattr(trainer, "draws", zero_rows(trainer.draws)))
 
 
-def equal_pictures():
-    """Rank 1 is dealt rank 0's pictures."""
-    original = Reals.__init__
+def equal_images():
+    """Rank 1 is dealt rank 0's images."""
+    original = ImageDataset.__init__
 
     def build(self, config, seed, rows, *rest):
         original(self, config, seed, Rows(0, len(rows), rows.total), *rest)
 
-    Reals.__init__ = build
+    ImageDataset.__init__ = build
 
 
 def zero_rows(draws):
@@ -167,7 +167,7 @@ def exploding():
 
 
 def collapse():
-    """From step 12 on the averaged generator makes one picture, whatever the latent."""
+    """From step 12 on the averaged generator makes one image, whatever the latent."""
 
     def change(trainer):
         if trainer.steps >= STEP:
@@ -230,6 +230,6 @@ def slower_steps():
 
 
 if __name__ == "__main__":
-    assert Fit  # what is changed above is what training uses
+    assert TrainingLoop  # what is changed above is what training uses
     globals()[sys.argv[1]]()
     sys.exit(train.main(sys.argv[2:]))

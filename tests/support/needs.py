@@ -20,7 +20,7 @@ def _compiler() -> str:
 
 
 def _cifar10() -> str:
-    return "" if "DISTGAN_TEST_CIFAR10" in os.environ else "needs CIFAR-10's pictures: DISTGAN_TEST_CIFAR10=DIR"
+    return "" if "DISTGAN_TEST_CIFAR10" in os.environ else "needs CIFAR-10's images: DISTGAN_TEST_CIFAR10=DIR"
 
 
 def _fidelity() -> str:

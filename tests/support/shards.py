@@ -20,8 +20,8 @@ def make(path, count=230, shard_size=40, layout="pictures"):
 
 
 def known(count):
-    pictures = render(truth(0, "train", np.arange(count))).transpose(0, 3, 1, 2)
-    return {np.ascontiguousarray(picture).tobytes(): (index, index % 10) for index, picture in enumerate(pictures)}
+    images = render(truth(0, "train", np.arange(count))).transpose(0, 3, 1, 2)
+    return {np.ascontiguousarray(image).tobytes(): (index, index % 10) for index, image in enumerate(images)}
 
 
 def take(source, count, start=0):
@@ -33,7 +33,7 @@ def take(source, count, start=0):
 
 
 def read_shard(wanted, shard):
-    """A shard's pictures, one by one, where nothing may be lost."""
+    """A shard's images, one by one, where nothing may be lost."""
     return itertools.chain.from_iterable(read_pieces(wanted, shard))
 
 
@@ -52,7 +52,7 @@ def rewrite(path, content):
 
 
 def uneven(path, sizes):
-    """Splits the first shard's pictures over shards of these sizes, and says so in the manifest."""
+    """Splits the first shard's images over shards of these sizes, and says so in the manifest."""
     manifest = load_manifest(path)
     content = members(path / manifest.shards[0].name)
     (path / manifest.shards[0].name).unlink()

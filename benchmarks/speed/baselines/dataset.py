@@ -1,4 +1,4 @@
-"""The pictures of all contenders: the embedded data set, made once per machine."""
+"""The images of all contenders: the embedded data set, made once per machine."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from distgan.data.prepare import Request, Shapes, prepare
 
-PICTURES = 20_000
+IMAGES = 20_000
 
 
 def shapes(layout: str = "pictures", data: str = "") -> Path:
     """A directory of shards. data: where it is, or else a place of the machine's."""
     out = Path(data) if data else Path(tempfile.gettempdir()) / f"distgan-benchmark-shapes-{layout}"
-    prepare(Request(out, Shapes(PICTURES), layout=layout), progress=False)  # type: ignore[arg-type]
+    prepare(Request(out, Shapes(IMAGES), layout=layout), progress=False)  # type: ignore[arg-type]
     return out

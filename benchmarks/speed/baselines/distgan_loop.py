@@ -21,7 +21,7 @@ from distgan.data.dataset import Batch
 from distgan.training.execution import Graphs
 from distgan.training.trainer import Trainer
 
-ENDLESS = 10**12  # pictures
+ENDLESS = 10**12  # images
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -55,13 +55,13 @@ def seed(lap: Lap, precision: str = "no", steps: str = "2", batch_size: str = "2
     discriminator.trainable = True
 
     batch, random = int(batch_size), np.random.default_rng(0)
-    pictures = random.uniform(-1, 1, (5_000, 32, 32, 3)).astype(np.float32)
+    images = random.uniform(-1, 1, (5_000, 32, 32, 3)).astype(np.float32)
     place = 0
 
     def step() -> None:
         nonlocal place
-        reals = pictures[place : place + batch]
-        place = (place + batch) % len(pictures)
+        reals = images[place : place + batch]
+        place = (place + batch) % len(images)
         fakes = generator.predict_on_batch(random.normal(size=(batch, 32)).astype(np.float32))
         noise = 0.05 * random.uniform(size=(2 * batch, 1))
         labels = np.concatenate([1 - noise[:batch], noise[batch:]]).astype(np.float32)

@@ -1,7 +1,7 @@
-"""What a good engineer writes by hand for the same recipe: plain PyTorch, one process, pictures in memory.
+"""What a good engineer writes by hand for the same recipe: plain PyTorch, one process, images in memory.
 
 No logging, no checkpoints, no guard, no keyed random numbers. This is the floor that distgan is measured against, with
-the same settings of the machine (distgan/utils/cpu.py), unless `plainly` is asked for.
+the same settings of the machine (distgan/utils/cpu.py), but for `unset_memory`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.speed.baselines.dataset import PICTURES
+from benchmarks.speed.baselines.dataset import IMAGES
 from benchmarks.speed.flops import Flops
 from benchmarks.speed.interleave import Lap
 from distgan.config.load import load_config
@@ -37,15 +37,15 @@ def autocast(precision: str) -> torch.autocast | nullcontext[None]:
 
 
 def batches(size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random pictures of random classes, drawn from memory: ([size, 3, 32, 32] in [-1, 1], [size])."""
-    images = torch.randint(256, (PICTURES, 3, SIZE, SIZE), dtype=torch.uint8, device=device())
-    labels = torch.randint(CLASSES, (PICTURES,), device=device())
+    """Random images of random classes, drawn from memory: ([size, 3, 32, 32] in [-1, 1], [size])."""
+    images = torch.randint(256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8, device=device())
+    labels = torch.randint(CLASSES, (IMAGES,), device=device())
     while True:
-        for index in torch.randperm(PICTURES, device=device()).split(size)[:-1]:
+        for index in torch.randperm(IMAGES, device=device()).split(size)[:-1]:
             yield images.index_select(0, index).float() / 127.5 - 1, labels.index_select(0, index)
 
 
-def plainly(lap: Lap, loop: str, **options: str) -> None:
+def unset_memory(lap: Lap, loop: str, **options: str) -> None:
     """One of the loops below, with memory as PyTorch comes: what a step frees is given back."""
     global keep_freed_memory
     keep_freed_memory = bool
@@ -209,11 +209,11 @@ def r3gan(lap: Lap, precision: str = "no", batch_size: str = "16", steps: str = 
 
 def sngan(lap: Lap, precision: str = "no", batch_size: str = "64", steps: str = "1") -> None:
     """configs/sngan.yaml: hinge, five updates of D for one of G. Spectral norms are the networks' own."""
-    from distgan.networks.spectral_norm import improve, normalised
+    from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 
     config, g, d, update_g, update_d = players("sngan", precision)
     batch, reals, mean = int(batch_size), batches(int(batch_size)), copy.deepcopy(g)
-    latents, norms = config.generator.latent_dim, normalised(d)
+    latents, norms = config.generator.latent_dim, spectral_norms_of(d)
 
     def step() -> None:
         for _ in range(config.train.d_steps):
@@ -224,7 +224,7 @@ def sngan(lap: Lap, precision: str = "no", batch_size: str = "64", steps: str = 
             with autocast(precision):
                 fake, real = d(joined).float().chunk(2)
             update_d(F.relu(1 + fake).mean() + F.relu(1 - real).mean())
-            improve(norms)
+            power_iteration(norms)
         d.requires_grad_(False)
         with autocast(precision):
             loss = -d(g(torch.randn(batch, latents, device=device()))).float().mean()

@@ -1,6 +1,6 @@
-"""Pictures from shards to batches, on one core: distgan's two modes, and plain readers of the same shards.
+"""Images from shards to batches, on one core: distgan's two modes, and plain readers of the same shards.
 
-All give batches of uint8 pictures [b, 3, 32, 32] and labels. The embedded data set is made where it is not there yet.
+All give batches of uint8 images [b, 3, 32, 32] and labels. The embedded data set is made where it is not there yet.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import webdataset
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.speed.baselines.dataset import PICTURES, shapes
+from benchmarks.speed.baselines.dataset import IMAGES, shapes
 from benchmarks.speed.baselines.pytorch_loop import CLASSES, SIZE
 from benchmarks.speed.interleave import turns
 from distgan.config.schema import DataConfig
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.utils.rng import Rows
 
-BUFFER = 4096  # pictures mixed at a time, as by default
+BUFFER = 4096  # images mixed at a time, as by default
 CPU = torch.device("cpu")
 Work = Callable[[], int]
-Pictures = tuple[Any, Any]  # images and labels
+Images = tuple[Any, Any]  # images and labels
 
 
-def endless(batches: Iterator[Pictures], batch: str, pictures: str) -> Work:
-    """A turn takes about so many pictures."""
+def endless(batches: Iterator[Images], batch: str, images: str) -> Work:
+    """A turn takes about so many images."""
     torch.set_num_threads(1)
-    count = max(int(pictures) // int(batch), 1)
+    count = max(int(images) // int(batch), 1)
 
     def work() -> int:
         return sum(len(labels) for _, labels in itertools.islice(batches, count))
@@ -41,16 +41,16 @@ def endless(batches: Iterator[Pictures], batch: str, pictures: str) -> Work:
     return work
 
 
-def reals(config: DataConfig, batch: str, pictures: str) -> Work:
+def reals(config: DataConfig, batch: str, images: str) -> Work:
     rows = Rows(0, int(batch), int(batch))
-    return endless(Reals(config, 0, rows, CPU, show=False).batches(0), batch, pictures)
+    return endless(ImageDataset(config, 0, rows, CPU, show=False).batches(0), batch, images)
 
 
 @turns
-def resident(batch: str = "64", flip: str = "false", data: str = "", pictures: str = "1000000") -> Work:
+def resident(batch: str = "64", flip: str = "false", data: str = "", images: str = "1000000") -> Work:
     """data.mode=resident."""
     config = DataConfig(path=shapes("pictures", data), mode="resident", flip=flip == "true")
-    return reals(config, batch, pictures)
+    return reals(config, batch, images)
 
 
 @turns
@@ -60,29 +60,29 @@ def stream(
     batch: str = "64",
     flip: str = "false",
     data: str = "",
-    pictures: str = "",
+    images: str = "",
 ) -> Work:
     """data.mode=stream."""
     config = DataConfig(path=shapes(layout, data), mode="stream", workers=int(workers), flip=flip == "true")
-    return reals(config, batch, pictures or {"pictures": "10000", "blocks": "300000"}[layout])
+    return reals(config, batch, images or {"pictures": "10000", "blocks": "300000"}[layout])
 
 
 @turns
-def memory(batch: str = "64", pictures: str = "1000000") -> Work:
+def memory(batch: str = "64", pixels: str = "1000000") -> Work:
     """`index_select` from a tensor, in a new order every epoch."""
-    images = torch.randint(256, (PICTURES, 3, SIZE, SIZE), dtype=torch.uint8)
-    labels = torch.randint(CLASSES, (PICTURES,))
+    images = torch.randint(256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8)
+    labels = torch.randint(CLASSES, (IMAGES,))
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         while True:
-            for index in torch.randperm(PICTURES).split(int(batch)):
+            for index in torch.randperm(IMAGES).split(int(batch)):
                 yield images.index_select(0, index), labels.index_select(0, index)
 
-    return endless(batches(), batch, pictures)
+    return endless(batches(), batch, pixels)
 
 
 @turns
-def plain_tar(batch: str = "64", data: str = "", pictures: str = "10000") -> Work:
+def plain_tar(batch: str = "64", data: str = "", images: str = "10000") -> Work:
     """WebDataset as its documentation has it, with its shuffle buffer, and Pillow."""
     urls = sorted(str(path) for path in shapes("pictures", data).glob("*.tar"))
 
@@ -91,16 +91,16 @@ def plain_tar(batch: str = "64", data: str = "", pictures: str = "10000") -> Wor
 
     source = webdataset.WebDataset(urls, shardshuffle=len(urls)).shuffle(BUFFER, initial=BUFFER)
     batches = source.to_tuple("png", "cls").map(decoded).batched(int(batch)).repeat()
-    return endless(iter(batches), batch, pictures)
+    return endless(iter(batches), batch, images)
 
 
 @turns
-def plain_blocks(batch: str = "64", data: str = "", pictures: str = "300000") -> Work:
+def plain_blocks(batch: str = "64", data: str = "", pixels: str = "300000") -> Work:
     """tarfile and NumPy: a permutation within each shard."""
     paths = sorted(shapes("blocks", data).glob("*.tar"))
     random = np.random.default_rng(0)
 
-    def batches() -> Iterator[Pictures]:
+    def batches() -> Iterator[Images]:
         while True:
             for number in random.permutation(len(paths)):
                 parts: dict[str, list[np.ndarray]] = {"images.npy": [], "labels.npy": []}
@@ -115,4 +115,4 @@ def plain_blocks(batch: str = "64", data: str = "", pictures: str = "300000") ->
                 for index in np.array_split(random.permutation(len(labels)), -(-len(labels) // int(batch))):
                     yield torch.from_numpy(images[index]), torch.from_numpy(labels[index])
 
-    return endless(batches(), batch, pictures)
+    return endless(batches(), batch, pixels)

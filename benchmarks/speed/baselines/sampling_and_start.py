@@ -24,7 +24,7 @@ from distgan.inference.generator_file import Description
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.extractors.base import load_extractor
 from distgan.networks import build_generator
-from distgan.utils.pixels import to_bytes
+from distgan.utils.images import to_bytes
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 Work = Callable[[], int]
@@ -72,7 +72,7 @@ def judged() -> tuple[list[str], int]:
 
 @turns
 def evaluation() -> Work:
-    """`distgan evaluate`'s work on the quickstart's generator: pictures, features, every value of the protocol."""
+    """`distgan evaluate`'s work on the quickstart's generator: images, features, every value of the protocol."""
     settings, count = judged()
     config, made = load_config("quickstart", settings), generator("quickstart")
     evaluator = Evaluator(config.evaluate, config.data, device(), show=False)
@@ -86,7 +86,7 @@ def evaluation() -> Work:
 
 @turns
 def features() -> Work:
-    """The extractor alone, on pictures in memory."""
+    """The extractor alone, on images in memory."""
     settings, count = judged()
     extractor = load_extractor(load_config("quickstart", settings).evaluate, device())
     assert extractor

@@ -29,7 +29,7 @@ LONGEST_PAUSE = 30.0  # ... up to this
 
 
 @dataclass(frozen=True)
-class Far:
+class RemoteStore:
     """The directory at a URL, and how to fetch from it."""
 
     url: str

@@ -1,7 +1,7 @@
-"""A block: some hundreds of raw pictures in one sample of a shard, to be read many at a time.
+"""A block: some hundreds of raw images in one sample of a shard, to be read many at a time.
 
 `KEY.images.npy` is uint8 [n, 3, size, size], `KEY.labels.npy` int64 [n], as NumPy writes them. `KEY.crc32` is the
-CRC-32 of either file, so that damage can be told from what is good. KEY is the place of the first picture in its shard.
+CRC-32 of either file, so that damage can be told from what is good. KEY is the place of the first image in its shard.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distgan.data.bad_samples import Lost
-from distgan.data.shards.png import Picture
+from distgan.data.bad_samples import BadRange
+from distgan.data.shards.png import DecodedImage
 from distgan.utils.errors import DataError
 
-BYTES = 3 << 19  # of a block's pixels: 512 pictures of 32x32
+BYTES = 3 << 19  # of a block's pixels: 512 images of 32x32
 IMAGES, LABELS, SUMS = "images.npy", "labels.npy", "crc32"
 HEADER = 128  # bytes before the numbers of an .npy file
 
 
 @dataclass(frozen=True)
 class Block:
-    """Pictures that follow each other in a shard."""
+    """Images that follow each other in a shard."""
 
     images: npt.NDArray[np.uint8]
     """[n, 3, size, size]."""
@@ -39,13 +39,13 @@ class Block:
     def __getitem__(self, part: slice) -> Block:
         return Block(self.images[part], self.labels[part])
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[DecodedImage]:
         for image, label in zip(self.images, self.labels.tolist(), strict=True):
-            yield Picture(image.transpose(1, 2, 0), label)
+            yield DecodedImage(image.transpose(1, 2, 0), label)
 
 
 def rows(size: int) -> int:
-    """The most pictures of `size` x `size` that a block holds."""
+    """The most images of `size` x `size` that a block holds."""
     return max(1, BYTES // (3 * size**2))
 
 
@@ -55,11 +55,11 @@ def encode(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> dict
     return {**files, SUMS: " ".join(map(_sum, files.values())).encode()}
 
 
-def decode(sample: Mapping[str, bytes], name: str, size: int, wanted: Mapping[int, int]) -> Block | Lost:
-    """The wanted pictures of a sample, or that they are lost.
+def decode(sample: Mapping[str, bytes], name: str, size: int, wanted: Mapping[int, int]) -> Block | BadRange:
+    """The wanted images of a sample, or that they are lost.
 
     name: SHARD/KEY; wanted: class number -> place among the wanted ones. Raises DataError where it cannot be known
-    which pictures are lost.
+    which images are lost.
     """
     for part in (IMAGES, LABELS, SUMS):
         if part not in sample:
@@ -72,12 +72,12 @@ def decode(sample: Mapping[str, bytes], name: str, size: int, wanted: Mapping[in
     chosen = np.flatnonzero(places >= 0)
     images = _numbers(sample[IMAGES], "|u1", (3, size, size))
     if images is None or len(images) != len(numbers):
-        reason = f"it does not hold {len(numbers)} pictures of {size}x{size}"
+        reason = f"it does not hold {len(numbers)} images of {size}x{size}"
     elif _sum(sample[IMAGES]) != images_sum:
-        reason = "its pictures are not as they were written"
+        reason = "its images are not as they were written"
     else:
         return Block(images, places) if len(chosen) == len(places) else Block(images[chosen], places[chosen])
-    return Lost(name, range(len(chosen)), f"block {name} is damaged: {reason}")
+    return BadRange(name, range(len(chosen)), f"block {name} is damaged: {reason}")
 
 
 def _places(numbers: npt.NDArray[np.int64], wanted: Mapping[int, int]) -> npt.NDArray[np.int64]:

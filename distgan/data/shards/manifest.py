@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
-from distgan.data.remote.store import Far
+from distgan.data.remote.store import RemoteStore
 from distgan.utils.errors import DataError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import printable, read_bytes
 
 MANIFEST = "manifest.json"
 LIMIT = 64 << 20  # bytes of a manifest
-MOST = 10**12  # pictures of a shard: far above what there is, far below what overflows
+MAX = 10**12  # images of a shard: far above what there is, far below what overflows
 
 
 def _is_printable(text: str) -> str:
@@ -38,10 +38,10 @@ class Shard(_Model):
 
     name: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.tar$")]
     """File name beside the manifest; never a path."""
-    count: Annotated[int, Field(ge=1, le=MOST)]
+    count: Annotated[int, Field(ge=1, le=MAX)]
     class_counts: tuple[NonNegativeInt, ...]
-    """Pictures per class, in the order of `Manifest.classes`."""
-    bytes: Annotated[int, Field(ge=1, le=1024 * MOST)]
+    """Images per class, in the order of `Manifest.classes`."""
+    bytes: Annotated[int, Field(ge=1, le=1024 * MAX)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     @model_validator(mode="after")
@@ -62,7 +62,7 @@ class Manifest(_Model):
     size: Annotated[int, Field(ge=1, le=4096)]
     """Height and width, pixels; three channels."""
     layout: Layout = "pictures"
-    """What a sample of a shard holds: `KEY.png` + `KEY.cls`, or a block of raw pictures (blocks.py)."""
+    """What a sample of a shard holds: `KEY.png` + `KEY.cls`, or a block of raw images (blocks.py)."""
     classes: Annotated[tuple[Text, ...], Field(min_length=1)]
     """Names; a label in a shard is the place in this tuple."""
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
@@ -99,7 +99,7 @@ class Manifest(_Model):
             temporary.write_text(self.model_dump_json(indent=1) + "\n")
 
 
-def load_manifest(place: Path | Far) -> Manifest:
+def load_manifest(place: Path | RemoteStore) -> Manifest:
     """Reads PLACE/manifest.json. Raises DataError if it is missing, damaged or of another version."""
     content = _content(place) if isinstance(place, Path) else place.read(MANIFEST, LIMIT)
     try:

@@ -1,4 +1,4 @@
-"""One encoded picture in, its pixels out, or what is wrong with it by name."""
+"""One encoded image in, its pixels out, or what is wrong with it by name."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from distgan.data.bad_samples import Bad
+from distgan.data.bad_samples import BadSample
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import printable
 
 
 class Encoded(NamedTuple):
-    """A picture as it lies in the shard."""
+    """An image as it lies in the shard."""
 
     name: str
     """SHARD/KEY, for errors."""
@@ -24,41 +24,41 @@ class Encoded(NamedTuple):
     """Place among the wanted classes."""
 
 
-class Picture(NamedTuple):
-    """A picture to be shown."""
+class DecodedImage(NamedTuple):
+    """An image to be shown."""
 
     pixels: np.ndarray
     """uint8 [size, size, 3]."""
     label: int
 
 
-def decoded(item: Encoded | Picture | Bad, size: int) -> Picture | Bad:
-    """The picture, or what is wrong with it."""
+def decoded(item: Encoded | DecodedImage | BadSample, size: int) -> DecodedImage | BadSample:
+    """The image, or what is wrong with it."""
     if not isinstance(item, Encoded):
         return item
     try:
-        return Picture(decode(item, size), item.label)
+        return DecodedImage(decode(item, size), item.label)
     except DataError as error:
-        return Bad(item.name, str(error))
+        return BadSample(item.name, str(error))
 
 
 def decode(encoded: Encoded, size: int) -> np.ndarray:
     """uint8 [size, size, 3]. Raises DataError naming shard and member."""
     try:
         _check_png(encoded.png)
-        with Image.open(io.BytesIO(encoded.png), formats=("PNG",)) as picture:
-            if picture.size != (size, size):  # before its pixels are given memory
+        with Image.open(io.BytesIO(encoded.png), formats=("PNG",)) as image:
+            if image.size != (size, size):  # before its pixels are given memory
                 raise DataError(
-                    f"picture {encoded.name} is {picture.width}x{picture.height}, its manifest says {size}x{size}"
+                    f"image {encoded.name} is {image.width}x{image.height}, its manifest says {size}x{size}"
                 )
-            return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except UnidentifiedImageError:
-        raise DataError(f"picture {encoded.name} cannot be decoded: its bytes are no picture") from None
+        raise DataError(f"image {encoded.name} cannot be decoded: its bytes are no image") from None
     except DataError:
         raise
-    except Exception as error:  # a damaged picture can raise nearly anything
+    except Exception as error:  # a damaged image can raise nearly anything
         reason = printable(str(error)) or type(error).__name__
-        raise DataError(f"picture {encoded.name} cannot be decoded: {reason}") from None
+        raise DataError(f"image {encoded.name} cannot be decoded: {reason}") from None
 
 
 def _check_png(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""An open shard in, its samples out, as WebDataset groups them: one picture each, or a block of them.
+"""An open shard in, its samples out, as WebDataset groups them: one image each, or a block of them.
 
 All names are passed on as they may be shown. What is damaged as a whole raises one of `tar.DAMAGE`, or DataError.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from distgan.data.bad_samples import Bad
+from distgan.data.bad_samples import BadSample
 from distgan.data.shards import blocks
 from distgan.data.shards.blocks import Block
 from distgan.data.shards.manifest import Layout
@@ -19,18 +19,18 @@ from distgan.utils.safe_io import printable
 SMALL = 1 << 20  # bytes of a member, besides its pixels
 META = "__"  # begins the names that WebDataset keeps for itself
 
-Piece = Sequence[Encoded | Bad] | Block  # pictures that follow each other in a shard
+Piece = Sequence[Encoded | BadSample] | Block  # images that follow each other in a shard
 
 
 def pieces(file: BinaryIO, shard: str, layout: Layout, size: int, wanted: Mapping[int, int]) -> Iterator[Piece]:
-    """The wanted pictures, as many as a sample holds at a time, not yet decoded where they are encoded.
+    """The wanted images, as many as a sample holds at a time, not yet decoded where they are encoded.
 
     shard: its name; wanted: class number -> place among the wanted ones.
     """
     most = SMALL + (8 * size**2 if layout == "pictures" else blocks.rows(size) * 3 * size**2)  # PNG: 16 bits, alpha
     for sample in samples(file, shard, most):
         name = f"{shard}/{printable(sample['__key__'])}"
-        piece = _picture(sample, name, wanted) if layout == "pictures" else blocks.decode(sample, name, size, wanted)
+        piece = _image(sample, name, wanted) if layout == "pictures" else blocks.decode(sample, name, size, wanted)
         if piece:
             yield piece
 
@@ -51,11 +51,11 @@ def samples(file: BinaryIO, shard: str, most: int) -> Iterator[dict[str, Any]]:
     yield from group_by_keys(each())
 
 
-def _picture(sample: Mapping[str, Any], name: str, wanted: Mapping[int, int]) -> Piece:
+def _image(sample: Mapping[str, Any], name: str, wanted: Mapping[int, int]) -> Piece:
     if "png" not in sample or "cls" not in sample:
-        return [Bad(name, f"picture {name} has no {'.cls' if 'png' in sample else '.png'} member")]
+        return [BadSample(name, f"image {name} has no {'.cls' if 'png' in sample else '.png'} member")]
     try:
         label = int(sample["cls"])
     except ValueError:
-        return [Bad(name, f"{name}.cls holds {sample['cls'][:20]!r}, which is not a class number")]
+        return [BadSample(name, f"{name}.cls holds {sample['cls'][:20]!r}, which is not a class number")]
     return [Encoded(name, sample["png"], wanted[label])] if label in wanted else []

@@ -1,6 +1,6 @@
-"""Pictures in, WebDataset tar shards out, in tar files of `shard_size` pictures: a PNG each, or in blocks.
+"""Images in, WebDataset tar shards out, in tar files of `shard_size` images: a PNG each, or in blocks.
 
-The same pictures in the same order give the same bytes: tar headers carry no time and no user. Encoding runs in
+The same images in the same order give the same bytes: tar headers carry no time and no user. Encoding runs in
 threads (Pillow and zlib leave the interpreter lock), so it also works inside a training process.
 """
 
@@ -30,20 +30,20 @@ from distgan.utils.files import fsync
 from distgan.utils.progress import track
 
 Pixels = npt.NDArray[np.uint8]  # [size, size, 3]
-CHUNK = 128  # pictures per piece of work
-PNG_LEVEL = 1  # 32x32: 98 us and 2,287 bytes a picture; level 6 takes 15 % longer and saves nothing
+CHUNK = 128  # images per piece of work
+PNG_LEVEL = 1  # 32x32: 98 us and 2,287 bytes an image; level 6 takes 15 % longer and saves nothing
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What a source hands to the writer: N pictures that are read by row."""
+class SourceImages:
+    """What a source hands to the writer: N images that are read by row."""
 
     keys: IntArray
-    """[N], unique and >= 0: the picture's index in its source, and KEY in the shards."""
+    """[N], unique and >= 0: the image's index in its source, and KEY in the shards."""
     labels: IntArray
     """[N], the place in the offer's classes."""
     read: Callable[[IntArray], Sequence[Pixels | None]]
-    """Rows to pictures; None for one that is skipped. Called from several threads."""
+    """Rows to images; None for one that is skipped. Called from several threads."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the user once all is written."""
 
@@ -56,8 +56,8 @@ class Offer:
     size: int
     classes: tuple[str, ...]
     request: dict[str, Any]
-    """What decides the pictures, beside split and classes; None in it stands for 'whatever is there'."""
-    load: Callable[[bool], Pictures]
+    """What decides the images, beside split and classes; None in it stands for 'whatever is there'."""
+    load: Callable[[bool], SourceImages]
     """Opens the source; the flag says whether to show progress."""
 
 
@@ -86,7 +86,7 @@ def write_shards(
     directory: Path,
     split: str,
     offer: Offer,
-    pictures: Pictures,
+    images: SourceImages,
     order: IntArray,
     shard_size: int,
     layout: Layout,
@@ -94,13 +94,13 @@ def write_shards(
 ) -> tuple[Shard, ...]:
     """Writes `pictures`, in `order` (rows), to DIRECTORY/SPLIT-000000.tar and on, each flushed to disk.
 
-    Returns one entry per file; skipped pictures leave no gap. Raises what `pictures.read` raises, and OSError.
+    Returns one entry per file; skipped images leave no gap. Raises what `pictures.read` raises, and OSError.
     """
 
     kind = _Writer if layout == "pictures" else _BlockWriter
 
     def encode(rows: IntArray) -> list[bytes | None]:
-        return [None if picture is None else kind.encode(picture) for picture in pictures.read(rows)]
+        return [None if image is None else kind.encode(image) for image in images.read(rows)]
 
     shards: list[Shard] = []
     writer: _Writer | None = None
@@ -115,7 +115,7 @@ def write_shards(
                     continue
                 if writer is None:
                     writer = kind(directory / f"{split}-{len(shards):06d}.tar", len(offer.classes), offer.size)
-                writer.add(int(pictures.keys[row]), int(pictures.labels[row]), data)
+                writer.add(int(images.keys[row]), int(images.labels[row]), data)
                 if writer.count == shard_size:
                     shards.append(writer.finish())
                     writer = None
@@ -129,10 +129,10 @@ def write_shards(
     return tuple(shards)
 
 
-def png(picture: Pixels) -> bytes:
+def png(image: Pixels) -> bytes:
     """Encodes uint8 [H, W, 3]."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
 
 
@@ -150,7 +150,7 @@ def _ahead(
 
 
 class _Writer:
-    """One tar file that counts and hashes what goes in: `KEY.png` and `KEY.cls` per picture."""
+    """One tar file that counts and hashes what goes in: `KEY.png` and `KEY.cls` per image."""
 
     def __init__(self, path: Path, classes: int, size: int) -> None:
         self.path, self.count, self.bytes, self.size = path, 0, 0, size
@@ -159,8 +159,8 @@ class _Writer:
         self.file = path.open("wb")
 
     @staticmethod
-    def encode(picture: Pixels) -> bytes:
-        return png(picture)
+    def encode(image: Pixels) -> bytes:
+        return png(image)
 
     def add(self, key: int, label: int, data: bytes) -> None:
         self.count += 1
@@ -197,8 +197,8 @@ class _BlockWriter(_Writer):
         self.waiting: list[tuple[bytes, int]] = []
 
     @staticmethod
-    def encode(picture: Pixels) -> bytes:
-        return picture.transpose(2, 0, 1).tobytes()
+    def encode(image: Pixels) -> bytes:
+        return image.transpose(2, 0, 1).tobytes()
 
     def _keep(self, key: int, label: int, data: bytes) -> None:
         self.waiting.append((data, label))

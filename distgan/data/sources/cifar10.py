@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from distgan.data.remote.download import Remote, fetch, md5
 from distgan.data.shards.tar import Header
-from distgan.data.shards.writer import Offer, Pictures, select_classes
+from distgan.data.shards.writer import Offer, SourceImages, select_classes
 from distgan.data.sources.safe_pickle import read_batch
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
@@ -28,13 +28,13 @@ from distgan.utils.safe_io import open_regular, printable
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 OFFICIAL = Remote("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
-KNOWN_MD5 = (OFFICIAL.md5, "c32a1d4ab5d03f1284b67883e8d87530")  # python and binary version: the same pictures
+KNOWN_MD5 = (OFFICIAL.md5, "c32a1d4ab5d03f1284b67883e8d87530")  # python and binary version: the same images
 COUNTS = {"train": 50_000, "test": 10_000}
-RECORD = 3073  # bytes per picture in the binary version: label, then red, green and blue planes
+RECORD = 3073  # bytes per image in the binary version: label, then red, green and blue planes
 MEMBER_LIMIT = 2 * 10_000 * RECORD  # bytes of a batch; official ones have half, Python 3 pickles more
 ARCHIVE_LIMIT = 1 << 29  # unpacked bytes of a whole archive; the official ones have 187 MB
 FOLDERS = {"py": "cifar-10-batches-py", "bin": "cifar-10-batches-bin"}
-MOST_MEMBERS = 1000  # of an archive; the official ones have 9
+MAX_MEMBERS = 1000  # of an archive; the official ones have 9
 DAMAGE = (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError, RecursionError)
 
 Batches = dict[str, bytes]  # file name -> content
@@ -58,10 +58,10 @@ class Cifar10:
         names = select_classes(CLASSES, classes)
         archive = None if self.archive is None else fingerprint(self.archive, split)
         return Offer(
-            "cifar10", 32, names, {"archive": archive}, lambda progress: self._pictures(split, names, archive, progress)
+            "cifar10", 32, names, {"archive": archive}, lambda progress: self._images(split, names, archive, progress)
         )
 
-    def _pictures(self, split: str, names: tuple[str, ...], found: str | None, progress: bool) -> Pictures:
+    def _images(self, split: str, names: tuple[str, ...], found: str | None, progress: bool) -> SourceImages:
         path = self.archive or fetch(self.remote, self.download_dir, progress)
         pixels, labels = read(path, split)
         place = np.array([names.index(name) if name in names else -1 for name in CLASSES])
@@ -70,11 +70,13 @@ class Cifar10:
         if path.is_file() and found not in (None, "official"):
             notes.append(f"{path} can be read, but its MD5 is neither of the two official ones: {', '.join(KNOWN_MD5)}")
         if len(labels) != COUNTS[split]:
-            notes.append(f"{path} holds {len(labels):,} of the official {COUNTS[split]:,} {split} pictures")
+            notes.append(f"{path} holds {len(labels):,} of the official {COUNTS[split]:,} {split} images")
         if missing := [name for i, name in enumerate(names) if not np.any(place[labels] == i)]:
-            raise DataError(f"{path} holds no {split} picture of class {missing[0]}; leave it out with --classes")
+            raise DataError(f"{path} holds no {split} image of class {missing[0]}; leave it out with --classes")
         planes = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        return Pictures(keys, place[labels[keys]], lambda rows: list(np.ascontiguousarray(planes[keys[rows]])), notes)
+        return SourceImages(
+            keys, place[labels[keys]], lambda rows: list(np.ascontiguousarray(planes[keys[rows]])), notes
+        )
 
 
 def read(path: Path, split: str) -> tuple[npt.NDArray[np.uint8], IntArray]:
@@ -94,7 +96,7 @@ def read(path: Path, split: str) -> tuple[npt.NDArray[np.uint8], IntArray]:
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     raise DataError(
         f"{path} holds no CIFAR-10 {split} batches ({wanted['py'][0]} or {wanted['bin'][0]}); give an official archive "
-        "or its unpacked directory, or use `distgan prepare folder` for class sub-folders of pictures"
+        "or its unpacked directory, or use `distgan prepare folder` for class sub-folders of images"
     )
 
 
@@ -149,8 +151,8 @@ def _read_archive(path: Path, split: str) -> Batches:
             stream = _Bounded(unpacked, path)
             with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as archive:  # type: ignore[call-overload]
                 for number, member in enumerate(archive):
-                    if number == MOST_MEMBERS:
-                        raise DataError(f"{path} has more than {MOST_MEMBERS:,} members; get the official archive")
+                    if number == MAX_MEMBERS:
+                        raise DataError(f"{path} has more than {MAX_MEMBERS:,} members; get the official archive")
                     name = _checked_name(member, path)
                     if member.isfile() and name in wanted:
                         _check_size(f"{path}: {printable(member.name)}", member.size)

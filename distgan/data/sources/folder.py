@@ -1,7 +1,7 @@
-"""Class sub-folders of PNG, JPEG or WebP files, as square RGB pictures.
+"""Class sub-folders of PNG, JPEG or WebP files, as square RGB images.
 
-Each picture is turned as its EXIF says, made 8-bit RGB (`to_rgb`), cut to its central square and resized with
-Lanczos. A file in a class folder that is no picture is an error that names it, unless `skip_bad` is set.
+Each image is turned as its EXIF says, made 8-bit RGB (`to_rgb`), cut to its central square and resized with
+Lanczos. A file in a class folder that is no image is an error that names it, unless `skip_bad` is set.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from distgan.data.shards.writer import Offer, Pictures, Pixels, select_classes
+from distgan.data.shards.writer import Offer, Pixels, SourceImages, select_classes
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 89_478_485  # Pillow's own limit against pictures that are made to fill the memory
+MAX_PIXELS = 89_478_485  # Pillow's own limit against images that are made to fill the memory
 JUNK = ("thumbs.db", "desktop.ini", "__macosx")
 SPLITS = ("train", "test")
 GOES_ON = "remove or repair it, or pass --skip-bad to leave such files out"
@@ -30,7 +30,7 @@ GOES_ON = "remove or repair it, or pass --skip-bad to leave such files out"
 
 @dataclass(frozen=True)
 class Folder:
-    """The request for the pictures below a directory, `size` pixels high and wide."""
+    """The request for the images below a directory, `size` pixels high and wide."""
 
     directory: Path
     size: int = 32
@@ -46,30 +46,30 @@ class Folder:
         for label, name in enumerate(names):
             here = list(walk(root / name))
             if not here:
-                raise DataError(f"{root / name} holds no picture; add some, remove it, or leave it out with --classes")
+                raise DataError(f"{root / name} holds no image; add some, remove it, or leave it out with --classes")
             for path, size in here:
                 digest.update(os.fsencode(f"{path.relative_to(root).as_posix()}\0{size}\0"))
             files += [path for path, _ in here]
             labels += [label] * len(here)
         request = {"listing": digest.hexdigest(), "size": self.size, "skip_bad": self.skip_bad}
-        return Offer("folder", self.size, names, request, lambda progress: self._pictures(files, np.array(labels)))
+        return Offer("folder", self.size, names, request, lambda progress: self._images(files, np.array(labels)))
 
-    def _pictures(self, files: list[Path], labels: IntArray) -> Pictures:
+    def _images(self, files: list[Path], labels: IntArray) -> SourceImages:
         def read(rows: IntArray) -> list[Pixels | None]:
             return [load(files[row]) for row in rows]
 
         def load(path: Path) -> Pixels | None:
             try:
-                return load_picture(path, self.size)
+                return load_image(path, self.size)
             except DataError as error:
                 if not self.skip_bad:
                     raise
-                pictures.notes.append(f"skipped: {str(error).removesuffix('; ' + GOES_ON)}")
+                images.notes.append(f"skipped: {str(error).removesuffix('; ' + GOES_ON)}")
                 return None
 
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `load_picture` makes it an error
-        pictures = Pictures(np.arange(len(files)), labels, read)
-        return pictures
+        images = SourceImages(np.arange(len(files)), labels, read)
+        return images
 
 
 def split_root(directory: Path, split: str) -> Path:
@@ -86,7 +86,7 @@ def class_folders(root: Path) -> tuple[str, ...]:
     """Names of the sub-folders, sorted. Raises DataError if there is none, or one is a link."""
     names = _folders(root)
     if not names:
-        raise DataError(f"{root} has no sub-folder; put the pictures in one folder per class, as in {root}/cat/1.png")
+        raise DataError(f"{root} has no sub-folder; put the images in one folder per class, as in {root}/cat/1.png")
     for name in names:
         if (root / name).is_symlink():
             raise DataError(f"{root / name} is a link to a directory, and those are not followed; put the folder there")
@@ -110,8 +110,8 @@ def walk(folder: Path) -> Iterator[tuple[Path, int]]:
                 yield path, 0
 
 
-def load_picture(path: Path, size: int) -> Pixels:
-    """One file as uint8 [size, size, 3]. Raises DataError, naming the file, if it is not a picture that can be read."""
+def load_image(path: Path, size: int) -> Pixels:
+    """One file as uint8 [size, size, 3]. Raises DataError, naming the file, if it is not an image that can be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path} is not a regular file; {GOES_ON}")
@@ -122,16 +122,16 @@ def load_picture(path: Path, size: int) -> Pixels:
     except DataError:
         raise
     except Image.UnidentifiedImageError:
-        raise DataError(f"{path} is no PNG, JPEG or WebP picture; {GOES_ON}") from None
+        raise DataError(f"{path} is no PNG, JPEG or WebP image; {GOES_ON}") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels; make it smaller, or pass --skip-bad") from None
-    except Exception as error:  # a damaged picture can raise nearly anything
+    except Exception as error:  # a damaged image can raise nearly anything
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(f"{path} cannot be read ({reason}); {GOES_ON}") from None
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned and mirrored as its EXIF orientation says; damaged EXIF data is ignored."""
+    """The image turned and mirrored as its EXIF orientation says; damaged EXIF data is ignored."""
     image.load()
     try:
         return ImageOps.exif_transpose(image)
@@ -155,7 +155,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def square(image: Image.Image, size: int) -> Pixels:
-    """The central square of an RGB picture, resized with Lanczos: uint8 [size, size, 3]."""
+    """The central square of an RGB image, resized with Lanczos: uint8 [size, size, 3]."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import printable
 
-MOST_STEPS = 500_000  # instructions; an official batch has about 40,000
+MAX_STEPS = 500_000  # instructions; an official batch has about 40,000
 
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
@@ -71,9 +71,9 @@ class _Array:
     def fill(self, state: Any) -> None:
         _, shape, dtype, fortran, raw = state
         if type(dtype) is not _Dtype or type(raw) is not bytes or type(shape) is not tuple or len(shape) != 2:
-            raise _Refused("its pictures are not a table of bytes")
+            raise _Refused("its images are not a table of bytes")
         if any(type(n) is not int or n < 0 for n in shape):
-            raise _Refused("its pictures are not a table of bytes")
+            raise _Refused("its images are not a table of bytes")
         if math.prod(shape) != len(raw):
             raise _Refused(f"its table of {shape} does not fit its {len(raw)} bytes")
         self.pixels = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran is True else "C")
@@ -89,8 +89,8 @@ class _Machine:
 
     def run(self) -> Any:
         for step, (instruction, argument, _) in enumerate(pickletools.genops(self.content)):
-            if step >= MOST_STEPS:
-                raise _Refused(f"it has more than {MOST_STEPS:,} instructions")
+            if step >= MAX_STEPS:
+                raise _Refused(f"it has more than {MAX_STEPS:,} instructions")
             self._do(instruction.name, argument)
         return self.stack.pop()
 
@@ -173,7 +173,7 @@ class _Machine:
             return self._encode(*arguments)
         if role == "dtype":
             if type(arguments[0]) not in (bytes, str) or arguments[0] not in ("u1", b"u1", "|u1", b"|u1"):
-                raise _Refused("its pictures have numbers of another kind, not unsigned bytes")
+                raise _Refused("its images have numbers of another kind, not unsigned bytes")
             return _Dtype()
         if role == "array":
             return _Array()

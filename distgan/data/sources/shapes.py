@@ -1,6 +1,6 @@
-"""The embedded source: ten classes of procedural 32x32 pictures, for runs that need no download.
+"""The embedded source: ten classes of procedural 32x32 images, for runs that need no download.
 
-Picture i of a split is a pure function of (seed, split, i), its class is i % 10. Shapes are signed distance
+Image i of a split is a pure function of (seed, split, i), its class is i % 10. Shapes are signed distance
 functions, so edges are anti-aliased; `truth` says what was drawn (colour, place, size), for evaluation.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from distgan.data.shards.writer import Offer, Pictures, select_classes
+from distgan.data.shards.writer import Offer, SourceImages, select_classes
 from distgan.utils.counter_rng import IntArray, uniforms
 
 SIZE = 32
@@ -34,19 +34,19 @@ BACKGROUNDS = ("plain", "gradient")
 RADIUS = (9.0, 13.0)  # of the circle around the shape, pixels
 TILT = 12.0  # largest rotation either way, degrees
 LUMA = np.array([0.299, 0.587, 0.114])
-VERSION = 1  # part of the request: moves when pictures change
+VERSION = 1  # part of the request: moves when images change
 
 Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is drawn in N pictures. Places in pixels from the top left corner, colours in [0, 1]."""
+    """What is drawn in N images. Places in pixels from the top left corner, colours in [0, 1]."""
 
     label: IntArray  # [N] place in CLASSES
     colour: IntArray  # [N] place in COLOURS
     rgb: Floats  # [N, 3] the colour as drawn
-    centre: Floats  # [N, 2] x, y; the whole shape lies inside the picture
+    centre: Floats  # [N, 2] x, y; the whole shape lies inside the image
     radius: Floats  # [N] pixels
     tilt: Floats  # [N] degrees
     background: IntArray  # [N] place in BACKGROUNDS
@@ -55,7 +55,7 @@ class Truth:
 
 
 def truth(seed: int, split: str, indices: npt.ArrayLike) -> Truth:
-    """What pictures `indices` ([N], >= 0) of a split show, without drawing them."""
+    """What images `indices` ([N], >= 0) of a split show, without drawing them."""
     indices = np.asarray(indices, dtype=np.int64)
     u = uniforms(seed, f"shapes-{split}", indices, 17)
     colour = (u[:, 0] * len(COLOURS)).astype(np.int64)
@@ -89,13 +89,13 @@ def _ground(u: Floats, dark: npt.NDArray[np.bool_]) -> Floats:
 
 
 def render(what: Truth) -> npt.NDArray[np.uint8]:
-    """Draws N pictures: uint8 [N, 32, 32, 3]."""
+    """Draws N images: uint8 [N, 32, 32, 3]."""
     grid = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
     x = grid[None, None, :] - what.centre[:, 0, None, None].astype(np.float32)  # [N, 1, 32]
     y = grid[None, :, None] - what.centre[:, 1, None, None].astype(np.float32)  # [N, 32, 1]
     share = _cover(what, x, y)[..., None]
-    pictures = _paint_ground(what, grid) * (1 - share) + what.rgb[:, None, None, :].astype(np.float32) * share
-    return np.rint(pictures * 255).astype(np.uint8)
+    images = _paint_ground(what, grid) * (1 - share) + what.rgb[:, None, None, :].astype(np.float32) * share
+    return np.rint(images * 255).astype(np.uint8)
 
 
 def _cover(what: Truth, x: Floats, y: Floats) -> Floats:
@@ -175,7 +175,7 @@ DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
 
 @dataclass(frozen=True)
 class Shapes:
-    """The request for `count` pictures, balanced over the chosen classes."""
+    """The request for `count` images, balanced over the chosen classes."""
 
     count: int = 20_000
     seed: int = 0
@@ -183,11 +183,11 @@ class Shapes:
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         names = select_classes(CLASSES, classes)
         request = {"count": self.count, "seed": self.seed, "version": VERSION}
-        return Offer("shapes", SIZE, names, request, lambda progress: self.pictures(split, names))
+        return Offer("shapes", SIZE, names, request, lambda progress: self.images(split, names))
 
-    def pictures(self, split: str, names: tuple[str, ...]) -> Pictures:
+    def images(self, split: str, names: tuple[str, ...]) -> SourceImages:
         row = np.arange(self.count)
         labels = row % len(names)
         places = np.array([CLASSES.index(name) for name in names])
-        keys = row // len(names) * len(CLASSES) + places[labels]  # the picture's index i
-        return Pictures(keys, labels, lambda rows: list(render(truth(self.seed, split, keys[rows]))))
+        keys = row // len(names) * len(CLASSES) + places[labels]  # the image's index i
+        return SourceImages(keys, labels, lambda rows: list(render(truth(self.seed, split, keys[rows]))))

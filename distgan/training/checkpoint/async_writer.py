@@ -25,7 +25,7 @@ class _Job:
     thread: threading.Thread
 
 
-class Writer:
+class AsyncCheckpointWriter:
     """The checkpoints of one run directory."""
 
     def __init__(self, directory: Path, config: CheckpointConfig) -> None:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from distgan.distributed.accelerator import on_main
+from distgan.distributed.collectives import on_main
 from distgan.training.checkpoint import storage
-from distgan.training.checkpoint.async_writer import Writer
+from distgan.training.checkpoint.async_writer import AsyncCheckpointWriter
 from distgan.training.checkpoint.state import State, capture, restore
-from distgan.training.early_stopping import Best
+from distgan.training.early_stopping import EarlyStopping
 from distgan.training.events import Reporter
 from distgan.training.trainer import Trainer
 from distgan.training.watchdog import Watchdog
@@ -23,18 +23,18 @@ POLL = 5.0  # seconds that the ranks wait at a time while the disk is slow
 AGAIN = 10.0  # seconds between two tries of the last checkpoint
 
 
-class Keeper:
+class CheckpointManager:
     """Saves and goes back."""
 
     def __init__(
-        self, trainer: Trainer, watchdog: Watchdog, best: Best, facts: dict[str, Any], report: Reporter
+        self, trainer: Trainer, watchdog: Watchdog, best: EarlyStopping, facts: dict[str, Any], report: Reporter
     ) -> None:
         """watchdog, best: their memories go into every checkpoint, and so do facts, which are plain values:
         configuration, run id, data digest, versions."""
         self.trainer, self.watchdog, self.best, self.facts, self.report = trainer, watchdog, best, facts, report
         self.directory = trainer.config.run_dir / "checkpoints"
-        self.writer = Writer(self.directory, trainer.config.checkpoint)
-        has_none = on_main(trainer.accelerator, lambda: not storage.steps(self.directory))
+        self.writer = AsyncCheckpointWriter(self.directory, trainer.config.checkpoint)
+        has_none = on_main(lambda: not storage.steps(self.directory))
         self._origin = capture(trainer) if has_none else None  # until there is a checkpoint of this run
 
     def save(self, wait: bool = False) -> None:
@@ -43,7 +43,7 @@ class Keeper:
         if wait:
             self._settle()
         state = self._state()
-        if self._origin and on_main(self.trainer.accelerator, lambda: bool(storage.steps(self.directory))):
+        if self._origin and on_main(lambda: bool(storage.steps(self.directory))):
             self._origin = None
         if self.trainer.accelerator.is_main_process:
             if busy := self.writer.busy():
@@ -67,7 +67,7 @@ class Keeper:
                 self._put(state)
             self._settle()
             failure, hurry, over = on_main(
-                accelerator, lambda: (self.writer.take_failure(), give_up(), time.monotonic() >= deadline)
+                lambda: (self.writer.take_failure(), give_up(), time.monotonic() >= deadline)
             )
             if failure is None:
                 return
@@ -88,9 +88,9 @@ class Keeper:
     def go_back(self, healthy_step: int) -> str:
         """Puts the newest checkpoint of that step or before into the trainer, with lower learning rates, and writes
         that down: later checkpoints are removed. Returns where the trainer is now. Raises Halted if there is none."""
-        trainer, accelerator = self.trainer, self.trainer.accelerator
+        trainer = self.trainer
         self._settle()
-        path = on_main(accelerator, lambda: storage.newest(self.directory, self._say, healthy_step))
+        path = on_main(lambda: storage.newest(self.directory, self._say, healthy_step))
         state = State(*storage.load(path)) if path else self._origin
         if state is None:
             raise Halted(
@@ -104,7 +104,7 @@ class Keeper:
         self.watchdog.restore(state.values)
         self.watchdog.memory.rollbacks = rollbacks
         self.best.restore(state.values)
-        on_main(accelerator, lambda: storage.discard(self.directory, trainer.steps))
+        on_main(lambda: storage.discard(self.directory, trainer.steps))
         self.save()
         return f"step {trainer.steps}"
 
@@ -124,7 +124,7 @@ class Keeper:
 
     def _settle(self) -> None:
         """All ranks wait together, so that none of them times out."""
-        while not on_main(self.trainer.accelerator, lambda: self.writer.wait(POLL)):
+        while not on_main(lambda: self.writer.wait(POLL)):
             pass
 
     def _say(self, text: str) -> None:

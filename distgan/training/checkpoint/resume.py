@@ -10,11 +10,11 @@ from accelerate import Accelerator
 
 from distgan.config.load import resume_changes
 from distgan.config.schema import Config
-from distgan.data.dataset import Reals
-from distgan.distributed.accelerator import on_main
+from distgan.data.dataset import ImageDataset
+from distgan.distributed.collectives import on_main
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.state import State, restore
-from distgan.training.tracking.progress_bar import Display
+from distgan.training.tracking.progress_bar import ProgressBar
 from distgan.training.trainer import Trainer
 from distgan.utils.errors import CheckpointError
 from distgan.utils.safe_io import printable, read_json
@@ -37,7 +37,7 @@ class Saved(NamedTuple):
 
 def load_saved(config: Config, resume: str, accelerator: Accelerator) -> Saved | None:
     """What to resume from, the same on every rank, or None to start anew. Raises CheckpointError."""
-    path = on_main(accelerator, lambda: choose_checkpoint(config.run_dir / "checkpoints", resume))
+    path = on_main(lambda: choose_checkpoint(config.run_dir / "checkpoints", resume))
     if path is None:
         return None
     state = State(*storage.load(path))
@@ -85,16 +85,16 @@ def began_from(run_dir: Path, resume: str) -> str:
         return ""
 
 
-def resume_from(saved: Saved, trainer: Trainer, reals: Reals, display: Display) -> None:
-    """Puts the saved state into the trainer and says so. Raises CheckpointError if the pictures are others."""
+def resume_from(saved: Saved, trainer: Trainer, reals: ImageDataset, display: ProgressBar) -> None:
+    """Puts the saved state into the trainer and says so. Raises CheckpointError if the images are others."""
     values, now = saved.state.values, trainer.accelerator.num_processes
     if values["data_digest"] != reals.manifest_digest:
         raise CheckpointError(
-            f"{saved.path} was trained on other pictures than those in {trainer.config.data.path}; "
+            f"{saved.path} was trained on other images than those in {trainer.config.data.path}; "
             "start a new run with run.name=NAME"
         )
     restore(trainer, saved.state)
-    display.say(f"resumed from {saved.path}: {trainer.images_seen:,} pictures seen")
+    display.say(f"resumed from {saved.path}: {trainer.images_seen:,} images seen")
     if values["precision"] != trainer.accelerator.mixed_precision:
         display.say(
             f"changed since then: precision: {printable(values['precision'])} -> {trainer.accelerator.mixed_precision}"

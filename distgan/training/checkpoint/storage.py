@@ -26,7 +26,7 @@ from distgan.utils.safe_io import parse_json, printable, read_bytes, read_json
 NAME = re.compile(r"^step-(\d{9,})$")
 TENSORS, VALUES, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 FORMAT_VERSION = 1
-MOST_JSON = 16 << 20  # bytes of state.json and of manifest.json, which have a few thousand
+MAX_JSON = 16 << 20  # bytes of state.json and of manifest.json, which have a few thousand
 
 
 def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> Path:
@@ -64,11 +64,11 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors on the CPU, values) of one checkpoint directory. Raises CheckpointError if it is not whole."""
     try:
-        manifest = read_json(path / MANIFEST, MOST_JSON)
+        manifest = read_json(path / MANIFEST, MAX_JSON)
         version, files = manifest["format_version"], dict(manifest["files"])
         if version != FORMAT_VERSION:
             raise CheckpointError(f"{path} has format {version}, this distgan reads format {FORMAT_VERSION}")
-        text = read_bytes(path / VALUES, MOST_JSON)
+        text = read_bytes(path / VALUES, MAX_JSON)
         for name, found in ((VALUES, hashlib.sha256(text).hexdigest()), (TENSORS, sha256(path / TENSORS))):
             if found != files[name]:
                 raise CheckpointError(f"{path}/{name} is damaged: its sha256 is not the one in {MANIFEST}")

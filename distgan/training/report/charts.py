@@ -10,7 +10,7 @@ from itertools import groupby
 
 WIDTH, HEIGHT = 460, 220
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 14, 34  # margins
-MOST_POINTS = 500  # of a curve; longer ones are thinned
+MAX_POINTS = 500  # of a curve; longer ones are thinned
 COLOURS = ("#3b82f6", "#e8780c", "#10a36a", "#d9455f")
 
 
@@ -23,7 +23,7 @@ class Curve:
 
 
 def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | None = None) -> str:
-    """An <svg> of at most 4 curves over pictures seen. span: ends of the y axis; None: those of the values.
+    """An <svg> of at most 4 curves over images seen. span: ends of the y axis; None: those of the values.
 
     Without a finite value the axes stay empty.
     """
@@ -45,7 +45,7 @@ def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | 
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
         x, _ = place(share * right, low)
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 16}" text-anchor="{anchor}">{share * right:,.0f}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 2}" text-anchor="middle">pictures seen</text>')
+    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 2}" text-anchor="middle">images seen</text>')
     for curve, colour in zip(curves, COLOURS, strict=False):
         dash = ' stroke-dasharray="6 4"' if curve.dashed else ""
         for run in _runs(curve.points):
@@ -63,7 +63,7 @@ def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | 
 
 def _runs(points: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
     """The points between gaps, thinned."""
-    thin = points[:: max(1, math.ceil(len(points) / MOST_POINTS))]
+    thin = points[:: max(1, math.ceil(len(points) / MAX_POINTS))]
     for there, run in groupby(thin, lambda point: all(map(math.isfinite, point))):
         if there:
             yield list(run)

@@ -11,14 +11,14 @@ from distgan.training.report.nearest_neighbors import Likeness
 
 
 @dataclass(frozen=True)
-class Left:
+class Missing:
     """Stands for a part that is left out, and says why in a sentence."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     caption: str
     image: Image.Image
 
@@ -28,10 +28,10 @@ class Evaluation:
     """A line of scores.jsonl."""
 
     images: int
-    """Real pictures that D had seen."""
+    """Real images that D had seen."""
     values: dict[str, float]
     real_values: dict[str, float]
-    """The floor: the same values of real pictures."""
+    """The floor: the same values of real images."""
     protocol: dict[str, str]
 
 
@@ -52,13 +52,13 @@ class Facts:
     name: str
     summary: list[tuple[str, str]]
     """Label and text."""
-    metrics: list[dict[str, Any]] | Left
+    metrics: list[dict[str, Any]] | Missing
     """Rows of metrics.jsonl."""
-    scores: list[Evaluation] | Left
-    samples: list[Picture | Left] | Left
+    scores: list[Evaluation] | Missing
+    samples: list[Figure | Missing] | Missing
     """The first, the middle and the last grid."""
-    generator: Picture | Left
-    likeness: Likeness | Left
-    events: list[Event] | Left
-    settings: str | Left
+    generator: Figure | Missing
+    likeness: Likeness | Missing
+    events: list[Event] | Missing
+    settings: str | Missing
     """config.yaml."""

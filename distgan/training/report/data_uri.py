@@ -1,4 +1,4 @@
-"""Pictures into a page: a PIL image in, a data URI of bounded size out."""
+"""Images into a page: a PIL image in, a data URI of bounded size out."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import io
 
 from PIL import Image
 
-MOST = 360_000  # bytes of a picture; larger ones become a JPEG, and then smaller
-THUMB = 64  # pixels a side at which single pictures are shown
+MAX = 360_000  # bytes of an image; larger ones become a JPEG, and then smaller
+THUMB = 64  # pixels a side at which single images are shown
 QUALITY = 88
 
 
 def data_uri(image: Image.Image) -> str:
     """data:image/..., a PNG where it is small enough."""
     kind, content = "png", _encoded(image, "PNG")
-    while len(content) > MOST:
+    while len(content) > MAX:
         kind, content = "jpeg", _encoded(image, "JPEG", quality=QUALITY)
         image = image.resize((image.width * 3 // 4 or 1, image.height * 3 // 4 or 1), Image.Resampling.LANCZOS)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""Facts in, one HTML page out: pictures within it, no scripts, no network, light and dark. All text is escaped here."""
+"""Facts in, one HTML page out: images within it, no scripts, no network, light and dark. All text is escaped here."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 from PIL import Image
 from torch import Tensor
 
-from distgan import __version__
 from distgan.metrics.registry import BETTER
 from distgan.training.report.charts import Curve, line_chart
-from distgan.training.report.contents import Evaluation, Event, Facts, Left, Picture
+from distgan.training.report.contents import Evaluation, Event, Facts, Figure, Missing
 from distgan.training.report.data_uri import data_uri, thumbnail
 from distgan.training.report.nearest_neighbors import COPY, Likeness
-from distgan.utils.pictures import PANELS, number, readable_top
+from distgan.training.tracking.curves import PANELS, number, readable_top
+from distgan.utils.version import __version__
 
-MOST_EVALUATIONS = 20  # lines of the table; of more, every n-th and the last
-MOST_EVENTS = 200  # the newest
-MOST_VALUES = 30  # columns of the table of scores
+MAX_EVALUATIONS = 20  # lines of the table; of more, every n-th and the last
+MAX_EVENTS = 200  # the newest
+MAX_VALUES = 30  # columns of the table of scores
 STYLE = """
 :root { color-scheme: light dark; --soft: #8884; --mark: #e8780c; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
@@ -48,8 +48,8 @@ def render(facts: Facts) -> str:
         ("Losses and accuracies", facts.metrics, _curves),
         ("Quality", facts.scores, _quality),
         ("Samples over time", facts.samples, _samples),
-        ("The generator", facts.generator, _picture),
-        ("Nearest real pictures", facts.likeness, _likeness),
+        ("The generator", facts.generator, _image),
+        ("Nearest real images", facts.likeness, _likeness),
         ("Events", facts.events, _events),
         ("Settings", facts.settings, lambda text: f"<pre>{_escape(text)}</pre>"),
     )
@@ -64,11 +64,11 @@ def render(facts: Facts) -> str:
     )
 
 
-def _section(title: str, part: T | Left, show: Callable[[T], str]) -> str:
-    return f"<section>\n<h2>{title}</h2>\n{_left(part) if isinstance(part, Left) else show(part)}\n</section>"
+def _section(title: str, part: T | Missing, show: Callable[[T], str]) -> str:
+    return f"<section>\n<h2>{title}</h2>\n{_left(part) if isinstance(part, Missing) else show(part)}\n</section>"
 
 
-def _left(part: Left) -> str:
+def _left(part: Missing) -> str:
     return f'<p class="left">Left out: {_escape(part.reason)}.</p>'
 
 
@@ -108,7 +108,7 @@ def _quality(every: list[Evaluation]) -> str:
     """Of the last protocol: scores by another one are no points of its curve."""
     last = every[-1]
     scores = [row for row in every if row.protocol == last.protocol]
-    names = list(dict.fromkeys(name for row in scores for name in row.values))[:MOST_VALUES]
+    names = list(dict.fromkeys(name for row in scores for name in row.values))[:MAX_VALUES]
     charts = []
     for name in names:
         curves = [Curve("generated", [(row.images, row.values.get(name, math.nan)) for row in scores])]
@@ -117,16 +117,16 @@ def _quality(every: list[Evaluation]) -> str:
             curves.append(Curve("real", ends, dashed=True))
         way = f" ({BETTER[name]} is better)" if name in BETTER else ""
         charts.append(line_chart(name + way, curves))
-    step = math.ceil(len(scores) / MOST_EVALUATIONS)
+    step = math.ceil(len(scores) / MAX_EVALUATIONS)
     rows = [[f"{row.images:,}", *_cells(row.values, names)] for row in scores[::-1][::step][::-1]]
     if last.real_values:
-        rows.append(["real pictures", *_cells(last.real_values, names)])
+        rows.append(["real images", *_cells(last.real_values, names)])
     protocol = _table([(_escape(name), _escape(text)) for name, text in last.protocol.items()])
     others = len(every) - len(scores)
     left = f"<p>{others} evaluation(s) by another protocol are left out: they cannot be compared.</p>" if others else ""
     return (
         f'<div class="charts">{"".join(charts)}</div>'
-        + _table(rows, ["pictures seen", *map(_escape, names)], "number")
+        + _table(rows, ["images seen", *map(_escape, names)], "number")
         + f"{left}<details><summary>Protocol</summary>{protocol}</details>"
     )
 
@@ -135,13 +135,13 @@ def _cells(values: dict[str, float], names: list[str]) -> list[str]:
     return [f"{values[name]:.4g}" if name in values else "" for name in names]
 
 
-def _samples(pictures: list[Picture | Left]) -> str:
-    return "\n".join(_left(part) if isinstance(part, Left) else _picture(part) for part in pictures)
+def _samples(images: list[Figure | Missing]) -> str:
+    return "\n".join(_left(part) if isinstance(part, Missing) else _image(part) for part in images)
 
 
-def _picture(picture: Picture) -> str:
-    caption = _escape(picture.caption)
-    return f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" src="{data_uri(picture.image)}"></figure>'
+def _image(image: Figure) -> str:
+    caption = _escape(image.caption)
+    return f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" src="{data_uri(image.image)}"></figure>'
 
 
 def _likeness(found: Likeness) -> str:
@@ -155,10 +155,10 @@ def _likeness(found: Likeness) -> str:
             cells.append(_thumb(image) + f"{distance:.1f}" + (" mirrored" if mirrored else ""))
         rows.append(cells)
     text = (
-        f"Each line: a generated picture and the nearest of {found.looked_at:,} (of {found.total:,}) real pictures, "
+        f"Each line: a generated image and the nearest of {found.looked_at:,} (of {found.total:,}) real images, "
         "with their distance: the root mean square difference of pixel values, 0 to 255, at full size, mirrored ones "
-        f"included. A real picture is usually {found.usual:.1f} (median) away from the nearest other one. A generated "
-        f"picture that is much nearer than that (less than {COPY:g} of it, marked) may be a copy; at distance 0 it is "
+        f"included. A real image is usually {found.usual:.1f} (median) away from the nearest other one. A generated "
+        f"image that is much nearer than that (less than {COPY:g} of it, marked) may be a copy; at distance 0 it is "
         "one. Pixels say nothing of copies that are moved or recoloured."
     )
     return f'<p>{text}</p><div class="near">{_table(rows)}</div>'
@@ -172,8 +172,8 @@ def _events(events: list[Event]) -> str:
     if not events:
         return "<p>None.</p>"
     rows = [
-        (f"{event.images:,}", *map(_escape, (event.time, event.kind, event.text))) for event in events[-MOST_EVENTS:]
+        (f"{event.images:,}", *map(_escape, (event.time, event.kind, event.text))) for event in events[-MAX_EVENTS:]
     ]
     older = len(events) - len(rows)
     note = f"<p>{older:,} older ones are in events.jsonl.</p>" if older else ""
-    return _table(rows, ("pictures seen", "time", "event", "what")) + note
+    return _table(rows, ("images seen", "time", "event", "what")) + note

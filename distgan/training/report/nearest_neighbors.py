@@ -1,8 +1,8 @@
-"""The real pictures that are nearest to generated ones, so that a copy can be told.
+"""The real images that are nearest to generated ones, so that a copy can be told.
 
-In: uint8 pictures, the real ones block by block. Out: the nearest of them and how far they are. A distance is the root
+In: uint8 images, the real ones block by block. Out: the nearest of them and how far they are. A distance is the root
 mean square difference of the pixels' values, 0 ... 255, at full size: the L2 distance divided by sqrt(3 H W). A real
-picture also counts mirrored left to right, whichever is nearer. Sums are exact: a copy is at distance 0.
+image also counts mirrored left to right, whichever is nearer. Sums are exact: a copy is at distance 0.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PROBES = 100  # real pictures whose own nearest neighbours are looked for
-COPY = 0.5  # a picture nearer than this share of the usual distance between real neighbours may be a copy
+PROBES = 100  # real images whose own nearest neighbours are looked for
+COPY = 0.5  # an image nearer than this share of the usual distance between real neighbours may be a copy
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of n pictures, the k nearest real ones, nearest first; k is less where there are fewer."""
+    """Of n images, the k nearest real ones, nearest first; k is less where there are fewer."""
 
     distance: Tensor  # [n, k] float64, 0 ... 255
     images: Tensor  # [n, k, 3, H, W] uint8, mirrored where that is nearer
@@ -28,14 +28,14 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Generated pictures beside the real ones that they are most like."""
+    """Generated images beside the real ones that they are most like."""
 
     fakes: Tensor  # [n, 3, H, W] uint8
     nearest: Neighbours
     usual: float
-    """Median distance of a real picture from the nearest other one."""
+    """Median distance of a real image from the nearest other one."""
     looked_at: int
-    """Real pictures, of ..."""
+    """Real images, of ..."""
     total: int
 
     @property
@@ -44,17 +44,17 @@ class Likeness:
         return [distance < COPY * self.usual for distance in self.nearest.distance[:, 0].tolist()]
 
 
-def neighbours(pictures: Tensor, reals: Iterable[Tensor], k: int) -> Neighbours:
-    """The k nearest real pictures of each. pictures: uint8 [n, 3, H, W]; reals: uint8 [b, 3, H, W] at a time, b >= 1.
+def neighbours(pixels: Tensor, reals: Iterable[Tensor], k: int) -> Neighbours:
+    """The k nearest real images of each. images: uint8 [n, 3, H, W]; reals: uint8 [b, 3, H, W] at a time, b >= 1.
 
-    Takes memory for one block in float64, and the work of 12 n H W operations per real picture.
+    Takes memory for one block in float64, and the work of 12 n H W operations per real image.
     """
-    count, shape = len(pictures), pictures.shape[1:]
+    count, shape = len(pixels), pixels.shape[1:]
     distance = torch.empty(count, 0, dtype=torch.float64)
     images = torch.empty(count, 0, *shape, dtype=torch.uint8)
     mirrored = torch.empty(count, 0, dtype=torch.bool)
     for block in reals:
-        straight, turned = _squared(pictures, block), _squared(pictures.flip(3), block)
+        straight, turned = _squared(pixels, block), _squared(pixels.flip(3), block)
         found, order = torch.minimum(straight, turned).sort(dim=1, stable=True)
         order = order[:, :k]
         turn = (turned < straight).gather(1, order)
@@ -68,15 +68,15 @@ def neighbours(pictures: Tensor, reals: Iterable[Tensor], k: int) -> Neighbours:
 
 
 def likeness(fakes: Tensor, reals: Tensor, total: int, k: int = 5, block: int = 500) -> Likeness:
-    """How near generated pictures come to real ones, and these to one another.
+    """How near generated images come to real ones, and these to one another.
 
-    fakes, reals: uint8 [., 3, H, W], two reals or more; total: of how many pictures the reals were chosen.
+    fakes, reals: uint8 [., 3, H, W], two reals or more; total: of how many images the reals were chosen.
     """
     probes = reals[torch.linspace(0, len(reals) - 1, min(PROBES, len(reals))).long()]
     found = neighbours(torch.cat([fakes, probes]), reals.split(block), k)
     n = len(fakes)
     nearest = Neighbours(found.distance[:n], found.images[:n], found.mirrored[:n])
-    usual = found.distance[n:, 1].median().item()  # the first is the picture itself
+    usual = found.distance[n:, 1].median().item()  # the first is the image itself
     return Likeness(fakes, nearest, usual, len(reals), total)
 
 

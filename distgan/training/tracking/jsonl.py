@@ -14,7 +14,7 @@ from typing import Any
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import open_regular, parse_json
 
-MOST_LINE = 1 << 20  # bytes of a line, which has about 1,000 of metrics and 3,000 of scores
+MAX_LINE = 1 << 20  # bytes of a line, which has about 1,000 of metrics and 3,000 of scores
 
 Row = dict[str, Any]
 
@@ -87,7 +87,7 @@ def read_metrics(path: Path) -> list[Row]:
     rows: list[Row] = []
     with contextlib.suppress(FileNotFoundError):
         with open_regular(path) as file:
-            while line := file.readline(MOST_LINE):
+            while line := file.readline(MAX_LINE):
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     row = parse_json(line)
                     if isinstance(row, dict) and (rows[-1]["images"] if rows else 0) <= row["images"] < 2**63:

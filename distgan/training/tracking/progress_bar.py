@@ -14,11 +14,11 @@ SHOWN = {"loss/d": "loss_d", "loss/g": "loss_g", "d/real_prob": "d_real", "d/fak
 INTERVAL = 5.0  # seconds between two plain lines, at least
 
 
-class Display:
-    """Pictures seen of the budget, losses, pictures/s, time left."""
+class ProgressBar:
+    """Images seen of the budget, losses, images/s, time left."""
 
     def __init__(self, total: int, enabled: bool) -> None:
-        """total: budget in real pictures; a disabled display does nothing."""
+        """total: budget in real images; a disabled display does nothing."""
         self.total, self.enabled = total, enabled
         self._last_line = 0.0
         self._bar: Any = None
@@ -28,7 +28,7 @@ class Display:
         if self.enabled and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self.total, initial=images, desc="training", unit=" pictures", **room(140))
+            self._bar = tqdm(total=self.total, initial=images, desc="training", unit=" images", **room(140))
 
     def step(self, images: int) -> None:
         """After every step."""
@@ -48,8 +48,8 @@ class Display:
             numbers = " ".join(f"{name} {value}" for name, value in shown.items())
             left = (self.total - images) / max(rate, 1e-9)
             self.say(
-                f"{images:,} of {self.total:,} pictures ({100 * images / self.total:.0f} %) {numbers} "
-                f"{rate:,.0f} pictures/s, {clock(left)} left"
+                f"{images:,} of {self.total:,} images ({100 * images / self.total:.0f} %) {numbers} "
+                f"{rate:,.0f} images/s, {clock(left)} left"
             )
 
     def say(self, text: str) -> None:

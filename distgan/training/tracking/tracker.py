@@ -1,6 +1,6 @@
 """What is written about a run while it trains: metrics.jsonl, scores.jsonl, sample grids, curves, and the W&B run.
 
-In: device scalars (`RunningMeans`), host floats and uint8 pictures (`Tracker`). Out: files under RUN and, through
+In: device scalars (`RunningMeans`), host floats and uint8 images (`Tracker`). Out: files under RUN and, through
 `wandb_run`, W&B. metrics.jsonl is the record: it is complete whatever happens to W&B.
 """
 
@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from distgan.config.schema import Config
+from distgan.distributed.collectives import mean
+from distgan.training.tracking.curves import draw_curves
 from distgan.training.tracking.jsonl import JsonLines, MetricsFile, read_metrics
 from distgan.training.tracking.wandb_run import WandbRun, choose_mode, say
 from distgan.utils.background import short
-from distgan.utils.pictures import draw_curves, save_png, side_by_side, to_grid
+from distgan.utils.images import save_png, side_by_side, to_grid
 
 
 class RunningMeans:
@@ -56,10 +57,7 @@ class RunningMeans:
         if not totals:
             return {}
         keys = tuple(sorted(totals))  # the same order on every rank
-        means = torch.stack([totals[key][0] / totals[key][1] for key in keys])
-        if dist.is_available() and dist.is_initialized() and (world := dist.get_world_size()) > 1:
-            dist.all_reduce(means)
-            means /= world
+        means = mean(torch.stack([totals[key][0] / totals[key][1] for key in keys]))
         return dict(zip(keys, means.tolist(), strict=True))
 
 
@@ -75,7 +73,7 @@ class Tracker:
         self._scores = JsonLines(directory / "scores.jsonl", start_images)
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
-        """One line of metrics.jsonl and one row of the W&B run. images: real pictures seen, never falling."""
+        """One line of metrics.jsonl and one row of the W&B run. images: real images seen, never falling."""
         self._guard("metrics.jsonl", lambda: self._metrics.append(images, metrics))
         if self._wandb:
             self._wandb.log(images, metrics)
@@ -95,9 +93,9 @@ class Tracker:
             self._guard("samples", lambda: save_png(to_grid(reals), folder / "reals.png"))
         self._guard("samples", lambda: save_png(side_by_side(reals, fakes), folder / f"fakes-{images:09d}.png"))
         if self._wandb:
-            self._wandb.picture(images, "samples/fakes", to_grid(fakes))
+            self._wandb.image(images, "samples/fakes", to_grid(fakes))
             if first:
-                self._wandb.picture(images, "samples/reals", to_grid(reals))
+                self._wandb.image(images, "samples/reals", to_grid(reals))
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
         """One line of events.jsonl, which no restart and no rollback removes; alert: a W&B alert as well."""
@@ -170,7 +168,7 @@ def open_tracker(
 ) -> Tracker | NullTracker:
     """The tracker of this process.
 
-    start_images: pictures seen so far, 0 for a new run; run_id: W&B's id, the same at every restart of a training;
+    start_images: images seen so far, 0 for a new run; run_id: W&B's id, the same at every restart of a training;
     description: resolved configuration, git revision, manifest hash, versions; becomes W&B's config.
     Raises ConfigError on the main process if `wandb.mode=online` has no credentials (see `choose_mode`).
     """

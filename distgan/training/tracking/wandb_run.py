@@ -1,6 +1,6 @@
 """One Weights & Biases run that can fail or hang without anybody waiting for it. The only file that imports wandb.
 
-In: metrics, pictures, files. Out: a run under RUN/wandb. Every call into wandb is made by one daemon thread behind a
+In: metrics, images, files. Out: a run under RUN/wandb. Every call into wandb is made by one daemon thread behind a
 bounded queue: the training thread only ever puts into that queue. A call that raises or takes too long switches W&B
 off for the rest of the run with one warning; `finish` waits a bounded time and then stops wandb's own process, so
 that the interpreter can exit.
@@ -122,11 +122,11 @@ class WandbRun:
     def alert(self, title: str, text: str) -> None:
         self._worker.put("run.alert", lambda: self._run.alert(title=title, text=text, level="WARN"))
 
-    def picture(self, images: int, name: str, picture: Image.Image) -> None:
+    def image(self, images: int, name: str, image: Image.Image) -> None:
         def call() -> None:
             import wandb
 
-            self._run.log({"images": images, name: wandb.Image(picture)}, step=self._step(images))
+            self._run.log({"images": images, name: wandb.Image(image)}, step=self._step(images))
 
         self._worker.put(f"run.log of {name}", call)
 
@@ -163,7 +163,7 @@ class WandbRun:
             stop_service()
             bounded(_teardown, STOP_SECONDS)
         if self._worker.dropped:
-            say(f"W&B was too slow for {self._worker.dropped} rows or pictures; the rows are in metrics.jsonl")
+            say(f"W&B was too slow for {self._worker.dropped} rows or images; the rows are in metrics.jsonl")
         if self._problem:
             say(f"WARNING: {self._problem}; the run is in {self.directory / 'wandb'}")
         if self.mode == "offline" or self._problem or self._worker.failure:

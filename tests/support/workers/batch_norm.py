@@ -31,7 +31,7 @@ def play(out: Path, dtype: str) -> None:
 
 
 def seen_by(rank: int, ranks: int) -> dict[str, torch.Tensor]:
-    """Gradients, this rank's rows of latents' gradients and pictures in both turns, and the buffers at the end."""
+    """Gradients, this rank's rows of latents' gradients and images in both turns, and the buffers at the end."""
     draws = Draws(0, Rows(0, BATCH, BATCH).part(rank, ranks), torch.device("cpu"))
     g = build_generator(DcganGenerator(width=4, latent_dim=5, conditional=True), SIZE, CLASSES)
     d = build_discriminator(SnganDiscriminator(width=6, conditional=True), SIZE, CLASSES)
@@ -46,13 +46,13 @@ def seen_by(rank: int, ranks: int) -> dict[str, torch.Tensor]:
         (slopes,) = torch.autograd.grad(logits.sum(), fakes, create_graph=True)  # as R1 does
         (logits.square().mean() + slopes.square().sum((1, 2, 3)).mean()).backward()
         seen |= {f"{turn}/d/{name}": value for name, value in gradients(d).items()}
-        spectral_norm.improve(spectral_norm.normalised(d))
+        spectral_norm.power_iteration(spectral_norm.spectral_norms_of(d))
         d.requires_grad_(False)
-        pictures = wrapped_g(latents, labels)
-        d(pictures, labels).exp().mean().backward()
+        images = wrapped_g(latents, labels)
+        d(images, labels).exp().mean().backward()
         d.requires_grad_(True)
         seen |= {f"{turn}/g/{name}": value for name, value in gradients(g).items()}
-        seen |= {f"{turn}/rows/latents": latents.grad / ranks, f"{turn}/rows/pictures": pictures.detach()}
+        seen |= {f"{turn}/rows/latents": latents.grad / ranks, f"{turn}/rows/images": images.detach()}
     return seen | {f"state/{name}": value for net in (g, d) for name, value in net.named_buffers()}
 
 

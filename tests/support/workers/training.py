@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config.load import load_config
 from distgan.config.schema import Config
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.distributed.accelerator import batch_rows, build_accelerator, end
 from distgan.training.checkpoint.state import capture
 from distgan.training.tracking.tracker import RunningMeans
@@ -42,7 +42,7 @@ def played(config: Config, accelerator: Accelerator, steps: int) -> Ending:
     rows = batch_rows(
         config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
     )
-    reals = Reals(config.data, config.run.seed, rows, accelerator.device, show=False)
+    reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, show=False)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     batches, means, levels = reals.batches(0), RunningMeans(), []
     for _ in range(steps):

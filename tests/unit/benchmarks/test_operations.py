@@ -41,8 +41,8 @@ def test_lists_that_are_changed_in_place_are_written_too():
 
 
 def test_a_gather_moves_what_it_takes():
-    pictures, index = torch.ones(1000, 8), torch.tensor([5, 7])
-    moves = counted(lambda: pictures.index_select(0, index))
+    images, index = torch.ones(1000, 8), torch.tensor([5, 7])
+    moves = counted(lambda: images.index_select(0, index))
     assert moves.moved == {"index_select": 2 * 4 * 2 * 8}
 
 

@@ -79,7 +79,7 @@ def test_the_table_has_every_recipe_for_the_seconds_asked_for_and_found():
     rows = {("dcgan", 60): row(fd_efficientnet_lite0=12.34567), ("sngan", 90): row(day=3, images=5)}
     text = quality.table(rows, {("dcgan", 300): 4}, [60, 300], SETTINGS, "the command")
     lines = text.splitlines()
-    assert lines[0] == "| recipe | seconds | pictures | fd | kd | precision | recall | coverage |"
+    assert lines[0] == "| recipe | seconds | images | fd | kd | precision | recall | coverage |"
     assert [line.split(" | ")[:2] for line in lines[2:-2]] == [
         [f"| {recipe}", seconds] for recipe in quality.RECIPES for seconds in ("60", "90", "300")
     ]
@@ -87,16 +87,16 @@ def test_the_table_has_every_recipe_for_the_seconds_asked_for_and_found():
     assert lines[3] == f"| dcgan | 90 |{' not measured |' * 6}"
     assert lines[4] == f"| dcgan | 300 |{' failed (exit 4) |' * 6}"
     assert lines[6] == "| sngan | 90 | 5 | - | - | - | - | - |"
-    assert "; 2026-01-01 to 2026-01-03, n = 1; efficientnet_lite0, 20 pictures against 40, data abab" in lines[-1]
+    assert "; 2026-01-01 to 2026-01-03, n = 1; efficientnet_lite0, 20 images against 40, data abab" in lines[-1]
 
 
 def test_without_an_extractor_the_table_has_what_is_told_of_the_shapes():
     settings = {**SETTINGS, "extractor": "none", "reference_count": None}
     rows = {("dcgan", 60): row(extractor="none", shapes_recognised=0.25)}
     lines = quality.table(rows, {}, [60], settings, "the command").splitlines()
-    assert lines[0].startswith("| recipe | seconds | pictures | shapes_recognised | shapes_sharp |")
+    assert lines[0].startswith("| recipe | seconds | images | shapes_recognised | shapes_sharp |")
     assert lines[2].startswith("| dcgan | 60 | 1,200 | 0.25 | - |")
-    assert "; 2026-01-01, n = 1; none, 20 pictures, data abab" in lines[-1]
+    assert "; 2026-01-01, n = 1; none, 20 images, data abab" in lines[-1]
 
 
 @pytest.mark.parametrize(("name", "other"), [("count", 30), ("reference_digest", "cd"), ("hardware", "another")])

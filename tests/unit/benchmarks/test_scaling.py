@@ -71,9 +71,9 @@ def test_a_line_goes_through_two_measurements_and_through_zero_where_there_is_on
 
 
 def test_strong_scaling_pays_what_a_step_takes_whatever_its_batch():
-    made = prediction(Compute(fixed=0.1, per_picture=0.1), NOTHING)
+    made = prediction(Compute(fixed=0.1, per_image=0.1), NOTHING)
     assert made.strong(64) == pytest.approx(6.5 / 64 / 0.2)
-    assert made.strong(128) == 0, "there is not a picture for each"
+    assert made.strong(128) == 0, "there is not an image for each"
 
 
 def test_it_stops_where_the_efficiency_is_first_below_80_percent():

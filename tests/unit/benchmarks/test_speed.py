@@ -193,8 +193,8 @@ def measured(ours, theirs=(), flops=None, memory=1.0):
     [
         ("ratio", 1.03, {}, "| 1.000 (1.000 to 1.000) | at most 1.030: met |"),
         ("ratio", 0.57, {}, "| at most 0.570: **missed** |"),
-        ("rate", 400, {"unit": "picture"}, "| at least 400/s: met |"),
-        ("rate", 600, {"unit": "picture"}, "| at least 600/s: **missed** |"),
+        ("rate", 400, {"unit": "image"}, "| at least 400/s: met |"),
+        ("rate", 600, {"unit": "image"}, "| at least 600/s: **missed** |"),
         ("seconds", 10, {"unit": "launch"}, "| at most 10.0 s: met |"),
         ("share", 0.01, {"denser": 10}, ", 0.00% |"),
         ("growth", 0.01, {}, ", 0.000 GiB more after 1,000 steps |"),

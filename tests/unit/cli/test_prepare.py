@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from distgan.data import prepare
+from distgan.cli import prepare
 from distgan.data.shards.manifest import load_manifest
 from distgan.utils import progress
 from distgan.utils.errors import DataError
@@ -26,7 +26,7 @@ def test_one_line_says_what_was_made_and_the_second_run_that_it_is_there(tmp_pat
     assert _run(*command) == 0
     assert _run(*command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"{out}: 40 train pictures of 32x32 in 2 classes, 2 shards, 0.1 MiB: made (")
+    assert lines[0].startswith(f"{out}: 40 train images of 32x32 in 2 classes, 2 shards, 0.1 MiB: made (")
     assert "already complete" in lines[1]
     assert load_manifest(out).class_counts == {"heart": 20, "star": 20}
 
@@ -79,11 +79,11 @@ def test_preparing_loads_neither_torch_nor_webdataset():
 def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch, capsys):
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
-    assert list(progress.track(range(5), 5, "work", "pictures")) == [0, 1, 2, 3, 4]
+    assert list(progress.track(range(5), 5, "work", "images")) == [0, 1, 2, 3, 4]
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "work: 3 pictures, 60 % of 5 pictures, about 8 s left, 0 pictures/s",
-        "work: 5 pictures in 24.0 s",
+        "work: 3 images, 60 % of 5 images, about 8 s left, 0 images/s",
+        "work: 5 images in 24.0 s",
     ]
 
 
@@ -100,7 +100,7 @@ def test_disabled_progress_is_silent(capsys):
 
 def test_progress_on_a_terminal_is_a_bar(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert len(list(progress.track(range(7), 7, "work", "pictures"))) == 7
+    assert len(list(progress.track(range(7), 7, "work", "images"))) == 7
     error = capsys.readouterr().err
     assert "work: 100%" in error
     assert "7/7" in error

@@ -79,7 +79,7 @@ def test_trailing_commas_name_no_class_or_tag(write):
     assert config.wandb.tags == ()
 
 
-def test_derived_numbers_count_real_pictures_and_round_up(write):
+def test_derived_numbers_count_real_images_and_round_up(write):
     config = load_config(write("train: {images: 1001, batch_size: 10, d_steps: 5}"))
     assert (config.images_per_step, config.total_steps) == (50, 21)
     assert str(config.run_dir) == "runs/quickstart"

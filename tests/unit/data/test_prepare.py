@@ -18,7 +18,8 @@ from PIL import Image
 
 from distgan.data import prepare as module
 from distgan.data import publish
-from distgan.data.prepare import Request, ensure, prepare, verify
+from distgan.data.existing import verify
+from distgan.data.prepare import Request, ensure, prepare
 from distgan.data.shards import writer
 from distgan.data.shards.manifest import MANIFEST, load_manifest
 from distgan.data.sources.folder import Folder
@@ -70,7 +71,7 @@ def test_shards_and_manifest_agree(tmp_path):
     assert sorted(path.name for path in tmp_path.joinpath("a").iterdir()) == ["b"]  # nothing hidden is left
 
 
-def test_webdataset_reads_every_picture_back_with_its_label(tmp_path):
+def test_webdataset_reads_every_image_back_with_its_label(tmp_path):
     wds = pytest.importorskip("webdataset")
     manifest = prepare(_request(tmp_path / "a"), progress=False)
     urls = [str(tmp_path / "a" / shard.name) for shard in manifest.shards]
@@ -79,9 +80,9 @@ def test_webdataset_reads_every_picture_back_with_its_label(tmp_path):
         assert len(sample["__key__"]) == 9
         seen[int(sample["__key__"])] = (sample["png"], sample["cls"])
     assert sorted(seen) == list(range(50))
-    pictures = render(truth(0, "train", np.arange(50)))
-    for key, (picture, label) in seen.items():
-        np.testing.assert_array_equal(picture, pictures[key])
+    images = render(truth(0, "train", np.arange(50)))
+    for key, (image, label) in seen.items():
+        np.testing.assert_array_equal(image, images[key])
         assert label == key % 10
 
 
@@ -101,7 +102,7 @@ def _keys(directory):
     return keys
 
 
-def test_pictures_are_shuffled_unless_the_order_is_kept(tmp_path):
+def test_images_are_shuffled_unless_the_order_is_kept(tmp_path):
     prepare(_request(tmp_path / "a"), progress=False)
     prepare(_request(tmp_path / "b", keep_order=True), progress=False)
     assert _keys(tmp_path / "b") == list(range(50))
@@ -359,9 +360,9 @@ def test_skipped_files_are_listed_and_do_not_count(tmp_path, capsys):
         path = tmp_path / "set" / ("cat", "dog")[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (i, 0, 0)).save(path)
-        (path.parent / f"bad{i}.png").write_text("no picture")
+        (path.parent / f"bad{i}.png").write_text("no image")
     request = Request(tmp_path / "a", Folder(tmp_path / "set", 8), shard_size=7)
-    with pytest.raises(DataError, match=r"bad\d+\.png is no PNG, JPEG or WebP picture"):
+    with pytest.raises(DataError, match=r"bad\d+\.png is no PNG, JPEG or WebP image"):
         prepare(request, progress=False)
     assert not (tmp_path / "a").exists()
     manifest = prepare(replace(request, source=Folder(tmp_path / "set", 8, skip_bad=True)), progress=False)
@@ -372,19 +373,19 @@ def test_skipped_files_are_listed_and_do_not_count(tmp_path, capsys):
     assert "note: and 10 more (30 in all)" in errors
 
 
-def test_a_class_without_one_readable_picture_is_an_error(tmp_path):
+def test_a_class_without_one_readable_image_is_an_error(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "set" / name).mkdir(parents=True)
-        (tmp_path / "set" / name / "0.png").write_text("no picture")
+        (tmp_path / "set" / name / "0.png").write_text("no image")
     Image.new("RGB", (8, 8)).save(tmp_path / "set" / "cat" / "1.png")
-    with pytest.raises(DataError, match="class 'dog' has no picture that can be read"):
+    with pytest.raises(DataError, match="class 'dog' has no image that can be read"):
         prepare(Request(tmp_path / "a", Folder(tmp_path / "set", 8, skip_bad=True)), progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
 @pytest.mark.long
 @pytest.mark.needs("cifar10")
-def test_fifty_thousand_real_pictures_take_less_than_a_minute(tmp_path):
+def test_fifty_thousand_real_images_take_less_than_a_minute(tmp_path):
     start = time.monotonic()
     source = Folder(Path(os.environ["DISTGAN_TEST_CIFAR10"]))
     manifest = prepare(Request(tmp_path / "a", source), progress=False)

@@ -1,4 +1,4 @@
-"""The reference pictures: exactly as many as asked for, all different, a function of the data set alone."""
+"""The reference images: exactly as many as asked for, all different, a function of the data set alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from distgan.config.schema import DataConfig
 from distgan.data import reference
-from distgan.data.bad_samples import Skipped
+from distgan.data.bad_samples import SkipBudget
 from distgan.data.resident import load
 from distgan.utils.errors import DataError
 
@@ -22,9 +22,9 @@ def test_the_choice_is_exact_without_doubles_and_the_same_again():
 
 
 @pytest.mark.parametrize("classes", [None, ("heart", "star")])
-def test_the_chosen_pictures_are_those_at_their_places(shapes, classes):
+def test_the_chosen_images_are_those_at_their_places(shapes, classes):
     _, wanted = reference.open_data(DataConfig(path=shapes, classes=classes))
-    everything, _ = load(wanted, Skipped(0), show=False)
+    everything, _ = load(wanted, SkipBudget(0), show=False)
     places = reference.choose(wanted.total, range(40)).sort().values
     batches = list(reference.read(wanted, places, range(40), 16))
     assert [len(batch) for batch in batches] == [16, 16, 8]
@@ -32,7 +32,7 @@ def test_the_chosen_pictures_are_those_at_their_places(shapes, classes):
     assert torch.equal(torch.cat(list(reference.read(wanted, places, range(16, 33), 16))), everything[places[16:33]])
 
 
-def test_near_pictures_lie_in_as_few_shards_as_hold_them(shapes):
+def test_near_images_lie_in_as_few_shards_as_hold_them(shapes):
     _, wanted = reference.open_data(DataConfig(path=shapes))
     assert reference.choose_near(wanted, 300).tolist() == list(range(300)), "all there are"
     for count, shards in ((10, 1), (60, 1), (61, 2), (240, 4)):
@@ -42,7 +42,7 @@ def test_near_pictures_lie_in_as_few_shards_as_hold_them(shapes):
         assert len(set((places // 60).tolist())) == shards
 
 
-def test_only_the_chosen_pictures_are_decoded(shapes, monkeypatch):
+def test_only_the_chosen_images_are_decoded(shapes, monkeypatch):
     _, wanted = reference.open_data(DataConfig(path=shapes))
     names = []
     decoded = reference.decoded
@@ -51,7 +51,7 @@ def test_only_the_chosen_pictures_are_decoded(shapes, monkeypatch):
     assert len(names) == 3
 
 
-def test_a_chosen_picture_that_cannot_be_read_is_told(shapes, tmp_path):
+def test_a_chosen_image_that_cannot_be_read_is_told(shapes, tmp_path):
     for path in shapes.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     _, wanted = reference.open_data(DataConfig(path=tmp_path))

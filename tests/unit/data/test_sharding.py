@@ -1,4 +1,4 @@
-"""The reading plan: every picture at most once an epoch, the same number of batches for all."""
+"""The reading plan: every image at most once an epoch, the same number of batches for all."""
 
 import dataclasses
 import itertools
@@ -13,12 +13,12 @@ def _plans(counts, batch, world, streams, seed=0, shuffle=True):
     return [Plan(tuple(counts), batch, rank, world, streams, seed, shuffle) for rank in range(world)]
 
 
-def _pictures(segments):
+def _images(segments):
     return [(segment.shard, place) for segment in segments for place in range(segment.start, segment.stop)]
 
 
 def _cases(count):
-    """Random plans: few and many shards, uneven and single-picture ones, more readers than shards."""
+    """Random plans: few and many shards, uneven and single-image ones, more readers than shards."""
     draw = random.Random(0)
     for _ in range(count):
         counts = [draw.choice([1, 2, draw.randint(1, 60)]) for _ in range(draw.choice([1, 2, draw.randint(1, 12)]))]
@@ -32,7 +32,7 @@ def _cases(count):
         )
 
 
-def test_the_readers_of_an_epoch_share_out_all_pictures_but_the_left_out_ones():
+def test_the_readers_of_an_epoch_share_out_all_images_but_the_left_out_ones():
     for counts, batch, world, streams, seed, shuffle in _cases(400):
         plans = _plans(counts, batch, world, streams, seed, shuffle)
         total = sum(counts)
@@ -40,23 +40,20 @@ def test_the_readers_of_an_epoch_share_out_all_pictures_but_the_left_out_ones():
         assert {plan.left_out for plan in plans} == {total - plans[0].batches_per_epoch * batch * world}
         for epoch in (0, 1, 5):
             read = [
-                picture
-                for plan in plans
-                for stream in range(streams)
-                for picture in _pictures(plan.segments(epoch, stream))
+                image for plan in plans for stream in range(streams) for image in _images(plan.segments(epoch, stream))
             ]
             assert len(read) == len(set(read)) == total - plans[0].left_out
             assert all(0 <= place < counts[shard] for shard, place in read)
 
 
-def test_each_reader_gets_the_pictures_of_the_batches_that_it_owns():
+def test_each_reader_gets_the_images_of_the_batches_that_it_owns():
     for counts, batch, world, streams, seed, shuffle in _cases(200):
         plan = _plans(counts, batch, world, streams, seed, shuffle)[-1]
         for epoch in (0, 3):
             numbers = range(epoch * plan.batches_per_epoch, (epoch + 1) * plan.batches_per_epoch)
             for stream in range(streams):
                 owned = sum(plan.owner(number) == stream for number in numbers)
-                assert len(_pictures(plan.segments(epoch, stream))) == owned * batch
+                assert len(_images(plan.segments(epoch, stream))) == owned * batch
 
 
 def test_segments_are_not_empty_and_no_two_in_a_row_are_one():
@@ -85,14 +82,14 @@ def test_the_order_differs_by_epoch_and_by_seed():
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_other_pictures_are_left_out_every_epoch(shuffle):
-    plans = _plans([10, 10, 7], 4, 2, 2, shuffle=shuffle)  # 27 pictures, 3 left out
-    everything = set(_pictures([Segment(shard, 0, count) for shard, count in enumerate([10, 10, 7])]))
+def test_other_images_are_left_out_every_epoch(shuffle):
+    plans = _plans([10, 10, 7], 4, 2, 2, shuffle=shuffle)  # 27 images, 3 left out
+    everything = set(_images([Segment(shard, 0, count) for shard, count in enumerate([10, 10, 7])]))
     left_out = []
     for epoch in range(200):
-        read = {picture for plan in plans for stream in (0, 1) for picture in _pictures(plan.segments(epoch, stream))}
+        read = {image for plan in plans for stream in (0, 1) for image in _images(plan.segments(epoch, stream))}
         left_out.append(frozenset(everything - read))
-    assert {len(pictures) for pictures in left_out} == {3}
+    assert {len(images) for images in left_out} == {3}
     assert frozenset().union(*left_out) == everything
     if not shuffle:  # what is left is what the next epoch begins with
         assert len(set(left_out)) == 27 // 3
@@ -100,9 +97,9 @@ def test_other_pictures_are_left_out_every_epoch(shuffle):
 
 def test_without_shuffling_one_rank_reads_the_shards_in_order_wrapped_around():
     counts = [5, 1, 6]
-    plan = _plans(counts, 5, 1, 1, shuffle=False)[0]  # 12 pictures: two batches an epoch, 2 left for the next
-    read = [picture for epoch in range(6) for picture in _pictures(plan.segments(epoch, 0))]
-    circle = _pictures([Segment(shard, 0, count) for shard, count in enumerate(counts)])
+    plan = _plans(counts, 5, 1, 1, shuffle=False)[0]  # 12 images: two batches an epoch, 2 left for the next
+    read = [image for epoch in range(6) for image in _images(plan.segments(epoch, 0))]
+    circle = _images([Segment(shard, 0, count) for shard, count in enumerate(counts)])
     assert read == circle * 5
 
 

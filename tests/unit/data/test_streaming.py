@@ -1,4 +1,4 @@
-"""Stream mode on real shards: every picture once, exact resumption, bounded memory, errors as sentences."""
+"""Stream mode on real shards: every image once, exact resumption, bounded memory, errors as sentences."""
 
 import itertools
 import re
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
-    """230 pictures in six shards: five of 40, one of 30."""
+    """230 images in six shards: five of 40, one of 30."""
     path = tmp_path_factory.mktemp("shapes") / "data"
     return path, make(path)
 
@@ -47,44 +47,44 @@ def _take(stream, start, count):
     return taken
 
 
-def _indices(batches, pictures):
-    """Which pictures these are, in order; checks type, shape and labels on the way."""
+def _indices(batches, pixels):
+    """Which images these are, in order; checks type, shape and labels on the way."""
     found = []
     for images, labels in batches:
         assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
         assert images.shape == (len(labels), 3, 32, 32)
         assert images.is_contiguous()
         for image, label in zip(images, labels.tolist(), strict=True):
-            index, expected = pictures[image.numpy().tobytes()]
+            index, expected = pixels[image.numpy().tobytes()]
             assert label == expected
             found.append(index)
     return found
 
 
 @pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 1), (1, 2), (2, 0), (2, 2), (3, 3)])
-def test_an_epoch_shows_every_picture_once_over_all_ranks_and_workers(shapes, world, workers):
-    path, pictures = shapes
+def test_an_epoch_shows_every_image_once_over_all_ranks_and_workers(shapes, world, workers):
+    path, images = shapes
     streams = _streams(path, world=world, workers=workers)
     length = streams[0].plan.batches_per_epoch
     assert length == 230 // (7 * world)
-    seen = [index for stream in streams for index in _indices(_take(stream, 0, length), pictures)]
+    seen = [index for stream in streams for index in _indices(_take(stream, 0, length), images)]
     assert len(seen) == len(set(seen)) == length * 7 * world
 
 
 def test_workers_that_outnumber_the_shards_share_one(tmp_path):
-    pictures = make(tmp_path / "one", count=48, shard_size=48)
+    images = make(tmp_path / "one", count=48, shard_size=48)
     streams = _streams(tmp_path / "one", batch=4, world=2, workers=3)
-    seen = [index for stream in streams for index in _indices(_take(stream, 0, 6), pictures)]
+    seen = [index for stream in streams for index in _indices(_take(stream, 0, 6), images)]
     assert sorted(seen) == list(range(48))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_uneven_shards_are_read_evenly(tmp_path, workers):
-    pictures = make(tmp_path / "uneven", count=60, shard_size=60)
+    images = make(tmp_path / "uneven", count=60, shard_size=60)
     uneven(tmp_path / "uneven", [1, 33, 2, 1, 18, 5])
     streams = _streams(tmp_path / "uneven", batch=5, world=3, workers=workers)
     for epoch in range(3):
-        seen = [index for stream in streams for index in _indices(_take(stream, 4 * epoch, 4), pictures)]
+        seen = [index for stream in streams for index in _indices(_take(stream, 4 * epoch, 4), images)]
         assert sorted(seen) == list(range(60))
 
 
@@ -103,61 +103,61 @@ def test_a_resumed_stream_gives_the_batches_that_would_have_come(shapes, shuffle
 
 
 def test_a_stream_starts_far_into_training_at_once(shapes):
-    path, pictures = shapes
+    path, images = shapes
     stream = _streams(path, batch=23)[0]
-    assert sorted(_indices(_take(stream, 10 * 10**6, 10), pictures)) == list(range(230))
+    assert sorted(_indices(_take(stream, 10 * 10**6, 10), images)) == list(range(230))
 
 
 def test_one_batch_an_epoch_goes_round_with_more_workers_than_batches(tmp_path):
-    pictures = make(tmp_path / "few", count=10, shard_size=4)
+    pixels = make(tmp_path / "few", count=10, shard_size=4)
     stream = _streams(tmp_path / "few", batch=10, workers=3)[0]
     for images, labels in _take(stream, 2, 5):
-        assert sorted(_indices([(images, labels)], pictures)) == list(range(10))
+        assert sorted(_indices([(images, labels)], pixels)) == list(range(10))
 
 
 def test_the_order_differs_every_epoch_and_by_seed(shapes):
-    path, pictures = shapes
-    orders = [tuple(_indices(_take(_streams(path, batch=23)[0], 10 * epoch, 10), pictures)) for epoch in range(4)]
-    orders.append(tuple(_indices(_take(_streams(path, batch=23, seed=1)[0], 0, 10), pictures)))
+    path, images = shapes
+    orders = [tuple(_indices(_take(_streams(path, batch=23)[0], 10 * epoch, 10), images)) for epoch in range(4)]
+    orders.append(tuple(_indices(_take(_streams(path, batch=23, seed=1)[0], 0, 10), images)))
     assert len(set(orders)) == 5
     assert {tuple(sorted(order)) for order in orders} == {tuple(range(230))}
 
 
 def test_a_batch_mixes_shards(shapes):
-    path, pictures = shapes
+    path, images = shapes
     home = {}
     for number, shard in enumerate(load_manifest(path).shards):
         home |= {int(name[:9]): number for name, _ in members(path / shard.name)}
     (stream,) = _streams(path, batch=46, buffer=200)
     for batch in _take(stream, 0, 5):
-        assert len({home[index] for index in _indices([batch], pictures)}) >= 4
+        assert len({home[index] for index in _indices([batch], images)}) >= 4
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_without_shuffling_the_pictures_come_in_the_shards_order_wrapped_around(shapes, workers):
-    path, pictures = shapes
+def test_without_shuffling_the_images_come_in_the_shards_order_wrapped_around(shapes, workers):
+    path, images = shapes
     wanted = select(path, load_manifest(path), None)
     order = [int(item.name[-9:]) for shard in wanted.shards for item in read_shard(wanted, shard)]
     stream = _streams(path, batch=50, workers=workers, shuffle=False)[0]
-    seen = _indices(_take(stream, 0, 14), pictures)
+    seen = _indices(_take(stream, 0, 14), images)
     assert seen == (order * 4)[: 14 * 50]
 
 
 def test_a_class_filter_shows_these_classes_with_new_labels(shapes):
-    path, pictures = shapes
+    path, pixels = shapes
     (stream,) = _streams(path, batch=23, classes=("star", "circle"))  # circle is 1, star is 8
     assert stream.wanted.classes == ("circle", "star")
     seen = {}
     for images, labels in _take(stream, 0, 2):
         for image, label in zip(images, labels.tolist(), strict=True):
-            index, original = pictures[image.numpy().tobytes()]
+            index, original = pixels[image.numpy().tobytes()]
             assert original == (1, 8)[label]
             seen[index] = label
     assert sorted(seen) == [index for index in range(230) if index % 10 in (1, 8)]
 
 
 @pytest.mark.parametrize(("buffer", "held"), [(1, 10), (10, 10), (57, 50), (1000, 230)])
-def test_no_more_encoded_pictures_wait_than_the_buffer_holds_in_whole_batches(shapes, buffer, held, monkeypatch):
+def test_no_more_encoded_images_wait_than_the_buffer_holds_in_whole_batches(shapes, buffer, held, monkeypatch):
     path, _ = shapes
     (stream,) = _streams(path, batch=10, buffer=buffer)
     read, most = 0, []
@@ -176,7 +176,7 @@ def test_no_more_encoded_pictures_wait_than_the_buffer_holds_in_whole_batches(sh
     assert max(most) == held
 
 
-def test_skipped_pictures_are_not_decoded(shapes, monkeypatch):
+def test_skipped_images_are_not_decoded(shapes, monkeypatch):
     path, _ = shapes
     decoded = []
     original = shuffle_buffer.decoded
@@ -208,7 +208,7 @@ def _missing(path, shard):
     shard.unlink()
 
 
-def _truncated_in_a_picture(path, shard):
+def _truncated_in_a_image(path, shard):
     shard.write_bytes(shard.read_bytes()[: 30 * 1024 + 700])
 
 
@@ -243,14 +243,14 @@ def _change(shard, change):
     rewrite(shard, [change(number, name, data) for number, (name, data) in enumerate(members(shard))])
 
 
-def _flipped_in_a_picture(path, shard):
+def _flipped_in_a_image(path, shard):
     def flip(data):
         return data[:80] + bytes([data[80] ^ 255]) + data[81:]
 
     _change(shard, lambda number, name, data: (name, flip(data) if number == 4 else data))
 
 
-def _no_picture(path, shard):
+def _no_image(path, shard):
     _change(shard, lambda number, name, data: (name, b"hello" if number == 4 else data))
 
 
@@ -289,20 +289,20 @@ def _twice(path, shard):
 
 DAMAGE = [
     (_missing, r"shard .*/train-000000.tar is missing; .*--verify"),
-    (_truncated_in_a_picture, r"shard .*/train-000000.tar is damaged: unexpected end of data; .*--verify"),
-    (_truncated_between_members, r"shard .*/train-000000.tar holds 10 wanted pictures, its manifest says 40$"),
+    (_truncated_in_a_image, r"shard .*/train-000000.tar is damaged: unexpected end of data; .*--verify"),
+    (_truncated_between_members, r"shard .*/train-000000.tar holds 10 wanted images, its manifest says 40$"),
     (_empty, r"shard .*/train-000000.tar is damaged: empty file; .*--verify"),
     (_no_archive, r"shard .*/train-000000.tar is damaged: .*; .*--verify"),
     (_flipped_in_a_header, r"shard .*/train-000000.tar is damaged: .*; .*--verify"),
     (_flipped_in_a_later_header, r"train-000000.tar"),
-    (_flipped_in_a_picture, r"picture train-000000.tar/\d{9} cannot be decoded: "),
-    (_no_picture, r"picture train-000000.tar/\d{9} cannot be decoded: its bytes are no picture$"),
-    (_wrong_size, r"picture train-000000.tar/\d{9} is 24x16, its manifest says 32x32$"),
-    (_one_too_many, r"shard .*/train-000000.tar holds 41 pictures, its manifest says 40; .*--verify"),
-    (_no_label, r"picture train-000000.tar/\d{9} has no .cls member$"),
-    (_no_pixels, r"picture train-000000.tar/\d{9} has no .png member$"),
+    (_flipped_in_a_image, r"image train-000000.tar/\d{9} cannot be decoded: "),
+    (_no_image, r"image train-000000.tar/\d{9} cannot be decoded: its bytes are no image$"),
+    (_wrong_size, r"image train-000000.tar/\d{9} is 24x16, its manifest says 32x32$"),
+    (_one_too_many, r"shard .*/train-000000.tar holds 41 images, its manifest says 40; .*--verify"),
+    (_no_label, r"image train-000000.tar/\d{9} has no .cls member$"),
+    (_no_pixels, r"image train-000000.tar/\d{9} has no .png member$"),
     (_bad_label, r"train-000000.tar/\d{9}.cls holds b'frog', which is not a class number$"),
-    (_foreign_label, r"shard .*/train-000000.tar holds 39 wanted pictures, its manifest says 40$"),
+    (_foreign_label, r"shard .*/train-000000.tar holds 39 wanted images, its manifest says 40$"),
     (_twice, r"shard .*/train-000000.tar is damaged: .*duplicate file name"),
 ]
 
@@ -314,7 +314,7 @@ def fresh(tmp_path):
 
 
 @pytest.mark.parametrize(("damage", "sentence"), DAMAGE, ids=[damage.__name__[1:] for damage, _ in DAMAGE])
-def test_damage_is_one_sentence_that_names_shard_and_picture(fresh, damage, sentence):
+def test_damage_is_one_sentence_that_names_shard_and_image(fresh, damage, sentence):
     damage(fresh, fresh / "train-000000.tar")
     wanted = select(fresh, load_manifest(fresh), None)
     with pytest.raises(DataError, match=sentence) as caught:
@@ -325,7 +325,7 @@ def test_damage_is_one_sentence_that_names_shard_and_picture(fresh, damage, sent
         _take(_streams(fresh, batch=40)[0], 0, 3)
 
 
-@pytest.mark.parametrize("damage", [_missing, _no_picture, _truncated_in_a_picture])
+@pytest.mark.parametrize("damage", [_missing, _no_image, _truncated_in_a_image])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_error_of_a_worker_is_raised_in_the_main_process_without_hanging(fresh, damage, workers):
     damage(fresh, fresh / "train-000000.tar")
@@ -356,7 +356,7 @@ def test_any_flipped_byte_of_a_shard_is_a_data_error(tmp_path):
             _decode_all(wanted, manifest.shards[0])
 
 
-def test_any_flipped_byte_of_a_picture_is_named_with_its_picture(tmp_path):
+def test_any_flipped_byte_of_a_image_is_named_with_its_image(tmp_path):
     make(tmp_path / "data", count=10)
     manifest = load_manifest(tmp_path / "data")
     wanted, shard = select(tmp_path / "data", manifest, None), tmp_path / "data" / "train-000000.tar"
@@ -366,7 +366,7 @@ def test_any_flipped_byte_of_a_picture_is_named_with_its_picture(tmp_path):
         data = bytearray(intact)
         data[512 + place] ^= 255
         shard.write_bytes(data)
-        with pytest.raises(DataError, match=rf"^picture train-000000\.tar/{name[:9]} "):
+        with pytest.raises(DataError, match=rf"^image train-000000\.tar/{name[:9]} "):
             _decode_all(wanted, manifest.shards[0])
 
 
@@ -380,14 +380,14 @@ def test_a_flipped_label_is_found_by_the_checksum_and_named_by_its_class(fresh):
     with pytest.raises(DataError) as caught:
         _take(_streams(fresh, batch=40)[0], 0, 3)
     assert str(caught.value) == (
-        f"shard {shard} is damaged: its sha256 is not the manifest's, and {expected + 1} of its pictures have label "
+        f"shard {shard} is damaged: its sha256 is not the manifest's, and {expected + 1} of its images have label "
         f"{other.decode()}, not {expected}; `distgan prepare ... --verify` checks all shards"
     )
 
 
 def test_a_stream_that_needs_a_part_of_a_damaged_shard_only_refuses_it_too(fresh):
     wanted = select(fresh, load_manifest(fresh), None)
-    for damage, shard in zip((_no_picture, _foreign_label, _truncated_between_members), wanted.shards, strict=True):
+    for damage, shard in zip((_no_image, _foreign_label, _truncated_between_members), wanted.shards, strict=True):
         damage(fresh, fresh / shard.name)
         with pytest.raises(DataError, match=shard.name):
             next(read_shard(wanted, shard))
@@ -397,7 +397,7 @@ def test_a_flipped_byte_between_members_is_found_by_the_checksum(fresh):
     shard = fresh / "train-000000.tar"
     data = shard.read_bytes()
     shard.write_bytes(data[:-1] + b"x")
-    with pytest.raises(DataError, match="its sha256 is not the manifest's, though all its pictures can be decoded; "):
+    with pytest.raises(DataError, match="its sha256 is not the manifest's, though all its images can be decoded; "):
         _take(_streams(fresh, batch=40)[0], 0, 3)
 
 
@@ -411,8 +411,8 @@ def test_a_shard_is_hashed_once_per_process(fresh, monkeypatch):
 
 
 def test_paths_with_colons_and_braces_are_paths(tmp_path):
-    pictures = make(tmp_path / "a:b" / "{c,d} ?#%20", count=20)
-    seen = _indices(_take(_streams(tmp_path / "a:b" / "{c,d} ?#%20", batch=20)[0], 0, 1), pictures)
+    images = make(tmp_path / "a:b" / "{c,d} ?#%20", count=20)
+    seen = _indices(_take(_streams(tmp_path / "a:b" / "{c,d} ?#%20", batch=20)[0], 0, 1), images)
     assert sorted(seen) == list(range(20))
 
 
@@ -435,5 +435,5 @@ def test_workers_ignore_the_signals_that_stop_the_trainer(monkeypatch):
     assert handlers == {signal.SIGTERM: signal.SIG_IGN, signal.SIGINT: signal.SIG_IGN}
 
 
-def test_the_pictures_that_the_tests_know_are_all_different():
+def test_the_images_that_the_tests_know_are_all_different():
     assert len(known(600)) == 600

@@ -10,7 +10,6 @@ import pytest
 from torch import nn
 
 from distgan.distributed.accelerator import (
-    StopSignal,
     batch_rows,
     bucket_size,
     build_accelerator,
@@ -19,6 +18,7 @@ from distgan.distributed.accelerator import (
     choose_precision,
     cpu_share,
 )
+from distgan.distributed.stop import StopSignal
 from distgan.utils.errors import ConfigError, LaunchError, Stopped
 from distgan.utils.rng import Rows
 
@@ -116,9 +116,9 @@ def test_slurm_s_tasks_share_the_cores_unless_each_is_bound_to_its_own(monkeypat
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_becomes_a_decision_the_first_one_counts_and_handlers_are_put_back(tiny_config, signum):
-    accelerator, _ = build_accelerator(tiny_config())
+    build_accelerator(tiny_config())
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with StopSignal(accelerator, 1.0) as stop:
+    with StopSignal(1.0) as stop:
         assert stop.agreed() == 0
         os.kill(os.getpid(), signum)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -32,10 +32,10 @@ def test_a_rank_that_lives_but_is_behind_hangs_and_is_named_only_where_none_is_s
     assert "rank 1" not in text
 
 
-def test_a_rank_that_waits_for_pictures_while_the_others_wait_for_it_is_named():
+def test_a_rank_that_waits_for_images_while_the_others_wait_for_it_is_named():
     before, now = ({rank: sign(beat, 5) for rank in range(3)} for beat in (1, 4))
-    now[2] = sign(4, 5, doing="waits for pictures")
-    text = "rank 2 (machine node, process 100) answers but hangs: it waits for pictures at step 5, others are at 5"
+    now[2] = sign(4, 5, doing="waits for images")
+    text = "rank 2 (machine node, process 100) answers but hangs: it waits for images at step 5, others are at 5"
     assert describe(before, now, 0) == text
     assert describe(before, now, 2) == "", "its own sentence must not accuse those that wait for it"
 

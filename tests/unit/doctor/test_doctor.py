@@ -39,7 +39,7 @@ MACHINE = machine.Machine((), None, False, 8, False)
 GPU = machine.Gpu("NVIDIA H100", 80 * GIB)
 MEASURED = Measured(
     rank=0, load=1.0, first=0.2, step=0.1, steps=40, wait=0.01, wrong=(), losses=(0.5, 1.0), checkpoint=10 << 20,
-    generator=2 << 20, size=32, pictures="stream", host=GIB, device=0, device_free=0, gradients=4 << 20, reduce=0.0,
+    generator=2 << 20, size=32, images="stream", host=GIB, device=0, device_free=0, gradients=4 << 20, reduce=0.0,
 )  # fmt: skip
 
 
@@ -299,7 +299,7 @@ def test_what_ended_a_stage_is_told():
 
 def test_the_batch_over_the_processes(tiny_config):
     assert lines(recipe.batch(tiny_config(), 2)) == [
-        "ok    batch: 12 pictures over 2 process(es) and 1 micro-batch(es): 6 at a time"
+        "ok    batch: 12 images over 2 process(es) and 1 micro-batch(es): 6 at a time"
     ]
     assert lines(recipe.batch(tiny_config(), 5)) == [
         "FAIL  batch: train.batch_size=12 is not a multiple of processes * train.accumulation = 5 * 1 = 5; nearest "
@@ -358,7 +358,7 @@ def test_what_a_resume_would_do(tiny_config):
         "run with run.name=NAME"
     ]
     assert recipe.resume(config, 1, "no", "other")[1][0].text == (
-        f"{second} was trained on other pictures than those in {config.data.path}"
+        f"{second} was trained on other images than those in {config.data.path}"
     )
     assert recipe.resume(tiny_config("train.images=100"), 1, "no", None)[1][0].level == "warn"
     (second / "state.json").write_text("{}")
@@ -383,13 +383,13 @@ def looked(path, config):
 def test_a_whole_data_set(tiny_config, shapes):
     config = tiny_config()
     seen, found = data.seen(config)
-    assert lines(found)[0].startswith(f"ok    data: {shapes}: 300 pictures of 32x32, 10 class(es), 5 shard(s), ")
+    assert lines(found)[0].startswith(f"ok    data: {shapes}: 300 images of 32x32, 10 class(es), 5 shard(s), ")
     assert [finding.level for finding in data.contents(config, seen, False, False)] == ["ok"] * 4
     quick = data.contents(config, seen, True, False)
     assert lines(quick)[1:] == [
         "ok    checksums: left out (--quick)",
-        "ok    pictures: the first 16 can be decoded, 32x32 RGB",
-        "ok    classes: 10, 30 pictures each",
+        "ok    images: the first 16 can be decoded, 32x32 RGB",
+        "ok    classes: 10, 30 images each",
     ]
 
 
@@ -433,8 +433,8 @@ def test_damaged_and_missing_shards(tiny_config, tmp_path):
     ]
     assert data.checksums(seen.wanted, True, False)[0].level == "warn"
     assert data.checksums(seen.wanted, False, False, seconds=-1)[0].text.startswith("only 0 of 6 shards were read in")
-    assert data.pictures(seen.wanted, 0)[0].level == "fail"
-    assert data.pictures(seen.wanted, 100)[0].level == "ok"
+    assert data.images(seen.wanted, 0)[0].level == "fail"
+    assert data.images(seen.wanted, 100)[0].level == "ok"
     shard.write_bytes(content[:-512])
     found = data.contents(config, seen, False, False)
     assert found[0].level == "fail"
@@ -442,7 +442,7 @@ def test_damaged_and_missing_shards(tiny_config, tmp_path):
     assert [finding.what for finding in found] == ["shards", "classes"]
     shard.unlink()
     assert lines(data.shards(seen.wanted, True)) == [
-        f"warn  shards: 1 of 6 shard(s): {shard.name}: No such file or directory; their bad pictures will be skipped "
+        f"warn  shards: 1 of 6 shard(s): {shard.name}: No such file or directory; their bad images will be skipped "
         "(data.on_error=skip)"
     ]
 
@@ -451,7 +451,7 @@ def test_classes(tiny_config, shapes):
     seen, _ = data.seen(tiny_config())
     counts = dict(seen.manifest.class_counts)
     assert lines(data.classes(seen.wanted, counts | {"heart": 2, "star": 0})) == [
-        "warn  classes: heart has 2, star has 0 of 300 pictures; G will hardly learn them: add pictures, or choose "
+        "warn  classes: heart has 2, star has 0 of 300 images; G will hardly learn them: add images, or choose "
         "others with data.classes"
     ]
     _, found = data.seen(tiny_config("data.classes=frog"))
@@ -470,9 +470,8 @@ def test_readers_and_shards(tiny_config, shapes):
     config = tiny_config("data.mode=stream", "data.workers=1")
     found = readers.reading(config, wanted, Rows(0, 12, 12), 1, 8, True)
     assert lines(found) == [
-        "ok    readers: 5 shard(s) for 1 reader(s) (1 process(es) x 1): they read 1.2 times the pictures that they "
-        "show",
-        "ok    epoch: 25 batches per epoch, 0 pictures left out, others each time; 0.8 epochs in the budget",
+        "ok    readers: 5 shard(s) for 1 reader(s) (1 process(es) x 1): they read 1.2 times the images that they show",
+        "ok    epoch: 25 batches per epoch, 0 images left out, others each time; 0.8 epochs in the budget",
     ]
     many = tiny_config("data.mode=stream", "data.workers=4")
     found = readers.reading(many, wanted, Rows(0, 6, 12), 2, 1, True)
@@ -490,14 +489,14 @@ def test_readers_and_shards(tiny_config, shapes):
     ]
 
 
-def test_memory_for_the_pictures(tiny_config, shapes):
+def test_memory_for_the_images(tiny_config, shapes):
     wanted = select(shapes, load_manifest(shapes), None)
     config = tiny_config()
     assert lines(readers.resident_memory(config, wanted, 2, GIB, None)) == [
-        "ok    data memory: 902.3 KiB of pictures per process, 2 process(es) here, 1.0 GiB of host memory are free"
+        "ok    data memory: 902.3 KiB of images per process, 2 process(es) here, 1.0 GiB of host memory are free"
     ]
     assert lines(readers.resident_memory(config, wanted, 2, 1 << 20, None)) == [
-        "FAIL  data memory: 902.3 KiB of pictures per process, 2 process(es) here, 1.0 MiB of host memory are free; "
+        "FAIL  data memory: 902.3 KiB of images per process, 2 process(es) here, 1.0 MiB of host memory are free; "
         "use data.mode=stream, or fewer processes per machine"
     ]
     assert readers.resident_memory(config, wanted, 1, GIB, 500 << 10)[0].level == "fail"
@@ -511,10 +510,10 @@ def test_memory_for_the_pictures(tiny_config, shapes):
 def test_room_in_the_cache(tiny_config, shapes):
     import dataclasses
 
-    from distgan.data.remote.store import Far
+    from distgan.data.remote.store import RemoteStore
 
     here = select(shapes, load_manifest(shapes), None)
-    far = dataclasses.replace(here, root=Far("https://host/x"))
+    far = dataclasses.replace(here, root=RemoteStore("https://host/x"))
     config = tiny_config("data.cache=/nowhere/x")
     assert readers.cache(config, here, 1) == []
     assert readers.cache(config, far, GIB)[0].level == "ok"
@@ -636,14 +635,14 @@ def test_steps_and_waiting(tiny_config):
     assert lines(estimate.steps(tiny_config(), [MEASURED, other(rank=1, step=0.2)])) == [
         "ok    dry run: 40 steps on stream: 200.0 ms a step (the first 200.0 ms), losses D 0.500, G 1.000, all numbers "
         "finite, all ranks hold the same weights",
-        "ok    data wait: 1 % of a step is spent waiting for pictures",
+        "ok    data wait: 1 % of a step is spent waiting for images",
     ]
     assert lines(estimate.steps(tiny_config(), [other(wrong=("loss/d",))])) == [
         "FAIL  dry run: after 42 steps not finite on rank 0: loss/d; lower the learning rates, use another "
-        "train.precision, look at the pictures"
+        "train.precision, look at the images"
     ]
     assert estimate.steps(tiny_config(), [other(wait=0.5)])[1].line() == (
-        "warn  data wait: 50 % of a step is spent waiting for pictures; use data.mode=resident, more data.workers, or "
+        "warn  data wait: 50 % of a step is spent waiting for images; use data.mode=resident, more data.workers, or "
         "a faster disk"
     )
 
@@ -682,12 +681,12 @@ def test_timeouts(tiny_config):
 def test_the_estimate_counts_from_the_resumed_step(tiny_config):
     need = disk.Need(10 << 20, 3, 5 << 20)
     assert lines(estimate.end(tiny_config(), [MEASURED], 10, need)) == [
-        "ok    estimate: 10 steps at 120 pictures/s: 1.0 s to train.images=240 without samples and checkpoints; 3 "
+        "ok    estimate: 10 steps at 120 images/s: 1.0 s to train.images=240 without samples and checkpoints; 3 "
         "checkpoint(s) written, 35.0 MiB on disk at the end"
     ]
-    stand_in = [other(pictures="400 drawn shapes in place of the pictures")]
+    stand_in = [other(images="400 drawn shapes in place of the images")]
     assert estimate.end(tiny_config(), stand_in, 0, need)[0].text.endswith(
-        "(measured on 400 drawn shapes in place of the pictures)"
+        "(measured on 400 drawn shapes in place of the images)"
     )
 
 
@@ -697,7 +696,7 @@ def test_the_estimate_counts_from_the_resumed_step(tiny_config):
         (
             "evaluate.count=50",
             "ok",
-            "every 100 pictures 50 generated ones are looked at; best by fd_effi",
+            "every 100 images 50 generated ones are looked at; best by fd_effi",
         ),
         (
             "best.metric=fid",

@@ -1,4 +1,4 @@
-"""Sampling: a seed is a picture, whatever stands beside it; and the command line."""
+"""Sampling: a seed is an image, whatever stands beside it; and the command line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from distgan.cli import sample
 from distgan.config.networks import SeedGenerator
 from distgan.inference.generator import load_generator, truncate
 from distgan.inference.generator_file import Description, save_generator
+from distgan.inference.sampling import classes_of
 from distgan.networks import build_generator
 from distgan.utils.errors import ExportError
-from distgan.utils.pictures import PAD
+from distgan.utils.images import PAD
 
 NAMES = ("frog", "cat", "ship")
 
@@ -29,7 +30,7 @@ def export(path, conditional=False):
         generator=config, size=8, class_names=NAMES, config={}, images_seen=100, data_digest="d" * 64
     )
     weights = build_generator(config, 8, len(NAMES)).state_dict()
-    save_generator(path, {name: 2 * tensor for name, tensor in weights.items()}, description)  # pictures less grey
+    save_generator(path, {name: 2 * tensor for name, tensor in weights.items()}, description)  # images less grey
     return path
 
 
@@ -48,16 +49,16 @@ def conditional(tmp_path):
     return load_generator(export(tmp_path / "conditional.safetensors", conditional=True))
 
 
-# A seed is a picture
+# A seed is an image
 
 
-def test_sampling_returns_uint8_pictures_that_differ_between_seeds(generator):
+def test_sampling_returns_uint8_images_that_differ_between_seeds(generator):
     images = generator.sample(seeds=range(20))
     assert (images.shape, images.dtype, images.device.type) == ((20, 3, 8, 8), torch.uint8, "cpu")
     assert len({image.numpy().tobytes() for image in images}) == 20
 
 
-def test_no_seeds_give_no_pictures(generator):
+def test_no_seeds_give_no_images(generator):
     assert generator.sample([]).shape == (0, 3, 8, 8)
 
 
@@ -141,7 +142,7 @@ def test_without_classes_a_conditional_generator_takes_seed_modulo_classes(condi
     assert torch.equal(images, conditional.sample([0, 4, 8, 3], classes=["frog", "cat", "ship", 0]))
 
 
-def test_a_class_changes_the_picture_and_may_be_a_name_or_number_for_all(conditional):
+def test_a_class_changes_the_image_and_may_be_a_name_or_number_for_all(conditional):
     cats = conditional.sample(range(3), classes="cat")
     assert torch.equal(cats, conditional.sample(range(3), classes=1))
     assert torch.equal(cats, conditional.sample(range(3), classes="1"))
@@ -240,18 +241,18 @@ def test_a_png_is_a_grid(path, tmp_path, capsys):
     assert cli(path, "--seeds", "0-5", "--out", out, "--columns", 3, "--device", "cpu") == 0
     with Image.open(out) as image:
         assert image.size == (3 * (64 + PAD) + PAD, 2 * (64 + PAD) + PAD)
-    assert capsys.readouterr().out == f"6 pictures of 8x8: {out}\n"
+    assert capsys.readouterr().out == f"6 images of 8x8: {out}\n"
 
 
-def test_a_directory_gets_one_png_per_seed_with_the_pictures_of_the_library(path, generator, tmp_path):
-    cli(path, "--seeds", "7,63-64", "--out", tmp_path / "pictures", "--batch-size", "2")
-    files = sorted((tmp_path / "pictures").iterdir())
+def test_a_directory_gets_one_png_per_seed_with_the_images_of_the_library(path, generator, tmp_path):
+    cli(path, "--seeds", "7,63-64", "--out", tmp_path / "images", "--batch-size", "2")
+    files = sorted((tmp_path / "images").iterdir())
     assert [file.name for file in files] == ["seed-000000007.png", "seed-000000063.png", "seed-000000064.png"]
     stored = torch.stack([torch.from_numpy(np.array(Image.open(file))) for file in files]).permute(0, 3, 1, 2)
     assert torch.equal(stored, generator.sample([7, 63, 64], batch_size=2))
 
 
-def test_an_npz_holds_pictures_seeds_and_labels_and_is_the_same_bytes_every_time(conditional, tmp_path):
+def test_an_npz_holds_images_seeds_and_labels_and_is_the_same_bytes_every_time(conditional, tmp_path):
     for name in ("a.npz", "b.NPZ"):
         cli(tmp_path / "conditional.safetensors", "--seeds", "0-19", "--out", tmp_path / name, "--classes", "ship,cat")
     with np.load(tmp_path / "a.npz") as arrays:
@@ -277,8 +278,8 @@ def test_labels_of_an_unconditional_generator_are_minus_one(path, tmp_path):
 
 
 def test_a_chosen_class_does_not_depend_on_the_order_of_the_seeds():
-    assert sample.classes_of([0, 1, 2], ["frog", "cat"]) == ["frog", "cat", "frog"]
-    assert sample.classes_of([1, 2, 0], ["frog", "cat"]) == ["cat", "frog", "frog"]
+    assert classes_of([0, 1, 2], ["frog", "cat"]) == ["frog", "cat", "frog"]
+    assert classes_of([1, 2, 0], ["frog", "cat"]) == ["cat", "frog", "frog"]
 
 
 def test_a_run_or_hub_directory_stands_for_the_file_inside(path, tmp_path):
@@ -291,7 +292,7 @@ def test_a_run_or_hub_directory_stands_for_the_file_inside(path, tmp_path):
     ("arguments", "words"),
     [
         (["--out", "grid.jpg"], r"grid\.jpg ends in \.jpg; use a grid NAME\.png, a file NAME\.npz, or a directory"),
-        (["--out", "pictures", "--columns", "4"], "--columns=4 goes with a grid"),
+        (["--out", "images", "--columns", "4"], "--columns=4 goes with a grid"),
         (["--out", "grid.png", "--columns", "0"], "--columns=0 must be"),
         (["--out", "grid.png", "--batch-size", "x"], "--batch-size=x must be"),
         (["--out", "grid.png", "--truncation", "big"], "--truncation=big must be"),
@@ -315,13 +316,13 @@ def test_a_wrong_argument_is_one_sentence_and_writes_nothing(path, tmp_path, mon
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_misspelt_class_is_told_before_any_picture_is_made(conditional, tmp_path):
+def test_a_misspelt_class_is_told_before_any_image_is_made(conditional, tmp_path):
     with pytest.raises(ExportError, match="no class catt; nearest: cat"):
         cli(tmp_path / "conditional.safetensors", "--out", tmp_path / "x.png", "--classes", "frog,catt")
 
 
 @pytest.mark.needs("gpu")
-def test_a_gpu_gives_the_pictures_of_the_cpu_to_one_grey_level(path):
+def test_a_gpu_gives_the_images_of_the_cpu_to_one_grey_level(path):
     images = load_generator(path, "cuda").sample(range(40))
     assert (images.int() - load_generator(path).sample(range(40)).int()).abs().max() <= 1
     order = random.Random(0).sample(range(40), 40)

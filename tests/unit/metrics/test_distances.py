@@ -32,7 +32,7 @@ def both() -> tuple[Tensor, Tensor]:
 
 
 class Features(torch.nn.Module):
-    """Takes the place of a network in torchmetrics: its pictures are rows of numbers already."""
+    """Takes the place of a network in torchmetrics: its images are rows of numbers already."""
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def test_the_inception_score_is_1_for_equal_probabilities_and_the_number_of_clas
 
 def test_the_inception_score_is_that_of_torchmetrics(both, monkeypatch):
     logits = 3 * both[1]
-    monkeypatch.setattr(torch, "randperm", torch.arange)  # torchmetrics mixes the pictures before it cuts them
+    monkeypatch.setattr(torch, "randperm", torch.arange)  # torchmetrics mixes the images before it cuts them
     other = InceptionScore(feature=Features(24), splits=10)
     other.update(logits)
     mean, deviation = other.compute()

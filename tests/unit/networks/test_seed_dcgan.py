@@ -112,11 +112,11 @@ def test_kernels_are_glorot_uniform_and_biases_zero(network):
         assert torch.count_nonzero(layer.bias) == 0
 
 
-def test_generated_pictures_lie_in_minus_one_to_one():
+def test_generated_images_lie_in_minus_one_to_one():
     generator = build_generator(TINY_G, 32, 1).eval()
-    pictures = generator(1e4 * torch.randn(8, 5))
-    assert pictures.shape == (8, 3, 32, 32)
-    assert pictures.abs().max() == 1  # saturated, and not beyond
+    images = generator(1e4 * torch.randn(8, 5))
+    assert images.shape == (8, 3, 32, 32)
+    assert images.abs().max() == 1  # saturated, and not beyond
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 100])
@@ -137,14 +137,14 @@ def test_a_discriminator_takes_as_many_downsamples_as_the_size_allows(size, most
     for downsamples in range(1, most + 1):
         network = build_discriminator(SeedDiscriminator(width=2, downsamples=downsamples), size, 1).eval()
         assert network(torch.zeros(2, 3, size, size)).shape == (2,)
-    sentence = f"^discriminator.downsamples={most + 1} leaves nothing of {size}x{size} pictures; use {most} or fewer$"
+    sentence = f"^discriminator.downsamples={most + 1} leaves nothing of {size}x{size} images; use {most} or fewer$"
     with pytest.raises(ConfigError, match=sentence):
         build_discriminator(SeedDiscriminator(width=2, downsamples=most + 1), size, 1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_pictures_that_no_discriminator_takes_are_refused_with_the_smallest_size(size):
-    with pytest.raises(ConfigError, match=f"leaves nothing of {size}x{size} pictures; use pictures of 6x6 or more$"):
+def test_images_that_no_discriminator_takes_are_refused_with_the_smallest_size(size):
+    with pytest.raises(ConfigError, match=f"leaves nothing of {size}x{size} images; use images of 6x6 or more$"):
         build_discriminator(SeedDiscriminator(width=2, downsamples=1), size, 1)
 
 
@@ -154,8 +154,8 @@ def test_sizes_that_the_generator_cannot_make_are_refused_with_the_nearest(size,
     with pytest.raises(ConfigError) as caught:
         build_generator(config, size, 1)
     assert str(caught.value) == (
-        f"generator.upsamples={upsamples} makes sizes that are multiples of {2**upsamples}, the pictures are "
-        f"{size}x{size}; use fewer upsamples, or pictures of {nearest}x{nearest}"
+        f"generator.upsamples={upsamples} makes sizes that are multiples of {2**upsamples}, the images are "
+        f"{size}x{size}; use fewer upsamples, or images of {nearest}x{nearest}"
     )
 
 
@@ -165,11 +165,11 @@ def test_a_conditional_generator_appends_the_one_hot_class():
     assert _parameters(conditional) - _parameters(plain) == 4 * 4 * 16 * 16
     latents, labels = torch.randn(4, 5), torch.tensor([3, 0, 1, 3])
     with torch.no_grad():
-        pictures = conditional(latents, labels)
+        images = conditional(latents, labels)
         conditional.dense.bias += conditional.dense.weight[:, 5 + 3]  # class 3 as a constant
         conditional.dense.weight[:, 5 + 3] = 0
-        torch.testing.assert_close(conditional(latents, labels)[[0, 3]], pictures[[0, 3]])
-        assert not torch.equal(conditional(latents, labels)[1:3], pictures[1:3])
+        torch.testing.assert_close(conditional(latents, labels)[[0, 3]], images[[0, 3]])
+        assert not torch.equal(conditional(latents, labels)[1:3], images[1:3])
 
 
 def test_a_conditional_discriminator_projects_the_class_on_the_features():
@@ -185,9 +185,9 @@ def test_a_conditional_discriminator_projects_the_class_on_the_features():
 def test_networks_without_classes_take_and_ignore_labels():
     generator, discriminator = build_generator(TINY_G, 32, 4).eval(), build_discriminator(TINY_D, 32, 4).eval()
     latents, labels = torch.randn(2, 5), torch.tensor([1, 3])
-    pictures = generator(latents, labels)
-    assert torch.equal(pictures, generator(latents))
-    assert torch.equal(discriminator(pictures, labels), discriminator(pictures))
+    images = generator(latents, labels)
+    assert torch.equal(images, generator(latents))
+    assert torch.equal(discriminator(images, labels), discriminator(images))
 
 
 @pytest.mark.parametrize(("build", "config"), [(build_generator, TINY_G), (build_discriminator, TINY_D)])
@@ -201,7 +201,7 @@ def test_weights_are_a_function_of_the_seed_and_leave_torchs_generator_alone(bui
     assert not any(torch.equal(first[name], other[name]) for name in first if name.endswith("weight"))
 
 
-# --- dropout whose mask belongs to the picture
+# --- dropout whose mask belongs to the image
 
 
 def _dropped(x, *draws, p=0.4):
@@ -272,7 +272,7 @@ def test_set_dropout_reaches_every_layer():
 def test_layers_that_would_give_another_answer_on_more_processes_are_refused_by_name():
     normal, dropped = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.Sequential(nn.Dropout2d())
     check_same_answer(normal, processes=1, accumulation=1)
-    with pytest.raises(ConfigError, match=r"layer 1 \(BatchNorm1d\) would see the pictures of one process only, so 3 "):
+    with pytest.raises(ConfigError, match=r"layer 1 \(BatchNorm1d\) would see the images of one process only, so 3 "):
         check_same_answer(normal, processes=3, accumulation=1)
     check_same_answer(nn.SyncBatchNorm.convert_sync_batchnorm(normal), processes=3, accumulation=1)
     check_same_answer(nn.Sequential(GlobalBatchNorm(2)), processes=3, accumulation=1)

@@ -30,7 +30,7 @@ def _original(layer):
 def test_after_many_iterations_the_largest_singular_value_is_one(layer):
     network = _network()
     for _ in range(2000):
-        spectral_norm.improve(spectral_norm.normalised(network))
+        spectral_norm.power_iteration(spectral_norm.spectral_norms_of(network))
     assert torch.linalg.svdvals(network[layer].weight.flatten(1))[0].item() == pytest.approx(1, rel=1e-12)
     largest = torch.linalg.svdvals(_original(network[layer]).flatten(1))[0]
     torch.testing.assert_close(network[layer].weight * largest, _original(network[layer]))
@@ -54,7 +54,7 @@ def test_after_equally_many_iterations_it_is_torchs_own_spectral_norm():
     spectral_norm.normalise(wrapped := nn.Sequential(ours))
     _norm(ours).load_state_dict({"u": _norm(theirs)._u, "v": _norm(theirs)._v})
     for _ in range(4):
-        spectral_norm.improve(spectral_norm.normalised(wrapped))
+        spectral_norm.power_iteration(spectral_norm.spectral_norms_of(wrapped))
         torch.testing.assert_close(ours.weight, theirs.train().weight)  # theirs iterates when it is asked
 
 
@@ -83,14 +83,14 @@ def test_improving_after_a_forward_does_not_disturb_its_backward():
     network, images = _network(), torch.randn(2, 3, 4, 4, dtype=torch.float64)
     expected = torch.autograd.grad(network(images).sum(), _original(network[0]))
     out = network(images).sum()
-    spectral_norm.improve(spectral_norm.normalised(network))
+    spectral_norm.power_iteration(spectral_norm.spectral_norms_of(network))
     torch.testing.assert_close(torch.autograd.grad(out, _original(network[0])), expected)
 
 
 def test_improving_moves_only_u_and_v():
     network = _network()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    spectral_norm.improve(spectral_norm.normalised(network))
+    spectral_norm.power_iteration(spectral_norm.spectral_norms_of(network))
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {f"{layer}.parametrizations.weight.0.{name}" for layer in (0, 3) for name in "uv"}
 
@@ -104,7 +104,7 @@ def test_a_copy_is_independent_and_a_state_dict_brings_everything_back():
     other.load_state_dict(network.state_dict())
     with torch.no_grad():
         _original(network[0]).mul_(torch.rand(6, 3, 3, 3))
-    spectral_norm.improve(spectral_norm.normalised(network))
+    spectral_norm.power_iteration(spectral_norm.spectral_norms_of(network))
     assert torch.equal(other(images), expected)
     assert torch.equal(twin(images), expected)
 

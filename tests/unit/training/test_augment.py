@@ -1,4 +1,4 @@
-"""Augmentations against closed forms, and ADA's controller. Numbers are chosen by hand, one row per picture."""
+"""Augmentations against closed forms, and ADA's controller. Numbers are chosen by hand, one row per image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOW_MIRROR, HOW_QUARTERS, HOW_X, HOW_Y, HOW_FIRST, HOW_SECOND, HOW_FLIP, HOW_HUE
 N_ZOOM, N_STRETCH, N_X, N_Y, N_BRIGHTNESS, N_CONTRAST, N_SATURATION = range(7)
 
 
-def pictures(count: int = 8, side: int = 16, dtype: torch.dtype = torch.float32) -> Tensor:
+def random_images(count: int = 8, side: int = 16, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(3), dtype=dtype) * 2 - 1
 
 
@@ -59,7 +59,7 @@ def neutral(count: int) -> Tensor:
 
 
 def test_neutral_numbers_leave_colours_and_places_as_they_are():
-    images = pictures()
+    images = random_images()
     torch.testing.assert_close(diff_augment(images, neutral(8), ("color", "translation")), images)
 
 
@@ -67,29 +67,30 @@ def test_neutral_numbers_leave_colours_and_places_as_they_are():
 def test_brightness_adds(u):
     uniform = neutral(8)
     uniform[:, 0] = u
-    torch.testing.assert_close(diff_augment(pictures(), uniform, ("color",)), pictures() + u - 0.5)
+    torch.testing.assert_close(diff_augment(random_images(), uniform, ("color",)), random_images() + u - 0.5)
 
 
 def test_saturation_0_is_grey():
     uniform = neutral(8)
     uniform[:, 1] = 0
-    grey = pictures().mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(diff_augment(pictures(), uniform, ("color",)), grey)
+    grey = random_images().mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(diff_augment(random_images(), uniform, ("color",)), grey)
 
 
-def test_contrast_is_about_each_pictures_mean():
+def test_contrast_is_about_each_images_mean():
     uniform = neutral(8)
     uniform[:, 2] = 0.25
-    mean = pictures().mean((1, 2, 3), keepdim=True)
-    torch.testing.assert_close(diff_augment(pictures(), uniform, ("color",)), mean + (pictures() - mean) * 0.75)
+    images = random_images()
+    mean = images.mean((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(diff_augment(images, uniform, ("color",)), mean + (images - mean) * 0.75)
 
 
 def test_translation_is_a_shift_by_whole_pixels_with_zeros_from_outside():
     uniform, offsets = neutral(25), [(x, y) for x in (-2, -1, 0, 1, 2) for y in (-2, -1, 0, 1, 2)]  # 16 / 8 = 2
     uniform[:, 3:5] = (torch.tensor(offsets) + 2.5) / 5
-    moved = diff_augment(pictures(25), uniform, ("translation",))
-    for picture, (x, y), result in zip(pictures(25), offsets, moved, strict=True):
-        assert torch.equal(result, shifted(picture[None], x, y)[0])
+    moved = diff_augment(random_images(25), uniform, ("translation",))
+    for image, (x, y), result in zip(random_images(25), offsets, moved, strict=True):
+        assert torch.equal(result, shifted(image[None], x, y)[0])
 
 
 def test_all_translations_are_as_likely():
@@ -102,11 +103,11 @@ def test_all_translations_are_as_likely():
 
 
 @pytest.mark.parametrize(("u", "first", "last"), [(0.0, 0, 3), (0.5, 4, 11), (0.999, 12, 15)])
-def test_cutout_zeroes_a_square_of_half_the_side_around_a_place_in_the_picture(u, first, last):
+def test_cutout_zeroes_a_square_of_half_the_side_around_a_place_in_the_image(u, first, last):
     uniform = neutral(8)
     uniform[:, 5] = u  # the row's stays in the middle: rows 4 to 11
-    cut = diff_augment(pictures() + 5, uniform, ("cutout",))
-    expected = pictures() + 5
+    cut = diff_augment(random_images() + 5, uniform, ("cutout",))
+    expected = random_images() + 5
     expected[:, :, 4:12, first : last + 1] = 0
     assert torch.equal(cut, expected)
 
@@ -118,17 +119,17 @@ def test_cutout_of_an_odd_side():
 
 def test_the_order_of_the_policy_is_the_order_of_the_steps():
     uniform = torch.rand(8, DIFF_UNIFORMS, generator=torch.Generator().manual_seed(0))
-    one_by_one = pictures()
+    one_by_one = random_images()
     for name in ("cutout", "color"):
         one_by_one = diff_augment(one_by_one, uniform, (name,))
-    assert torch.equal(diff_augment(pictures(), uniform, ("cutout", "color")), one_by_one)
-    assert not torch.equal(diff_augment(pictures(), uniform, ("color", "cutout")), one_by_one)
+    assert torch.equal(diff_augment(random_images(), uniform, ("cutout", "color")), one_by_one)
+    assert not torch.equal(diff_augment(random_images(), uniform, ("color", "cutout")), one_by_one)
 
 
 @pytest.mark.parametrize("name", ALL_DIFF)
 def test_diff_augment_can_be_differentiated_twice(name):
     uniform = torch.rand(2, DIFF_UNIFORMS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    images = pictures(2, 6, torch.float64).requires_grad_()
+    images = random_images(2, 6, torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: diff_augment(x, uniform, (name,)), images)
     assert torch.autograd.gradgradcheck(lambda x: diff_augment(x, uniform, (name,)) ** 2, images)
 
@@ -138,15 +139,15 @@ def test_diff_augment_can_be_differentiated_twice(name):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_at_p_0_nothing_changes_bit_for_bit(dtype):
-    images = pictures(64, dtype=dtype)
+    images = random_images(64, dtype=dtype)
     assert torch.equal(ada_augment(images, *numbers(64), ZERO, ALL_ADA), images)
 
 
-def test_at_p_1_half_of_the_pictures_are_mirrored():
+def test_at_p_1_half_of_the_images_are_mirrored():
     uniform, normal = numbers(400)
     uniform[:, HOW_QUARTERS] = 0
     uniform[:, HOW_X : HOW_Y + 1] = 0.5
-    images = pictures(400)
+    images = random_images(400)
     mirrored = ada_augment(images, uniform, normal, ONE, ("blit",))
     here = uniform[:, HOW_MIRROR] < 0.5
     assert torch.equal(mirrored[here], images[here].flip(3))
@@ -155,32 +156,32 @@ def test_at_p_1_half_of_the_pictures_are_mirrored():
 
 @pytest.mark.parametrize("k", [0, 1, 2, 3])
 def test_a_quarter_turn_is_rot90(k):
-    assert torch.equal(ada(pictures(), (QUARTERS,), {HOW_QUARTERS: k / 4}, {}), pictures().rot90(k, (2, 3)))
+    assert torch.equal(ada(random_images(), (QUARTERS,), {HOW_QUARTERS: k / 4}, {}), random_images().rot90(k, (2, 3)))
 
 
 def test_a_blit_shift_is_by_whole_pixels_and_mirrors_the_edge():
-    moved = ada(pictures(), (SHIFT,), {HOW_X: 0.999, HOW_Y: 0.0}, {})  # right and up by 16 / 8 = 2
-    images = pictures()
+    moved = ada(random_images(), (SHIFT,), {HOW_X: 0.999, HOW_Y: 0.0}, {})  # right and up by 16 / 8 = 2
+    images = random_images()
     assert torch.equal(moved[:, :, :-2, 2:], images[:, :, 2:, :-2])
     assert torch.equal(moved[:, :, :-2, :2], images[:, :, 2:, :2].flip(3))
     assert torch.equal(moved[:, :, -2:, 2:], images[:, :, -2:, :-2].flip(2))
 
 
 def test_a_geometric_shift_by_whole_pixels_is_the_same_as_a_blit():
-    moved = ada(pictures(), (MOVE,), {}, {N_X: 1.0, N_Y: -1.0})  # one standard deviation is 16 / 8 pixels
-    blit = ada(pictures(), (SHIFT,), {HOW_X: 0.999, HOW_Y: 0.0}, {})
+    moved = ada(random_images(), (MOVE,), {}, {N_X: 1.0, N_Y: -1.0})  # one standard deviation is 16 / 8 pixels
+    blit = ada(random_images(), (SHIFT,), {HOW_X: 0.999, HOW_Y: 0.0}, {})
     torch.testing.assert_close(moved, blit, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("rotation", [(FIRST, HOW_FIRST), (SECOND, HOW_SECOND)])
 def test_a_rotation_by_a_quarter_is_rot90(rotation):
     decision, how = rotation
-    turned = ada(pictures(), (decision,), {how: 0.75}, {})
-    torch.testing.assert_close(turned, pictures().rot90(3, (2, 3)), atol=1e-5, rtol=0)
+    turned = ada(random_images(), (decision,), {how: 0.75}, {})
+    torch.testing.assert_close(turned, random_images().rot90(3, (2, 3)), atol=1e-5, rtol=0)
 
 
 def plane(a: float, b: float, side: int = 16) -> Tensor:
-    """A picture a x + b y, in coordinates from the centre, which bilinear resampling does not change."""
+    """An image a x + b y, in coordinates from the centre, which bilinear resampling does not change."""
     line = torch.arange(side) + 0.5 - side / 2
     return (a * line[None, :] + b * line[:, None]).expand(1, 3, -1, -1)
 
@@ -213,7 +214,7 @@ def test_geometric_steps_are_composed_in_the_papers_order():
 
 
 def test_colours_brightness_contrast_and_luma_flip():
-    images = pictures()
+    images = random_images()
     torch.testing.assert_close(ada(images, (BRIGHTNESS,), {}, {N_BRIGHTNESS: -1.5}), images - 0.3)
     torch.testing.assert_close(ada(images, (CONTRAST,), {}, {N_CONTRAST: 2.0}), images * 2)
     both = ada(images, (BRIGHTNESS, CONTRAST), {}, {N_BRIGHTNESS: -1.5, N_CONTRAST: 2.0})
@@ -226,7 +227,7 @@ def test_colours_brightness_contrast_and_luma_flip():
 
 
 def test_a_hue_of_a_third_of_a_turn_moves_the_channels_on_and_saturation_is_about_grey():
-    images = pictures()
+    images = random_images()
     turned = ada(images, (HUE,), {HOW_HUE: 0.5 + 1 / 3}, {})
     torch.testing.assert_close(turned, images.roll(1, 1), atol=1e-5, rtol=0)
     grey = images.mean(1, keepdim=True)
@@ -257,7 +258,7 @@ def test_each_transformation_is_drawn_with_probability_p_and_some_rotation_too(p
 
 @pytest.mark.parametrize("side", [4, 8])
 def test_ada_is_differentiable(side):
-    images = pictures(2, side, torch.float64).requires_grad_()
+    images = random_images(2, side, torch.float64).requires_grad_()
     uniform, normal = numbers(2, 5, dtype=torch.float64)
     p = torch.tensor(0.9, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: ada_augment(x, uniform, normal, p, ALL_ADA), images)
@@ -269,11 +270,11 @@ def test_ada_is_differentiable(side):
 
 
 @pytest.mark.parametrize("kind", ["diffaugment", "ada"])
-def test_a_picture_depends_on_its_own_row_only(kind):
+def test_a_image_depends_on_its_own_row_only(kind):
     results = []
     for seed in (1, 2):
-        images, (uniform, normal) = pictures(16).roll(seed, 0), numbers(16, seed)
-        images[5], uniform[5], normal[5] = pictures(1)[0], *(rows[0] for rows in numbers(1))
+        images, (uniform, normal) = random_images(16).roll(seed, 0), numbers(16, seed)
+        images[5], uniform[5], normal[5] = random_images(1)[0], *(rows[0] for rows in numbers(1))
         if kind == "ada":
             results.append(ada_augment(images, uniform, normal, torch.tensor(0.9), ALL_ADA))
         else:
@@ -288,8 +289,8 @@ def test_mixed_precision_outside_does_not_reach_inside(kind):
 
     def augment() -> Tensor:
         if kind == "ada":
-            return ada_augment(pictures(), uniform, normal, HALF, ALL_ADA)
-        return diff_augment(pictures(), uniform[:, :DIFF_UNIFORMS], ALL_DIFF)
+            return ada_augment(random_images(), uniform, normal, HALF, ALL_ADA)
+        return diff_augment(random_images(), uniform[:, :DIFF_UNIFORMS], ALL_DIFF)
 
     with torch.autocast("cpu", torch.bfloat16):
         inside = augment()

@@ -17,17 +17,17 @@ def _draws(start=0, stop=4, purpose="augment/fake"):
     return Draws(5, Rows(start, stop, 4), CPU).at(purpose, 7)
 
 
-def test_without_augmentation_d_sees_the_pictures_as_they_are():
+def test_without_augmentation_d_sees_the_images_as_they_are():
     assert Augmenter(NoAugment(), CPU)(IMAGES, _draws()) is IMAGES
 
 
-def test_diffaugment_is_the_function_of_its_name_with_the_pictures_own_numbers():
+def test_diffaugment_is_the_function_of_its_name_with_the_images_own_numbers():
     shown = Augmenter(DiffAugment(policy=("color", "cutout")), CPU)(IMAGES, _draws())
     assert torch.equal(shown, diff_augment(IMAGES, _draws().uniform([7]), ("color", "cutout")))
     assert not torch.equal(shown, IMAGES)
 
 
-def test_a_picture_is_augmented_alike_whatever_stands_beside_it():
+def test_a_image_is_augmented_alike_whatever_stands_beside_it():
     augment = Augmenter(Ada(p=0.8, target=None), CPU)
     whole = augment(IMAGES, _draws())
     halves = [

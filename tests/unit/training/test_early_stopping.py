@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from distgan.config.schema import Config
 from distgan.metrics.protocol import Protocol, Scores
 from distgan.metrics.registry import BETTER
-from distgan.training.early_stopping import Best, Memory
+from distgan.training.early_stopping import EarlyStopping, Memory
 from distgan.utils.errors import CheckpointError, ConfigError
 
 FD = "fd_efficientnet_lite0"
@@ -43,12 +43,12 @@ def scores(images: int = 0, protocol: Protocol = PROTOCOL, **values: float) -> S
     )
 
 
-def best(every: int | None = 100, extractor: str = "efficientnet_lite0", **options: object) -> Best:
+def best(every: int | None = 100, extractor: str = "efficientnet_lite0", **options: object) -> EarlyStopping:
     sections = {"evaluate": {"every_images": every, "extractor": extractor}, "best": options}
-    return Best(Config.model_validate(sections))
+    return EarlyStopping(Config.model_validate(sections))
 
 
-def shown(judge: Best, *values: float) -> list[bool]:
+def shown(judge: EarlyStopping, *values: float) -> list[bool]:
     """What it says to these Frechet distances, one step after the other."""
     return [judge.look(step, scores(step, **{FD: value})) for step, value in enumerate(values, 1)]
 
@@ -57,7 +57,7 @@ def test_a_lower_frechet_distance_is_better_and_an_equal_one_is_not():
     judge = best()
     assert shown(judge, 9.0, 8.0, 8.5, 8.0, 7.0) == [True, True, False, False, True]
     assert judge.step == 5
-    assert judge.described() == "7 at 5 pictures"
+    assert judge.described() == "7 at 5 images"
 
 
 def test_a_higher_share_of_recognised_shapes_is_better():
@@ -129,7 +129,7 @@ def test_the_best_by_another_metric_is_forgotten():
     assert later.look(2, scores(**{FD: 2.0, kd: 0.2}))
 
 
-def test_an_evaluation_is_due_when_so_many_more_pictures_are_full_and_at_the_end():
+def test_an_evaluation_is_due_when_so_many_more_images_are_full_and_at_the_end():
     judge = best(every=100)
     assert [images for images in (48, 96, 144, 192) if judge.due(images, last=False)] == [144, 192]
     judge.look(3, scores(144, **{FD: 1.0}))

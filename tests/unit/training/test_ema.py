@@ -1,4 +1,4 @@
-"""The averaged generator: a half-life in pictures."""
+"""The averaged generator: a half-life in images."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_two_steps_of_32_are_one_of_64():
     assert ema_decay(_config(777), 32, 10**9) ** 2 == pytest.approx(ema_decay(_config(777), 64, 10**9), rel=1e-14)
 
 
-def test_the_ramp_bounds_the_half_life_by_a_share_of_the_pictures_seen():
+def test_the_ramp_bounds_the_half_life_by_a_share_of_the_images_seen():
     config = _config(1000, 0.05)
     assert ema_decay(config, 64, 64) == pytest.approx(0.5**20, rel=1e-12)  # 64 / (0.05 * 64): the start is forgotten
     assert ema_decay(config, 64, 10_000) == pytest.approx(0.5 ** (64 / 500), rel=1e-12)
@@ -53,7 +53,7 @@ def test_updates_towards_a_constant_decay_geometrically():
     nn.init.ones_(network.weight)
     for _ in range(10):
         ema.update(ema_decay(_config(160), 32, 10**9))
-    assert 1 - ema.network.weight.item() == pytest.approx(0.25, rel=1e-12)  # 320 pictures are two half-lives
+    assert 1 - ema.network.weight.item() == pytest.approx(0.25, rel=1e-12)  # 320 images are two half-lives
 
 
 def test_decay_zero_copies_and_decay_one_keeps():

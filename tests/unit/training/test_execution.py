@@ -13,7 +13,7 @@ from distgan import train
 from distgan.config.load import load_config
 from distgan.data.dataset import Batch
 from distgan.training.checkpoint.state import capture, restore
-from distgan.training.execution import MOST_KEYS, CudaRecorder, Given, Graphs, obstacle
+from distgan.training.execution import MAX_KEYS, CudaRecorder, Graphs, StepInputs, why_unsupported
 from distgan.training.penalties import Weights
 from distgan.utils.rng import Draws, Rows
 from tests.support.graph_recorder import CpuRecorder, Unable
@@ -125,7 +125,7 @@ def test_what_cannot_be_recorded_runs_as_usual_and_says_so_once(tiny_config, set
 def given_of(turn=0, device="cpu"):
     draws = Draws(0, Rows(0, 2, 2), torch.device(device)).at("", turn)
     batch = Batch(*(torch.zeros(shape, dtype=torch.uint8, device=device) for shape in ((2, 3, 4, 4), 2)))
-    return Given(draws, batch, Weights())
+    return StepInputs(draws, batch, Weights())
 
 
 def four_times(graphs, work, device="cpu"):
@@ -183,19 +183,19 @@ def test_the_first_error_of_a_recording_is_told_not_the_one_of_its_end(monkeypat
 def test_only_the_last_keys_are_remembered():
     graphs = Graphs(CpuRecorder())
     given, parameter = given_of(), torch.zeros(1)
-    for number in range(3 * MOST_KEYS):
+    for number in range(3 * MAX_KEYS):
         for key in ("often", number):
             graphs(key, lambda given: {"x": given.draws.of("x").normal().mean()}, given, [parameter])
-    assert len(graphs.known) == MOST_KEYS
+    assert len(graphs.known) == MAX_KEYS
     assert graphs.recorder.recorded == 1
 
 
 def test_graphs_are_for_one_gpu_and_for_updates_of_their_own(tiny_config):
     gpu, config = torch.device("cuda"), tiny_config().train
-    assert not obstacle(config, gpu, 1)
-    assert "no GPU" in obstacle(config, torch.device("cpu"), 1)
-    assert "single process" in obstacle(config, gpu, 2)
-    assert "share_fakes" in obstacle(config.model_copy(update={"share_fakes": True}), gpu, 1)
+    assert not why_unsupported(config, gpu, 1)
+    assert "no GPU" in why_unsupported(config, torch.device("cpu"), 1)
+    assert "single process" in why_unsupported(config, gpu, 2)
+    assert "share_fakes" in why_unsupported(config.model_copy(update={"share_fakes": True}), gpu, 1)
 
 
 @pytest.mark.slow

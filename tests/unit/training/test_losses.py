@@ -7,8 +7,8 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from distgan.config.method import LossConfig, PaperLoss
-from distgan.training.losses import PAPERS, BinaryCrossEntropy, build_loss, keras_cross_entropy
+from distgan.config.method import LossConfig, SimpleLoss
+from distgan.training.losses import LOSSES, BinaryCrossEntropy, build_loss, keras_cross_entropy
 
 LN2 = math.log(2)
 
@@ -168,7 +168,7 @@ FAKE, REAL = (-0.5, 2.0), (0.25, -3.0)
 
 
 def _paper(name):
-    return build_loss(PaperLoss(name=name))
+    return build_loss(SimpleLoss(name=name))
 
 
 def _softplus(value):
@@ -195,7 +195,7 @@ def test_a_papers_loss_of_a_hand_worked_batch(name, of_d, of_g):
     torch.testing.assert_close(loss.generator(_t(*FAKE), _t(*REAL)), _t(of_g)[0])
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_papers_loss_drives_fakes_down_in_d_and_up_in_g_and_reals_up_in_d(name):
     fake, real = _t(0.1, 0.2).requires_grad_(), _t(0.3, 0.1).requires_grad_()
     loss, noise = _paper(name), _t(0, 0)
@@ -213,7 +213,7 @@ def test_logistic_is_the_seed_loss_without_noise_up_to_the_mean_over_both_halves
     torch.testing.assert_close(_paper("logistic").generator(fake), _loss().generator(fake))
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("name", LOSSES)
 def test_an_opinion_is_a_probability_that_crosses_one_half_where_the_loss_has_its_boundary(name):
     boundary = {"least_squares": 0.5}.get(name, 0.0)
     pairs = name in ("wasserstein", "relativistic")
@@ -225,4 +225,4 @@ def test_an_opinion_is_a_probability_that_crosses_one_half_where_the_loss_has_it
 
 
 def test_only_the_relativistic_loss_needs_pairs():
-    assert [name for name, loss in PAPERS.items() if loss.paired] == ["relativistic"]
+    assert [name for name, loss in LOSSES.items() if loss.paired] == ["relativistic"]

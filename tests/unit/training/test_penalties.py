@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distgan.config.base import Schedule
-from distgan.config.method import PaperLoss
+from distgan.config.method import SimpleLoss
 from distgan.training.penalties import Weights, mix, penalty, squared_gradients
 
 
@@ -15,7 +15,7 @@ def _images(count):
 
 
 def _loss(**penalties):
-    return PaperLoss(name="logistic", **penalties)
+    return SimpleLoss(name="logistic", **penalties)
 
 
 def test_the_squared_gradient_of_a_linear_critic_is_its_squared_weight_norm():
@@ -69,7 +69,7 @@ def test_a_lazy_penalty_is_taken_every_so_many_updates_with_so_many_times_the_we
     assert sum(w.r1 or 0 for w in weights) == 8 * eager.r1, "the same on average"
 
 
-def test_gamma_follows_its_schedule_over_the_pictures():
+def test_gamma_follows_its_schedule_over_the_images():
     config = _loss(r1_gamma=Schedule(start=2.0, end=0.2, images=1000, shape="cosine"))
     values = [Weights.of(config, 0, images).r1 for images in (0, 250, 500, 1000, 5000)]
     assert values == pytest.approx([2.0, 0.2 + 1.8 * (1 + math.cos(math.pi / 4)) / 2, 1.1, 0.2, 0.2])

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from distgan.config.load import load_config
-from distgan.data.dataset import Batch, Reals
+from distgan.data.dataset import Batch, ImageDataset
 from distgan.distributed.accelerator import batch_rows, build_accelerator
 from distgan.networks.dropout import KeyedDropout
 from distgan.training import balance
@@ -29,7 +29,9 @@ def build(config, size=32, classes=10):
 
 def reals_of(config):
     accelerator, _ = build_accelerator(config)
-    return Reals(config.data, config.run.seed, batch_rows(config.train.batch_size, 1, 0, 1), accelerator.device, False)
+    return ImageDataset(
+        config.data, config.run.seed, batch_rows(config.train.batch_size, 1, 0, 1), accelerator.device, False
+    )
 
 
 def snapshot(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -102,7 +104,7 @@ def test_accumulated_micro_batches_give_the_weights_of_the_whole_batch(tiny_conf
         torch.testing.assert_close(states[1][name], weight, rtol=1e-10, atol=1e-12)
 
 
-def test_d_steps_show_d_new_pictures_each_and_count_them(tiny_config):
+def test_d_steps_show_d_new_images_each_and_count_them(tiny_config):
     config = tiny_config("train.d_steps=3")
     trainer = build(config)
     seen = []
@@ -185,7 +187,7 @@ def test_three_steps_of_the_seed_recipe_equal_a_literal_transcription_of_the_doc
 
 
 def test_reals_are_scaled_from_minus_one_to_one():
-    from distgan.utils.pixels import to_bytes, to_signed
+    from distgan.utils.images import to_bytes, to_signed
 
     every = torch.arange(256, dtype=torch.uint8)
     np.testing.assert_allclose(to_signed(every).numpy(), np.linspace(-1, 1, 256), atol=1e-6)
@@ -401,14 +403,14 @@ def test_schedules_reach_the_update_rules(tiny_config):
             ]
         )
     expected = [[(1e-3, 0.9), (5.5e-4, 0.945)], [(5.5e-4, 0.945), (1e-4, 0.99)], [(1e-4, 0.99), (1e-4, 0.99)]]
-    assert used == [[pytest.approx(pair) for pair in step] for step in expected], "G's update comes after D's pictures"
+    assert used == [[pytest.approx(pair) for pair in step] for step in expected], "G's update comes after D's images"
 
 
 def test_ada_raises_p_while_d_is_sure_of_the_reals_and_the_state_has_it(tiny_config):
     config = tiny_config("augment={kind: ada, target: -0.9, speed_images: 240, every_steps: 2}")
     trainer, batches = build(config), reals_of(config).batches(0)
     shown = [trainer.step(batches)["augment/p"].item() for _ in range(5)]
-    assert shown == pytest.approx([0, 0.1, 0.1, 0.2, 0.2]), "24 pictures of 240 between two moves"
+    assert shown == pytest.approx([0, 0.1, 0.1, 0.2, 0.2]), "24 images of 240 between two moves"
     again = build(config)
     restore(again, capture(trainer))
     assert (again.augment.p.item(), again.heeded.steps) == (pytest.approx(0.2), 1)
@@ -425,7 +427,7 @@ def test_a_scheduled_p_is_where_it_should_be_after_a_restart(tiny_config):
     assert trainer.augment.p.item() == again.augment.p.item() == 0.5
 
 
-def test_the_pictures_that_d_is_shown_and_those_that_g_is_judged_by_are_augmented(tiny_config):
+def test_the_images_that_d_is_shown_and_those_that_g_is_judged_by_are_augmented(tiny_config):
     config = tiny_config("augment.kind=diffaugment")
     trainer, purposes = build(config), []
     augment = trainer.augment

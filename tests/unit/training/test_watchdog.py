@@ -124,8 +124,8 @@ def test_the_step_to_go_back_to_is_the_earliest_of_the_faults_that_roll_back():
 
 
 def test_diversity_is_1_for_reals_and_0_for_copies_and_low_for_few_modes():
-    pictures = torch.from_numpy(render(truth(0, "train", torch.arange(128).numpy())).transpose(0, 3, 1, 2).copy())
-    reals, others = pictures[:64], pictures[64:]
+    images = torch.from_numpy(render(truth(0, "train", torch.arange(128).numpy())).transpose(0, 3, 1, 2).copy())
+    reals, others = images[:64], images[64:]
     assert diversity(reals, reals) == 1.0
     assert diversity(others, reals) == pytest.approx(1, abs=0.3)
     assert diversity(reals[:1].expand(64, -1, -1, -1), reals) == 0
@@ -134,7 +134,7 @@ def test_diversity_is_1_for_reals_and_0_for_copies_and_low_for_few_modes():
 
 
 def test_diversity_by_hand():
-    """Four flat pictures, grey levels 0, 1, 3, 7: nearest others are 1, 1, 2, 4 levels away."""
+    """Four flat images, grey levels 0, 1, 3, 7: nearest others are 1, 1, 2, 4 levels away."""
     levels = torch.tensor([0, 1, 3, 7], dtype=torch.uint8)[:, None, None, None].expand(4, 3, 16, 16)
     doubled = 2 * levels
     assert diversity(doubled, levels) == pytest.approx(2)

@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from distgan.utils import pictures
-from distgan.utils.pictures import PAD, SEPARATOR, draw_curves, readable_top, save_png, side_by_side, to_grid
+from distgan.training.tracking.curves import PANELS, draw_curves, readable_top
+from distgan.utils.images import PAD, SEPARATOR, save_png, side_by_side, to_grid
 
 
 def plain(count: int, size: int = 32) -> torch.Tensor:
-    """Picture i is filled with 10 * (i + 1)."""
+    """Image i is filled with 10 * (i + 1)."""
     return (10 * torch.arange(1, count + 1)).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, size, size)
 
 
-def test_a_grid_of_seven_is_three_columns_wide_and_doubles_32_pixel_pictures():
+def test_a_grid_of_seven_is_three_columns_wide_and_doubles_32_pixel_images():
     assert to_grid(plain(7)).size == (3 * (64 + PAD) + PAD, 3 * (64 + PAD) + PAD)
 
 
@@ -30,14 +30,14 @@ def test_a_grid_keeps_every_pixel_and_its_channel():
     assert torch.equal(lower_right, images[3].permute(1, 2, 0))
 
 
-def test_pictures_are_enlarged_by_a_whole_factor_without_smoothing():
+def test_images_are_enlarged_by_a_whole_factor_without_smoothing():
     image = torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8).expand(1, 3, 2, 2)
     grid = to_grid(image)
     assert grid.size == (64 + 2 * PAD, 64 + 2 * PAD)
     assert {color for _, color in grid.getcolors()} == {(0, 0, 0), (255, 255, 255)}
 
 
-def test_pictures_run_row_by_row_and_the_rest_of_the_last_row_is_background():
+def test_images_run_row_by_row_and_the_rest_of_the_last_row_is_background():
     grid = to_grid(plain(5), columns=3)
     centres = [
         [grid.getpixel((PAD + c * (64 + PAD) + 32, PAD + r * (64 + PAD) + 32))[0] for c in range(3)] for r in (0, 1)
@@ -45,7 +45,7 @@ def test_pictures_run_row_by_row_and_the_rest_of_the_last_row_is_background():
     assert centres == [[10, 20, 30], [40, 50, 255]]
 
 
-def test_more_columns_than_pictures_give_one_row():
+def test_more_columns_than_images_give_one_row():
     assert to_grid(plain(2), columns=8).size == (2 * (64 + PAD) + PAD, 64 + 2 * PAD)
 
 
@@ -71,7 +71,7 @@ def test_a_saved_png_reads_back_and_leaves_no_temporary_file(tmp_path: Path):
 
 
 def row(images: int, value: float | None) -> dict[str, float | None]:
-    keys = [key for _, curves in pictures.PANELS for key, _, _ in curves]
+    keys = [key for _, curves in PANELS for key, _, _ in curves]
     return {"images": images, **dict.fromkeys(keys, value)}
 
 

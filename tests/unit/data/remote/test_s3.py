@@ -15,9 +15,9 @@ import torch
 
 from distgan.config.schema import DataConfig
 from distgan.data import bad_samples
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.data.remote import store
-from distgan.data.remote.store import Far
+from distgan.data.remote.store import RemoteStore
 from distgan.data.shards.manifest import load_manifest
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Rows
@@ -83,7 +83,7 @@ def account(monkeypatch, tmp_path):
 
 def fetched(url, shapes):
     shard = next(shard for shard in load_manifest(shapes).shards if shard.name == SHARD)
-    with Far(url, tries=3, stall_seconds=0.3).open(SHARD, shard.bytes, shard.sha256) as file:
+    with RemoteStore(url, tries=3, stall_seconds=0.3).open(SHARD, shard.bytes, shard.sha256) as file:
         return file.read()
 
 
@@ -93,7 +93,7 @@ def test_batches_from_s3_are_those_of_the_local_directory(shapes, endpoint, monk
     batches = []
     for path in (shapes, "s3://shards/some/prefix/"):
         config = DataConfig(path=path, mode=mode, workers=workers, shuffle_buffer=50)
-        source = Reals(config, 0, Rows(0, 20, 20), torch.device("cpu"), show=False).batches(1)
+        source = ImageDataset(config, 0, Rows(0, 20, 20), torch.device("cpu"), show=False).batches(1)
         batches.append(list(itertools.islice(source, 9)))
         source.close()
     for (images, labels), (expected, classes) in zip(*batches, strict=True):

@@ -15,9 +15,9 @@ import torch
 
 from distgan.config.schema import DataConfig
 from distgan.data import bad_samples
-from distgan.data.dataset import Reals
+from distgan.data.dataset import ImageDataset
 from distgan.data.remote import store
-from distgan.data.remote.store import Far
+from distgan.data.remote.store import RemoteStore
 from distgan.data.shards.manifest import load_manifest
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Rows
@@ -30,7 +30,7 @@ SHARD = "train-000001.tar"
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
-    """120 pictures in three shards."""
+    """120 images in three shards."""
     path = tmp_path_factory.mktemp("far") / "data"
     make(path, 120)
     return path
@@ -52,7 +52,7 @@ def server(shapes):
 
 def reals(path, batch=20, **config):
     config = {"mode": "stream", "workers": 0, "shuffle_buffer": 50, "stall_seconds": 0.3, "tries": 3, **config}
-    return Reals(DataConfig(path=path, **config), 0, Rows(0, batch, batch), torch.device("cpu"), show=False)
+    return ImageDataset(DataConfig(path=path, **config), 0, Rows(0, batch, batch), torch.device("cpu"), show=False)
 
 
 def same(one, two):
@@ -62,7 +62,9 @@ def same(one, two):
 def fetched(server, shapes, name=SHARD, **options):
     """The shard, through a Far of three tries."""
     shard = next(shard for shard in load_manifest(shapes).shards if shard.name == name)
-    place = Far(server if isinstance(server, str) else server.url, **{"tries": 3, "stall_seconds": 0.3, **options})
+    place = RemoteStore(
+        server if isinstance(server, str) else server.url, **{"tries": 3, "stall_seconds": 0.3, **options}
+    )
     with place.open(name, shard.bytes, shard.sha256) as file:
         return file.read()
 
@@ -218,7 +220,7 @@ def test_a_path_may_have_any_letters(shapes, server):
 
 def test_a_manifest_is_read_up_to_a_limit(server):
     with pytest.raises(DataError, match="manifest.json cannot be fetched: it has more than 100 bytes"):
-        Far(server.url, tries=1).read("manifest.json", 100)
+        RemoteStore(server.url, tries=1).read("manifest.json", 100)
 
 
 def test_pauses_double_up_to_a_limit_and_differ_by_rank(monkeypatch):

@@ -1,4 +1,4 @@
-"""The layout of blocks: what is in them, the same batches as from pictures, and what damage costs."""
+"""The layout of blocks: what is in them, the same batches as from images, and what damage costs."""
 
 import io
 import itertools
@@ -11,11 +11,11 @@ import torch
 
 from distgan.config.schema import DataConfig
 from distgan.data import bad_samples, reference
-from distgan.data.dataset import Reals, workers_of
+from distgan.data.dataset import ImageDataset, workers_of
 from distgan.data.prepare import Request, prepare
 from distgan.data.shards import blocks
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import first_pictures, scan, select
+from distgan.data.shards.reader import first_images, scan, select
 from distgan.data.shards.tar import members as plain_members
 from distgan.data.shuffle_buffer import order, slots
 from distgan.data.sources.shapes import Shapes, render, truth
@@ -26,12 +26,12 @@ from tests.support.http_server import serve
 from tests.support.shards import make, members, read_shard, rewrite, take
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-COUNT, SHARD, ROWS = 230, 40, 15  # shards of three blocks: 15, 15 and 10 pictures
+COUNT, SHARD, ROWS = 230, 40, 15  # shards of three blocks: 15, 15 and 10 images
 
 
 @pytest.fixture(scope="module")
 def small():
-    """Blocks of 15 pictures of 32x32."""
+    """Blocks of 15 images of 32x32."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BYTES", ROWS * 3072)
         yield
@@ -39,7 +39,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def both(small, tmp_path_factory):
-    """The same pictures in either layout: two directories."""
+    """The same images in either layout: two directories."""
     place = tmp_path_factory.mktemp("both")
     for layout in ("pictures", "blocks"):
         make(place / layout, COUNT, SHARD, layout)
@@ -48,14 +48,14 @@ def both(small, tmp_path_factory):
 
 @pytest.fixture
 def data(small, tmp_path, monkeypatch):
-    """120 pictures in three shards of blocks: where, and {pixels: (index, label)}."""
+    """120 images in three shards of blocks: where, and {pixels: (index, label)}."""
     monkeypatch.setattr(bad_samples, "_said", [])
     return tmp_path / "data", make(tmp_path / "data", 120, SHARD, "blocks")
 
 
 def _reals(path, batch=24, world=1, rank=0, **config):
     options = {"mode": "stream", "workers": 0, "shuffle_buffer": 50, **config}
-    return Reals(
+    return ImageDataset(
         DataConfig(path=path, **options), 0, Rows(0, batch, batch).part(rank, world), torch.device("cpu"), show=False
     )
 
@@ -66,11 +66,11 @@ def _same(one, two):
     )
 
 
-def _indices(batches, pictures):
+def _indices(batches, pixels):
     found = []
     for images, labels in batches:
         for image, label in zip(images, labels.tolist(), strict=True):
-            index, expected = pictures[image.contiguous().numpy().tobytes()]
+            index, expected = pixels[image.contiguous().numpy().tobytes()]
             assert label == expected
             found.append(index)
     return found
@@ -79,7 +79,7 @@ def _indices(batches, pictures):
 # --- what is written
 
 
-def test_a_block_holds_what_numpy_reads_as_pictures_and_labels(both):
+def test_a_block_holds_what_numpy_reads_as_images_and_labels(both):
     path, manifest = both[1], load_manifest(both[1])
     assert manifest.layout == "blocks"
     assert [shard.count for shard in manifest.shards] == [40] * 5 + [30]
@@ -118,7 +118,7 @@ def test_the_other_layout_is_another_request(tmp_path, there, other):
         make(tmp_path / "data", 20, 20, other)
 
 
-def test_a_data_set_from_before_there_were_layouts_is_one_of_pictures_and_keeps_its_digest(tmp_path):
+def test_a_data_set_from_before_there_were_layouts_is_one_of_images_and_keeps_its_digest(tmp_path):
     make(tmp_path / "data", 20, 20)
     new = load_manifest(tmp_path / "data")
     file = tmp_path / "data" / "manifest.json"
@@ -135,20 +135,20 @@ def test_a_data_set_from_before_there_were_layouts_is_one_of_pictures_and_keeps_
 
 
 @pytest.mark.parametrize(("size", "rows"), [(16, 2048), (32, 512), (64, 128), (512, 2), (1024, 1)])
-def test_a_block_of_larger_pictures_holds_fewer(size, rows, monkeypatch):
+def test_a_block_of_larger_images_holds_fewer(size, rows, monkeypatch):
     monkeypatch.setattr(blocks, "BYTES", 512 * 32 * 32 * 3)
     assert blocks.rows(size) == rows
 
 
-def test_the_pictures_of_a_block_are_those_of_the_source(data):
+def test_the_images_of_a_block_are_those_of_the_source(data):
     path, _ = data
     wanted = select(path, load_manifest(path), None)
     shown = {item.pixels.tobytes(): item.label for shard in wanted.shards for item in read_shard(wanted, shard)}
     drawn = render(truth(0, "train", np.arange(120)))
-    assert shown == {picture.tobytes(): index % 10 for index, picture in enumerate(drawn)}
+    assert shown == {image.tobytes(): index % 10 for index, image in enumerate(drawn)}
 
 
-# --- the same batches as from pictures
+# --- the same batches as from images
 
 
 @pytest.mark.parametrize("mode", ["resident", "stream"])
@@ -177,9 +177,9 @@ def test_a_resumed_stream_of_blocks_gives_the_batches_that_would_have_come(both,
         assert _same(take(_reals(both[1], 20, shuffle=shuffle), 3, start), whole[start : start + 3])
 
 
-def test_first_pictures_and_the_reference_of_the_metrics_are_those_of_the_other_layout(both):
+def test_first_images_and_the_reference_of_the_metrics_are_those_of_the_other_layout(both):
     one, two = (select(path, load_manifest(path), None) for path in both)
-    np.testing.assert_array_equal(first_pictures(one, 50), first_pictures(two, 50))
+    np.testing.assert_array_equal(first_images(one, 50), first_images(two, 50))
     places = reference.choose(COUNT, range(60)).sort().values
     for a, b in zip(*(reference.read(wanted, places, range(60), 16) for wanted in (one, two)), strict=True):
         assert torch.equal(a, b)
@@ -192,11 +192,11 @@ def test_blocks_over_http_are_those_of_the_directory(both):
 
 
 def test_workers_are_chosen_for_the_layout_the_place_and_the_device(both):
-    pictures, held = (select(path, load_manifest(path), None) for path in both)
+    images, held = (select(path, load_manifest(path), None) for path in both)
     far = select("http://host/dir", load_manifest(both[1]), None)
     for wanted, gpu, auto in (
-        (pictures, True, 2),
-        (pictures, False, 0),
+        (images, True, 2),
+        (images, False, 0),
         (held, True, 0),
         (far, True, 2),
         (far, False, 2),
@@ -209,7 +209,7 @@ def test_workers_are_chosen_for_the_layout_the_place_and_the_device(both):
 @pytest.mark.parametrize(
     ("batches", "batch", "buffer"), [(1, 7, 50), (20, 7, 50), (20, 7, 1), (3, 7, 1000), (0, 7, 50)]
 )
-def test_the_slots_of_an_epoch_give_every_picture_once(batches, batch, buffer):
+def test_the_slots_of_an_epoch_give_every_image_once(batches, batch, buffer):
     held = slots(batches, batch, buffer)
     arriving = iter(range(batches * batch))
     kept, shown = list(itertools.islice(arriving, held)), []
@@ -237,20 +237,20 @@ def _spoil(path, shard, part, place=-1):
 
 
 def _held(path, shard, key):
-    """The pixels of a block's pictures."""
+    """The pixels of a block's images."""
     images = np.load(io.BytesIO(dict(members(path / shard))[f"{key}.images.npy"]))
     return [image.tobytes() for image in images]
 
 
 @pytest.mark.parametrize("mode", ["resident", "stream"])
 @pytest.mark.parametrize("place", [-1, 5, 60, 2000])
-def test_a_damaged_block_costs_its_own_pictures_only(data, mode, place):
-    path, pictures = data
-    whole = _indices(take(_reals(path, 20, mode=mode), 12), pictures)
-    bad = {pictures[pixels][0] for pixels in _held(path, "train-000001.tar", "000000015")}
+def test_a_damaged_block_costs_its_own_images_only(data, mode, place):
+    path, images = data
+    whole = _indices(take(_reals(path, 20, mode=mode), 12), images)
+    bad = {images[pixels][0] for pixels in _held(path, "train-000001.tar", "000000015")}
     _spoil(path, "train-000001.tar", "000000015.images.npy", place)
     reals = _reals(path, 20, mode=mode, on_error="skip")
-    shown = _indices(take(reals, 12), pictures)
+    shown = _indices(take(reals, 12), images)
     assert reals.skipped == ROWS
     assert [index for index in whole if index not in bad] == [
         index for before, index in zip(whole, shown, strict=True) if before not in bad
@@ -258,8 +258,8 @@ def test_a_damaged_block_costs_its_own_pictures_only(data, mode, place):
     assert not bad & set(shown)
 
 
-def test_a_damaged_block_costs_no_picture_of_another_class(data):
-    path, pictures = data
+def test_a_damaged_block_costs_no_image_of_another_class(data):
+    path, pixels = data
     _spoil(path, "train-000001.tar", "000000000.images.npy")
     labels = np.load(io.BytesIO(dict(members(path / "train-000001.tar"))["000000000.labels.npy"]))
     for mode in ("resident", "stream"):
@@ -268,7 +268,7 @@ def test_a_damaged_block_costs_no_picture_of_another_class(data):
         assert reals.skipped == np.isin(labels, (1, 8)).sum()
         for images, classes in shown:
             for image, label in zip(images, classes.tolist(), strict=True):
-                assert pictures[image.contiguous().numpy().tobytes()][1] == (1, 8)[label]
+                assert pixels[image.contiguous().numpy().tobytes()][1] == (1, 8)[label]
 
 
 def _without(part):
@@ -286,7 +286,7 @@ def _relabelled(content):
 
 
 def _of(shape, count=ROWS):
-    """With a block of pictures of another shape."""
+    """With a block of images of another shape."""
 
     def change(content):
         block = blocks.encode(np.zeros(shape, np.uint8), np.arange(count) % 10)
@@ -300,13 +300,13 @@ DAMAGE = {
     "images are missing": (_without("0.images.npy"), f"block {SHARD_NAME}/000000000 has no .images.npy member"),
     "labels are missing": (_without("0.labels.npy"), f"block {SHARD_NAME}/000000000 has no .labels.npy member"),
     "the sum is missing": (_without("0.crc32"), f"block {SHARD_NAME}/000000000 has no .crc32 member"),
-    "a block is missing": (lambda content: content[3:], "holds 25 wanted pictures, its manifest says 40"),
-    "other labels": (_relabelled, "of its pictures have label 3, not "),
-    "another size": (_of((ROWS, 3, 16, 16)), "it does not hold 15 pictures of 32x32"),
-    "another number": (_of((ROWS - 1, 3, 32, 32)), "it does not hold 15 pictures of 32x32"),
+    "a block is missing": (lambda content: content[3:], "holds 25 wanted images, its manifest says 40"),
+    "other labels": (_relabelled, "of its images have label 3, not "),
+    "another size": (_of((ROWS, 3, 16, 16)), "it does not hold 15 images of 32x32"),
+    "another number": (_of((ROWS - 1, 3, 32, 32)), "it does not hold 15 images of 32x32"),
     "another kind": (
         lambda content: [(name, file.replace(b"|u1", b"|O1")) for name, file in content],
-        "it does not hold 15 pictures of 32x32",
+        "it does not hold 15 images of 32x32",
     ),
 }
 
@@ -327,26 +327,26 @@ def test_damage_of_a_block_is_one_sentence(data, name):
 @pytest.mark.parametrize("part", ["labels.npy", "crc32"])
 @pytest.mark.parametrize("place", [0, -1])
 def test_where_labels_cannot_be_trusted_the_rest_of_a_shard_is_not(data, part, place):
-    path, pictures = data
-    good = {pictures[pixels][0] for pixels in _held(path, SHARD_NAME, "000000000")}
+    path, images = data
+    good = {images[pixels][0] for pixels in _held(path, SHARD_NAME, "000000000")}
     content = _spoil(path, SHARD_NAME, f"000000015.{part}", place)
     reals = _reals(path, 20, on_error="skip")
-    shown = set(_indices(take(reals, 12), pictures))
-    lost = 15 if (part, place) == ("crc32", 0) else 25  # the first of the two sums is that of the pictures
+    shown = set(_indices(take(reals, 12), images))
+    lost = 15 if (part, place) == ("crc32", 0) else 25  # the first of the two sums is that of the images
     assert (len(content), reals.skipped) == (9, lost)
     assert good <= shown
 
 
 def test_a_shard_of_blocks_that_is_cut_short_is_used_up_to_there(data):
-    path, pictures = data
-    good = {pictures[pixels][0] for pixels in _held(path, SHARD_NAME, "000000000")}
+    path, images = data
+    good = {images[pixels][0] for pixels in _held(path, SHARD_NAME, "000000000")}
     file = path / SHARD_NAME
     file.write_bytes(file.read_bytes()[:80_000])  # within the second block
     for mode in ("resident", "stream"):
         with pytest.raises(DataError, match=r"train-000001.tar is damaged: unexpected end of data; .*--verify"):
             take(_reals(path, 20, mode=mode), 6)
         reals = _reals(path, 20, mode=mode, on_error="skip")
-        assert good <= set(_indices(take(reals, 12), pictures))
+        assert good <= set(_indices(take(reals, 12), images))
         assert reals.skipped == 25
 
 
@@ -366,17 +366,17 @@ def test_any_flipped_byte_of_a_shard_of_blocks_is_a_data_error(data):
 def test_the_doctor_decodes_blocks_and_names_a_damaged_one(data):
     path, _ = data
     wanted = select(path, load_manifest(path), None)
-    assert [finding.level for finding in doctor.pictures(wanted, 0)] == ["ok"]
+    assert [finding.level for finding in doctor.images(wanted, 0)] == ["ok"]
     _spoil(path, "train-000000.tar", "000000000.images.npy")
-    (finding,) = doctor.pictures(wanted, 0)
+    (finding,) = doctor.images(wanted, 0)
     assert finding.level == "fail"
-    assert "block train-000000.tar/000000000 is damaged: its pictures are not as they were written" in finding.text
+    assert "block train-000000.tar/000000000 is damaged: its images are not as they were written" in finding.text
 
 
-def test_more_lost_pictures_than_there_could_ever_be_are_one_thing(tmp_path):
-    lost = bad_samples.Lost("a.tar/", range(5, 10**12), "gone")
+def test_more_lost_images_than_there_could_ever_be_are_one_thing(tmp_path):
+    lost = bad_samples.BadRange("a.tar/", range(5, 10**12), "gone")
     assert len(lost) == 10**12 - 5
-    assert lost[10**9 :][0] == bad_samples.Bad(f"a.tar/#{10**9 + 5}", "gone")
+    assert lost[10**9 :][0] == bad_samples.BadSample(f"a.tar/#{10**9 + 5}", "gone")
 
 
 def test_a_buffer_that_cannot_be_is_refused_with_what_helps(small, tmp_path):
@@ -386,7 +386,7 @@ def test_a_buffer_that_cannot_be_is_refused_with_what_helps(small, tmp_path):
     content["shards"][0] |= {"count": 10**9, "class_counts": [10**9] + [0] * 9}
     content["size"] = 4096
     file.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"raw pictures of 4096x4096 need .* GiB: .* lower data.shuffle_buffer"):
+    with pytest.raises(DataError, match=r"raw images of 4096x4096 need .* GiB: .* lower data.shuffle_buffer"):
         take(_reals(tmp_path / "data", 10, shuffle_buffer=10**8), 1)
 
 

@@ -171,7 +171,7 @@ def _expected(split):
     return np.concatenate([data for data, _ in batches]), [label for _, labels in batches for label in labels]
 
 
-def test_the_python_version_the_binary_version_and_a_directory_hold_the_same_pictures(tmp_path, archive):
+def test_the_python_version_the_binary_version_and_a_directory_hold_the_same_images(tmp_path, archive):
     binary = _archive(tmp_path / "cifar-10-binary.tar.gz", _members(_records, ".bin"), "cifar-10-batches-bin")
     with tarfile.open(archive) as file:
         file.extractall(tmp_path / "unpacked", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
@@ -182,23 +182,23 @@ def test_the_python_version_the_binary_version_and_a_directory_hold_the_same_pic
             assert labels.tolist() == _expected(split)[1]
 
 
-def test_planes_become_pictures_and_classes_keep_the_official_order(archive):
+def test_planes_become_images_and_classes_keep_the_official_order(archive):
     offer = Cifar10(archive).offer("test", ("truck", "frog"))
     assert offer.classes == ("frog", "truck")
-    pictures = offer.load(False)
+    images = offer.load(False)
     data, labels = BATCHES["test_batch"]
-    official = np.array(labels)[pictures.keys]
-    assert [CLASSES[label] for label in official] == [offer.classes[label] for label in pictures.labels]
-    picture = pictures.read(np.array([1]))[0]
+    official = np.array(labels)[images.keys]
+    assert [CLASSES[label] for label in official] == [offer.classes[label] for label in images.labels]
+    image = images.read(np.array([1]))[0]
     for channel in range(3):
-        plane = data[pictures.keys[1], 1024 * channel : 1024 * (channel + 1)]
-        np.testing.assert_array_equal(picture[:, :, channel].ravel(), plane)
+        plane = data[images.keys[1], 1024 * channel : 1024 * (channel + 1)]
+        np.testing.assert_array_equal(image[:, :, channel].ravel(), plane)
 
 
 def test_a_local_archive_with_another_checksum_is_taken_with_a_note(archive):
     notes = Cifar10(archive).offer("train", None).load(False).notes
     assert any("MD5 is neither of the two official ones" in note for note in notes)
-    assert any("holds 100 of the official 50,000 train pictures" in note for note in notes)
+    assert any("holds 100 of the official 50,000 train images" in note for note in notes)
 
 
 def test_a_truncated_archive_is_refused_at_any_length(tmp_path, archive):
@@ -320,8 +320,8 @@ def server(archive, monkeypatch):
 def test_a_download_is_checked_kept_and_not_fetched_twice(tmp_path, server, capsys):
     source = Cifar10(download_dir=tmp_path / "downloads", remote=server.remote)
     for _ in range(2):
-        pictures = source.offer("train", None).load(True)
-        assert len(pictures.keys) == 100
+        images = source.offer("train", None).load(True)
+        assert len(images.keys) == 100
     assert server.requests == 1
     assert "cifar-10-python.tar.gz: 0." in capsys.readouterr().err  # MiB: progress was shown
     (tmp_path / "downloads" / "cifar-10-python.tar.gz").write_bytes(b"damaged meanwhile")

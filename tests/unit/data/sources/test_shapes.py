@@ -1,4 +1,4 @@
-"""The procedural pictures: what `truth` says is what is drawn, and picture i depends on (seed, split, i) alone."""
+"""The procedural images: what `truth` says is what is drawn, and image i depends on (seed, split, i) alone."""
 
 import hashlib
 
@@ -41,15 +41,15 @@ def test_a_permutation_holds_every_number_once_and_follows_its_seed():
     assert not np.array_equal(permutation(1, "x", 1000), permutation(2, "x", 1000))
 
 
-def test_a_picture_does_not_depend_on_the_pictures_beside_it():
+def test_a_image_does_not_depend_on_the_images_beside_it():
     together = render(truth(5, "train", np.arange(200)))
     alone = np.concatenate([render(truth(5, "train", [i])) for i in (0, 17, 199)])
     np.testing.assert_array_equal(together[[0, 17, 199]], alone)
 
 
-def test_train_and_test_and_other_seeds_share_no_picture():
+def test_train_and_test_and_other_seeds_share_no_image():
     sets = [
-        {picture.tobytes() for picture in render(truth(seed, split, np.arange(500)))}
+        {image.tobytes() for image in render(truth(seed, split, np.arange(500)))}
         for seed, split in ((0, "train"), (0, "test"), (1, "train"))
     ]
     assert [len(s) for s in sets] == [500, 500, 500]
@@ -84,7 +84,7 @@ def test_the_area_of_a_circle_is_pi_r_squared():
     np.testing.assert_allclose(area, np.pi * (0.88 * what.radius) ** 2, rtol=0.005)
 
 
-def test_no_shape_touches_the_edge_of_its_picture():
+def test_no_shape_touches_the_edge_of_its_image():
     cover = _cover(truth(0, "train", np.arange(2000)))
     border = np.concatenate([cover[:, 0], cover[:, -1], cover[:, :, 0], cover[:, :, -1]], axis=1)
     assert border.max() == 0
@@ -106,10 +106,10 @@ def test_colours_places_sizes_and_grounds_all_vary():
     assert what.centre.std(axis=0).min() > 2.2
 
 
-def test_chosen_classes_are_balanced_and_keep_their_picture_numbers():
-    pictures = Shapes(count=30, seed=4).offer("train", ("star", "circle"))
-    assert pictures.classes == ("circle", "star")
-    loaded = pictures.load(False)
+def test_chosen_classes_are_balanced_and_keep_their_image_numbers():
+    images = Shapes(count=30, seed=4).offer("train", ("star", "circle"))
+    assert images.classes == ("circle", "star")
+    loaded = images.load(False)
     assert np.bincount(loaded.labels).tolist() == [15, 15]
     assert [CLASSES[key % 10] for key in loaded.keys] == ["circle", "star"] * 15
     np.testing.assert_array_equal(

@@ -10,7 +10,7 @@ import torch
 
 from distgan.config.schema import CheckpointConfig
 from distgan.training.checkpoint import storage
-from distgan.training.checkpoint.async_writer import Writer
+from distgan.training.checkpoint.async_writer import AsyncCheckpointWriter
 from distgan.training.checkpoint.state import State
 from distgan.utils.errors import CheckpointError
 
@@ -18,7 +18,7 @@ TENSORS = {"a": torch.arange(3.0)}
 
 
 def test_what_was_handed_over_is_on_disk_after_the_wait(tmp_path):
-    writer = Writer(tmp_path / "checkpoints", CheckpointConfig(keep_last=1))
+    writer = AsyncCheckpointWriter(tmp_path / "checkpoints", CheckpointConfig(keep_last=1))
     for step in (5, 10):
         writer.put(step, State(TENSORS, {"step": step}), step)
         assert writer.wait()
@@ -31,7 +31,7 @@ def test_what_was_handed_over_is_on_disk_after_the_wait(tmp_path):
 def test_a_slow_disk_is_busy_and_the_caller_is_not(tmp_path, monkeypatch):
     go, original = threading.Event(), storage.save_file
     monkeypatch.setattr(storage, "save_file", lambda tensors, path: (go.wait(60), original(tensors, path)))
-    writer = Writer(tmp_path / "checkpoints", CheckpointConfig())
+    writer = AsyncCheckpointWriter(tmp_path / "checkpoints", CheckpointConfig())
     writer.put(5, State(TENSORS), 5)
     assert re.fullmatch(r"the checkpoint of step 5 is still being written after \d+ s", writer.busy())
     assert not writer.wait(0.01)
@@ -42,7 +42,7 @@ def test_a_slow_disk_is_busy_and_the_caller_is_not(tmp_path, monkeypatch):
 
 
 def test_failures_in_a_row_are_counted_and_each_is_told_once(tmp_path, monkeypatch):
-    writer = Writer(tmp_path / "checkpoints", CheckpointConfig())
+    writer = AsyncCheckpointWriter(tmp_path / "checkpoints", CheckpointConfig())
     with monkeypatch.context() as broken:
         broken.setattr(storage, "save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         for failures in (1, 2):
@@ -57,7 +57,7 @@ def test_failures_in_a_row_are_counted_and_each_is_told_once(tmp_path, monkeypat
 
 
 def test_whatever_goes_wrong_in_the_thread_is_a_failure_and_a_failed_rotation_is_none(tmp_path, monkeypatch):
-    writer = Writer(tmp_path / "checkpoints", CheckpointConfig())
+    writer = AsyncCheckpointWriter(tmp_path / "checkpoints", CheckpointConfig())
     with monkeypatch.context() as broken:
         broken.setattr(storage, "save_file", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
         writer.put(5, State(TENSORS), 5)

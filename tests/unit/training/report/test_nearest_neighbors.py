@@ -1,4 +1,4 @@
-"""Nearest real pictures against brute force; copies are told."""
+"""Nearest real images against brute force; copies are told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from distgan.training.report.nearest_neighbors import likeness, neighbours
 
 
-def pictures(count: int, seed: int, side: int = 6) -> Tensor:
+def images(count: int, seed: int, side: int = 6) -> Tensor:
     return torch.randint(
         0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
     )
@@ -23,7 +23,7 @@ def distance(one: Tensor, other: Tensor) -> float:
 
 @pytest.mark.parametrize("block", [1, 7, 40, 100])
 def test_neighbours_are_those_of_brute_force_whatever_the_blocks(block):
-    fakes, reals = pictures(4, 1), pictures(40, 2)
+    fakes, reals = images(4, 1), images(40, 2)
     found = neighbours(fakes, reals.split(block), 5)
     for row, fake in enumerate(fakes):
         both = [(distance(fake, real), distance(fake, real.flip(2)), place) for place, real in enumerate(reals)]
@@ -41,20 +41,20 @@ def test_black_and_white_are_255_apart():
     assert found.distance.item() == 255
 
 
-def test_of_fewer_real_pictures_than_asked_for_all_are_named():
-    assert neighbours(pictures(2, 1), [pictures(3, 2)], 5).distance.shape == (2, 3)
+def test_of_fewer_real_images_than_asked_for_all_are_named():
+    assert neighbours(images(2, 1), [images(3, 2)], 5).distance.shape == (2, 3)
 
 
-def test_of_equal_pictures_the_first_is_named_first():
-    real = pictures(1, 3)
+def test_of_equal_images_the_first_is_named_first():
+    real = images(1, 3)
     found = neighbours(real, [real.flip(3), real], 2)
     assert found.distance.tolist() == [[0, 0]]
     assert found.mirrored.tolist() == [[True, False]]
 
 
-def test_a_copy_is_at_distance_0_and_told_mirrored_or_not_even_of_a_large_picture():
-    reals = pictures(30, 4, side=128)
-    fakes = torch.stack([reals[7], reals[9].flip(2), pictures(1, 5, side=128)[0]])
+def test_a_copy_is_at_distance_0_and_told_mirrored_or_not_even_of_a_large_image():
+    reals = images(30, 4, side=128)
+    fakes = torch.stack([reals[7], reals[9].flip(2), images(1, 5, side=128)[0]])
     found = likeness(fakes, reals, total=30)
     assert found.nearest.distance[:2, 0].tolist() == [0, 0]
     assert found.nearest.mirrored[:2, 0].tolist() == [False, True]
@@ -62,20 +62,20 @@ def test_a_copy_is_at_distance_0_and_told_mirrored_or_not_even_of_a_large_pictur
 
 
 def test_a_copy_with_a_little_noise_is_told():
-    reals = pictures(30, 4)
+    reals = images(30, 4)
     noisy = (reals[:1].int() + torch.randint(-9, 10, reals[:1].shape)).clamp(0, 255).to(torch.uint8)
     assert likeness(noisy, reals, 30).copied == [True]
 
 
-def test_the_usual_distance_is_the_median_over_real_pictures_without_themselves():
+def test_the_usual_distance_is_the_median_over_real_images_without_themselves():
     reals = torch.stack([torch.full((3, 4, 4), value, dtype=torch.uint8) for value in (0, 10, 30, 70, 150)])
-    found = likeness(pictures(1, 0, side=4), reals, 5)
+    found = likeness(images(1, 0, side=4), reals, 5)
     assert found.usual == 20  # the nearest others are 10, 10, 20, 40, 80 away
     assert found.looked_at == 5
 
 
-def test_pictures_that_are_as_far_as_real_ones_are_from_one_another_are_not_copies():
-    everything = pictures(60, 6)
+def test_images_that_are_as_far_as_real_ones_are_from_one_another_are_not_copies():
+    everything = images(60, 6)
     assert not any(likeness(everything[:10], everything[10:], 50).copied)
 
 

@@ -16,7 +16,6 @@ import yaml
 from PIL import Image
 
 from distgan.cli import report
-from distgan.cli.report import write_report
 from distgan.config.load import load_config
 from distgan.config.networks import SeedGenerator
 from distgan.data.prepare import Request, Shapes, prepare
@@ -24,10 +23,11 @@ from distgan.inference.generator_file import Description, save_generator
 from distgan.networks import build_generator
 from distgan.training.report.charts import Curve, line_chart
 from distgan.training.report.collect import gather
-from distgan.training.report.contents import Left
-from distgan.training.report.data_uri import MOST, data_uri
+from distgan.training.report.contents import Missing
+from distgan.training.report.data_uri import MAX, data_uri
+from distgan.training.report.write import write_report
 from distgan.utils.errors import ConfigError
-from distgan.utils.pictures import save_png, to_grid
+from distgan.utils.images import save_png, to_grid
 
 TITLES = (
     "Summary",
@@ -35,7 +35,7 @@ TITLES = (
     "Quality",
     "Samples over time",
     "The generator",
-    "Nearest real pictures",
+    "Nearest real images",
     "Events",
     "Settings",
 )
@@ -99,7 +99,7 @@ def run(shapes, tmp_path) -> Path:
     lines(directory / "scores.jsonl", [evaluation(2000, 81.25), evaluation(4000, 40.5)])
     lines(
         directory / "events.jsonl",
-        [{"images": 900, "time": "2026-01-02T03:04:05+0000", "event": "collapse", "text": "pictures alike"}],
+        [{"images": 900, "time": "2026-01-02T03:04:05+0000", "event": "collapse", "text": "images alike"}],
     )
     for images in (1000, 2000, 3000, 4000):
         grid = to_grid(torch.full((4, 3, 32, 32), images // 20, dtype=torch.uint8))
@@ -121,10 +121,10 @@ def test_a_whole_run_gives_all_sections_and_the_facts(run, shapes):
     page = page_of(run)
     reader = Reader(page)
     assert tuple(reader.titles) == TITLES
-    assert "Left out" not in page
-    for fact in ("4,000", "seed_dcgan", str(shapes), "about 6.7 minutes", "81.25", "40.5", "3.5", "pictures alike"):
-        assert fact in reader.text  # 4000 pictures at 10/s are 400 s
-    assert "of 300 (of 300) real pictures" in reader.text
+    assert "Missing out" not in page
+    for fact in ("4,000", "seed_dcgan", str(shapes), "about 6.7 minutes", "81.25", "40.5", "3.5", "images alike"):
+        assert fact in reader.text  # 4000 images at 10/s are 400 s
+    assert "of 300 (of 300) real images" in reader.text
     assert "fid (lower is better)" in reader.text
     assert "latent_dim: 24" in reader.text
 
@@ -143,15 +143,15 @@ def test_the_page_needs_no_network_and_no_scripts_and_is_small(run):
 
 
 def test_the_first_the_middle_and_the_last_grid_are_shown(run):
-    texts = [picture.caption.split(":")[0] for picture in gather(run).samples]
-    assert texts == ["after 1,000 pictures", "after 2,000 pictures", "after 4,000 pictures"]
+    texts = [image.caption.split(":")[0] for image in gather(run).samples]
+    assert texts == ["after 1,000 images", "after 2,000 images", "after 4,000 images"]
 
 
 def test_the_same_run_gives_the_same_page(run):
     assert page_of(run) == page_of(run)
 
 
-def test_an_exact_copy_of_a_training_picture_is_marked(run, monkeypatch):
+def test_an_exact_copy_of_a_training_image_is_marked(run, monkeypatch):
     from distgan.data.sources.shapes import render, truth
     from distgan.inference.generator import Generator
 
@@ -162,7 +162,7 @@ def test_an_exact_copy_of_a_training_picture_is_marked(run, monkeypatch):
     assert page_of(run).count("copy?") == 10
 
 
-def test_pictures_of_an_untrained_generator_are_not_marked(run):
+def test_images_of_an_untrained_generator_are_not_marked(run):
     assert "copy?" not in page_of(run)
 
 
@@ -216,8 +216,8 @@ def test_damaged_parts_are_named_and_the_rest_is_there(run):
     lines(run / "scores.jsonl", ["{", "[]", "7", {"images": 3}, {"images": 1e400, "scores": {}}, evaluation(5, 7.25)])
     lines(run / "events.jsonl", ["\x00", {"event": "no images"}, {"images": 10**30}])
     facts = gather(run)
-    assert isinstance(facts.generator, Left)
-    assert [isinstance(part, Left) for part in facts.samples] == [True, True, False]
+    assert isinstance(facts.generator, Missing)
+    assert [isinstance(part, Missing) for part in facts.samples] == [True, True, False]
     assert [row.values for row in facts.scores] == [{"fid": 7.25}]
     assert facts.events == []
     text = Reader(page_of(run)).text
@@ -231,7 +231,7 @@ def test_damaged_parts_are_named_and_the_rest_is_there(run):
 )
 def test_lines_without_a_score_are_no_evaluations(run, scores):
     (run / "scores.jsonl").write_text(json.dumps({"images": 1, "scores": scores}) + "\n")
-    assert gather(run).scores == Left("scores.jsonl holds no scores")
+    assert gather(run).scores == Missing("scores.jsonl holds no scores")
 
 
 def test_after_a_restart_the_later_score_of_the_same_place_counts(run):
@@ -266,17 +266,17 @@ def test_a_url_in_a_run_s_settings_is_not_followed(run):
     config["data"] |= {"path": "https://127.0.0.1:9/shapes", "prepare": None}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     part = gather(run).likeness
-    assert isinstance(part, Left)
+    assert isinstance(part, Missing)
     assert "--data https://127.0.0.1:9/shapes" in part.reason
 
 
-def test_other_real_pictures_can_be_named(run, tmp_path, capsys):
+def test_other_real_images_can_be_named(run, tmp_path, capsys):
     prepare(Request(out=tmp_path / "other", source=Shapes(count=40, seed=9), shard_size=40), progress=False)
     parser = argparse.ArgumentParser()
     report.add_arguments(parser)
     assert report.run(parser.parse_args([str(run), "--data", str(tmp_path / "other")])) == 0
     assert capsys.readouterr().out == f"report: {run / 'report.html'}\n"
-    assert "of 40 (of 40) real pictures" in (run / "report.html").read_text()
+    assert "of 40 (of 40) real images" in (run / "report.html").read_text()
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path):
@@ -298,7 +298,7 @@ def test_a_report_that_cannot_be_written_is_an_error_and_leaves_the_old_one(run,
     assert not list(run.glob(".*.tmp"))
 
 
-# Charts and pictures
+# Charts and images
 
 
 def polylines(svg: str) -> list[list[tuple[float, float]]]:
@@ -327,12 +327,12 @@ def opened(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))
 
 
-def test_a_small_picture_comes_through_bit_for_bit():
+def test_a_small_image_comes_through_bit_for_bit():
     image = Image.effect_noise((64, 64), 50).convert("RGB")
     assert list(opened(data_uri(image)).getdata()) == list(image.getdata())
 
 
-def test_a_large_picture_becomes_smaller_than_the_limit():
+def test_a_large_image_becomes_smaller_than_the_limit():
     uri = data_uri(Image.effect_noise((1000, 1000), 100).convert("RGB"))
     assert uri.startswith("data:image/jpeg")
-    assert len(uri) < MOST * 4 / 3 + 100
+    assert len(uri) < MAX * 4 / 3 + 100

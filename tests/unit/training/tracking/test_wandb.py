@@ -185,7 +185,7 @@ def records(piece: Path) -> list[dict[str, Any]]:
 
 @recent
 def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_the_artifact(tmp_path: Path, capsys):
-    pictures = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     exported = tmp_path / "generator.safetensors"
     exported.write_bytes(b"weights")
     metrics = {name: float(index) for index, name in enumerate(documented("metric") + documented("score"))}
@@ -196,7 +196,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     )
     for images in (64, 128):
         tracker.log(images, {**metrics, "loss/g": float("nan")})
-        tracker.samples(images, pictures, pictures)
+        tracker.samples(images, pixels, pixels)
     tracker.artifact(exported, {"images": 128})
     tracker.artifact(tmp_path / "gone", {})
     tracker.finish()
@@ -206,7 +206,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     history = [record["history"] for record in found if record["type"] == "history"]
     assert [row["step"]["num"] for row in history] == [64, 128]
     assert [row["item"]["images"] for row in history] == [64, 128]
-    assert set(history[0]["item"]) >= {*metrics, *(f"{name}.path" for name in documented("picture in W&B"))}
+    assert set(history[0]["item"]) >= {*metrics, *(f"{name}.path" for name in documented("image in W&B"))}
     assert "samples/reals.path" not in history[1]["item"]
     assert history[1]["item"]["loss/d"] == metrics["loss/d"]
     run = next(record["run"] for record in found if record["type"] == "run")

@@ -1,0 +1,68 @@
+"""Images from a generator file, written as a directory of PNGs or one .npz."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from distgan.inference.generator import Class, Generator
+from distgan.inference.generator_file import writing
+from distgan.utils.files import atomic_path
+from distgan.utils.images import save_png
+from distgan.utils.progress import track
+
+
+def find_file(path: Path) -> Path:
+    """The generator file; of a directory, the one that a run or `save_pretrained` puts there."""
+    inside = [path / name for name in ("generator.safetensors", "model.safetensors") if (path / name).is_file()]
+    return inside[0] if inside else path
+
+
+def draw(
+    generator: Generator, seeds: Sequence[int], names: Sequence[Class] | None, truncation: float | None, batch_size: int
+) -> Iterator[tuple[Sequence[int], Tensor]]:
+    """Batch by batch: the seeds, and their images, uint8 [n, 3, H, W]."""
+    parts = [seeds[start : start + batch_size] for start in range(0, len(seeds), batch_size)]
+    for part in track(parts, len(seeds), "sample", "images", weigh=len):
+        yield part, generator.sample(part, classes_of(part, names), truncation, batch_size)
+
+
+def classes_of(seeds: Sequence[int], names: Sequence[Class] | None) -> list[Class] | None:
+    """Seed s takes names[s % len(names)]: a function of the seed, so that the order does not matter."""
+    return None if names is None else [names[seed % len(names)] for seed in seeds]
+
+
+def write_directory(directory: Path, batches: Iterator[tuple[Sequence[int], Tensor]]) -> None:
+    """DIRECTORY/seed-000000063.png and so on, each atomically; files of the same names are replaced."""
+    for seeds, images in batches:
+        for seed, image in zip(seeds, images, strict=True):
+            path = directory / f"seed-{seed:09d}.png"
+            with writing(path):
+                save_png(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), path)
+
+
+def write_npz(
+    path: Path,
+    generator: Generator,
+    seeds: Sequence[int],
+    names: Sequence[Class] | None,
+    batches: Iterator[tuple[Sequence[int], Tensor]],
+) -> None:
+    """images uint8 [N, H, W, 3], seeds int64 [N], labels int64 [N] (-1: unconditional); same content, same bytes."""
+    labels = generator.labels(seeds, classes_of(seeds, names))
+    images = np.empty((len(seeds), generator.size, generator.size, 3), dtype=np.uint8)
+    start = 0
+    for part, batch in batches:
+        images[start : start + len(part)] = batch.permute(0, 2, 3, 1).numpy()
+        start += len(part)
+    arrays = {
+        "images": images,
+        "seeds": np.array(seeds, dtype=np.int64),
+        "labels": np.full(len(seeds), -1, dtype=np.int64) if labels is None else labels.numpy(),
+    }
+    with writing(path), atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

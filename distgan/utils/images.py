@@ -1,0 +1,70 @@
+"""Images as tensors and files: value ranges, grids, PNG.
+
+uint8 0 ... 255 in files, float -1 ... 1 in networks.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
+
+from distgan.utils.files import atomic_path
+
+PAD = 2  # pixels around each image of a grid
+SEPARATOR = 8  # pixels between the real and the fake half
+VISIBLE = 64  # small images are enlarged by a whole factor up to about this many pixels a side
+BACKGROUND = 255
+
+
+def to_grid(images: Tensor, columns: int | None = None) -> Image.Image:
+    """Images side by side, row by row, enlarged by a whole factor (no smoothing) when they are small.
+
+    images: uint8 [N, 3, H, W] on the CPU, N >= 1; columns: None makes the grid about square.
+    Raises ValueError on another shape or type.
+    """
+    if images.ndim != 4 or images.shape[0] < 1 or images.shape[1] != 3 or images.dtype != torch.uint8:
+        raise ValueError(f"a grid needs uint8 [N >= 1, 3, H, W], got {images.dtype} {list(images.shape)}")
+    count, _, height, width = images.shape
+    columns = min(count, columns or math.ceil(math.sqrt(count)))
+    rows = math.ceil(count / columns)
+    scale = max(1, VISIBLE // max(height, width))
+    cells = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    cells = pad(cells, (0, PAD, 0, PAD, 0, 0, 0, rows * columns - count), value=BACKGROUND)
+    canvas = cells.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+    canvas = pad(canvas, (PAD, 0, PAD, 0), value=BACKGROUND)
+    return Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy())
+
+
+def side_by_side(reals: Tensor, fakes: Tensor) -> Image.Image:
+    """Left the grid of real images, right the grid of fakes, a black line between them.
+
+    reals, fakes: uint8 [N, 3, H, W] on the CPU; the numbers may differ.
+    """
+    left, right = to_grid(reals), to_grid(fakes)
+    size = (left.width + SEPARATOR + right.width, max(left.height, right.height))
+    both = Image.new("RGB", size, (BACKGROUND,) * 3)
+    both.paste(left, (0, 0))
+    both.paste((0, 0, 0), (left.width + SEPARATOR // 2 - 1, 0, left.width + SEPARATOR // 2 + 1, both.height))
+    both.paste(right, (left.width + SEPARATOR, 0))
+    return both
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Writes a PNG so that a reader never sees half of it."""
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def to_signed(images: Tensor) -> Tensor:
+    """uint8 0 ... 255 -> -1 ... 1 in torch's default float type."""
+    return images.to(torch.get_default_dtype()).div_(127.5).sub_(1.0)
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Float -1 ... 1 -> uint8 0 ... 255, rounded to the nearest; values outside are clamped."""
+    return images.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
