@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distgan.data.existing import verify
-from distgan.data.prepare import Request, prepare
+from distgan.data.prepare import Request, prepare, verify
 from distgan.data.shards.manifest import MANIFEST
 from distgan.data.sources.cifar10 import Cifar10
 from distgan.data.sources.folder import Folder

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 
 from distgan.config.schema import URL
-from distgan.data.existing import look
 from distgan.data.publish import publish, target_errors, workplace
 from distgan.data.shards.manifest import MANIFEST, Layout, Manifest, load_manifest
 from distgan.data.shards.writer import Offer, write_shards
@@ -25,8 +24,11 @@ from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import Shapes
 from distgan.utils.counter_rng import permutation
 from distgan.utils.errors import DataError
+from distgan.utils.files import sha256
+from distgan.utils.progress import track
 
-NOTES_SHOWN = 20
+MAX_NOTES = 20  # of a source, printed
+OVERWRITE_HINT = "pass --overwrite to replace it, or choose another --out"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
     target = Path(os.path.realpath(request.out))
     offer = request.source.offer(request.split, request.classes)
     asked = _asked(request, offer)
-    if found := look(request.out, asked, request.overwrite):
+    if found := find_existing(request.out, asked, request.overwrite):
         return found
     if os.path.ismount(target):
         raise DataError(f"{request.out} is a mount point and cannot be replaced; choose {request.out / 'data'}")
@@ -82,7 +84,7 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
         if publish(place, target, request.overwrite):
             return manifest
     for _ in range(10):  # another process was faster; a network file system may need a moment to show it
-        if found := look(request.out, asked, overwrite=False):
+        if found := find_existing(request.out, asked, overwrite=False):
             return found
         time.sleep(0.5)
     raise DataError(f"{request.out} was removed while it was made; run this again")
@@ -109,7 +111,72 @@ def _asked(request: Request, offer: Offer) -> dict[str, Any]:
 
 
 def _report(notes: list[str]) -> None:
-    for note in sorted(notes)[:NOTES_SHOWN]:
+    for note in sorted(notes)[:MAX_NOTES]:
         print(f"note: {note}", file=sys.stderr)
-    if len(notes) > NOTES_SHOWN:
-        print(f"note: and {len(notes) - NOTES_SHOWN:,} more ({len(notes):,} in all)", file=sys.stderr)
+    if len(notes) > MAX_NOTES:
+        print(f"note: and {len(notes) - MAX_NOTES:,} more ({len(notes):,} in all)", file=sys.stderr)
+
+
+def find_existing(out: Path, asked: dict[str, Any], overwrite: bool) -> Manifest | None:
+    """Returns the data set at `out` if it is the requested one; None if nothing is there or it will be replaced.
+
+    asked: as `Manifest.request`; None in it matches any value. Raises DataError if `out` holds anything else.
+    """
+    names = _names_in(out)
+    if not names:
+        return None
+    foreign = [name for name in names if name != MANIFEST and not name.endswith(".tar")]
+    if MANIFEST not in names or (overwrite and foreign):
+        first = (foreign or names)[0]
+        raise DataError(f"{out} holds something that is not a distgan data set ({first}); choose an empty or new --out")
+    if overwrite:
+        return None
+    manifest = load_manifest(out)
+    _check_request(out, manifest, asked)
+    for shard in manifest.shards:
+        path = out / shard.name
+        if not path.is_file() or path.stat().st_size != shard.bytes:
+            raise _damaged(path, "it is missing or has another size than the manifest says")
+    return manifest
+
+
+def verify(path: Path, progress: bool = True) -> Manifest:
+    """Compares the sha256 of every shard with the manifest. Raises DataError naming the first that differs."""
+    manifest = load_manifest(path)
+    for shard in track(manifest.shards, len(manifest.shards), f"verify {path}", "shards", enabled=progress):
+        try:
+            digest = sha256(path / shard.name)
+        except OSError as error:
+            raise _damaged(path / shard.name, f"{error.strerror}") from None
+        if digest != shard.sha256:
+            raise _damaged(path / shard.name, "its sha256 is not the manifest's")
+    return manifest
+
+
+def _names_in(out: Path) -> list[str]:
+    """Names of all that a target directory holds, sorted; empty where there is no directory."""
+    try:
+        return sorted(path.name for path in out.iterdir())
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        raise DataError(
+            f"{out} cannot be written: it, or a directory above it, is a file; choose another --out"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{out} cannot be read: {error.strerror}; choose another --out") from None
+
+
+def _check_request(out: Path, manifest: Manifest, asked: dict[str, Any]) -> None:
+    """Raises DataError if the data set at `out` was made by another request."""
+    made = {"layout": manifest.layout, **manifest.request}  # requests of older data sets do not name the layout
+    for name, value in asked.items():
+        before = made.get(name)
+        if value is not None and before is not None and value != before:
+            raise DataError(f"{out} holds a data set made with {name} = {before}, not {value}; {OVERWRITE_HINT}")
+    if set(asked) != set(made):
+        raise DataError(f"{out} holds a data set that was made by another request; {OVERWRITE_HINT}")
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(f"{path} is damaged: {reason}; make the data set again with --overwrite")

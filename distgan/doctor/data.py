@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distgan.config.schema import Config, DataConfig
-from distgan.data.existing import look
+from distgan.data.prepare import find_existing
 from distgan.data.remote.store import RemoteStore
-from distgan.data.shards.intact import is_whole
 from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
 from distgan.data.shards.reader import ShardSelection, first_images, select
 from distgan.doctor.finding import Finding, fail, guarded, nearest, ok, shown_bytes, shown_seconds, warn
 from distgan.utils.errors import DataError
+from distgan.utils.files import is_intact
 from distgan.utils.progress import track
 
 MADE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 163 MiB")}  # bytes, what it takes
@@ -57,7 +57,7 @@ def seen(config: Config) -> tuple[Seen | None, list[Finding]]:
 def to_be_made(path: Path, source: str) -> Finding:
     """About a data set that data.prepare will make."""
     try:
-        look(path, {}, overwrite=False)
+        find_existing(path, {}, overwrite=False)
         free = shutil.disk_usage(nearest(path)).free
     except (DataError, OSError) as error:
         return fail("data", str(error), "set data.path to a new directory")
@@ -108,7 +108,7 @@ def checksums(wanted: ShardSelection, skip: bool, show: bool, seconds: float = C
         if time.monotonic() - start > seconds:
             break
         with (wanted.root / shard.name).open("rb") as file:
-            if not is_whole(file, shard.bytes, shard.sha256):
+            if not is_intact(file, shard.bytes, shard.sha256):
                 wrong.append(f"{shard.name} is damaged: its sha256 is not the manifest's")
         done, size = done + 1, size + shard.bytes
     took = time.monotonic() - start

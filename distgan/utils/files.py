@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never a part."""
+"""Writing files so that a reader sees the old one or the new one, never a part; checksums of files."""
 
 from __future__ import annotations
 
@@ -58,3 +58,25 @@ def sha256_of(file: BinaryIO) -> str:
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+_intact: set[tuple[int, int, int, int, str]] = set()
+"""Device, inode, size, time of change and sha256 of the files that `is_intact` has hashed."""
+
+
+def is_intact(file: BinaryIO, size: int, sha256: str) -> bool:
+    """Returns whether an open file has this size and sha256; an unchanged file is hashed once per process.
+
+    file: open at its start, and is so afterwards.
+    """
+    status = os.fstat(file.fileno())
+    if status.st_size != size:
+        return False
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, sha256)
+    if state not in _intact:
+        digest = sha256_of(file)
+        file.seek(0)
+        if digest != sha256:
+            return False
+        _intact.add(state)
+    return True

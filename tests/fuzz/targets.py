@@ -34,8 +34,7 @@ from distgan.config.load import load_config, resume_changes, to_yaml
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import Config, DataConfig
 from distgan.data.dataset import ImageDataset
-from distgan.data.existing import look, verify
-from distgan.data.prepare import Request, prepare
+from distgan.data.prepare import Request, find_existing, prepare, verify
 from distgan.data.sharding import Plan
 from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.reader import select
@@ -200,7 +199,7 @@ def forge_manifest(random: Random, place: Path) -> None:
 def read_manifest(place: Path) -> None:
     manifest = load_manifest(place / "data")
     with contextlib.suppress(DistganError):
-        look(place / "data", {"source": "shapes"}, overwrite=False)
+        find_existing(place / "data", {"source": "shapes"}, overwrite=False)
     with contextlib.suppress(DistganError):
         verify(place / "data", progress=False)
     wanted = select(place / "data", manifest, None)

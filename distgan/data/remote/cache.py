@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from distgan.data.shards.intact import is_whole
 from distgan.utils.errors import DataError
-from distgan.utils.files import atomic_path
+from distgan.utils.files import atomic_path, is_intact
 
 ABANDONED = 3600.0  # seconds without a write, where locks cannot tell
 
@@ -46,7 +45,7 @@ def _open_whole(path: Path, size: int, sha256: str) -> BinaryIO | None:
         file = path.open("rb")
     except FileNotFoundError:
         return None
-    if is_whole(file, size, sha256):
+    if is_intact(file, size, sha256):
         return file
     file.close()
     return None

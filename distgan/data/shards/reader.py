@@ -16,12 +16,12 @@ import numpy as np
 from distgan.data.bad_samples import BadRange, BadSample, SkipBudget
 from distgan.data.remote.store import RemoteStore
 from distgan.data.shards.blocks import Block
-from distgan.data.shards.intact import is_whole
 from distgan.data.shards.manifest import Layout, Manifest, Shard
 from distgan.data.shards.png import DecodedImage, Encoded, decoded
 from distgan.data.shards.samples import Piece, pieces
 from distgan.data.shards.tar import DAMAGE
 from distgan.utils.errors import DataError
+from distgan.utils.files import is_intact
 from distgan.utils.safe_io import open_regular, printable
 
 VERIFY = "`distgan prepare ... --verify` checks all shards"
@@ -77,7 +77,7 @@ def scan_pieces(wanted: ShardSelection, shard: Shard) -> Iterator[Piece]:
     place, found, count = f"{wanted.root}/{shard.name}", 0, wanted.count(shard)
     try:
         with open_shard(wanted.root, shard) as file:
-            if not isinstance(wanted.root, RemoteStore) and not is_whole(file, shard.bytes, shard.sha256):
+            if not isinstance(wanted.root, RemoteStore) and not is_intact(file, shard.bytes, shard.sha256):
                 check_labels(wanted, shard, file)
             for piece in pieces(file, shard.name, wanted.layout, wanted.size, wanted.labels):
                 if found + len(piece) <= count:
@@ -101,7 +101,7 @@ def read_pieces(wanted: ShardSelection, shard: Shard) -> Iterator[Piece]:
     Raises DataError if the shard is missing or holds another number of images than the manifest says; if it is
     damaged, before the first image, wherever the damage lies.
     """
-    if isinstance(wanted.root, Path) and not _is_whole_file(wanted.root / shard.name, shard):
+    if isinstance(wanted.root, Path) and not _is_intact_file(wanted.root / shard.name, shard):
         for item in scan(wanted, shard):
             if isinstance(image := decoded(item, wanted.size), BadSample):
                 raise DataError(image.sentence)
@@ -170,10 +170,10 @@ def first_images(wanted: ShardSelection, count: int, skip: int = 0) -> np.ndarra
     return np.stack(found).transpose(0, 3, 1, 2)
 
 
-def _is_whole_file(path: Path, shard: Shard) -> bool:
+def _is_intact_file(path: Path, shard: Shard) -> bool:
     try:
         with open_regular(path) as file:
-            return is_whole(file, shard.bytes, shard.sha256)
+            return is_intact(file, shard.bytes, shard.sha256)
     except OSError:
         return False
 

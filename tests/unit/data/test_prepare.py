@@ -18,8 +18,7 @@ from PIL import Image
 
 from distgan.data import prepare as module
 from distgan.data import publish
-from distgan.data.existing import verify
-from distgan.data.prepare import Request, ensure, prepare
+from distgan.data.prepare import Request, ensure, prepare, verify
 from distgan.data.shards import writer
 from distgan.data.shards.manifest import MANIFEST, load_manifest
 from distgan.data.sources.folder import Folder

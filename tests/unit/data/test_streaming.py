@@ -13,12 +13,12 @@ import torch
 from distgan.data import shuffle_buffer
 from distgan.data import streaming as module
 from distgan.data.sharding import Plan
-from distgan.data.shards import intact as whole
 from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.png import decode
 from distgan.data.shards.reader import scan_pieces, select
 from distgan.data.shards.writer import png
 from distgan.data.streaming import Stream
+from distgan.utils import files
 from distgan.utils.errors import DataError
 from tests.support.shards import known, make, members, read_shard, rewrite, uneven
 
@@ -403,8 +403,8 @@ def test_a_flipped_byte_between_members_is_found_by_the_checksum(fresh):
 
 def test_a_shard_is_hashed_once_per_process(fresh, monkeypatch):
     hashed = []
-    original = whole.sha256_of
-    monkeypatch.setattr(whole, "sha256_of", lambda file: hashed.append(1) or original(file))
+    original = files.sha256_of
+    monkeypatch.setattr(files, "sha256_of", lambda file: hashed.append(1) or original(file))
     stream = _streams(fresh, batch=40)[0]
     _take(stream, 0, 12)
     assert len(hashed) == 3
