@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from distgan.utils.safe_io import open_regular
+
+ABANDONED_SECONDS = 3600.0
+"""Time without a write after which a temporary file counts as left by a killed process, where nothing else can tell."""
 
 
 @contextmanager
@@ -30,11 +36,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def sweep(directory: Path) -> None:
-    """Removes what killed processes have left half-written in a directory that nobody else writes to now."""
-    for left in directory.glob(".*.tmp"):
-        if left.is_file():
-            left.unlink(missing_ok=True)
+def sweep(directory: Path, name: str = "*", silent_seconds: float = 0.0) -> None:
+    """Removes the temporary files that killed processes have left of `atomic_path(directory / name)`.
+
+    name: a file's name, or a pattern. silent_seconds: how long nobody has written to a file that may be removed; 0
+    where no other process writes to the directory now.
+    """
+    for path in directory.glob(f".{name}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime >= silent_seconds:
+                path.unlink()
 
 
 def fsync(path: Path) -> None:
@@ -53,8 +65,22 @@ def sha256(path: Path) -> str:
 
 
 def sha256_of(file: BinaryIO) -> str:
-    """Hex digest of what is left of an open file."""
-    digest = hashlib.sha256()
+    """Hex digest of an open file, from its position to its end."""
+    return _hex_digest(file, hashlib.sha256())
+
+
+def md5(path: Path) -> str:
+    """Hex digest of a file's bytes, for comparison with a published MD5."""
+    with open_regular(path) as file:
+        return md5_of(file)
+
+
+def md5_of(file: BinaryIO) -> str:
+    """Hex digest of an open file, from its position to its end."""
+    return _hex_digest(file, hashlib.md5(usedforsecurity=False))
+
+
+def _hex_digest(file: BinaryIO, digest: hashlib._Hash) -> str:
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()

@@ -6,16 +6,13 @@ A file gets its name when it is whole. Within a machine one process fetches a fi
 from __future__ import annotations
 
 import fcntl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from distgan.utils.errors import DataError
-from distgan.utils.files import atomic_path, is_intact
-
-ABANDONED = 3600.0  # seconds without a write, where locks cannot tell
+from distgan.utils.files import ABANDONED_SECONDS, atomic_path, is_intact, sweep
 
 
 def cached(directory: Path, size: int, sha256: str, fill: Callable[[BinaryIO], None]) -> BinaryIO:
@@ -31,7 +28,7 @@ def cached(directory: Path, size: int, sha256: str, fill: Callable[[BinaryIO], N
         with _turn(directory / f".{sha256[:2]}.lock") as alone:
             if file := _open_whole(path, size, sha256):
                 return file  # another process has fetched it meanwhile
-            _sweep(path, alone)
+            sweep(directory, path.name, 0.0 if alone else ABANDONED_SECONDS)
             with atomic_path(path) as temporary:
                 return _filled(temporary, fill)
     except OSError as error:
@@ -74,10 +71,3 @@ def _turn(lock: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def _sweep(path: Path, alone: bool) -> None:
-    """Removes what killed processes have left of this file. alone: nobody else can be at it."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        if alone or time.time() - left.stat().st_mtime > ABANDONED:
-            left.unlink(missing_ok=True)

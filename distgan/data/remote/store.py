@@ -22,7 +22,8 @@ from distgan.data.remote.s3 import s3_blocks
 from distgan.data.remote.transfer import Failure, save
 from distgan.utils.counter_rng import uniforms
 from distgan.utils.errors import DataError
-from distgan.utils.files import sha256_of
+from distgan.utils.files import atomic_path, md5_of, sha256_of
+from distgan.utils.progress import track
 
 FIRST_PAUSE = 0.5  # seconds before the second try, within half of it; twice as long before each further one, ...
 LONGEST_PAUSE = 30.0  # ... up to this
@@ -68,6 +69,21 @@ class RemoteStore:
             raise
         return file
 
+    def download(self, name: str, path: Path, size: int, md5: str, progress: bool) -> None:
+        """Fetches a file of at most `size` bytes and this MD5 to `path`, which appears when it is complete.
+
+        Raises DataError naming URL and cause; OSError where `path` cannot be written. Then nothing is kept.
+        """
+
+        def once() -> None:
+            self._receive(name, file, size, progress)
+            file.seek(0)
+            if (found := md5_of(file)) != md5:
+                raise Failure(f"its MD5 is {found}, it should be {md5}")
+
+        with atomic_path(path) as temporary, temporary.open("w+b") as file:
+            self._repeat(name, file, once)
+
     def _fetch(self, name: str, file: BinaryIO, size: int, sha256: str) -> None:
         def once() -> None:
             received = self._receive(name, file, size)
@@ -79,11 +95,11 @@ class RemoteStore:
 
         self._repeat(name, file, once)
 
-    def _receive(self, name: str, file: BinaryIO, limit: int) -> int:
+    def _receive(self, name: str, file: BinaryIO, limit: int, progress: bool = False) -> int:
         url = f"{self.url}/{name}"
         ask = s3_blocks if url.startswith("s3://") else http_blocks
         with closing(ask(url, self.stall_seconds)) as parts:
-            return save(parts, file, limit)
+            return save(track(parts, limit, name, "B", enabled=progress, weigh=len), file, limit)
 
     def _repeat(self, name: str, file: BinaryIO, attempt: Callable[[], object]) -> None:
         """Tries until it works, each time with an empty file."""

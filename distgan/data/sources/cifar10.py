@@ -18,17 +18,17 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from distgan.data.remote.download import Remote, fetch, md5
+from distgan.data.remote.store import RemoteStore
 from distgan.data.shards.tar import Header
 from distgan.data.shards.writer import Offer, SourceImages, select_classes
 from distgan.data.sources.safe_pickle import read_batch
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
+from distgan.utils.files import ABANDONED_SECONDS, md5, sweep
 from distgan.utils.safe_io import open_regular, printable
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-OFFICIAL = Remote("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
-KNOWN_MD5 = (OFFICIAL.md5, "c32a1d4ab5d03f1284b67883e8d87530")  # python and binary version: the same images
+
 COUNTS = {"train": 50_000, "test": 10_000}
 RECORD = 3073  # bytes per image in the binary version: label, then red, green and blue planes
 MEMBER_LIMIT = 2 * 10_000 * RECORD  # bytes of a batch; official ones have half, Python 3 pickles more
@@ -38,6 +38,21 @@ MAX_MEMBERS = 1000  # of an archive; the official ones have 9
 DAMAGE = (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError, RecursionError)
 
 Batches = dict[str, bytes]  # file name -> content
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive that CIFAR's authors publish."""
+
+    name: str
+    size: int  # bytes
+    md5: str
+
+
+STORE = RemoteStore("https://www.cs.toronto.edu/~kriz")
+PYTHON = Archive("cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a")
+BINARY = Archive("cifar-10-binary.tar.gz", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530")  # the same images
+KNOWN_MD5 = (PYTHON.md5, BINARY.md5)
 
 
 def batch_names(split: str) -> dict[str, tuple[str, ...]]:
@@ -52,7 +67,8 @@ class Cifar10:
 
     archive: Path | None = None
     download_dir: Path = Path("downloads")
-    remote: Remote = OFFICIAL
+    store: RemoteStore = STORE
+    official: Archive = PYTHON
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         names = select_classes(CLASSES, classes)
@@ -62,7 +78,7 @@ class Cifar10:
         )
 
     def _images(self, split: str, names: tuple[str, ...], found: str | None, progress: bool) -> SourceImages:
-        path = self.archive or fetch(self.remote, self.download_dir, progress)
+        path = self.archive or fetch(self.store, self.official, self.download_dir, progress)
         pixels, labels = read(path, split)
         place = np.array([names.index(name) if name in names else -1 for name in CLASSES])
         keys = np.flatnonzero(place[labels] >= 0)
@@ -77,6 +93,25 @@ class Cifar10:
         return SourceImages(
             keys, place[labels[keys]], lambda rows: list(np.ascontiguousarray(planes[keys[rows]])), notes
         )
+
+
+def fetch(store: RemoteStore, archive: Archive, directory: Path, progress: bool) -> Path:
+    """Returns DIRECTORY/NAME, downloaded unless it is there with the right MD5. Raises DataError."""
+    path = directory / archive.name
+    try:
+        if path.is_file() and md5(path) == archive.md5:
+            return path
+        directory.mkdir(parents=True, exist_ok=True)
+        sweep(directory, archive.name, ABANDONED_SECONDS)
+        store.download(archive.name, path, archive.size, archive.md5, progress)
+    except DataError as error:
+        raise DataError(
+            f"{error}; try again later, or get {archive.name} another way and pass --from PATH "
+            f"(or put it in {directory})"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}; give another --download-dir") from None
+    return path
 
 
 def read(path: Path, split: str) -> tuple[npt.NDArray[np.uint8], IntArray]:
