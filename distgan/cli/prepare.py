@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cifar = sources.add_parser("cifar10", parents=[common], help="CIFAR-10, downloaded or from a local archive")
     cifar.add_argument(
         "--from", dest="archive", type=Path, metavar="PATH",
-        help="cifar-10-python.tar.gz, cifar-10-binary.tar.gz or the unpacked directory",
+        help="cifar-10-binary.tar.gz, cifar-10-python.tar.gz or the unpacked directory",
     )  # fmt: skip
     cifar.add_argument("--download-dir", type=Path, metavar="DIR", help="keeps the archive (default: OUT/../downloads)")
     folder = sources.add_parser("folder", parents=[common], help="your own PNG, JPEG or WebP files, a folder per class")

@@ -1,7 +1,8 @@
-"""CIFAR-10 from the official archive: downloaded, or a local .tar.gz (python or binary version) or unpacked directory.
+"""CIFAR-10 from its official archives: the binary one is downloaded; a local .tar.gz or its directory may be either.
 
-The archive is never unpacked to disk: only members of known names and sizes are read, and pickles go through
-`unpickle`. A download must have the official MD5; a local copy that can be read is taken, with a note if it differs.
+Both versions hold the same images in the same order. The archive is never unpacked to disk: only members of known
+names and sizes are read. The binary version is plain records; the python version's pickles go through `safe_pickle`.
+A download must have the official MD5; a local copy that can be read is taken, with a note if its MD5 differs.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ class Archive:
 
 
 STORE = RemoteStore("https://www.cs.toronto.edu/~kriz")
+BINARY = Archive("cifar-10-binary.tar.gz", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530")
 PYTHON = Archive("cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a")
-BINARY = Archive("cifar-10-binary.tar.gz", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530")  # the same images
-KNOWN_MD5 = (PYTHON.md5, BINARY.md5)
+OFFICIAL = (BINARY, PYTHON)
+KNOWN_MD5 = tuple(archive.md5 for archive in OFFICIAL)
 
 
 def batch_names(split: str) -> dict[str, tuple[str, ...]]:
@@ -63,12 +65,15 @@ def batch_names(split: str) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Cifar10:
-    """The request for a split of CIFAR-10: from a local archive or directory, or downloaded to `download_dir`."""
+    """The request for a split of CIFAR-10: from a local archive or directory, or downloaded to `download_dir`.
+
+    Of `official`, the first is downloaded unless `download_dir` holds one of them.
+    """
 
     archive: Path | None = None
     download_dir: Path = Path("downloads")
     store: RemoteStore = STORE
-    official: Archive = PYTHON
+    official: tuple[Archive, ...] = OFFICIAL
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         names = select_classes(CLASSES, classes)
@@ -95,12 +100,17 @@ class Cifar10:
         )
 
 
-def fetch(store: RemoteStore, archive: Archive, directory: Path, progress: bool) -> Path:
-    """Returns DIRECTORY/NAME, downloaded unless it is there with the right MD5. Raises DataError."""
+def fetch(store: RemoteStore, official: tuple[Archive, ...], directory: Path, progress: bool) -> Path:
+    """Returns one of the official archives in a directory; downloads the first where none is there with its MD5.
+
+    Raises DataError.
+    """
+    archive = official[0]
     path = directory / archive.name
     try:
-        if path.is_file() and md5(path) == archive.md5:
-            return path
+        for known in official:
+            if (found := directory / known.name).is_file() and md5(found) == known.md5:
+                return found
         directory.mkdir(parents=True, exist_ok=True)
         sweep(directory, archive.name, ABANDONED_SECONDS)
         store.download(archive.name, path, archive.size, archive.md5, progress)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from distgan.data import bad_samples
+from distgan.data.prepare import Request, prepare
 from distgan.data.remote import store
 from distgan.data.remote.store import RemoteStore
 from distgan.data.sources import cifar10
@@ -270,28 +271,31 @@ def test_binary_records_of_the_wrong_length_or_label_are_refused():
         cifar10.read_records(_records(data[:3], [1, 2, 10]), "x")
 
 
-NAME = "cifar-10-python.tar.gz"
+NAME = "cifar-10-binary.tar.gz"
 
 
 @pytest.fixture
-def server(archive, tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch):
     """Serves the archive from the loopback interface."""
     monkeypatch.setattr(store, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(bad_samples, "_said", [])
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "server").mkdir()
-    archive.rename(tmp_path / "server" / NAME)
+    _archive(tmp_path / "server" / NAME, _members(_records, ".bin"), "cifar-10-batches-bin")
     with serve(tmp_path / "server") as running:
         yield running
 
 
-def _remote(server, name=NAME):
-    """Where a patient-for-0.3-seconds client finds the server's archive, and what it must be."""
-    content = (server.root / name).read_bytes()
-    return RemoteStore(server.url, tries=3, stall_seconds=0.3), Archive(
-        name, len(content), hashlib.md5(content).hexdigest()
-    )
+def _official(path):
+    """An archive as if CIFAR's authors had published it."""
+    content = path.read_bytes()
+    return Archive(path.name, len(content), hashlib.md5(content).hexdigest())
+
+
+def _remote(server):
+    """The server's store, tried three times with 0.3 s of patience, and the archives in it."""
+    return RemoteStore(server.url, tries=3, stall_seconds=0.3), (_official(server.root / NAME),)
 
 
 def test_a_download_is_checked_kept_and_not_fetched_twice(tmp_path, server, capsys):
@@ -301,10 +305,32 @@ def test_a_download_is_checked_kept_and_not_fetched_twice(tmp_path, server, caps
         images = source.offer("train", None).load(True)
         assert len(images.keys) == 100
     assert server.requests[NAME] == 1
-    assert "cifar-10-python.tar.gz: 0." in capsys.readouterr().err  # MiB: progress was shown
+    assert "cifar-10-binary.tar.gz: 0." in capsys.readouterr().err  # MiB: progress was shown
     (tmp_path / "downloads" / NAME).write_bytes(b"damaged meanwhile")
     source.offer("train", None).load(False)
     assert server.requests[NAME] == 2
+
+
+def _no_pickle(*_):
+    raise AssertionError("a pickle is read")
+
+
+def test_the_download_is_the_binary_archive_without_a_pickle_and_gives_the_bytes_of_the_python_one(
+    tmp_path, server, archive, monkeypatch
+):
+    assert Cifar10().official[0].name == NAME
+    (tmp_path / "kept").mkdir()
+    archive.rename(tmp_path / "kept" / archive.name)  # from a download before there was a choice
+    remote, official = _remote(server)
+    both = (*official, _official(tmp_path / "kept" / archive.name))
+    prepare(Request(tmp_path / "old", Cifar10(None, tmp_path / "kept", remote, both)), progress=False)
+    assert server.requests[NAME] == 0
+    monkeypatch.setattr(cifar10, "read_batch", _no_pickle)
+    prepare(Request(tmp_path / "new", Cifar10(None, tmp_path / "downloads", remote, both)), progress=False)
+    assert server.requests[NAME] == 1
+    old, new = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("old", "new"))
+    assert sorted(old) == ["manifest.json", "train-000000.tar"]
+    assert old == new
 
 
 @pytest.mark.parametrize(
