@@ -100,7 +100,7 @@ class Trainer:
         """D's gradients, of fakes and reals joined in one forward."""
         d, weights, parts, sums = self.d, given.weights, self.config.train.accumulation, Sums()
         penalised, mixed = any(weights.taken), weights.mixed is not None
-        for part, (images, labels) in enumerate(given.batch.parts(parts)):
+        for part, (images, labels) in enumerate(given.batch.micro_batches(parts)):
             draws = given.draws.for_rows(given.draws.rows.part(part, parts))
             self.dealt["images"] = images
             with torch.no_grad():
@@ -143,7 +143,7 @@ class Trainer:
     def _generate(self, shared: Fakes | None, given: StepInputs) -> dict[str, Tensor]:
         """G's gradients, through D."""
         g, parts, sums = self.g, self.config.train.accumulation, Sums()
-        for part, (images, labels) in enumerate(given.batch.parts(parts)):
+        for part, (images, labels) in enumerate(given.batch.micro_batches(parts)):
             draws = given.draws.for_rows(given.draws.rows.part(part, parts))
             with g.part(part, parts):
                 fakes, fake_labels = shared or self._fakes("g", draws, g.wrapped, labels)

@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +48,16 @@ def sweep(directory: Path, name: str = "*", silent_seconds: float = 0.0) -> None
             status = path.stat()
             if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime >= silent_seconds:
                 path.unlink()
+
+
+def sweep_directories(directory: Path, pattern: str, is_abandoned: Callable[[Path], bool] = lambda _: True) -> None:
+    """Removes the temporary directories that killed processes have left.
+
+    pattern: of their names. is_abandoned: decides for each, where another process may still use one.
+    """
+    for path in directory.glob(pattern):
+        if is_abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def fsync(path: Path) -> None:

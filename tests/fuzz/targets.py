@@ -35,9 +35,9 @@ from distgan.config.networks import SeedGenerator
 from distgan.config.schema import Config, DataConfig
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, find_existing, prepare, verify
-from distgan.data.sharding import Plan
+from distgan.data.sharding import ReadPlan
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select
+from distgan.data.shards.reader import select_shards
 from distgan.data.sources import cifar10
 from distgan.data.sources.shapes import Shapes
 from distgan.inference.generator import load_generator
@@ -202,10 +202,10 @@ def read_manifest(place: Path) -> None:
         find_existing(place / "data", {"source": "shapes"}, overwrite=False)
     with contextlib.suppress(DistganError):
         verify(place / "data", progress=False)
-    wanted = select(place / "data", manifest, None)
-    plan = Plan(tuple(wanted.count(shard) for shard in wanted.shards), 1, 0, 1, 2, 0, True)
-    for stream in (0, 1):
-        plan.segments(5, stream)
+    selection = select_shards(place / "data", manifest, None)
+    plan = ReadPlan(tuple(selection.count(shard) for shard in selection.shards), 1, 0, 1, 2, 0, True)
+    for worker in (0, 1):
+        plan.segments(5, worker)
     read_shards(place)
 
 

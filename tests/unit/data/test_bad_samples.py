@@ -8,8 +8,8 @@ import torch
 from distgan.config.schema import DataConfig
 from distgan.data import bad_samples
 from distgan.data.bad_samples import BadSample, SkipBudget
-from distgan.data.dataset import ImageDataset, check_same
-from distgan.data.remote import store as far
+from distgan.data.dataset import ImageDataset, check_same_skips
+from distgan.data.remote import store
 from distgan.data.shards.manifest import load_manifest
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Rows
@@ -23,8 +23,8 @@ MODES = [("resident", 0), ("stream", 0), ("stream", 2)]
 
 @pytest.fixture(autouse=True)
 def fresh_warnings(monkeypatch):
-    monkeypatch.setattr(bad_samples, "_said", [])
-    monkeypatch.setattr(far, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(bad_samples, "_warned", [])
+    monkeypatch.setattr(store, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_each_bad_image_is_said_once_and_no_more_than_a_few_are(data, capfd):
     spoil(path, *range(5, 40))
     (rank,) = ranks(path, workers=2)
     take(rank, 30)
-    assert len(capfd.readouterr().err.splitlines()) == bad_samples.LINES - 5 + 1
+    assert len(capfd.readouterr().err.splitlines()) == bad_samples.MAX_WARNINGS - 5 + 1
     assert rank.skipped == 40
 
 
@@ -168,7 +168,7 @@ def test_the_images_beside_the_samples_are_good_ones(data):
 
 
 @pytest.mark.parametrize(("mode", "workers"), MODES)
-def test_a_far_shard_that_cannot_be_fetched_is_skipped(data, mode, workers):
+def test_a_remote_shard_that_cannot_be_fetched_is_skipped(data, mode, workers):
     path, images = data
     with serve(path) as server:
         server.faults = {"train-000001.tar": [404] * 99, "train-000002.tar": ["wrong"] * 99}
@@ -191,7 +191,7 @@ def _compare(rank, store, names, results):
     found = SkipBudget(10)
     found.add(BadSample(name, name) for name in names)
     try:
-        check_same(found, CPU)
+        check_same_skips(found, CPU)
         results.put("same")
     except DataError as error:
         results.put(str(error))

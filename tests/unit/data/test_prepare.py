@@ -24,6 +24,7 @@ from distgan.data.shards.manifest import MANIFEST, load_manifest
 from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import CLASSES, Shapes, render, truth
 from distgan.utils.errors import DataError
+from distgan.utils.files import ABANDONED_SECONDS
 from tests.support.processes import ROOT
 
 LINUX = sys.platform.startswith("linux")
@@ -253,7 +254,7 @@ def test_no_space_left_is_told_apart_from_no_permission(tmp_path, monkeypatch):
     def full(self, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer._Writer, "_write", full)
+    monkeypatch.setattr(writer._ShardFile, "_write", full)
     with pytest.raises(DataError, match=r"No space left on device; about 0\.3 MiB are needed, .* MiB are free there"):
         prepare(_request(tmp_path / "a"), progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -262,11 +263,11 @@ def test_no_space_left_is_told_apart_from_no_permission(tmp_path, monkeypatch):
 SLOW = (  # a run that says when it is half done, and then waits
     "import sys, time; from pathlib import Path; from distgan.data import prepare as p\n"
     "from distgan.data.shards import writer\n"
-    "add = writer._Writer.add\n"
+    "add = writer._ShardFile.add\n"
     "def slow(self, *a):\n"
     "    add(self, *a)\n"
     "    if a[0] == 25: print('half', flush=True); time.sleep(60)\n"
-    "writer._Writer.add = slow\n"
+    "writer._ShardFile.add = slow\n"
     "p.prepare(p.Request(Path(sys.argv[1]), p.Shapes(50), shard_size=20, keep_order=True), False)\n"
 )
 
@@ -301,7 +302,7 @@ def test_another_machines_unfinished_directory_goes_once_it_has_been_silent_for_
     place.mkdir()
     prepare(_request(tmp_path / "a"), progress=False)
     assert place.exists()
-    old = time.time() - 2 * publish.SILENT
+    old = time.time() - 2 * ABANDONED_SECONDS
     os.utime(place, (old, old))
     prepare(_request(tmp_path / "a", overwrite=True), progress=False)
     assert not place.exists()
@@ -361,7 +362,7 @@ def test_skipped_files_are_listed_and_do_not_count(tmp_path, capsys):
         Image.new("RGB", (8, 8), (i, 0, 0)).save(path)
         (path.parent / f"bad{i}.png").write_text("no image")
     request = Request(tmp_path / "a", Folder(tmp_path / "set", 8), shard_size=7)
-    with pytest.raises(DataError, match=r"bad\d+\.png is no PNG, JPEG or WebP image"):
+    with pytest.raises(DataError, match=r"bad\d+\.png is not a PNG, JPEG or WebP image"):
         prepare(request, progress=False)
     assert not (tmp_path / "a").exists()
     manifest = prepare(replace(request, source=Folder(tmp_path / "set", 8, skip_bad=True)), progress=False)

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select
+from distgan.data.shards.reader import select_shards
 from distgan.doctor import (
     collective_checks,
     data,
@@ -466,7 +466,7 @@ def test_a_place_that_does_not_answer(tiny_config):
 
 
 def test_readers_and_shards(tiny_config, shapes):
-    wanted = select(shapes, load_manifest(shapes), None)
+    wanted = select_shards(shapes, load_manifest(shapes), None)
     config = tiny_config("data.mode=stream", "data.workers=1")
     found = readers.reading(config, wanted, Rows(0, 12, 12), 1, 8, True)
     assert lines(found) == [
@@ -490,7 +490,7 @@ def test_readers_and_shards(tiny_config, shapes):
 
 
 def test_memory_for_the_images(tiny_config, shapes):
-    wanted = select(shapes, load_manifest(shapes), None)
+    wanted = select_shards(shapes, load_manifest(shapes), None)
     config = tiny_config()
     assert lines(readers.resident_memory(config, wanted, 2, GIB, None)) == [
         "ok    data memory: 902.3 KiB of images per process, 2 process(es) here, 1.0 GiB of host memory are free"
@@ -512,8 +512,8 @@ def test_room_in_the_cache(tiny_config, shapes):
 
     from distgan.data.remote.store import RemoteStore
 
-    here = select(shapes, load_manifest(shapes), None)
-    far = dataclasses.replace(here, root=RemoteStore("https://host/x"))
+    here = select_shards(shapes, load_manifest(shapes), None)
+    far = dataclasses.replace(here, location=RemoteStore("https://host/x"))
     config = tiny_config("data.cache=/nowhere/x")
     assert readers.cache(config, here, 1) == []
     assert readers.cache(config, far, GIB)[0].level == "ok"

@@ -39,7 +39,7 @@ def shapes(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(store, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(bad_samples, "_said", [])
+    monkeypatch.setattr(bad_samples, "_warned", [])
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -255,7 +255,7 @@ def test_a_full_disk_is_named_and_not_tried_again(shapes, server, monkeypatch):
         calls.append(1)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "save", full)
+    monkeypatch.setattr(store, "save_blocks", full)
     with pytest.raises(DataError, match=r"^a shard cannot be kept in .*: No space left on device; set TMPDIR to a "):
         fetched(server, shapes)
     assert len(calls) == 1

@@ -15,7 +15,7 @@ from distgan.data.prepare import Request, prepare
 from distgan.data.remote import store
 from distgan.data.remote.store import RemoteStore
 from distgan.data.sources import cifar10
-from distgan.data.sources.cifar10 import CLASSES, Archive, Cifar10, batch_names, fetch, read
+from distgan.data.sources.cifar10 import CLASSES, Archive, Cifar10, batch_names, fetch, read_split
 from distgan.data.sources.safe_pickle import read_batch
 from distgan.utils.errors import DataError
 from tests.support.http_server import serve
@@ -153,8 +153,8 @@ def _globals(state):
         (pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [10]}, 2), "from 0 to 9"),
         (pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [True]}, 2), "from 0 to 9"),
         (pickle.dumps({b"data": np.zeros((0, 3072), np.uint8), b"labels": []}, 2), "holds no label"),
-        (pickle.dumps({b"data": [1], b"labels": [1]}, 2), "is no CIFAR-10 batch"),
-        (pickle.dumps([1, 2], 2), "is no CIFAR-10 batch"),
+        (pickle.dumps({b"data": [1], b"labels": [1]}, 2), "is not a CIFAR-10 batch"),
+        (pickle.dumps([1, 2], 2), "is not a CIFAR-10 batch"),
         (_python2(*_batch(1)).replace(b"J\x14\x00\x00\x00J", b"J\xff\xff\xff\x7fJ", 1), "does not fit its"),
         (_pickled(2)(*_batch(1))[:5000], "is damaged"),
         (b"P1\n.", "PERSID"),
@@ -178,7 +178,7 @@ def test_the_python_version_the_binary_version_and_a_directory_hold_the_same_ima
         file.extractall(tmp_path / "unpacked", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     for path in (archive, binary, tmp_path / "unpacked", tmp_path / "unpacked" / "cifar-10-batches-py"):
         for split in ("train", "test"):
-            pixels, labels = read(path, split)
+            pixels, labels = read_split(path, split)
             np.testing.assert_array_equal(pixels, _expected(split)[0])
             assert labels.tolist() == _expected(split)[1]
 
@@ -207,8 +207,8 @@ def test_a_truncated_archive_is_refused_at_any_length(tmp_path, archive):
     for length in (0, 5, len(content) // 2, len(content) - 100, len(content) - 1):
         short = tmp_path / "short.tar.gz"
         short.write_bytes(content[:length])
-        with pytest.raises(DataError, match=r"short\.tar\.gz (is damaged or cut short|is not whole|holds no CIFAR)"):
-            read(short, "train")
+        with pytest.raises(DataError, match=r"short\.tar\.gz (is damaged or cut short|is incomplete|holds no CIFAR)"):
+            read_split(short, "train")
 
 
 def test_a_flipped_byte_is_found_by_the_gzip_checksum(tmp_path, archive):
@@ -216,14 +216,14 @@ def test_a_flipped_byte_is_found_by_the_gzip_checksum(tmp_path, archive):
     content[len(content) // 2] ^= 1
     archive.write_bytes(content)
     with pytest.raises(DataError, match=r"damaged"):
-        read(archive, "train")
+        read_split(archive, "train")
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "cifar-10-batches-py/../../evil", "C:\\evil", "a\\..\\evil"])
 def test_a_member_that_points_outside_is_refused_and_nothing_is_unpacked(tmp_path, name):
     path = _archive(tmp_path / "a.tar.gz", {name: b"x", **_members()}, folder="")
     with pytest.raises(DataError, match="points outside the archive"):
-        read(path, "test")
+        read_split(path, "test")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
@@ -235,37 +235,37 @@ def test_a_link_or_a_device_in_the_archive_is_refused(tmp_path, kind):
         info.type, info.linkname = kind, "/etc/passwd"
         archive.addfile(info)
     with pytest.raises(DataError, match="is a link or a device"):
-        read(path, "test")
+        read_split(path, "test")
 
 
 def test_a_member_larger_than_a_batch_is_refused_unread(tmp_path, monkeypatch, archive):
-    monkeypatch.setattr(cifar10, "MEMBER_LIMIT", 1000)
+    monkeypatch.setattr(cifar10, "MAX_BATCH_BYTES", 1000)
     with pytest.raises(DataError, match=r"data_batch_1 has .* bytes, a CIFAR-10 batch at most 1,000"):
-        read(archive, "train")
+        read_split(archive, "train")
 
 
 def test_an_archive_that_unpacks_without_end_is_stopped(monkeypatch, archive):
-    monkeypatch.setattr(cifar10, "ARCHIVE_LIMIT", 100_000)
+    monkeypatch.setattr(cifar10, "MAX_ARCHIVE_BYTES", 100_000)
     with pytest.raises(DataError, match="unpacks to more than 100,000 bytes"):
-        read(archive, "train")
+        read_split(archive, "train")
 
 
 def test_missing_batches_other_archives_and_missing_files_are_told_apart(tmp_path):
     members = _members()
     del members["data_batch_3"]
-    with pytest.raises(DataError, match="is not whole: data_batch_3 is missing"):
-        read(_archive(tmp_path / "a.tar.gz", members), "train")
+    with pytest.raises(DataError, match="is incomplete: data_batch_3 is missing"):
+        read_split(_archive(tmp_path / "a.tar.gz", members), "train")
     with pytest.raises(DataError, match="holds no CIFAR-10 train batches"):
-        read(_archive(tmp_path / "b.tar.gz", {"readme": b"hello"}), "train")
+        read_split(_archive(tmp_path / "b.tar.gz", {"readme": b"hello"}), "train")
     with pytest.raises(DataError, match="holds no CIFAR-10 train batches"):
-        read(tmp_path, "train")
+        read_split(tmp_path, "train")
     with pytest.raises(DataError, match="No such file or directory; leave --from out to download it"):
         Cifar10(tmp_path / "none.tar.gz").offer("train", None)
 
 
 def test_binary_records_of_the_wrong_length_or_label_are_refused():
     data, labels = _batch(1)
-    with pytest.raises(DataError, match="no whole number of 3073-byte records"):
+    with pytest.raises(DataError, match="not a whole number of 3073-byte records"):
         cifar10.read_records(_records(data, labels)[:-1], "x")
     with pytest.raises(DataError, match="record 2 has a label above 9"):
         cifar10.read_records(_records(data[:3], [1, 2, 10]), "x")
@@ -278,7 +278,7 @@ NAME = "cifar-10-binary.tar.gz"
 def server(tmp_path, monkeypatch):
     """Serves the archive from the loopback interface."""
     monkeypatch.setattr(store, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(bad_samples, "_said", [])
+    monkeypatch.setattr(bad_samples, "_warned", [])
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "server").mkdir()

@@ -181,9 +181,9 @@ def test_class_folders_that_are_called_train_and_hold_images_are_classes(tmp_pat
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"hello", "is no PNG, JPEG or WebP image"),
-        (b"", "is no PNG, JPEG or WebP image"),
-        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "is no PNG, JPEG or WebP image"),
+        (b"hello", "is not a PNG, JPEG or WebP image"),
+        (b"", "is not a PNG, JPEG or WebP image"),
+        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "is not a PNG, JPEG or WebP image"),
         ("png", "cannot be read"),
         ("jpeg", "cannot be read"),
         ("webp", r"(cannot be read|is no PNG)"),
@@ -280,7 +280,7 @@ def test_a_image_that_may_not_be_read_is_named(tree):
 
 def test_a_class_name_that_is_no_text_is_refused(tree):
     os.mkdir(os.fsencode(tree) + b"/\xff")
-    with pytest.raises(DataError, match="has a sub-folder whose name is no text"):
+    with pytest.raises(DataError, match="has a sub-folder whose name is not text"):
         Folder(tree).offer("train", None)
 
 

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from distgan.data.shards.writer import select_classes
 from distgan.data.sources import shapes
+from distgan.data.sources.base import select_classes
 from distgan.data.sources.shapes import CLASSES, COLOURS, DISTANCES, LUMA, SIZE, Shapes, render, truth
 from distgan.utils.counter_rng import bits, permutation, uniforms
 from distgan.utils.errors import DataError
