@@ -18,7 +18,7 @@ from distgan.utils.files import ABANDONED_SECONDS, atomic_path, is_intact, sweep
 def open_cached(directory: Path, size: int, sha256: str, fill: Callable[[BinaryIO], None]) -> BinaryIO:
     """Opens the file with this size and sha256; `fill` writes it first if it is missing or damaged.
 
-    Raises DataError if the directory cannot be used, and all that `fill` raises; then nothing is kept.
+    Raises DataError if the directory cannot be used, and lets errors of `fill` pass; then nothing is kept.
     """
     path = directory / f"{sha256}.tar"
     try:
@@ -50,7 +50,7 @@ def _open_intact(path: Path, size: int, sha256: str) -> BinaryIO | None:
 
 
 def _open_filled(path: Path, fill: Callable[[BinaryIO], None]) -> BinaryIO:
-    """Returns a new open file at its start; it stays readable if its name changes or goes."""
+    """Returns a new open file at its start; it stays readable if its name changes or is removed."""
     file = path.open("w+b")
     try:
         fill(file)

@@ -1,4 +1,4 @@
-"""One image as a PNG: encoded for a shard, decoded from one, or what is wrong with it by name."""
+"""PNGs: images encoded for a shard, and decoded from one with errors that name shard and image."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def decode_png(encoded: EncodedImage, size: int) -> Pixels:
                 )
             return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except UnidentifiedImageError:
-        raise DataError(f"image {encoded.name} cannot be decoded: its bytes are no image") from None
+        raise DataError(f"image {encoded.name} cannot be decoded: its bytes are not an image") from None
     except DataError:
         raise
     except Exception as error:  # a damaged image can raise nearly anything

@@ -99,7 +99,7 @@ def scan_pieces(selection: ShardSelection, shard: Shard) -> Iterator[Piece]:
 
 
 def read_pieces(selection: ShardSelection, shard: Shard) -> Iterator[Piece]:
-    """Yields the selected images of a shard in order, not decoded, all of them good as far as their bytes tell.
+    """Yields the selected images of a shard in order, not decoded, without any BadSample.
 
     Raises DataError if the shard is missing, or holds another number of images than the manifest says; if it is
     damaged, before the first image, wherever the damage is.

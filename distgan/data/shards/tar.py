@@ -1,4 +1,4 @@
-"""Tar archives from strangers: a member that would fill the memory, or is no plain file, is an error.
+"""Tar archives from strangers: a member that would fill the memory, or is not a plain file, is an error.
 
 `members` reads plain files in the ustar format, which distgan writes, faster than tarfile does. `CheckedHeader` adds
 the checks to tarfile, which reads all other formats.

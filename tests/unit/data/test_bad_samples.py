@@ -1,4 +1,4 @@
-"""data.on_error=skip: good images in the places of bad ones, the same everywhere, counted, said once, and capped."""
+"""data.on_error=skip: good images replace bad ones, the same everywhere, counted, reported once, and capped."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def spoil(path, *numbers, shard="train-000001.tar"):
 
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize(("mode", "workers"), MODES)
-def test_only_the_places_of_bad_images_change_and_good_ones_stand_there(data, mode, workers, world):
+def test_only_the_positions_of_bad_images_change_and_good_ones_stand_there(data, mode, workers, world):
     path, images = data
     whole = [indices(take(rank, 12), images) for rank in ranks(path, mode, workers, world)]
     bad = spoil(path, 0, 7, 8, 39)
@@ -70,8 +70,8 @@ def test_only_the_places_of_bad_images_change_and_good_ones_stand_there(data, mo
     shown = [indices(take(rank, 12), images) for rank in damaged]
     for before, after in zip(whole, shown, strict=True):
         assert len(before) == len(after) == 12 * 20 // world
-        changed = {place for place, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]}
-        assert changed == {place for place, index in enumerate(before) if index in bad}
+        changed = {position for position, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]}
+        assert changed == {position for position, index in enumerate(before) if index in bad}
         assert not bad & set(after)
     skips = [rank.skipped for rank in damaged]
     assert skips == [4] * world if mode == "resident" else max(skips) <= 4 <= sum(skips)
@@ -143,7 +143,7 @@ def test_where_nothing_is_good_it_is_an_error_not_a_hang(data, mode, workers):
         take(ranks(path, mode, workers)[0], 30)
 
 
-def test_each_bad_image_is_said_once_and_no_more_than_a_few_are(data, capfd):
+def test_each_bad_image_is_reported_once_and_no_more_than_a_few_are(data, capfd):
     path, _ = data
     spoil(path, *range(5))
     (rank,) = ranks(path, workers=2)

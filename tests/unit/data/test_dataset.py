@@ -261,7 +261,7 @@ def test_a_resident_load_stops_at_the_first_damage_with_its_sentence(fresh):
     with pytest.raises(DataError, match=r"train-000002.tar holds 39 selected images, its manifest says 40$"):
         _ranks(fresh)
     rewrite(last, [(name, b"" if name.endswith("png") else data) for name, data in content])
-    with pytest.raises(DataError, match=r"image train-000002.tar/\d{9} cannot be decoded: its bytes are no image$"):
+    with pytest.raises(DataError, match=r"image train-000002.tar/\d{9} cannot be decoded: its bytes are not an image$"):
         _ranks(fresh)
     last.unlink()
     with pytest.raises(DataError, match=r"train-000002.tar is missing; .*--verify"):

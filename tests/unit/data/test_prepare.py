@@ -231,7 +231,7 @@ def test_a_target_on_a_file_system_that_takes_no_files_is_refused():
 @pytest.mark.skipif(not LINUX, reason="needs a mount point: /dev/shm")
 def test_a_mount_point_is_refused_with_a_directory_below_it():
     if not os.path.ismount("/dev/shm") or os.listdir("/dev/shm"):
-        pytest.skip("/dev/shm is no empty mount point here")
+        pytest.skip("/dev/shm is not an empty mount point here")
     with pytest.raises(DataError, match="is a mount point and cannot be replaced; choose /dev/shm/data"):
         prepare(_request(Path("/dev/shm")), progress=False)
 
@@ -297,15 +297,19 @@ def test_the_unfinished_directory_of_a_running_process_is_left_alone(tmp_path):
         process.communicate()
 
 
-def test_another_machines_unfinished_directory_goes_once_it_has_been_silent_for_long(tmp_path):
-    place = tmp_path / ".a.00000000-1-abcd.tmp"
-    place.mkdir()
-    prepare(_request(tmp_path / "a"), progress=False)
-    assert place.exists()
+@pytest.mark.parametrize("name", ["a", "a[1]*"])
+def test_another_machines_unfinished_directory_is_removed_once_it_has_been_silent_for_long(tmp_path, name):
+    directory, foreign = tmp_path / f".{name}.00000000-1-abcd.tmp", tmp_path / ".a1b.00000000-1-abcd.tmp"
+    directory.mkdir()
+    prepare(_request(tmp_path / name), progress=False)
+    assert directory.exists()
+    foreign.mkdir()
     old = time.time() - 2 * ABANDONED_SECONDS
-    os.utime(place, (old, old))
-    prepare(_request(tmp_path / "a", overwrite=True), progress=False)
-    assert not place.exists()
+    os.utime(directory, (old, old))
+    os.utime(foreign, (old, old))
+    prepare(_request(tmp_path / name, overwrite=True), progress=False)
+    assert not directory.exists()
+    assert foreign.exists()
 
 
 def test_the_loser_of_a_race_takes_the_winners_data_set(tmp_path, monkeypatch):
@@ -352,7 +356,7 @@ def test_ensure_makes_the_default_once_however_many_ask(tmp_path, monkeypatch):
     assert all(manifest == found[0] for manifest in found)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     prepare(_request(tmp_path / "b"), progress=False)
-    assert ensure(tmp_path / "b", "cifar10", False).source == "shapes"  # what is there is taken
+    assert ensure(tmp_path / "b", "cifar10", False).source == "shapes"  # an existing data set is taken
 
 
 def test_skipped_files_are_listed_and_do_not_count(tmp_path, capsys):

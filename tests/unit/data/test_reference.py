@@ -22,15 +22,15 @@ def test_the_choice_is_exact_without_doubles_and_the_same_again():
 
 
 @pytest.mark.parametrize("classes", [None, ("heart", "star")])
-def test_the_chosen_images_are_those_at_their_places(shapes, classes):
+def test_the_chosen_images_are_those_at_their_indices(shapes, classes):
     _, selection = reference.open_data(DataConfig(path=shapes, classes=classes))
     everything, _ = load_images(selection, SkipBudget(0), progress=False)
-    places = reference.choose(selection.total, range(40)).sort().values
-    batches = list(reference.read_images(selection, places, range(40), 16))
+    indices = reference.choose(selection.total, range(40)).sort().values
+    batches = list(reference.read_images(selection, indices, range(40), 16))
     assert [len(batch) for batch in batches] == [16, 16, 8]
-    assert torch.equal(torch.cat(batches), everything[places])
+    assert torch.equal(torch.cat(batches), everything[indices])
     assert torch.equal(
-        torch.cat(list(reference.read_images(selection, places, range(16, 33), 16))), everything[places[16:33]]
+        torch.cat(list(reference.read_images(selection, indices, range(16, 33), 16))), everything[indices[16:33]]
     )
 
 
@@ -38,10 +38,10 @@ def test_near_images_lie_in_as_few_shards_as_hold_them(shapes):
     _, selection = reference.open_data(DataConfig(path=shapes))
     assert reference.choose_from_few_shards(selection, 300).tolist() == list(range(300)), "all there are"
     for count, shards in ((10, 1), (60, 1), (61, 2), (240, 4)):
-        places = reference.choose_from_few_shards(selection, count)
-        assert len(set(places.tolist())) == count
-        assert torch.equal(places, places.sort().values)
-        assert len(set((places // 60).tolist())) == shards
+        indices = reference.choose_from_few_shards(selection, count)
+        assert len(set(indices.tolist())) == count
+        assert torch.equal(indices, indices.sort().values)
+        assert len(set((indices // 60).tolist())) == shards
 
 
 def test_only_the_chosen_images_are_decoded(shapes, monkeypatch):
@@ -53,7 +53,7 @@ def test_only_the_chosen_images_are_decoded(shapes, monkeypatch):
     assert len(names) == 3
 
 
-def test_a_chosen_image_that_cannot_be_read_is_told(shapes, tmp_path):
+def test_a_chosen_image_that_cannot_be_read_is_reported(shapes, tmp_path):
     for path in shapes.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     _, selection = reference.open_data(DataConfig(path=tmp_path))

@@ -14,7 +14,7 @@ def _plans(counts, batch, world, streams, seed=0, shuffle=True):
 
 
 def _images(segments):
-    return [(segment.shard, place) for segment in segments for place in range(segment.start, segment.stop)]
+    return [(segment.shard, position) for segment in segments for position in range(segment.start, segment.stop)]
 
 
 def _cases(count):
@@ -43,7 +43,7 @@ def test_the_readers_of_an_epoch_share_out_all_images_but_the_left_out_ones():
                 image for plan in plans for stream in range(streams) for image in _images(plan.segments(epoch, stream))
             ]
             assert len(read) == len(set(read)) == total - plans[0].left_out
-            assert all(0 <= place < counts[shard] for shard, place in read)
+            assert all(0 <= position < counts[shard] for shard, position in read)
 
 
 def test_each_reader_gets_the_images_of_the_batches_that_it_owns():

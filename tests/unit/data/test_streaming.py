@@ -207,7 +207,7 @@ def _missing(path, shard):
     shard.unlink()
 
 
-def _truncated_in_a_image(path, shard):
+def _truncated_in_an_image(path, shard):
     shard.write_bytes(shard.read_bytes()[: 30 * 1024 + 700])
 
 
@@ -232,9 +232,9 @@ def _flipped_in_a_header(path, shard):
 
 def _flipped_in_a_later_header(path, shard):
     content = members(shard)
-    place = 512 + -(-len(content[0][1]) // 512) * 512 + 3  # the second member's header
+    position = 512 + -(-len(content[0][1]) // 512) * 512 + 3  # the second member's header
     data = bytearray(shard.read_bytes())
-    data[place] ^= 255
+    data[position] ^= 255
     shard.write_bytes(data)
 
 
@@ -242,7 +242,7 @@ def _change(shard, change):
     rewrite(shard, [change(number, name, data) for number, (name, data) in enumerate(members(shard))])
 
 
-def _flipped_in_a_image(path, shard):
+def _flipped_in_an_image(path, shard):
     def flip(data):
         return data[:80] + bytes([data[80] ^ 255]) + data[81:]
 
@@ -288,14 +288,14 @@ def _twice(path, shard):
 
 DAMAGE = [
     (_missing, r"shard .*/train-000000.tar is missing; .*--verify"),
-    (_truncated_in_a_image, r"shard .*/train-000000.tar is damaged: unexpected end of data; .*--verify"),
+    (_truncated_in_an_image, r"shard .*/train-000000.tar is damaged: unexpected end of data; .*--verify"),
     (_truncated_between_members, r"shard .*/train-000000.tar holds 10 selected images, its manifest says 40$"),
     (_empty, r"shard .*/train-000000.tar is damaged: empty file; .*--verify"),
     (_no_archive, r"shard .*/train-000000.tar is damaged: .*; .*--verify"),
     (_flipped_in_a_header, r"shard .*/train-000000.tar is damaged: .*; .*--verify"),
     (_flipped_in_a_later_header, r"train-000000.tar"),
-    (_flipped_in_a_image, r"image train-000000.tar/\d{9} cannot be decoded: "),
-    (_no_image, r"image train-000000.tar/\d{9} cannot be decoded: its bytes are no image$"),
+    (_flipped_in_an_image, r"image train-000000.tar/\d{9} cannot be decoded: "),
+    (_no_image, r"image train-000000.tar/\d{9} cannot be decoded: its bytes are not an image$"),
     (_wrong_size, r"image train-000000.tar/\d{9} is 24x16, its manifest says 32x32$"),
     (_one_too_many, r"shard .*/train-000000.tar holds 41 images, its manifest says 40; .*--verify"),
     (_no_label, r"image train-000000.tar/\d{9} has no .cls member$"),
@@ -324,7 +324,7 @@ def test_damage_is_one_sentence_that_names_shard_and_image(fresh, damage, senten
         _take(_streams(fresh, batch=40)[0], 0, 3)
 
 
-@pytest.mark.parametrize("damage", [_missing, _no_image, _truncated_in_a_image])
+@pytest.mark.parametrize("damage", [_missing, _no_image, _truncated_in_an_image])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_error_of_a_worker_is_raised_in_the_main_process_without_hanging(fresh, damage, workers):
     damage(fresh, fresh / "train-000000.tar")
@@ -347,23 +347,23 @@ def test_any_flipped_byte_of_a_shard_is_a_data_error(tmp_path):
     selection, shard = select_shards(tmp_path / "data", manifest, None), tmp_path / "data" / "train-000000.tar"
     intact = shard.read_bytes()
     random = np.random.default_rng(0)
-    for place in random.integers(0, len(intact), 400):
+    for position in random.integers(0, len(intact), 400):
         data = bytearray(intact)
-        data[place] ^= int(random.integers(1, 256))
+        data[position] ^= int(random.integers(1, 256))
         shard.write_bytes(data)
         with pytest.raises(DataError, match=r"train-000000\.tar"):
             _decode_all(selection, manifest.shards[0])
 
 
-def test_any_flipped_byte_of_a_image_is_named_with_its_image(tmp_path):
+def test_any_flipped_byte_of_an_image_is_named_with_its_image(tmp_path):
     make(tmp_path / "data", count=10)
     manifest = load_manifest(tmp_path / "data")
     selection, shard = select_shards(tmp_path / "data", manifest, None), tmp_path / "data" / "train-000000.tar"
     intact = shard.read_bytes()
     (name, png_bytes), *_ = members(shard)
-    for place in range(len(png_bytes)):
+    for position in range(len(png_bytes)):
         data = bytearray(intact)
-        data[512 + place] ^= 255
+        data[512 + position] ^= 255
         shard.write_bytes(data)
         with pytest.raises(DataError, match=rf"^image train-000000\.tar/{name[:9]} "):
             _decode_all(selection, manifest.shards[0])

@@ -31,7 +31,7 @@ SHARD = "train-000001.tar"
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     """120 images in three shards."""
-    path = tmp_path_factory.mktemp("far") / "data"
+    path = tmp_path_factory.mktemp("remote") / "data"
     make(path, 120)
     return path
 
@@ -60,12 +60,12 @@ def same(one, two):
 
 
 def fetched(server, shapes, name=SHARD, **options):
-    """The shard, through a Far of three tries."""
+    """The shard, fetched with three tries."""
     shard = next(shard for shard in load_manifest(shapes).shards if shard.name == name)
-    place = RemoteStore(
+    remote = RemoteStore(
         server if isinstance(server, str) else server.url, **{"tries": 3, "stall_seconds": 0.3, **options}
     )
-    with place.open(name, shard.bytes, shard.sha256) as file:
+    with remote.open(name, shard.bytes, shard.sha256) as file:
         return file.read()
 
 

@@ -40,10 +40,10 @@ def small():
 @pytest.fixture(scope="module")
 def both(small, tmp_path_factory):
     """The same images in either layout: two directories."""
-    place = tmp_path_factory.mktemp("both")
+    directory = tmp_path_factory.mktemp("both")
     for layout in ("pictures", "blocks"):
-        make(place / layout, COUNT, SHARD, layout)
-    return place / "pictures", place / "blocks"
+        make(directory / layout, COUNT, SHARD, layout)
+    return directory / "pictures", directory / "blocks"
 
 
 @pytest.fixture
@@ -180,9 +180,9 @@ def test_a_resumed_stream_of_blocks_gives_the_batches_that_would_have_come(both,
 def test_first_images_and_the_reference_of_the_metrics_are_those_of_the_other_layout(both):
     one, two = (select_shards(path, load_manifest(path), None) for path in both)
     np.testing.assert_array_equal(first_images(one, 50), first_images(two, 50))
-    places = reference.choose(COUNT, range(60)).sort().values
+    indices = reference.choose(COUNT, range(60)).sort().values
     for a, b in zip(
-        *(reference.read_images(selection, places, range(60), 16) for selection in (one, two)), strict=True
+        *(reference.read_images(selection, indices, range(60), 16) for selection in (one, two)), strict=True
     ):
         assert torch.equal(a, b)
 
@@ -195,13 +195,13 @@ def test_blocks_over_http_are_those_of_the_directory(both):
 
 def test_workers_are_chosen_for_the_layout_the_place_and_the_device(both):
     images, held = (select_shards(path, load_manifest(path), None) for path in both)
-    far = select_shards("http://host/dir", load_manifest(both[1]), None)
+    remote = select_shards("http://host/dir", load_manifest(both[1]), None)
     for selection, gpu, auto in (
         (images, True, 2),
         (images, False, 0),
         (held, True, 0),
-        (far, True, 2),
-        (far, False, 2),
+        (remote, True, 2),
+        (remote, False, 2),
     ):
         assert worker_count(DataConfig(), selection, gpu) == auto
         assert worker_count(DataConfig(workers=3), selection, gpu) == 3
@@ -215,23 +215,23 @@ def test_the_slots_of_an_epoch_give_every_image_once(batches, batch, buffer):
     held = slot_count(batches, batch, buffer)
     arriving = iter(range(batches * batch))
     kept, shown = list(itertools.islice(arriving, held)), []
-    for places in batch_slots(batches, batch, held, np.random.default_rng(0)):
-        shown += [kept[place] for place in places]
-        for place, following in zip(places, arriving, strict=False):
-            kept[place] = following
+    for indices in batch_slots(batches, batch, held, np.random.default_rng(0)):
+        shown += [kept[position] for position in indices]
+        for position, following in zip(indices, arriving, strict=False):
+            kept[position] = following
     assert sorted(shown) == list(range(batches * batch))
 
 
 # --- damage
 
 
-def _spoil(path, shard, part, place=-1):
+def _spoil(path, shard, part, position=-1):
     """Flips a byte of a member; returns the content of its shard."""
     content = members(path / shard)
     rewrite(
         path / shard,
         [
-            (name, data[:place] + bytes([data[place] ^ 1]) + data[place:][1:] if name == part else data)
+            (name, data[:position] + bytes([data[position] ^ 1]) + data[position:][1:] if name == part else data)
             for name, data in content
         ],
     )
@@ -245,12 +245,12 @@ def _held(path, shard, key):
 
 
 @pytest.mark.parametrize("mode", ["resident", "stream"])
-@pytest.mark.parametrize("place", [-1, 5, 60, 2000])
-def test_a_damaged_block_costs_its_own_images_only(data, mode, place):
+@pytest.mark.parametrize("position", [-1, 5, 60, 2000])
+def test_a_damaged_block_costs_its_own_images_only(data, mode, position):
     path, images = data
     whole = _indices(take(_reals(path, 20, mode=mode), 12), images)
     bad = {images[pixels][0] for pixels in _held(path, "train-000001.tar", "000000015")}
-    _spoil(path, "train-000001.tar", "000000015.images.npy", place)
+    _spoil(path, "train-000001.tar", "000000015.images.npy", position)
     reals = _reals(path, 20, mode=mode, on_error="skip")
     shown = _indices(take(reals, 12), images)
     assert reals.skipped == ROWS
@@ -327,14 +327,14 @@ def test_damage_of_a_block_is_one_sentence(data, name):
 
 
 @pytest.mark.parametrize("part", ["labels.npy", "crc32"])
-@pytest.mark.parametrize("place", [0, -1])
-def test_where_labels_cannot_be_trusted_the_rest_of_a_shard_is_not(data, part, place):
+@pytest.mark.parametrize("position", [0, -1])
+def test_where_labels_cannot_be_trusted_the_rest_of_a_shard_is_not(data, part, position):
     path, images = data
     good = {images[pixels][0] for pixels in _held(path, SHARD_NAME, "000000000")}
-    content = _spoil(path, SHARD_NAME, f"000000015.{part}", place)
+    content = _spoil(path, SHARD_NAME, f"000000015.{part}", position)
     reals = _reals(path, 20, on_error="skip")
     shown = set(_indices(take(reals, 12), images))
-    lost = 15 if (part, place) == ("crc32", 0) else 25  # the first of the two sums is that of the images
+    lost = 15 if (part, position) == ("crc32", 0) else 25  # the first of the two sums is that of the images
     assert (len(content), reals.skipped) == (9, lost)
     assert good <= shown
 
@@ -357,9 +357,9 @@ def test_any_flipped_byte_of_a_shard_of_blocks_is_a_data_error(data):
     selection, shard = select_shards(path, load_manifest(path), None), path / "train-000000.tar"
     intact = shard.read_bytes()
     random = np.random.default_rng(0)
-    for place in [*random.integers(0, len(intact), 100), *range(0, 512, 16)]:
+    for position in [*random.integers(0, len(intact), 100), *range(0, 512, 16)]:
         spoilt = bytearray(intact)
-        spoilt[place] ^= int(random.integers(1, 256))
+        spoilt[position] ^= int(random.integers(1, 256))
         shard.write_bytes(spoilt)
         with pytest.raises(DataError, match=r"train-000000\.tar"):
             list(read_shard(selection, selection.shards[0]))

@@ -30,7 +30,7 @@ def tree(tmp_path):
     return tmp_path / "set"
 
 
-def test_a_image_of_the_right_size_keeps_every_pixel(tmp_path):
+def test_an_image_of_the_right_size_keeps_every_pixel(tmp_path):
     pixels = _noise(32, 32, 3)
     np.testing.assert_array_equal(load_image(_put(tmp_path / "a.png", pixels), 32), pixels)
     np.testing.assert_array_equal(load_image(_put(tmp_path / "a.webp", pixels, lossless=True), 32), pixels)
@@ -212,7 +212,7 @@ def test_a_damaged_png_chunk_is_an_error(tmp_path):
         load_image(path, 32)
 
 
-def test_a_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = _put(tmp_path / "a.png", _noise(20, 20, 3))
     monkeypatch.setattr(folder, "MAX_PIXELS", 399)
     with pytest.raises(DataError, match=r"a\.png has more than 399 pixels"):
@@ -272,7 +272,7 @@ def test_an_unknown_class_a_missing_directory_a_file_and_a_flat_directory_are_to
 
 
 @pytest.mark.needs("user")
-def test_a_image_that_may_not_be_read_is_named(tree):
+def test_an_image_that_may_not_be_read_is_named(tree):
     (tree / "cat" / "0.png").chmod(0)
     with pytest.raises(DataError, match=r"cat/0\.png cannot be read \(Permission denied\)"):
         Folder(tree).offer("train", None).load(False).read(np.arange(1))
