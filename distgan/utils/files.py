@@ -46,7 +46,8 @@ def sweep(directory: Path, name: str = "*", silent_seconds: float = 0.0) -> None
     for path in directory.glob(f".{name}.*.tmp"):
         with contextlib.suppress(FileNotFoundError):  # another process was faster
             status = path.stat()
-            if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime >= silent_seconds:
+            silent = not silent_seconds or time.time() - status.st_mtime > silent_seconds
+            if silent and stat.S_ISREG(status.st_mode):
                 path.unlink()
 
 
