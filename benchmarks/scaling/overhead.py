@@ -22,7 +22,7 @@ from distgan.distributed.heartbeat import Heartbeat
 from distgan.distributed.stop import StopSignal
 from distgan.training.checkpoint.state import capture
 from distgan.training.consistency import ConsistencyCheck
-from distgan.training.tracking.tracker import RunningMeans
+from distgan.training.meters import RunningMeans
 from distgan.training.trainer import Trainer
 
 ROUNDS = 7

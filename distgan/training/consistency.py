@@ -1,7 +1,7 @@
-"""Whether all processes hold the same weights and were dealt different rows of the batch.
+"""Checks that all ranks hold the same weights and got different rows of the batch.
 
-In: a trainer, on every rank. Out: nothing, or Disagreement on every rank, which names rank and tensor. A digest is
-one number per tensor, made on the device from the bits; only the digests cross the network.
+In: a trainer, on every rank. Out: nothing, or Disagreement on every rank, which names rank and tensor. A digest is one
+number per tensor, computed on the device from its bits; only digests cross the network.
 """
 
 from __future__ import annotations
@@ -30,28 +30,29 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class ConsistencyCheck:
-    """The check, and how often in a row it has seen equal images."""
+    """Compares the ranks. Attribute: suspicions, how often in a row it has seen equal images."""
 
     def __init__(self, accelerator: Accelerator, images: bool) -> None:
-        """images: whether they are looked at, too."""
+        """images: whether these are compared, too."""
         self.accelerator, self.images = accelerator, images
         self.suspicions = 0
 
     def check(self, trainer: Trainer) -> None:
-        """Compares digests of G, D and their average, and of the last latents and images. Every rank must call it.
+        """Compares digests of G, D and the average of G, of latents and of the last images. A collective.
 
         Raises Disagreement on every rank. One all-gather of 8 bytes per tensor, and one copy to the host.
         """
         if self.accelerator.num_processes == 1:
             return
         held = weights(trainer) | {"seed (random numbers)": common_numbers(trainer)}
-        dealt = trainer.dealt
-        ours = torch.stack([digest(tensor) for tensor in (*held.values(), *dealt.values())])
+        own = {"latents": trainer.next_latents()}
+        own |= {} if trainer.last_images is None else {"images": trainer.last_images}
+        ours = torch.stack([digest(tensor) for tensor in (*held.values(), *own.values())])
         by_rank = self.accelerator.gather(ours[None]).tolist()
         if found := unequal([row[: len(held)] for row in by_rank], list(held)):
             raise Disagreement(f"at step {trainer.steps} {found}; {_WHAT_NOW}")
-        twins = {name: equal([row[len(held) + place] for row in by_rank]) for place, name in enumerate(dealt)}
-        self.suspicions = self.suspicions + 1 if self.images and twins["images"] else 0
+        twins = {name: equal([row[len(held) + place] for row in by_rank]) for place, name in enumerate(own)}
+        self.suspicions = self.suspicions + 1 if self.images and twins.get("images") else 0
         if twins["latents"] or self.suspicions == SUSPICIONS:
             what = "latents" if twins["latents"] else "images"
             raise Disagreement(f"at step {trainer.steps} {twins[what]} were dealt the same {what}; {_WHAT_NOW}")

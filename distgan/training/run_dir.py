@@ -18,6 +18,7 @@ from pathlib import Path
 from distgan.training.checkpoint.resume import Saved
 from distgan.utils.errors import LaunchError
 from distgan.utils.files import atomic_path, sweep
+from distgan.utils.log import log
 from distgan.utils.safe_io import printable, read_json
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")  # W&B's own have 8 letters and digits
@@ -78,9 +79,7 @@ def locked(run_dir: Path) -> Iterator[None]:
                 "processes of one launch, they do not know each other: start them with `accelerate launch --multi_gpu`"
             ) from None
         except OSError as error:
-            print(
-                f"WARNING: no file locks in {run_dir} ({error.strerror}): let only one training write there", flush=True
-            )
+            log.warning("no file locks in %s (%s): let only one training write there", run_dir, error.strerror)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()

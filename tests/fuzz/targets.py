@@ -126,7 +126,7 @@ def make_checkpoint(place: Path) -> None:
     if not trainer.steps:
         trainer.step(itertools.repeat(Batch(images, torch.tensor([0, 1]))))
     state = capture(trainer)
-    facts = {"config": trainer.config.model_dump(mode="json"), "run_id": "abcd1234", "data_digest": "d" * 64, "size": 8,
+    facts = {"config": load_config("quickstart", TINY).model_dump(mode="json"), "run_id": "abcd1234", "data_digest": "d" * 64, "size": 8,
              "class_names": ["a", "b"], "processes": 1, "precision": "no", "watchdog": {}}  # fmt: skip
     storage.save(place / "checkpoints", 1, state.tensors, state.values | facts)
 
@@ -171,7 +171,7 @@ def _resume(place: Path, path: Path) -> None:
 
     config = load_config("quickstart", (*TINY, f"run.dir={place}", "run.name=other"))
     trainer = _trainer()
-    saved = load_saved(config, str(path), trainer.accelerator)
+    saved = load_saved(config, str(path))
     assert isinstance(saved, Saved)
     restore(trainer, saved.state)
     run_id_of(place, saved, True)

@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -27,6 +27,15 @@ NAME = re.compile(r"^step-(\d{9,})$")
 TENSORS, VALUES, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 FORMAT_VERSION = 1
 MAX_JSON = 16 << 20  # bytes of state.json and of manifest.json, which have a few thousand
+
+
+class State(NamedTuple):
+    """Content of a checkpoint."""
+
+    tensors: dict[str, Tensor]
+    """Contiguous, on the CPU."""
+    values: dict[str, Any]
+    """Plain JSON values."""
 
 
 def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> Path:
@@ -61,8 +70,8 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
     return final
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors on the CPU, values) of one checkpoint directory. Raises CheckpointError if it is not whole."""
+def load(path: Path) -> State:
+    """The content of one checkpoint directory. Raises CheckpointError if it is not complete."""
     try:
         manifest = read_json(path / MANIFEST, MAX_JSON)
         version, files = manifest["format_version"], dict(manifest["files"])
@@ -75,7 +84,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         values = parse_json(text)
         if not isinstance(values, dict):
             raise ValueError(f"{VALUES} holds no names and values")
-        return load_file(path / TENSORS), values
+        return State(load_file(path / TENSORS), values)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is not a complete checkpoint: {Path(error.filename).name} is missing") from None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -101,7 +110,7 @@ def newest(directory: Path, say: Callable[[str], None], not_after: int | None = 
         try:
             load(path)
         except CheckpointError as error:
-            say(f"WARNING: {error}; looking for the one before it")
+            say(f"{error}; looking for the one before it")
         else:
             return path
     return None
@@ -156,3 +165,10 @@ def _take_back(path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def counter(value: Any) -> int:
+    """The value of a checkpoint as a count. Raises ValueError if it is none."""
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError("a counter is no whole number from 0 on")
+    return value

@@ -13,52 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from distgan.config.schema import Config
-from distgan.distributed.collectives import mean
 from distgan.training.tracking.curves import draw_curves
 from distgan.training.tracking.jsonl import JsonLines, MetricsFile, read_metrics
-from distgan.training.tracking.wandb_run import WandbRun, choose_mode, say
+from distgan.training.tracking.wandb_run import WandbRun, choose_mode
 from distgan.utils.background import short
 from distgan.utils.images import save_png, side_by_side, to_grid
-
-
-class RunningMeans:
-    """Means over the steps of a window, kept on the device: `add` never waits for it."""
-
-    def __init__(self) -> None:
-        self._sums: dict[tuple[str, ...], tuple[Tensor, int]] = {}  # per set of keys: sums [len(keys)], times added
-
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        """metrics: scalars on one device; a key may be missing in some steps, but then on every rank."""
-        if not metrics:
-            return
-        keys = tuple(metrics)
-        on_mps = next(iter(metrics.values())).device.type == "mps"  # has no float64
-        precise = torch.float32 if on_mps else torch.float64
-        values = torch.stack([value.detach().reshape(()) for value in metrics.values()]).to(precise)
-        if keys in self._sums:
-            sums, count = self._sums[keys]
-            sums += values
-            self._sums[keys] = sums, count + 1
-        else:
-            self._sums[keys] = values, 1
-
-    def reduce(self) -> dict[str, float]:
-        """Means over steps and ranks; then empty. One all-reduce and one copy to the host; every rank must call it."""
-        totals: dict[str, tuple[Tensor, int]] = {}
-        for keys, (sums, count) in self._sums.items():
-            for key, value in zip(keys, sums.unbind(), strict=True):
-                total, times = totals.get(key, (torch.zeros_like(value), 0))
-                totals[key] = total + value, times + count
-        self._sums.clear()
-        if not totals:
-            return {}
-        keys = tuple(sorted(totals))  # the same order on every rank
-        means = mean(torch.stack([totals[key][0] / totals[key][1] for key in keys]))
-        return dict(zip(keys, means.tolist(), strict=True))
+from distgan.utils.log import log
 
 
 class Tracker:
@@ -130,7 +93,7 @@ class Tracker:
         except (OSError, ImportError) as error:  # a full disk; a matplotlib that does not import
             if what not in self._warned:
                 self._warned.add(what)
-                say(f"WARNING: {self.directory}: {what} cannot be written ({short(error)}); training goes on")
+                log.warning("%s: %s cannot be written (%s); training goes on", self.directory, what, short(error))
 
 
 class NullTracker:
@@ -163,22 +126,18 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def open_tracker(
-    config: Config, *, start_images: int, run_id: str, description: dict[str, Any], is_main: bool
-) -> Tracker | NullTracker:
-    """The tracker of this process.
+def open_tracker(config: Config, *, start_images: int, run_id: str, description: dict[str, Any]) -> Tracker:
+    """The tracker of the main process.
 
     start_images: images seen so far, 0 for a new run; run_id: W&B's id, the same at every restart of a training;
     description: resolved configuration, git revision, manifest hash, versions; becomes W&B's config.
-    Raises ConfigError on the main process if `wandb.mode=online` has no credentials (see `choose_mode`).
+    Raises ConfigError if `wandb.mode=online` has no credentials (see `choose_mode`).
     """
-    if not is_main:
-        return NullTracker()
     mode, why = choose_mode(config.wandb)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     run = WandbRun(config, mode, run_id, description) if mode != "disabled" else None
     if why:
-        say(f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
+        log.info("%s", f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
     return Tracker(config.run_dir, start_images, run)
 
 

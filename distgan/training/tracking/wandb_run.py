@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from PIL import Image
 from distgan.config.schema import Config, WandbConfig
 from distgan.utils.background import Worker, bounded, short
 from distgan.utils.errors import ConfigError
+from distgan.utils.log import log
 
 Mode = Literal["online", "offline", "disabled"]
 INIT_SECONDS = 15.0  # for the server to answer at the start; then the run goes on offline
@@ -27,11 +27,6 @@ UPLOAD_SECONDS = 25.0  # for the rest of the data to be uploaded at the end
 FINISH_SECONDS = 30.0  # for everything at the end
 SIGNAL_SECONDS = 10.0  # for everything at the end after a signal, when a launcher is about to kill
 STOP_SECONDS = 5.0  # for wandb's process to go when it is told to, after that
-
-
-def say(text: str) -> None:
-    with contextlib.suppress(OSError):  # a log on a full disk
-        print(f"distgan: {text}", file=sys.stderr, flush=True)
 
 
 def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
@@ -105,7 +100,9 @@ class WandbRun:
         self._finished = False
         self._images, self._last_step = -1, -1
         self._problem: str | None = None  # at the end
-        self._worker = Worker("W&B", lambda text: say(f"WARNING: {text}; training goes on, metrics.jsonl is complete"))
+        self._worker = Worker(
+            "W&B", lambda text: log.warning("%s", f"{text}; training goes on, metrics.jsonl is complete")
+        )
         atexit.register(self.finish, 1)  # for a training that ends without `finish`
         self._worker.put("wandb.init", self._start)
 
@@ -142,7 +139,7 @@ class WandbRun:
             elif path.is_file():
                 artifact.add_file(str(path))
             else:
-                return say(f"WARNING: {path} was gone before it could become a W&B artifact")
+                return log.warning("%s", f"{path} was gone before it could become a W&B artifact")
             self._run.log_artifact(artifact, aliases=[alias])
             return None
 
@@ -163,11 +160,11 @@ class WandbRun:
             stop_service()
             bounded(_teardown, STOP_SECONDS)
         if self._worker.dropped:
-            say(f"W&B was too slow for {self._worker.dropped} rows or images; the rows are in metrics.jsonl")
+            log.info("%s", f"W&B was too slow for {self._worker.dropped} rows or images; the rows are in metrics.jsonl")
         if self._problem:
-            say(f"WARNING: {self._problem}; the run is in {self.directory / 'wandb'}")
+            log.warning("%s", f"{self._problem}; the run is in {self.directory / 'wandb'}")
         if self.mode == "offline" or self._problem or self._worker.failure:
-            say(f"to upload this run to W&B: {self.sync_command}")
+            log.info("%s", f"to upload this run to W&B: {self.sync_command}")
 
     def _step(self, images: int) -> int:
         """W&B's step, which must not fall: `images`, but after a rollback the next free numbers until that is over."""
@@ -187,7 +184,7 @@ class WandbRun:
         except Exception as error:
             if self.mode == "offline":
                 raise
-            say(f"WARNING: W&B cannot be reached ({short(error)}); this run is recorded offline")
+            log.warning("%s", f"W&B cannot be reached ({short(error)}); this run is recorded offline")
             self.mode = "offline"
             bounded(_teardown, STOP_SECONDS)  # its service holds the run's id
             stop_service()
@@ -195,7 +192,7 @@ class WandbRun:
         self._run.define_metric("images")
         self._run.define_metric("*", step_metric="images")
         if self.mode == "online":
-            say(f"W&B: {self._run.url}")
+            log.info("%s", f"W&B: {self._run.url}")
 
     def _init(self, mode: Mode) -> Any:
         import wandb

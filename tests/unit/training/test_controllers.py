@@ -1,11 +1,11 @@
-"""The balance: when it acts, how far, and the way back."""
+"""Controllers: when the balance acts, how far, and the way back; ADA's probability; one that a user adds."""
 
 import math
 
 import pytest
 
 from distgan.config.schema import BalanceConfig
-from distgan.training.balance import WATCHED, action, dropout, last_level, lr_scale
+from distgan.training.controllers.balance import BalanceController, dropout, last_level, lr_scale, next_action
 
 CONFIG = BalanceConfig()  # D loss < 0.2, accuracies >= 0.95, G loss > 2; back below 0.85
 OVERWHELMED = {"loss/d": 0.19, "loss/g": 2.01, "d/real_accuracy": 0.95, "d/fake_accuracy": 0.95}
@@ -14,8 +14,8 @@ BALANCED = {"loss/d": 0.69, "loss/g": 0.7, "d/real_accuracy": 0.84, "d/fake_accu
 
 
 def test_the_watched_metrics_are_all_that_a_decision_needs():
-    assert set(WATCHED) == set(OVERWHELMED)
-    assert action(CONFIG, 0.4, 0, {**OVERWHELMED, "else": math.nan}) == 1
+    assert set(BalanceController.watches) == set(OVERWHELMED)
+    assert next_action(CONFIG, 0.4, 0, {**OVERWHELMED, "else": math.nan}) == 1
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_the_watched_metrics_are_all_that_a_decision_needs():
     ],
 )
 def test_the_decision_is_a_function_of_level_and_means(level, means, expected):
-    assert action(CONFIG, 0.4, level, means) == expected
+    assert next_action(CONFIG, 0.4, level, means) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_the_decision_is_a_function_of_level_and_means(level, means, expected):
     ],
 )
 def test_d_overwhelms_only_if_all_conditions_hold(change):
-    assert action(CONFIG, 0.4, 1, OVERWHELMED | change) == 0
+    assert next_action(CONFIG, 0.4, 1, OVERWHELMED | change) == 0
 
 
 @pytest.mark.parametrize("side", ["d/real_accuracy", "d/fake_accuracy"])
 def test_balance_has_returned_when_either_accuracy_is_below_the_limit(side):
-    assert action(CONFIG, 0.4, 1, BETWEEN | {side: 0.849}) == -1
-    assert action(CONFIG, 0.4, 1, BETWEEN | {side: 0.85}) == 0
+    assert next_action(CONFIG, 0.4, 1, BETWEEN | {side: 0.849}) == -1
+    assert next_action(CONFIG, 0.4, 1, BETWEEN | {side: 0.85}) == 0
 
 
 def test_levels_have_exact_values():
@@ -93,6 +93,6 @@ def test_the_last_level_is_the_first_where_both_limits_are_reached(config, base,
 def test_a_siege_goes_up_to_the_last_level_and_back_down_to_zero():
     level, path = 0, []
     for means in [OVERWHELMED] * 7 + [BETWEEN] * 2 + [BALANCED] * 7:
-        level += action(CONFIG, 0.4, level, means)
+        level += next_action(CONFIG, 0.4, level, means)
         path.append(level)
     assert path == [1, 2, 3, 4, 5, 5, 5, 5, 5, 4, 3, 2, 1, 0, 0, 0]
