@@ -79,7 +79,7 @@ class EarlyStopping:
             )
 
     def due(self, images: int, last: bool) -> bool:
-        """Whether to evaluate: each time that `every_images` more images have been seen, and at the last step.
+        """True when an evaluation is due: after every `every_images` images, and at the last step.
 
         images: real images that D has been shown.
         """
@@ -109,7 +109,7 @@ class EarlyStopping:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the patience is used up."""
+        """True when the patience is used up."""
         top = self.memory.top
         if self.every is None or self.patience is None or (top is not None and top.metric != self.metric):
             return False

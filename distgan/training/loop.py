@@ -28,7 +28,7 @@ class Intervals(NamedTuple):
     """Steps between the things that are done now and then."""
 
     total: int
-    """Steps of the whole training."""
+    """Steps of the training from its start to its end."""
     log: int
     samples: int
     checkpoint: int
@@ -87,16 +87,16 @@ class Plan:
 
 
 class Outcome(NamedTuple):
-    """How a training ended."""
+    """The end of a training."""
 
     reason: StopReason
     """NONE: the budget or the patience is used up."""
     saved: bool
-    """Whether a checkpoint of the last step is on disk; not if its weights are NaN or infinite."""
+    """A checkpoint of the last step is on disk; false if its weights are NaN or infinite."""
 
 
 class Peers(NamedTuple):
-    """How this rank stays in step with the others."""
+    """The parts that keep this rank in step with the others."""
 
     stop: StopSignal
     heartbeat: Heartbeat
