@@ -48,7 +48,7 @@ def sent() -> int:
 
 
 def build(config: Config) -> tuple[Trainer, Iterator[Batch]]:
-    accelerator, _ = build_accelerator(config)  # of its own: it has the settings of DDP
+    accelerator, _ = build_accelerator(config.train)  # of its own: it has the settings of DDP
     rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, 2)
     reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, show=False)
     return Trainer(config, accelerator, rows, reals.size, len(reals.classes)), reals.batches(0)

@@ -39,7 +39,7 @@ def main(recipe: str = "quickstart", *overrides: str) -> None:
         prepare(Request(Path(scratch) / "shapes", Shapes(300)), progress=False)
         own = [f"data.path={scratch}/shapes", "data.prepare=null", "data.classes=null"]
         config = load_config(recipe, [*own, *overrides])
-        accelerator, _ = build_accelerator(config)
+        accelerator, _ = build_accelerator(config.train)
         world = accelerator.num_processes
         rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, world)
         reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, show=False)

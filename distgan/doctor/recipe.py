@@ -50,7 +50,7 @@ def scores(config: Config, seen: Seen | None) -> list[Finding]:
         return []
     try:
         load_extractor(config.evaluate, torch.device("cpu"))
-        best, reference = EarlyStopping(config), config.evaluate.reference
+        best, reference = EarlyStopping(config.best, config.evaluate), config.evaluate.reference
         if reference is not None or seen is not None:
             place = config.data if reference is None else config.data.model_copy(update={"path": reference})
             manifest, wanted = open_data(place)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 
-from distgan.config.schema import Config
+from distgan.config.schema import BestConfig, EvaluateConfig
 from distgan.metrics.protocol import Scores
 from distgan.metrics.registry import OF_THE_PAPERS, better, full_name
 from distgan.utils.errors import CheckpointError, ConfigError
@@ -51,11 +51,10 @@ class Memory(BaseModel):
 class EarlyStopping:
     """Keeps the best evaluation and counts those without a better one. Attribute: metric, name of the value."""
 
-    def __init__(self, config: Config) -> None:
-        self.every, self.patience = config.evaluate.every_images, config.best.patience
-        extractor = config.evaluate.extractor
-        usual = "shapes_recognised" if extractor == "none" else full_name("fd", extractor)
-        self.metric = config.best.metric or usual
+    def __init__(self, config: BestConfig, evaluate: EvaluateConfig) -> None:
+        self.every, self.patience = evaluate.every_images, config.patience
+        usual = "shapes_recognised" if evaluate.extractor == "none" else full_name("fd", evaluate.extractor)
+        self.metric = config.metric or usual
         self.memory = Memory()
 
     def restore(self, values: Mapping[str, Any]) -> None:

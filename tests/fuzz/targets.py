@@ -114,7 +114,7 @@ def _trainer() -> Any:
     from distgan.training.trainer import Trainer
 
     config = load_config("quickstart", TINY)
-    accelerator, _ = build_accelerator(config)
+    accelerator, _ = build_accelerator(config.train)
     return Trainer(config, accelerator, batch_rows(2, 1, 0, 1), 8, 2)
 
 

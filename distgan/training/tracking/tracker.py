@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from distgan.config.schema import Config
+from distgan.config.schema import WandbConfig
 from distgan.training.tracking.curves import draw_curves
 from distgan.training.tracking.jsonl import JsonLines, MetricsFile, read_metrics
 from distgan.training.tracking.wandb_run import WandbRun, choose_mode
@@ -125,19 +125,21 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def open_tracker(config: Config, *, start_images: int, run_id: str, description: dict[str, Any]) -> Tracker:
+def open_tracker(
+    config: WandbConfig, run_dir: Path, *, start_images: int, run_id: str, description: dict[str, Any]
+) -> Tracker:
     """The tracker of the main process.
 
     start_images: images seen so far, 0 for a new run; run_id: W&B's id, the same at every restart of a training;
     description: resolved configuration, git revision, manifest hash, versions, for W&B's config.
     Raises ConfigError if `wandb.mode=online` has no credentials (see `choose_mode`).
     """
-    mode, why = choose_mode(config.wandb)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    run = WandbRun(config, mode, run_id, description) if mode != "disabled" else None
+    mode, why = choose_mode(config)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    run = WandbRun(config, run_dir, mode, run_id, description) if mode != "disabled" else None
     if why:
         log.info("%s", f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
-    return Tracker(config.run_dir, start_images, run)
+    return Tracker(run_dir, start_images, run)
 
 
 def git_revision(package: Path = Path(__file__).parent) -> str | None:

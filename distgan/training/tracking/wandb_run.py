@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from distgan.config.schema import Config, WandbConfig
+from distgan.config.schema import WandbConfig
 from distgan.utils.background import Worker, bounded, short
 from distgan.utils.errors import ConfigError
 from distgan.utils.log import log
@@ -92,10 +92,13 @@ def server_url() -> str:
 class WandbRun:
     """The W&B run of one training. No method raises or waits, except `finish`, which waits a bounded time."""
 
-    def __init__(self, config: Config, mode: Mode, run_id: str, description: dict[str, Any]) -> None:
-        """mode: online or offline; description: becomes the run's config."""
-        self.config, self.mode, self.run_id, self.description = config, mode, run_id, description
-        self.directory = config.run_dir.resolve()
+    def __init__(
+        self, config: WandbConfig, run_dir: Path, mode: Mode, run_id: str, description: dict[str, Any]
+    ) -> None:
+        """run_dir: its name is the run's; mode: online or offline; description: becomes the run's config."""
+        self.config, self.run_dir, self.mode = config, run_dir, mode
+        self.run_id, self.description = run_id, description
+        self.directory = run_dir.resolve()
         self._run: Any = None
         self._finished = False
         self._images, self._last_step = -1, -1
@@ -109,7 +112,7 @@ class WandbRun:
         """Command that uploads this run: all offline pieces, oldest first, or the broken online piece."""
         if self.mode == "online" and self._run is not None:
             return f"wandb sync --include-online {self._run.settings.sync_dir}"
-        return f"wandb sync {self.config.run_dir}/wandb/offline-run-*-{self.run_id}"
+        return f"wandb sync {self.run_dir}/wandb/offline-run-*-{self.run_id}"
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
         """Adds a row. images: real images seen."""
@@ -135,7 +138,7 @@ class WandbRun:
         def call() -> None:
             import wandb
 
-            artifact = wandb.Artifact(f"generator-{self.config.run.name}", type="model", metadata=metadata)
+            artifact = wandb.Artifact(f"generator-{self.run_dir.name}", type="model", metadata=metadata)
             if not path.is_file():
                 log.warning("%s was gone before it could become a W&B artifact", path)
                 return
@@ -211,14 +214,14 @@ class WandbRun:
         }
         known = wandb.Settings.model_fields
         settings: Any = {key: value for key, value in wanted.items() if key in known}  # older versions know fewer
-        options = self.config.wandb
+        options = self.config
         return wandb.init(
             mode=mode,
             dir=str(self.directory),
             project=options.project,
             entity=options.entity,
             tags=options.tags or None,
-            name=self.config.run.name,
+            name=self.run_dir.name,
             id=self.run_id,
             resume="allow",
             config=self.description,

@@ -45,7 +45,8 @@ def scores(images: int = 0, protocol: Protocol = PROTOCOL, **values: float) -> S
 
 def best(every: int | None = 100, extractor: str = "efficientnet_lite0", **options: object) -> EarlyStopping:
     sections = {"evaluate": {"every_images": every, "extractor": extractor}, "best": options}
-    return EarlyStopping(Config.model_validate(sections))
+    config = Config.model_validate(sections)
+    return EarlyStopping(config.best, config.evaluate)
 
 
 def shown(stopping: EarlyStopping, *values: float) -> list[bool]:
