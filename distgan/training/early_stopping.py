@@ -38,7 +38,7 @@ class Top(BaseModel):
         return self.scores.values[self.metric]
 
 
-class Memory(BaseModel):
+class BestState(BaseModel):
     """State of early stopping; in every checkpoint."""
 
     top: Top | None = None
@@ -55,12 +55,12 @@ class EarlyStopping:
         self.every, self.patience = evaluate.every_images, config.patience
         usual = "shapes_recognised" if evaluate.extractor == "none" else full_name("fd", evaluate.extractor)
         self.metric = config.metric or usual
-        self.memory = Memory()
+        self.memory = BestState()
 
     def restore(self, values: Mapping[str, Any]) -> None:
         """Takes the memory of a checkpoint's values. Raises CheckpointError if it is damaged."""
         try:
-            self.memory = Memory.model_validate(values.get("best", {}))  # checkpoints of 0.1.0 do not have it
+            self.memory = BestState.model_validate(values.get("best", {}))  # checkpoints of 0.1.0 do not have it
         except ValidationError as error:
             where = printable(".".join(str(part) for part in error.errors()[0]["loc"]))
             raise CheckpointError(f"the checkpoint is damaged: best.{where}: {error.errors()[0]['msg']}") from None
@@ -96,9 +96,9 @@ class EarlyStopping:
         memory = self.memory
         top = Top(metric=self.metric, step=step, scores=scores) if self.metric in scores.values else None
         if top is None or (memory.top is not None and not _is_better(top, memory.top)):
-            self.memory = Memory(top=memory.top, last=scores, without=memory.without + 1)
+            self.memory = BestState(top=memory.top, last=scores, without=memory.without + 1)
             return False
-        self.memory = Memory(top=top, last=scores)
+        self.memory = BestState(top=top, last=scores)
         return True
 
     @property

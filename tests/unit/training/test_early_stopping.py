@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from distgan.config.schema import Config
 from distgan.metrics.protocol import Protocol, Scores
 from distgan.metrics.registry import BETTER
-from distgan.training.early_stopping import EarlyStopping, Memory
+from distgan.training.early_stopping import BestState, EarlyStopping
 from distgan.utils.errors import CheckpointError, ConfigError
 
 FD = "fd_efficientnet_lite0"
@@ -160,7 +160,7 @@ def test_the_memory_survives_a_checkpoint():
 def test_a_checkpoint_from_before_there_were_evaluations_has_an_empty_memory():
     stopping = best()
     stopping.restore({"watchdog": {}})
-    assert stopping.memory == Memory()
+    assert stopping.memory == BestState()
 
 
 @pytest.mark.parametrize(
