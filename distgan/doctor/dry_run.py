@@ -26,8 +26,8 @@ from distgan.distributed.accelerator import batch_rows
 from distgan.distributed.collectives import largest, on_main
 from distgan.doctor.data import place_of
 from distgan.training.checkpoint.state import capture
-from distgan.training.clock import Waiting
 from distgan.training.consistency import ConsistencyCheck
+from distgan.training.meters import BatchTimer
 from distgan.training.trainer import Trainer
 
 WARM_UP = 2
@@ -112,7 +112,7 @@ def try_out(config: Config, accelerator: Accelerator, said: str, say: Callable[[
     reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     load, source = time.monotonic() - start, reals.batches(0)
-    batches = Waiting(source, lambda _: None)
+    batches = BatchTimer(source, lambda _: None)
     say("dry run: first steps")
     try:
         warm = [_timed(lambda: trainer.step(batches), device) for _ in range(WARM_UP)]

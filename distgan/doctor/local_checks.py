@@ -94,7 +94,7 @@ class LocalChecks:
 
     def _resume(self, processes: int, precision: str) -> list[Finding]:
         digest = self.seen.manifest.digest if self.seen else None
-        self.resumed, found = recipe.resume(self.config, processes, precision, digest)
+        self.resumed, found = recipe.resume(self.config, recipe.Run(processes, precision, digest))
         return found
 
 

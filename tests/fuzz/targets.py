@@ -113,7 +113,7 @@ def _trainer() -> Any:
     from distgan.training.trainer import Trainer
 
     config = load_config("quickstart", TINY)
-    accelerator, _ = build_accelerator(config)
+    accelerator, _ = build_accelerator(config.train)
     return Trainer(config, accelerator, batch_rows(2, 1, 0, 1), 8, 2)
 
 
@@ -125,7 +125,7 @@ def make_checkpoint(place: Path) -> None:
     if not trainer.steps:
         trainer.step(itertools.repeat(Batch(images, torch.tensor([0, 1]))))
     state = capture(trainer)
-    facts = {"config": trainer.config.model_dump(mode="json"), "run_id": "abcd1234", "data_digest": "d" * 64, "size": 8,
+    facts = {"config": load_config("quickstart", TINY).model_dump(mode="json"), "run_id": "abcd1234", "data_digest": "d" * 64, "size": 8,
              "class_names": ["a", "b"], "processes": 1, "precision": "no", "watchdog": {}}  # fmt: skip
     storage.save(place / "checkpoints", 1, state.tensors, state.values | facts)
 
@@ -170,7 +170,7 @@ def _resume(place: Path, path: Path) -> None:
 
     config = load_config("quickstart", (*TINY, f"run.dir={place}", "run.name=other"))
     trainer = _trainer()
-    saved = load_saved(config, str(path), trainer.accelerator)
+    saved = load_saved(config, str(path))
     assert isinstance(saved, Saved)
     restore(trainer, saved.state)
     run_id_of(place, saved, True)
