@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from distgan.inference import hub
 from distgan.inference.generator_file import Description, read_generator
-from distgan.networks import place
+from distgan.networks import to_device
 from distgan.utils.errors import ExportError
 from distgan.utils.images import to_bytes
 from distgan.utils.rng import generator
@@ -45,7 +45,7 @@ class Generator:
         self, network: nn.Module, description: Description, weight_digest: str, device: str | torch.device = "cpu"
     ) -> None:
         self.device = find_device(device)
-        self.network = place(network, self.device)
+        self.network = to_device(network, self.device)
         self.description = description
         self.weight_digest = weight_digest
         self.latent_dim = description.generator.latent_dim

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from distgan.config.networks import GeneratorConfig
+from distgan.config.base import assert_never
+from distgan.config.networks import DcganGenerator, GeneratorConfig, R3ganGenerator, SeedGenerator, SnganGenerator
 from distgan.config.schema import Config
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, ExportError
@@ -219,9 +220,9 @@ def _describe(text: str | None, origin: str) -> tuple[Description, str]:
 def _empty_network(description: Description, found: Mapping[str, str], origin: str) -> nn.Module:
     """The described network without memory (meta device), once `found` (name -> type and shape) fits it."""
     config = description.generator
-    if config.fewest_tensors > len(found):  # before looping over that many layers
+    if (needed_tensors := _min_tensors(config)) > len(found):  # before looping over that many layers
         raise ExportError(
-            f"{origin} does not fit its description, which has {config.fewest_tensors} layers or more: it holds "
+            f"{origin} does not fit its description, which has {needed_tensors} layers or more: it holds "
             f"{len(found)} tensors"
         )
     try:
@@ -237,6 +238,19 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
             rule = f"which should be {needed[name]}" if name in needed else "which it should not have"
             raise ExportError(f"{origin} does not fit its description: it {has}, {rule}")
     return network
+
+
+def _min_tensors(config: GeneratorConfig) -> int:
+    """Fewest tensors of a family's file, by its settings; in dcgan and sngan only the image size adds layers."""
+    match config:
+        case SeedGenerator():
+            return config.depth + config.upsamples
+        case R3ganGenerator():
+            return config.blocks * len(config.widths)
+        case DcganGenerator() | SnganGenerator():
+            return 1
+        case _:
+            return assert_never(config)
 
 
 def _label(tensor: Tensor) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distgan.config.base import at
 from distgan.config.method import Ada, DiffAugment, NoAugment
+from distgan.config.schedule import at
 from distgan.training.augment import ADA_NORMALS, ADA_UNIFORMS, DIFF_UNIFORMS, ada_augment, diff_augment, next_p
 from distgan.utils.rng import Draws
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from distgan.config.schema import EvaluateConfig
 from distgan.metrics.extractors import efficientnet, inception
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
-from distgan.networks import place
+from distgan.networks import to_device
 from distgan.utils.errors import QualityError
 
 Precision = Literal["no", "bf16"]
@@ -34,7 +34,7 @@ class Extractor:
         self.precision, self.device = precision, device
         self.batch_size = 16 if device.type == "cpu" else 64
         network = weighed.network.eval().requires_grad_(False)
-        self._network = place(network, device)
+        self._network = to_device(network, device)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [B, 3, H, W] on any device -> float32 features [B, dimension] and logits [B, classes] on the CPU."""

@@ -6,7 +6,9 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from distgan.config.load import RECIPES, flatten, help_text, load_config, resume_changes, to_yaml, validate, walk
+from distgan.config.help import help_text
+from distgan.config.keys import flatten, walk
+from distgan.config.load import RECIPES, load_config, resume_changes, to_yaml, validate
 from distgan.config.method import Adam, AdamW, Rmsprop
 from distgan.config.schema import BestConfig, Config, EvaluateConfig, WatchdogConfig
 from distgan.utils.errors import ConfigError
@@ -234,8 +236,8 @@ def test_an_override_with_a_broken_value_is_one_line(write, text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("train: {batch_size: 1, batch_size: 2}", "key 'batch_size' stands twice"),
-        ("train: {images: 1}\ndata: {}\ntrain: {images: 2}", "key 'train' stands twice"),
+        ("train: {batch_size: 1, batch_size: 2}", "key 'batch_size' appears twice"),
+        ("train: {images: 1}\ndata: {}\ntrain: {images: 2}", "key 'train' appears twice"),
         ("- train\n- data\n", "must hold sections such as `train:`, not a list"),
         ("train", "must hold sections such as `train:`, not text"),
         ("7", "must hold sections such as `train:`, not a single value"),
@@ -404,7 +406,7 @@ def test_a_schedule_s_key_where_there_is_a_number_is_answered_with_the_whole_sch
 @pytest.mark.parametrize(
     ("override", "text"),
     [
-        ("best.metric=fid", "best.metric=fid is about evaluations, and there are none"),
+        ("best.metric=fid", "best.metric=fid needs evaluations, and there are none"),
         ("loss={name: wasserstein}", "set loss.gradient_penalty=10"),
     ],
 )

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from distgan.config.base import Schedule
 from distgan.config.method import Ada, DiffAugment, NoAugment
+from distgan.config.schedule import Schedule
 from distgan.training.augment import ADA_NORMALS, ADA_UNIFORMS, ada_augment, diff_augment
 from distgan.training.augmenter import Augmenter
 from distgan.utils.rng import Draws, Rows

@@ -107,7 +107,7 @@ def test_a_run_that_was_given_up_goes_on_with_more_patience_or_another_metric(ot
 
 def test_patience_without_evaluations_is_refused():
     with pytest.raises(
-        ValidationError, match="best.patience=1 is about evaluations, and there are none; set evaluate.every"
+        ValidationError, match="best.patience=1 needs evaluations, and there are none; set evaluate.every"
     ):
         best(every=None, patience=1)
 
