@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
+from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data.dataset import place_of
 from distgan.data.shards.manifest import MANIFEST, load_manifest
@@ -97,9 +98,8 @@ def settings(args: argparse.Namespace) -> EvaluateConfig:
     try:
         return EvaluateConfig.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise ConfigError(f"--{option}={printable(str(first['input']))}: {_told(first['msg'])}") from None
+        key, value, rule = first_mistake(error)
+        raise ConfigError(f"--{key.replace('_', '-')}={printable(str(value))}: {rule}") from None
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def real_images(generator: Generator, path: Path, given: str | None) -> DataConf
             shared = set(generator.class_names) <= set(load_manifest(place_of(whole)).classes)
             return whole.model_copy(update={"classes": classes if shared else None})
     except ValidationError as error:
-        raise ConfigError(f"--data: {_told(error.errors(include_url=False)[0]['msg'])}") from None
+        raise ConfigError(f"--data: {first_mistake(error).rule}") from None
     recorded = generator.description.config.get("data")
     place = recorded.get("path") if isinstance(recorded, dict) else None
     if isinstance(place, str) and "://" not in place and (Path(place) / MANIFEST).is_file():
@@ -139,10 +139,6 @@ def real_images(generator: Generator, path: Path, given: str | None) -> DataConf
         f"{path} was trained on {printable(str(place))}, which is no data set on this machine; "
         "name the real images with --data SHARDS"
     )
-
-
-def _told(text: str) -> str:
-    return text.removeprefix("Value error, ")
 
 
 def table(scores: Scores, before: Scores | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig
 from distgan.training.report.write import write_report
 from distgan.utils.errors import ConfigError
@@ -25,8 +26,6 @@ def run(args: argparse.Namespace) -> int:
     try:
         data = None if args.data is None else DataConfig(path=args.data)
     except ValidationError as error:
-        raise ConfigError(
-            f"--data: {error.errors(include_url=False)[0]['msg'].removeprefix('Value error, ')}"
-        ) from None
+        raise ConfigError(f"--data: {first_mistake(error).rule}") from None
     print(f"report: {write_report(args.run.expanduser(), data)}")
     return 0

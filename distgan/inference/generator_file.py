@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from distgan.config.base import assert_never
+from distgan.config.messages import first_mistake
 from distgan.config.networks import DcganGenerator, GeneratorConfig, R3ganGenerator, SeedGenerator, SnganGenerator
 from distgan.config.schema import Config
 from distgan.networks import build_generator
@@ -212,9 +213,7 @@ def _describe(text: str | None, origin: str) -> tuple[Description, str]:
     try:
         return Description.model_validate(content), str(expected)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = printable(".".join(map(str, first["loc"]))) or "its description"
-        raise ExportError(f"{origin} cannot be used: {place}: {first['msg']}; export it again") from None
+        raise ExportError(f"{origin} cannot be used: {first_mistake(error)}; export it again") from None
 
 
 def _empty_network(description: Description, found: Mapping[str, str], origin: str) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
+from distgan.config.messages import first_mistake
 from distgan.utils.errors import QualityError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import printable, read_bytes
@@ -100,9 +101,7 @@ def load_scores(path: Path) -> Scores:
     try:
         return Scores.model_validate_json(read_bytes(path, LIMIT))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = printable(".".join(str(part) for part in first["loc"])) or "file"
-        raise QualityError(f"{path} holds no scores: {where}: {first['msg']}; `distgan evaluate` makes them") from None
+        raise QualityError(f"{path} holds no scores: {first_mistake(error)}; `distgan evaluate` makes them") from None
     except OSError as error:
         raise QualityError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:

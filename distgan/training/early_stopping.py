@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 
+from distgan.config.messages import first_mistake
 from distgan.config.schema import Config
 from distgan.metrics.protocol import Scores
 from distgan.metrics.registry import OF_THE_PAPERS, better, full_name
@@ -63,8 +64,7 @@ class EarlyStopping:
         try:
             self.memory = Memory.model_validate(values.get("best", {}))  # checkpoints of 0.1.0 do not have it
         except ValidationError as error:
-            where = printable(".".join(str(part) for part in error.errors()[0]["loc"]))
-            raise CheckpointError(f"the checkpoint is damaged: best.{where}: {error.errors()[0]['msg']}") from None
+            raise CheckpointError(f"the checkpoint is damaged: {first_mistake(error, 'best')}") from None
 
     def check(self, names: Iterable[str]) -> None:
         """Raises ConfigError if the metric is none of these, which an evaluation gives."""

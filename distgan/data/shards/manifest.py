@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
+from distgan.config.messages import first_mistake
 from distgan.data.remote.store import RemoteStore
 from distgan.utils.errors import DataError
 from distgan.utils.files import atomic_path
-from distgan.utils.safe_io import printable, read_bytes
+from distgan.utils.safe_io import read_bytes
 
 MANIFEST = "manifest.json"
 LIMIT = 64 << 20  # bytes of a manifest
@@ -105,9 +106,7 @@ def load_manifest(place: Path | RemoteStore) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = printable(".".join(str(part) for part in first["loc"])) or "file"
-        raise DataError(f"{place}/{MANIFEST} is damaged or of another version: {where}: {first['msg']}") from None
+        raise DataError(f"{place}/{MANIFEST} is damaged or of another version: {first_mistake(error)}") from None
 
 
 def _content(directory: Path) -> bytes:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from distgan.config.help import help_text
 from distgan.config.keys import flatten, walk
 from distgan.config.load import RECIPES, load_config, resume_changes, to_yaml, validate
+from distgan.config.messages import first_mistake
 from distgan.config.method import Adam, AdamW, Rmsprop
 from distgan.config.schema import BestConfig, Config, EvaluateConfig, WatchdogConfig
 from distgan.utils.errors import ConfigError
@@ -413,3 +414,27 @@ def test_a_schedule_s_key_where_there_is_a_number_is_answered_with_the_whole_sch
 def test_settings_that_would_do_nothing_or_harm_are_refused(override, text):
     with pytest.raises(ConfigError, match=re.escape(text)):
         load_config("quickstart", [override])
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "text"),
+    [
+        ("", {"patience": 0}, "patience: Input should be greater than 0"),
+        ("best", {"patience": 0}, "best.patience: Input should be greater than 0"),
+        ("best", [], "best: Input should be a valid dictionary or instance of BestConfig"),
+        ("", [], "Input should be a valid dictionary or instance of BestConfig"),
+        ("", {"x\x1b": 1}, r"x\x1b: Extra inputs are not permitted"),
+    ],
+)
+def test_the_first_mistake_of_any_model_is_a_sentence(section, values, text):
+    with pytest.raises(ValidationError) as caught:
+        BestConfig.model_validate(values)
+    assert str(first_mistake(caught.value, section)) == text
+
+
+def test_the_first_mistake_has_the_key_the_value_and_the_rule_in_our_own_words():
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate({"loss": {"noise_direction": "outward", "label_noise": 0.5}})
+    key, value, rule = first_mistake(caught.value)
+    assert (key, value["label_noise"]) == ("loss.bce", 0.5)
+    assert rule.startswith("noise_direction=outward with cross_entropy=logits")
