@@ -9,8 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from distgan.inference.generator_file import Description, read_generator
 from distgan.networks import to_device
 from distgan.utils.errors import ExportError
 from distgan.utils.images import to_bytes
+from distgan.utils.numerics import exact_numerics
 from distgan.utils.rng import generator
 
 Class = str | int
@@ -82,7 +82,7 @@ class Generator:
                 else "an unconditional generator has no labels"
             )
         labels = None if labels is None else labels.to(self.device)
-        with _exact(self.device):
+        with exact_numerics(self.device):
             dtype = next(self.network.parameters()).dtype  # fp32 from a file
             return self.network(latents.to(self.device, dtype), labels).float()
 
@@ -214,13 +214,3 @@ def find_device(device: str | torch.device) -> torch.device:
         raise ExportError(
             f"device {device} cannot be used on this machine; use cpu, or auto for what is there"
         ) from None
-
-
-@contextmanager
-def _exact(device: torch.device) -> Iterator[None]:
-    """fp32 whatever the caller's autocast is, no TF32 in convolutions, no choice of algorithms by timing."""
-    with (
-        torch.autocast(device.type, enabled=False),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-    ):
-        yield

@@ -6,8 +6,6 @@ is loaded, and a missing one is told by the name of its extra.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -18,6 +16,7 @@ from distgan.metrics.extractors import efficientnet, inception
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.networks import to_device
 from distgan.utils.errors import QualityError
+from distgan.utils.numerics import exact_numerics
 
 Precision = Literal["no", "bf16"]
 
@@ -38,7 +37,8 @@ class Extractor:
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [B, 3, H, W] on any device -> float32 features [B, dimension] and logits [B, classes] on the CPU."""
-        with torch.inference_mode(), _numbers(self.device, self.precision):
+        half = torch.bfloat16 if self.precision == "bf16" else None
+        with torch.inference_mode(), exact_numerics(self.device, half):
             features, logits = self._network(images.to(self.device))
         return features.float().cpu(), logits.float().cpu()
 
@@ -56,13 +56,3 @@ def load_extractor(config: EvaluateConfig, device: torch.device) -> Extractor | 
         return None
     weighed = inception.load(config.weights) if config.extractor == "inception" else efficientnet.load()
     return Extractor(config.extractor, weighed, config.precision, device)
-
-
-@contextmanager
-def _numbers(device: torch.device, precision: Precision) -> Iterator[None]:
-    """bf16 by autocast, or fp32 whatever the caller's autocast is; no TF32, no choice of algorithms by timing."""
-    with (
-        torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-    ):
-        yield
