@@ -11,6 +11,7 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -151,7 +152,7 @@ class Generator:
         raise ExportError(f"there is no class {text}; {hint}")
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Writes the Hub's layout: model.safetensors, config.json, and README.md unless there is one.
+        """Writes the Hub's layout: model.safetensors, config.json, and README.md if there is none yet.
 
         Raises ExportError if it cannot be written.
         """
@@ -161,11 +162,32 @@ class Generator:
     def from_pretrained(
         cls, path_or_repo_id: str | Path, revision: str | None = None, device: str | torch.device = "cpu"
     ) -> Generator:
-        """The generator in a local directory (no network is used) or in a repository on the Hub.
+        """The generator in a local directory or file (without network), or in a repository on the Hub.
 
-        revision: branch, tag or commit on the Hub. Raises ExportError: not there, offline, and as `load_generator`.
+        revision: branch, tag or commit on the Hub. Raises ExportError: missing, offline, and like `load_generator`.
         """
         return cls(*read_generator(hub.find(path_or_repo_id, revision)), device=device)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload the generator with distgan",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Uploads the Hub's layout in one commit and returns its URL; a README.md in the repository is kept.
+
+        repo_id: such as me/cats; made if it does not exist. private: of a new repository; None: the account's default.
+        token: None: that of `hf auth login`. branch: None: main. create_pr: opens a pull request instead.
+        Raises ExportError: no network, no permission, no such branch.
+        """
+        commit = {"commit_message": commit_message, "revision": branch, "create_pr": create_pr}
+        with TemporaryDirectory() as directory:
+            self.save_pretrained(directory)
+            return hub.upload(Path(directory), repo_id, token, private, **commit)
 
 
 def truncate(normal: Tensor, limit: float) -> Tensor:
