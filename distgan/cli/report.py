@@ -14,7 +14,7 @@ from distgan.utils.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `distgan report`."""
+    """Adds the options of `distgan report`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     parser.add_argument(
         "--data", metavar="SHARDS", help="directory or URL of the real images (default: the training data)"
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes and says where. Raises ConfigError."""
+    """Writes the page and prints its path. Raises ConfigError."""
     try:
         data = None if args.data is None else DataConfig(path=args.data)
     except ValidationError as error:

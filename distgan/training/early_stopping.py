@@ -15,7 +15,7 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 from distgan.config.messages import first_mistake
 from distgan.config.schema import Config
 from distgan.metrics.protocol import Scores
-from distgan.metrics.registry import OF_THE_PAPERS, better, full_name
+from distgan.metrics.registry import PAPER_NAMES, better, full_name
 from distgan.utils.errors import CheckpointError, ConfigError
 from distgan.utils.safe_io import printable
 
@@ -70,7 +70,7 @@ class EarlyStopping:
         """Raises ConfigError if the metric is none of these, which an evaluation gives."""
         if self.metric not in (names := list(names)):
             alike = {
-                paper: name for name in names for value, paper in OF_THE_PAPERS.items() if name.startswith(f"{value}_")
+                paper: name for name in names for value, paper in PAPER_NAMES.items() if name.startswith(f"{value}_")
             }
             nearest = alike.get(self.metric) or get_close_matches(self.metric, names, n=1, cutoff=0)[0]
             raise ConfigError(
