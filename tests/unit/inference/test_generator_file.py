@@ -259,7 +259,7 @@ def test_a_format_version_that_is_no_whole_number_is_refused(path, version):
 
 def test_another_format_is_refused(path):
     rewrite(path, lambda content: content.update(format="distgan-discriminator"))
-    with pytest.raises(ExportError, match="it is no generator"):
+    with pytest.raises(ExportError, match="it is not a generator"):
         load_generator(path)
 
 
