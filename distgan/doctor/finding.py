@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from distgan.utils.background import bounded, short
+from distgan.utils.background import CallTimeout, call_with_timeout, short
 from distgan.utils.errors import DistganError
 
 Level = Literal["ok", "warn", "fail"]
@@ -45,24 +44,21 @@ def fail(what: str, text: str, advice: str) -> Finding:
 
 def guarded(what: str, check: Callable[[], Sequence[Finding]], seconds: float = SECONDS) -> list[Finding]:
     """A check's findings; one warning where it raises or is not through in time. The check runs in a thread."""
-    outcome: list[Sequence[Finding]] = []
-    through = threading.Event()
 
-    def work() -> None:
+    def work() -> list[Finding]:
         try:
-            outcome.append(check())
+            return list(check())
         except DistganError as error:  # a sentence of its own
-            outcome.append([fail(what, str(error), "mend that and run this again")])
+            return [fail(what, str(error), "mend that and run this again")]
         except BaseException as error:
             text = f"could not be looked at ({type(error).__name__}: {short(error)})"
-            outcome.append([warn(what, text, "the other lines hold; look at this yourself")])
-        through.set()
+            return [warn(what, text, "the other lines hold; look at this yourself")]
 
-    bounded(work, seconds)
-    if not through.is_set():
+    try:
+        return call_with_timeout(seconds, work)
+    except CallTimeout:
         text = f"was given up after {seconds:.0f} s"
         return [warn(what, text, "a disk, driver or server may hang; the other lines hold")]
-    return list(outcome[0])
 
 
 def summary(findings: Sequence[Finding], seconds: float) -> str:

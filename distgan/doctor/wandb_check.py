@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from distgan.config.schema import Config
 from distgan.doctor.finding import Finding, fail, ok, warn
 from distgan.training.tracking.wandb_run import choose_mode, server_url
-from distgan.utils.background import bounded, short
+from distgan.utils.background import CallTimeout, call_with_timeout, short
 from distgan.utils.errors import ConfigError
 
 WHAT = "W&B"
@@ -45,19 +45,22 @@ def judge(mode: str, why: str | None, url: str, ask: Callable[[str], tuple[float
 
 def reach(url: str) -> tuple[float, str | None]:
     """(seconds until a server answered anything at all, or what is wrong), in SECONDS at most."""
-    start, outcome = time.monotonic(), list[str | None]()
+    start = time.monotonic()
+    try:
+        wrong = call_with_timeout(SECONDS, lambda: _ask(url))
+    except CallTimeout:
+        wrong = f"nothing came within {SECONDS:.0f} s"
+    return time.monotonic() - start, wrong
 
-    def ask() -> None:
-        try:
-            with urllib.request.urlopen(url, timeout=SECONDS):
-                outcome.append(None)
-        except urllib.error.HTTPError as error:
-            outcome.append(f"status {error.code}" if error.code >= 500 else None)
-        except urllib.error.URLError as error:
-            reason = error.reason
-            outcome.append(short(reason) if isinstance(reason, BaseException) else str(reason))
-        except Exception as error:  # a malformed address, a connection that breaks off
-            outcome.append(short(error))
 
-    bounded(ask, SECONDS)
-    return time.monotonic() - start, outcome[0] if outcome else f"nothing came within {SECONDS:.0f} s"
+def _ask(url: str) -> str | None:
+    """What is wrong with a server, or None if it answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS):
+            return None
+    except urllib.error.HTTPError as error:
+        return f"status {error.code}" if error.code >= 500 else None
+    except urllib.error.URLError as error:
+        return short(error.reason) if isinstance(error.reason, BaseException) else str(error.reason)
+    except Exception as error:  # a malformed address, a connection that breaks off
+        return short(error)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from distgan.config.schema import Config, WandbConfig
-from distgan.utils.background import Worker, bounded, short
+from distgan.utils.background import CallTimeout, Worker, call_with_timeout, short
 from distgan.utils.errors import ConfigError
 from distgan.utils.log import log
 
@@ -158,7 +158,7 @@ class WandbRun:
         if not self._worker.last("run.finish", lambda: self._end(exit_code), seconds):
             self._problem = f"W&B did not end within {seconds:.0f} s"
             stop_service()
-            bounded(_teardown, STOP_SECONDS)
+            _teardown_in_time()
         if self._worker.dropped:
             log.info("%s", f"W&B was too slow for {self._worker.dropped} rows or images; the rows are in metrics.jsonl")
         if self._problem:
@@ -186,7 +186,7 @@ class WandbRun:
                 raise
             log.warning("%s", f"W&B cannot be reached ({short(error)}); this run is recorded offline")
             self.mode = "offline"
-            bounded(_teardown, STOP_SECONDS)  # its service holds the run's id
+            _teardown_in_time()  # its service holds the run's id
             stop_service()
             self._run = self._init("offline")
         self._run.define_metric("images")
@@ -244,6 +244,11 @@ def stop_service() -> None:
             core.terminate()
         for core in psutil.wait_procs(cores, timeout=STOP_SECONDS)[1]:
             core.kill()
+
+
+def _teardown_in_time() -> None:
+    with contextlib.suppress(CallTimeout):
+        call_with_timeout(STOP_SECONDS, _teardown)
 
 
 def _teardown() -> None:
