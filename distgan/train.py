@@ -18,6 +18,7 @@ import signal
 import threading
 from collections.abc import Sequence
 
+from distgan.config.command_line import add_config_arguments, parse_config_arguments
 from distgan.config.load import help_text, load_config, to_yaml
 from distgan.distributed import launcher  # first: it remembers who started this process
 from distgan.utils import cpu
@@ -25,7 +26,7 @@ from distgan.utils.errors import DistganError, Stopped
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
-    """--config, --resume, --print-config and the key=value overrides."""
+    """Parses --config, --resume, --print-config and the overrides. program: the command's name in its help."""
     parser = argparse.ArgumentParser(
         prog=program,
         usage="%(prog)s [--config RECIPE] [--resume auto|never|CHECKPOINT] [--print-config] [KEY=VALUE ...]",
@@ -34,23 +35,18 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--config", default="quickstart", metavar="RECIPE", help="a YAML file, or the name of one in configs/"
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--resume",
         default="auto",
         metavar="WHAT",
         help=(
-            "auto (default): go on from the run's newest whole checkpoint, if there is one; never: only start anew; "
-            "or the directory of a checkpoint"
+            "auto (default): continue from the newest complete checkpoint of the run, if there is one; never: start "
+            "from the beginning; or the directory of a checkpoint"
         ),
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as in train.batch_size=64")
-    known, rest = parser.parse_known_args(arguments)
-    known.overrides = rest + known.overrides  # `load_config` says how an override is written
-    return known
+    return parse_config_arguments(parser, arguments)
 
 
 RANK_0 = 5.0  # seconds in which rank 0 has reported an error that all ranks share
