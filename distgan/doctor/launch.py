@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from distgan.distributed.accelerator import check_connected, check_launcher
+from distgan.distributed.launcher import check_connected, check_launcher
 from distgan.doctor.finding import Finding, fail, ok, warn
 from distgan.utils.errors import LaunchError
 
