@@ -10,6 +10,7 @@ from importlib import import_module
 import distgan
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError
+from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 
 COMMANDS = {
     "prepare": "make a data set: tar shards and manifest.json",
@@ -35,6 +36,7 @@ LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `mai
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console command. Returns the exit code (2: a user error, reported in a sentence)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    show_on_terminal()
     cpu.spin_briefly()
     command = arguments[0] if arguments else ""
     if command in LAUNCHED:
@@ -49,10 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import_module(MODULES[name]).add_arguments(subparser)
     options = parser.parse_args(arguments)
     try:
-        return int(import_module(MODULES[options.command]).run(options))
+        guard_stdout()
+        code = int(import_module(MODULES[options.command]).run(options))
+        check_stdout()
     except DistganError as error:
-        print(error, file=sys.stderr)
+        log.error("%s", error)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        log.info("interrupted")
         return 130
+    return code

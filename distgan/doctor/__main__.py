@@ -15,6 +15,7 @@ from distgan.config.command_line import add_config_arguments, parse_config_argum
 from distgan.config.load import load_config
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError, Stopped
+from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
@@ -38,6 +39,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
 
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0, or 2 if a check failed; 130 or 143 after a signal."""
+    show_on_terminal()
     cpu.spin_briefly()
     signal.signal(signal.SIGTERM, _stop)
     main_process = os.environ.get("RANK", "0") == "0"
@@ -47,14 +49,17 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         from distgan.doctor.output import Report
         from distgan.doctor.runner import Doctor  # torch and accelerate, seconds: not needed for --help
 
-        return Doctor(config, options.quick, Report(options.json, main_process)).run()
+        guard_stdout()
+        code = Doctor(config, options.quick, Report(options.json, main_process)).run()
+        check_stdout()
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        log.info("interrupted")
         return 130
     except DistganError as error:
         if main_process:
-            print(error, file=sys.stderr)
+            log.error("%s", error)
         return error.exit_code
+    return code
 
 
 def _stop(_signum: int, _frame: object) -> None:

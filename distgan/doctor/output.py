@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable
 
 from distgan.doctor.finding import Finding, summary
+from distgan.utils.log import log
 
 
 class Report:
@@ -28,7 +28,7 @@ class Report:
     def say(self, text: str) -> None:
         """What is being done, for a person who waits."""
         if self.enabled:
-            print(f"doctor: {text} ...", file=sys.stderr, flush=True)
+            log.info("doctor: %s ...", text)
 
     def close(self) -> int:
         """Shows the sum and returns the exit code: 2 where something failed."""
