@@ -366,9 +366,9 @@ def test_any_flipped_byte_of_a_shard_of_blocks_is_a_data_error(data):
 def test_the_doctor_decodes_blocks_and_names_a_damaged_one(data):
     path, _ = data
     wanted = select(path, load_manifest(path), None)
-    assert [finding.level for finding in doctor.images(wanted, 0)] == ["ok"]
+    assert [finding.level for finding in doctor.check_images(wanted, 0)] == ["ok"]
     _spoil(path, "train-000000.tar", "000000000.images.npy")
-    (finding,) = doctor.images(wanted, 0)
+    (finding,) = doctor.check_images(wanted, 0)
     assert finding.level == "fail"
     assert "block train-000000.tar/000000000 is damaged: its images are not as they were written" in finding.text
 
