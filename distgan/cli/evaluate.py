@@ -17,7 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from distgan.config.schema import DataConfig, EvaluateConfig
-from distgan.data.dataset import place_of
+from distgan.data.dataset import location_of
 from distgan.data.shards.manifest import MANIFEST, load_manifest
 from distgan.distributed.collectives import joined, rank
 from distgan.inference.generator import Generator, find_device, load_generator
@@ -127,7 +127,7 @@ def real_images(generator: Generator, path: Path, given: str | None) -> DataConf
     try:
         if given is not None:
             whole = DataConfig(path=given)  # type: ignore[arg-type]
-            shared = set(generator.class_names) <= set(load_manifest(place_of(whole)).classes)
+            shared = set(generator.class_names) <= set(load_manifest(location_of(whole)).classes)
             return whole.model_copy(update={"classes": classes if shared else None})
     except ValidationError as error:
         raise ConfigError(f"--data: {_told(error.errors(include_url=False)[0]['msg'])}") from None

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distgan.config.schema import Config, DataConfig
-from distgan.data.existing import look
+from distgan.data.prepare import find_existing
 from distgan.data.remote.store import RemoteStore
-from distgan.data.shards.intact import is_whole
 from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
-from distgan.data.shards.reader import ShardSelection, first_images, select
+from distgan.data.shards.reader import ShardSelection, first_images, select_shards
 from distgan.doctor.check_result import (
     CheckResult,
     existing_directory,
@@ -25,9 +24,10 @@ from distgan.doctor.check_result import (
     warn,
 )
 from distgan.utils.errors import DataError
+from distgan.utils.files import is_intact
 from distgan.utils.progress import track
 
-TO_PREPARE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 163 MiB")}  # bytes, effort
+TO_PREPARE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 162 MiB")}  # bytes, effort
 CHECKSUM_SECONDS = 600.0  # for all shards; training checks the rest
 REMOTE_TRIES, REMOTE_SECONDS = 2, 10.0  # the doctor is less patient than training
 FIRST_IMAGES = 16  # that are decoded
@@ -59,7 +59,7 @@ def check_data(config: Config) -> tuple[DataSet | None, list[CheckResult]]:
         return None, [check_preparation(location, data.prepare)]
     try:
         manifest = load_manifest(location)
-        selection = select(location, manifest, data.classes)
+        selection = select_shards(location, manifest, data.classes)
     except DataError as error:
         return None, [fail("data", str(error), "fix data.path, data.classes or the copy of the data set")]
     size = sum(shard.bytes for shard in selection.shards)
@@ -72,7 +72,7 @@ def check_data(config: Config) -> tuple[DataSet | None, list[CheckResult]]:
 def check_preparation(path: Path, source: str) -> CheckResult:
     """Whether data.prepare=`source` can make a data set at `path`."""
     try:
-        look(path, {}, overwrite=False)
+        find_existing(path, {}, overwrite=False)
         free = shutil.disk_usage(existing_directory(path)).free
     except (DataError, OSError) as error:
         return fail("data", str(error), "set data.path to a new directory")
@@ -90,7 +90,7 @@ def check_contents(config: Config, data_set: DataSet, quick: bool, show: bool) -
     results = run_check("shards", lambda: check_shards(selection, skip))
     if any(result.level == "fail" for result in results):
         return [*results, *check_classes(selection, counts)]
-    if isinstance(selection.root, RemoteStore):
+    if isinstance(selection.location, RemoteStore):
         results += run_check("checksums", lambda: check_first_shard(selection), 300)
     elif quick:
         results.append(ok("checksums", "skipped (--quick)"))
@@ -102,12 +102,12 @@ def check_contents(config: Config, data_set: DataSet, quick: bool, show: bool) -
 
 def check_shards(selection: ShardSelection, skip: bool) -> list[CheckResult]:
     """Whether all local shards exist with the manifest's sizes. skip: whether data.on_error=skip."""
-    if isinstance(selection.root, RemoteStore):
+    if isinstance(selection.location, RemoteStore):
         return []
     problems = []
     for shard in selection.shards:
         try:
-            size = (selection.root / shard.name).stat().st_size
+            size = (selection.location / shard.name).stat().st_size
             if size != shard.bytes:
                 problems.append(f"{shard.name} has {size:,} bytes, its manifest says {shard.bytes:,}")
         except OSError as error:
@@ -125,13 +125,13 @@ def check_checksums(
 
     skip: whether data.on_error=skip; show: progress on stderr; seconds: after which no other shard is read.
     """
-    assert isinstance(selection.root, Path)
+    assert isinstance(selection.location, Path)
     problems, done, size, start = list[str](), 0, 0, time.monotonic()
     for shard in track(selection.shards, len(selection.shards), "checksums", "shards", enabled=show):
         if time.monotonic() - start > seconds:
             break
-        with (selection.root / shard.name).open("rb") as file:
-            if not is_whole(file, shard.bytes, shard.sha256):
+        with (selection.location / shard.name).open("rb") as file:
+            if not is_intact(file, shard.bytes, shard.sha256):
                 problems.append(f"{shard.name} is damaged: its sha256 is not the manifest's")
         done, size = done + 1, size + shard.bytes
     elapsed = time.monotonic() - start
@@ -152,9 +152,9 @@ def _damaged(what: str, problems: list[str], count: str, skip: bool) -> CheckRes
 
 def check_first_shard(selection: ShardSelection) -> list[CheckResult]:
     """Fetches one shard from a server, and estimates the time for all of them. Raises DataError."""
-    assert isinstance(selection.root, RemoteStore)
+    assert isinstance(selection.location, RemoteStore)
     shard, start = selection.shards[0], time.monotonic()
-    with selection.root.open(shard.name, shard.bytes, shard.sha256):
+    with selection.location.open(shard.name, shard.bytes, shard.sha256):
         seconds = max(time.monotonic() - start, 1e-6)
     total = sum(item.bytes for item in selection.shards) * seconds / shard.bytes
     text = f"{shard.name} matches the manifest, fetched at {format_bytes(shard.bytes / seconds)}/s"

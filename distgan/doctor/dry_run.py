@@ -20,7 +20,7 @@ from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, Shapes, prepare
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select
+from distgan.data.shards.reader import select_shards
 from distgan.data.sources.shapes import CLASSES
 from distgan.distributed.accelerator import batch_rows
 from distgan.distributed.collectives import largest, on_main
@@ -111,7 +111,7 @@ def stand_in(config: Config, scratch: Path, plan: Plan) -> tuple[Config, str]:
     elif plan.one_shard:
         server = data_location(config.data)
         manifest = load_manifest(server)
-        shard = select(server, manifest, config.data.classes).shards[0]
+        shard = select_shards(server, manifest, config.data.classes).shards[0]
         directory.mkdir()
         with server.open(shard.name, shard.bytes, shard.sha256) as file:  # type: ignore[union-attr, call-arg]
             (directory / shard.name).write_bytes(file.read())

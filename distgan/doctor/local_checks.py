@@ -68,7 +68,7 @@ class LocalChecks:
             return dry_run.Plan(drawn=True)
         if self.data_set is None:
             return dry_run.Plan(obstacle="the data set could not be checked")
-        remote = not isinstance(self.data_set.selection.root, Path)
+        remote = not isinstance(self.data_set.selection.location, Path)
         return dry_run.Plan(one_shard=remote and readers.mode_of(self.config, self.data_set.selection) == "resident")
 
     def check(self, what: str, check: Callable[[], Sequence[CheckResult]], seconds: float = CHECK_SECONDS) -> None:
@@ -84,7 +84,7 @@ class LocalChecks:
     def _check_readers(self, data_set: data.DataSet, rows: Rows, device: torch.device | None) -> list[CheckResult]:
         config, selection, gpu = self.config, data_set.selection, device is not None
         streamed = readers.mode_of(config, selection) == "stream"
-        workers = dataset.workers_of(config.data, selection, gpu) if streamed else 0
+        workers = dataset.worker_count(config.data, selection, gpu) if streamed else 0
         free = None if device is None else torch.cuda.mem_get_info(device)[0]
         return [
             *readers.check_readers(config, selection, rows, self.local, self.machine.cores, gpu),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from distgan.config.schema import Config
 from distgan.data import dataset
-from distgan.data.sharding import Plan
+from distgan.data.sharding import ReadPlan
 from distgan.data.shards.reader import ShardSelection
 from distgan.doctor.check_result import CheckResult, fail, format_bytes, ok, warn
 from distgan.utils.errors import DataError
@@ -36,26 +36,26 @@ def check_readers(
         text = f"resident: {selection.total / rows.total:,.1f} batches per epoch, {epochs:,.1f} epochs in the budget"
         return [ok("readers", text)]
     try:
-        plan = dataset.plan_of(config.data, selection, rows, config.run.seed, gpu)
+        plan = dataset.read_plan(config.data, selection, rows, config.run.seed, gpu)
     except DataError as error:
         return [fail("readers", str(error), "or add images")]
     results = [check_read_ratio(plan, processes)]
     epochs = config.train.images / (plan.batches_per_epoch * rows.total)
     text = f"{plan.batches_per_epoch:,} batches per epoch, {plan.left_out} images skipped (different ones each time)"
     results.append(ok("epoch", f"{text}; {epochs:,.1f} epochs in the budget"))
-    workers = dataset.workers_of(config.data, selection, gpu)
+    workers = dataset.worker_count(config.data, selection, gpu)
     if workers and local * (1 + workers) > MAX_CROWD * cores:
         text = f"{local} process(es) with {workers} data worker(s) each on {cores} core(s)"
         results.append(warn("cores", text, f"use data.workers={max(cores // local - 1, 0)}, or more cores"))
     return results
 
 
-def check_read_ratio(plan: Plan, processes: int) -> CheckResult:
+def check_read_ratio(plan: ReadPlan, processes: int) -> CheckResult:
     """How much more is read than shown: a reader reaches its part of a shard by reading everything before it."""
-    readers, shards = processes * plan.streams, len(plan.counts)
+    readers, shards = processes * plan.workers, len(plan.counts)
     read, shown = read_and_shown(plan, processes)
     ratio = read / max(shown, 1)
-    text = f"{shards:,} shard(s) for {readers} reader(s) ({processes} process(es) x {plan.streams})"
+    text = f"{shards:,} shard(s) for {readers} reader(s) ({processes} process(es) x {plan.workers})"
     text += f", {ratio:.1f} images read per image shown"
     if shards < readers or ratio > MAX_READ_RATIO:
         size = max(shown // (4 * readers), 1)
@@ -64,13 +64,13 @@ def check_read_ratio(plan: Plan, processes: int) -> CheckResult:
     return ok("readers", text)
 
 
-def read_and_shown(plan: Plan, processes: int) -> tuple[int, int]:
+def read_and_shown(plan: ReadPlan, processes: int) -> tuple[int, int]:
     """(images that all readers read in the first epoch, images that they show)."""
     read = shown = 0
     for rank in range(processes):
         own_plan = dataclasses.replace(plan, rank=rank)
-        for stream in range(plan.streams):
-            for segment in own_plan.segments(0, stream):
+        for worker in range(plan.workers):
+            for segment in own_plan.segments(0, worker):
                 read, shown = read + segment.stop, shown + segment.stop - segment.start
     return read, shown
 
@@ -83,7 +83,7 @@ def check_data_memory(
     local: processes on this machine; host: free bytes on it; device: free bytes of this process's GPU, None on the CPU.
     """
     if mode_of(config, selection) == "stream":
-        workers = dataset.workers_of(config.data, selection, device is not None)
+        workers = dataset.worker_count(config.data, selection, device is not None)
         return [_check_buffers(config, selection, local * max(workers, 1), host)]
     what, need = "data memory", selection.total * (3 * selection.size**2 + 8)
     text = f"{format_bytes(need)} of images per process, {local} process(es) on this machine"
@@ -110,7 +110,7 @@ def _check_buffers(config: Config, selection: ShardSelection, readers: int, host
 
 def check_cache(config: Config, selection: ShardSelection, free: int | None) -> list[CheckResult]:
     """Whether data.cache has room for all shards. free: bytes there, None if the directory cannot be made."""
-    if config.data.cache is None or isinstance(selection.root, Path):
+    if config.data.cache is None or isinstance(selection.location, Path):
         return []
     need = sum(shard.bytes for shard in selection.shards)
     if free is None:

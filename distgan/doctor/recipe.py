@@ -51,7 +51,7 @@ def check_scores(config: Config, data_set: DataSet | None) -> list[CheckResult]:
         return []
     try:
         load_extractor(config.evaluate, torch.device("cpu"))
-        best, reference = EarlyStopping(config), config.evaluate.reference
+        best, reference = EarlyStopping(config.best, config.evaluate), config.evaluate.reference
         if reference is not None or data_set is not None:
             data = config.data if reference is None else config.data.model_copy(update={"path": reference})
             manifest, selection = open_data(data)

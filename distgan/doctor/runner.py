@@ -58,7 +58,7 @@ class Doctor:
         """Joins the processes. A failure is reported."""
         reported = [result.text for result in self.report.results]
         try:
-            accelerator, _ = build_accelerator(self.config)
+            accelerator, _ = build_accelerator(self.config.train)
         except (DistganError, RuntimeError, ValueError, OSError) as error:
             text = str(error) if isinstance(error, DistganError) else short(error)
             if text not in reported:

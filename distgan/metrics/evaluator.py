@@ -143,7 +143,7 @@ class Evaluator:
 
     def _look_at_reals(self, rows: range, what: str) -> Columns:
         places, order = reference.choose(self._wanted.total, rows).sort()  # the shards are read in their order
-        seen = self._looker.look(partial(reference.read, self._wanted, places), len(rows), what)
+        seen = self._looker.look(partial(reference.read_images, self._wanted, places), len(rows), what)
         return {name: column[order.argsort()] if len(column) else column for name, column in seen.items()}
 
     def _values(self, seen: Columns, labels: Tensor | None) -> tuple[Named, Named]:

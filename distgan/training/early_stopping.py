@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 
-from distgan.config.schema import Config
+from distgan.config.schema import BestConfig, EvaluateConfig
 from distgan.metrics.protocol import Scores
 from distgan.metrics.registry import OF_THE_PAPERS, better, full_name
 from distgan.utils.errors import CheckpointError, ConfigError
@@ -38,7 +38,7 @@ class Top(BaseModel):
         return self.scores.values[self.metric]
 
 
-class Memory(BaseModel):
+class BestState(BaseModel):
     """State of early stopping; in every checkpoint."""
 
     top: Top | None = None
@@ -51,17 +51,16 @@ class Memory(BaseModel):
 class EarlyStopping:
     """Keeps the best evaluation and counts those without a better one. Attribute: metric, name of the value."""
 
-    def __init__(self, config: Config) -> None:
-        self.every, self.patience = config.evaluate.every_images, config.best.patience
-        extractor = config.evaluate.extractor
-        usual = "shapes_recognised" if extractor == "none" else full_name("fd", extractor)
-        self.metric = config.best.metric or usual
-        self.memory = Memory()
+    def __init__(self, config: BestConfig, evaluate: EvaluateConfig) -> None:
+        self.every, self.patience = evaluate.every_images, config.patience
+        usual = "shapes_recognised" if evaluate.extractor == "none" else full_name("fd", evaluate.extractor)
+        self.metric = config.metric or usual
+        self.memory = BestState()
 
     def restore(self, values: Mapping[str, Any]) -> None:
         """Takes the memory of a checkpoint's values. Raises CheckpointError if it is damaged."""
         try:
-            self.memory = Memory.model_validate(values.get("best", {}))  # checkpoints of 0.1.0 do not have it
+            self.memory = BestState.model_validate(values.get("best", {}))  # checkpoints of 0.1.0 do not have it
         except ValidationError as error:
             where = printable(".".join(str(part) for part in error.errors()[0]["loc"]))
             raise CheckpointError(f"the checkpoint is damaged: best.{where}: {error.errors()[0]['msg']}") from None
@@ -79,7 +78,7 @@ class EarlyStopping:
             )
 
     def due(self, images: int, last: bool) -> bool:
-        """Whether to evaluate: each time that `every_images` more images have been seen, and at the last step.
+        """True when an evaluation is due: after every `every_images` images, and at the last step.
 
         images: real images that D has been shown.
         """
@@ -97,9 +96,9 @@ class EarlyStopping:
         memory = self.memory
         top = Top(metric=self.metric, step=step, scores=scores) if self.metric in scores.values else None
         if top is None or (memory.top is not None and not _is_better(top, memory.top)):
-            self.memory = Memory(top=memory.top, last=scores, without=memory.without + 1)
+            self.memory = BestState(top=memory.top, last=scores, without=memory.without + 1)
             return False
-        self.memory = Memory(top=top, last=scores)
+        self.memory = BestState(top=top, last=scores)
         return True
 
     @property
@@ -109,7 +108,7 @@ class EarlyStopping:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the patience is used up."""
+        """True when the patience is used up."""
         top = self.memory.top
         if self.every is None or self.patience is None or (top is not None and top.metric != self.metric):
             return False

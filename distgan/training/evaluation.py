@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distgan.config.schema import Config
+from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.distributed.collectives import on_main
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.protocol import Scores
@@ -18,15 +18,17 @@ from distgan.training.telemetry import Telemetry
 from distgan.utils.errors import DistganError
 
 
-def open_evaluator(config: Config, exporter: Exporter, best: EarlyStopping) -> Evaluator | None:
+def open_evaluator(
+    config: EvaluateConfig, data: DataConfig, exporter: Exporter, best: EarlyStopping
+) -> Evaluator | None:
     """The evaluator, once it has seen the real images; None where nothing is evaluated.
 
     Every rank calls it together. Raises QualityError, DataError or ConfigError for what can be known before training.
     """
-    if config.evaluate.every_images is None:
+    if config.every_images is None:
         return None
     accelerator = exporter.trainer.accelerator
-    evaluator = Evaluator(config.evaluate, config.data, accelerator.device, accelerator.is_main_process)
+    evaluator = Evaluator(config, data, accelerator.device, accelerator.is_main_process)
     best.check(evaluator.names(exporter.generator()))
     evaluator.prepare()
     return evaluator

@@ -1,4 +1,4 @@
-"""How an update's forward and backward are executed: eagerly, compiled, or as a CUDA graph.
+"""Executes an update's forward and backward: eagerly, compiled, or as a CUDA graph.
 
 Compiled: `module.compile()` keeps the names of the weights and goes before DDP. It has no second derivatives
 (pytorch#91469), so a forward of which a penalty is taken runs eagerly; with lazy penalties that is one update of many.
@@ -66,7 +66,7 @@ class StepInputs(NamedTuple):
 
     def micro_batches(self, count: int) -> Iterator[MicroBatch]:
         """The batch cut into `count` equal parts, with the random numbers of their rows."""
-        for index, (images, labels) in enumerate(self.batch.parts(count)):
+        for index, (images, labels) in enumerate(self.batch.micro_batches(count)):
             yield MicroBatch(index, images, labels, self.draws.for_rows(self.draws.rows.part(index, count)))
 
 

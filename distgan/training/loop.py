@@ -28,7 +28,7 @@ class Intervals(NamedTuple):
     """Steps between the things that are done now and then."""
 
     total: int
-    """Steps of the whole training."""
+    """Steps of the training from its start to its end."""
     log: int
     samples: int
     checkpoint: int
@@ -87,41 +87,40 @@ class Plan:
 
 
 class Outcome(NamedTuple):
-    """How a training ended."""
+    """The end of a training."""
 
     reason: StopReason
     """NONE: the budget or the patience is used up."""
     saved: bool
-    """Whether a checkpoint of the last step is on disk; not if its weights are NaN or infinite."""
+    """A checkpoint of the last step is on disk; false if its weights are NaN or infinite."""
 
 
 class Peers(NamedTuple):
-    """How this rank stays in step with the others."""
+    """The parts that keep this rank in step with the others."""
 
     stop: StopSignal
     heartbeat: Heartbeat
     consistency: ConsistencyCheck
 
 
+@dataclass
 class TrainingLoop:
     """One training on this rank."""
 
-    def __init__(
-        self,
-        intervals: Intervals,
-        trainer: Trainer,
-        reals: ImageDataset,
-        telemetry: Telemetry,
-        checkpoints: CheckpointManager,
-        evaluation: OnlineEvaluation | None,
-        samples: SampleGrid,
-        peers: Peers,
-    ) -> None:
-        """evaluation: None where nothing is evaluated."""
-        self.intervals, self.trainer, self.reals, self.telemetry = intervals, trainer, reals, telemetry
-        self.checkpoints, self.evaluation, self.samples = checkpoints, evaluation, samples
-        self.stop, self.heartbeat, self.consistency = peers
-        self.watchdog, self.early_stopping = checkpoints.monitors.watchdog, checkpoints.monitors.early_stopping
+    intervals: Intervals
+    trainer: Trainer
+    reals: ImageDataset
+    telemetry: Telemetry
+    checkpoints: CheckpointManager
+    evaluation: OnlineEvaluation | None
+    """None where nothing is evaluated."""
+    samples: SampleGrid
+    peers: Peers
+
+    def __post_init__(self) -> None:
+        self.stop, self.heartbeat, self.consistency = self.peers
+        self.watchdog = self.checkpoints.monitors.watchdog
+        self.early_stopping = self.checkpoints.monitors.early_stopping
         self.watch = Stopwatch()  # for the speed and train.seconds; evaluations are left out
         self.healthy = True  # the weights were finite when they were last measured
         self.saved = False  # the last step is in a checkpoint

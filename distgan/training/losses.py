@@ -24,11 +24,11 @@ class AdversarialLoss(Protocol):
 
     @property
     def needs_real_logits(self) -> bool:
-        """Whether `generator` takes D's logits of real images; each fake then has the class of its real image."""
+        """True if `generator` takes D's logits of real images; each fake then has the class of its real image."""
 
     @property
     def needs_label_noise(self) -> bool:
-        """Whether `discriminator` takes noise."""
+        """True if `discriminator` takes noise."""
 
     def discriminator(self, fake: Tensor, real: Tensor, *noise: Tensor) -> Tensor:
         """Logits [B] of fakes and of reals; noise, where the loss needs it: [B] for each, uniform in [0, 1)."""
@@ -124,7 +124,7 @@ def wasserstein_d(fake: Tensor, real: Tensor) -> Tensor:
 
 
 def raise_fakes(fake: Tensor, _real: Tensor | None) -> Tensor:
-    """What G does against a hinge or a critic: -mean(fake)."""
+    """-mean(fake): G's loss beside the hinge loss or a critic."""
     return -fake.mean()
 
 

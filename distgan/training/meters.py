@@ -1,4 +1,4 @@
-"""What is measured while training: means of metrics on the device, time spent on data, speed, memory."""
+"""Measurements while training: means of metrics on the device, time spent on data, speed, memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The monitors of a training: both judge its metrics, and their memories are part of every checkpoint."""
+"""Watchdog and early stopping of a training; their memories are part of every checkpoint."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from distgan.training.watchdog import Watchdog
 
 @dataclass(frozen=True)
 class Monitors:
+    """Both of them."""
+
     watchdog: Watchdog
     early_stopping: EarlyStopping
 

@@ -54,7 +54,7 @@ def run(config: Config, resume: str) -> None:
     Raises DistganError for a user error, LostProcess, Disagreement or Halted where training went wrong, Stopped after a
     signal (everything is saved then).
     """
-    accelerator, precision = build_accelerator(config)
+    accelerator, precision = build_accelerator(config.train)
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     if accelerator.mixed_precision == "fp16" and (penalties := config.loss.penalised):
@@ -108,7 +108,7 @@ def train(config: Config, resume: str, accelerator: Accelerator, heartbeat: Hear
         on_main(lambda: exporter.write(LAST, best.scores_of(trainer.images_seen)))
         log.info("nothing to do: %s", stop_reason_text(config, trainer, best, StopReason.NONE))
         return
-    evaluator = open_evaluator(config, exporter, best)
+    evaluator = open_evaluator(config.evaluate, config.data, exporter, best)
     identity = {
         "wandb_id": run_id_of(config.run_dir, saved, accelerator.is_main_process),
         "began_from": began_from(config.run_dir, resume),
@@ -133,7 +133,7 @@ def open_session(config: Config, accelerator: Accelerator, heartbeat: Heartbeat,
     if config.train.graphs == "on" and unsupported:
         log.info("train.graphs=on has no effect: %s", unsupported)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-    monitors = Monitors(Watchdog(config.watchdog), EarlyStopping(config))
+    monitors = Monitors(Watchdog(config.watchdog), EarlyStopping(config.best, config.evaluate))
     if saved:
         for line in resume_from(saved, config, trainer, reals.manifest_digest):
             log.info("%s", line)
@@ -212,7 +212,9 @@ def open_record(config: Config, images: int, identity: dict[str, str], facts: di
     try:
         write_text(config.run_dir / "config.yaml", to_yaml(config))
         write_text(config.run_dir / "run.json", json.dumps(identity) + "\n")
-        return open_tracker(config, start_images=images, run_id=identity["wandb_id"], description=facts)
+        return open_tracker(
+            config.wandb, config.run_dir, start_images=images, run_id=identity["wandb_id"], description=facts
+        )
     except OSError as error:
         raise LaunchError(f"run directory {config.run_dir} cannot be written: {error}; set run.dir") from None
 

@@ -1,4 +1,4 @@
-"""What a run tells people: the terminal, RUN/events.jsonl and the other files of the tracker, W&B."""
+"""Messages and metrics of a run: on the terminal, in the files of the tracker, in W&B."""
 
 from __future__ import annotations
 

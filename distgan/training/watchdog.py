@@ -40,7 +40,7 @@ class Streak(BaseModel):
     since: int = 0
 
 
-class Memory(BaseModel):
+class WatchdogState(BaseModel):
     """State of a watchdog; in every checkpoint."""
 
     step: int = 0
@@ -61,7 +61,7 @@ class Watchdog:
     """Checks metrics and samples of one training. Attributes: config, memory."""
 
     def __init__(self, config: WatchdogConfig) -> None:
-        self.config, self.memory = config, Memory()
+        self.config, self.memory = config, WatchdogState()
 
     def healthy_step(self, now: int) -> int:
         """The step that a rollback might have to go back to, if the next check finds a fault."""
@@ -78,7 +78,7 @@ class Watchdog:
     def restore(self, values: Mapping[str, Any]) -> None:
         """Takes the memory of a checkpoint's values. Raises CheckpointError if it is damaged."""
         try:
-            self.memory = Memory.model_validate(values.get("watchdog", {}))
+            self.memory = WatchdogState.model_validate(values.get("watchdog", {}))
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"])
             raise CheckpointError(f"the checkpoint is damaged: watchdog.{where}: {error.errors()[0]['msg']}") from None

@@ -30,7 +30,7 @@ class Saved(NamedTuple):
     """Allowed changes of the configuration since then."""
 
     def is_of(self, run_dir: Path) -> bool:
-        """Whether it is this run's own; else a new run begins from another one's."""
+        """True for a checkpoint of this run; false where a new run begins from another one's."""
         return self.path.resolve().parent == (run_dir / "checkpoints").resolve()
 
 
@@ -59,7 +59,7 @@ def load_saved(config: Config, resume: str) -> Saved | None:
 def check_resume(
     path: Path, values: Mapping[str, Any], config: Config, data_digest: str | None
 ) -> tuple[list[Refusal], list[str]]:
-    """Whether a training may go on from a checkpoint: the reasons not to, and the allowed changes since then.
+    """Reasons not to go on from a checkpoint, and the allowed changes since then.
 
     values: of the checkpoint at `path`; data_digest: of the manifest of the images, None where it is not known yet.
     """

@@ -39,7 +39,7 @@ class State(NamedTuple):
 
 
 def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> Path:
-    """Writes DIRECTORY/step-<step>; one that is already there is replaced.
+    """Writes DIRECTORY/step-<step>, and replaces one that is already there.
 
     Raises CheckpointError if it cannot be written; what was there before is as it was.
     """
@@ -56,7 +56,7 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
             fsync(path)
         if final.exists():
             shutil.rmtree(_replaced(final), ignore_errors=True)
-            final.rename(_replaced(final))  # `sweep` takes it back if this is as far as we come
+            final.rename(_replaced(final))  # `sweep` restores it if the process is killed here
         temporary.rename(final)
         fsync(directory)
         fsync(directory.parent)
@@ -99,9 +99,9 @@ def steps(directory: Path) -> list[int]:
 
 
 def newest(directory: Path, say: Callable[[str], None], not_after: int | None = None) -> Path | None:
-    """The newest checkpoint that is whole, or None where there is none; each damaged one is reported to `say`.
+    """The newest complete checkpoint, or None where there is none.
 
-    not_after: only those of this step or before.
+    say: is called with a sentence for each damaged one; not_after: only checkpoints of this step or before.
     """
     for step in reversed(steps(directory)):
         if not_after is not None and step > not_after:
@@ -119,8 +119,11 @@ def newest(directory: Path, say: Callable[[str], None], not_after: int | None = 
 def rotate(
     directory: Path, keep_last: int, keep_every_steps: int | None, healthy_step: int, best_step: int | None = None
 ) -> None:
-    """Removes all but the newest `keep_last`, the multiples of `keep_every_steps`, that of `best_step`, and the newest
-    of `healthy_step` or before, which a rollback may need."""
+    """Removes old checkpoints.
+
+    Kept are the newest `keep_last`, the multiples of `keep_every_steps`, that of `best_step`, and the newest of
+    `healthy_step` or before, which a rollback may need.
+    """
     there = steps(directory)
     needed = {best_step, max((step for step in there if step <= healthy_step), default=None)}
     for step in there[:-keep_last]:
@@ -129,14 +132,14 @@ def rotate(
 
 
 def discard(directory: Path, after: int) -> None:
-    """Removes the checkpoints of later steps, newest first: what a rollback has left behind."""
+    """Removes the checkpoints of later steps, newest first, after a rollback."""
     for step in reversed(steps(directory)):
         if step > after:
             _remove(directory / f"step-{step:09d}")
 
 
 def sweep(directory: Path) -> None:
-    """Removes what a killed process left half-written or half-removed; takes back what it was about to replace."""
+    """Cleans up after a killed process: removes parts of checkpoints, restores one that was about to be replaced."""
     for replaced in directory.glob(".step-*.replaced"):
         _take_back(directory / replaced.name.removeprefix(".").removesuffix(".replaced"))
     for leftover in directory.glob(".step-*"):
@@ -144,7 +147,7 @@ def sweep(directory: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """A kill in mid-removal leaves no half checkpoint under a checkpoint's name."""
+    """Removes a checkpoint such that a kill in between leaves no part of it under its name."""
     doomed = path.with_name(f".{path.name}.old")
     shutil.rmtree(doomed, ignore_errors=True)
     with contextlib.suppress(OSError):  # tried again after the next checkpoint
@@ -157,7 +160,7 @@ def _replaced(path: Path) -> Path:
 
 
 def _take_back(path: Path) -> None:
-    """The checkpoint that was to be replaced, if its successor has not come."""
+    """Restores a checkpoint that was about to be replaced, if the new one is not there."""
     with contextlib.suppress(OSError):
         if not path.exists():
             _replaced(path).rename(path)

@@ -1,7 +1,7 @@
-"""What is written about a run while it trains: metrics.jsonl, scores.jsonl, sample grids, curves, and the W&B run.
+"""Records a run while it trains: metrics.jsonl, scores.jsonl, sample grids, curves, and the W&B run.
 
-In: device scalars (`RunningMeans`), host floats and uint8 images (`Tracker`). Out: files under RUN and, through
-`wandb_run`, W&B. metrics.jsonl is the record: it is complete whatever happens to W&B.
+In: host floats and uint8 images. Out: files under RUN and, through `wandb_run`, W&B. metrics.jsonl is complete
+whatever happens to W&B.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from distgan.config.schema import Config
+from distgan.config.schema import WandbConfig
 from distgan.training.tracking.curves import draw_curves
 from distgan.training.tracking.jsonl import JsonLines, MetricsFile, read_metrics
 from distgan.training.tracking.wandb_run import WandbRun, choose_mode
@@ -36,17 +36,17 @@ class Tracker:
         self._scores = JsonLines(directory / "scores.jsonl", start_images)
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
-        """One line of metrics.jsonl and one row of the W&B run. images: real images seen, never falling."""
+        """Adds a line to metrics.jsonl and a row to the W&B run. images: real images seen, never falling."""
         self._guard("metrics.jsonl", lambda: self._metrics.append(images, metrics))
         if self._wandb:
             self._wandb.log(images, metrics)
 
     def scores(self, images: int, scores: dict[str, Any]) -> None:
-        """One line of scores.jsonl. scores: as plain JSON values, with their protocol."""
+        """Adds a line to scores.jsonl. scores: plain JSON values, with their protocol."""
         self._guard("scores.jsonl", lambda: self._scores.add({"images": images, "scores": scores}))
 
     def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
-        """RUN/samples/fakes-<images>.png, reals left and fakes right, and once reals.png; to W&B as two grids.
+        """Writes RUN/samples/fakes-<images>.png, reals left and fakes right, and once reals.png; W&B gets two grids.
 
         fakes, reals: uint8 [N, 3, H, W] on the CPU.
         """
@@ -61,20 +61,19 @@ class Tracker:
                 self._wandb.image(images, "samples/reals", to_grid(reals))
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
-        """One line of events.jsonl, which no restart and no rollback removes; alert: a W&B alert as well."""
+        """Adds a line to events.jsonl, which no restart and no rollback removes. alert: a W&B alert as well."""
         row = {"images": images, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": kind, "text": text}
         self._guard("events.jsonl", lambda: _append(self.directory / "events.jsonl", row))
         if self._wandb and alert:
             self._wandb.alert(kind, text)
 
     def rewind(self, images: int) -> None:
-        """After a rollback: drops the lines of metrics.jsonl and scores.jsonl after `images`; that part is trained
-        again."""
+        """Drops the lines after `images` of metrics.jsonl and scores.jsonl: a rollback has that part trained again."""
         self._guard("metrics.jsonl", lambda: self._metrics.rewind(images))
         self._guard("scores.jsonl", lambda: self._scores.rewind(images))
 
     def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
-        """Gives an exported generator (a file or a folder) to W&B as a new version of generator-RUNNAME."""
+        """Uploads an exported generator to W&B as a new version of generator-RUNNAME."""
         if self._wandb:
             self._wandb.artifact(path, metadata, alias)
 
@@ -97,7 +96,7 @@ class Tracker:
 
 
 class NullTracker:
-    """A tracker that does nothing, for the other ranks."""
+    """The tracker of the other ranks; it does nothing."""
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
         pass
@@ -126,19 +125,21 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def open_tracker(config: Config, *, start_images: int, run_id: str, description: dict[str, Any]) -> Tracker:
+def open_tracker(
+    config: WandbConfig, run_dir: Path, *, start_images: int, run_id: str, description: dict[str, Any]
+) -> Tracker:
     """The tracker of the main process.
 
     start_images: images seen so far, 0 for a new run; run_id: W&B's id, the same at every restart of a training;
-    description: resolved configuration, git revision, manifest hash, versions; becomes W&B's config.
+    description: resolved configuration, git revision, manifest hash, versions, for W&B's config.
     Raises ConfigError if `wandb.mode=online` has no credentials (see `choose_mode`).
     """
-    mode, why = choose_mode(config.wandb)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    run = WandbRun(config, mode, run_id, description) if mode != "disabled" else None
+    mode, why = choose_mode(config)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    run = WandbRun(config, run_dir, mode, run_id, description) if mode != "disabled" else None
     if why:
         log.info("%s", f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
-    return Tracker(config.run_dir, start_images, run)
+    return Tracker(run_dir, start_images, run)
 
 
 def git_revision(package: Path = Path(__file__).parent) -> str | None:

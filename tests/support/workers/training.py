@@ -33,7 +33,7 @@ def take_steps(out: Path, steps: int, dtype: str, overrides: tuple[str, ...]) ->
     """One rank's; writes OUT.RANK."""
     torch.set_default_dtype(getattr(torch, dtype))
     config = load_config("quickstart", overrides)
-    accelerator, _ = build_accelerator(config)
+    accelerator, _ = build_accelerator(config.train)
     torch.save(played(config, accelerator, steps), f"{out}.{accelerator.process_index}")
     end(accelerator)
 

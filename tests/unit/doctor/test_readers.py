@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select
+from distgan.data.shards.reader import select_shards
 from distgan.doctor import readers
 from distgan.utils.rng import Rows
 from tests.unit.doctor.results import GIB, lines
 
 
 def test_readers_and_shards(tiny_config, shapes):
-    selection = select(shapes, load_manifest(shapes), None)
+    selection = select_shards(shapes, load_manifest(shapes), None)
     config = tiny_config("data.mode=stream", "data.workers=1")
     results = readers.check_readers(config, selection, Rows(0, 12, 12), 1, 8, True)
     assert lines(results) == [
@@ -34,7 +34,7 @@ def test_readers_and_shards(tiny_config, shapes):
 
 
 def test_memory_for_the_images(tiny_config, shapes):
-    selection = select(shapes, load_manifest(shapes), None)
+    selection = select_shards(shapes, load_manifest(shapes), None)
     config = tiny_config()
     assert lines(readers.check_data_memory(config, selection, 2, GIB, None)) == [
         "ok    data memory: 902.3 KiB of images per process, 2 process(es) on this machine, 1.0 GiB of host memory are "
@@ -57,8 +57,8 @@ def test_room_in_the_cache(tiny_config, shapes):
 
     from distgan.data.remote.store import RemoteStore
 
-    here = select(shapes, load_manifest(shapes), None)
-    far = dataclasses.replace(here, root=RemoteStore("https://host/x"))
+    here = select_shards(shapes, load_manifest(shapes), None)
+    far = dataclasses.replace(here, location=RemoteStore("https://host/x"))
     config = tiny_config("data.cache=/nowhere/x")
     assert readers.check_cache(config, here, 1) == []
     assert readers.check_cache(config, far, GIB)[0].level == "ok"

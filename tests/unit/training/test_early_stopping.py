@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from distgan.config.schema import Config
 from distgan.metrics.protocol import Protocol, Scores
 from distgan.metrics.registry import BETTER
-from distgan.training.early_stopping import EarlyStopping, Memory
+from distgan.training.early_stopping import BestState, EarlyStopping
 from distgan.utils.errors import CheckpointError, ConfigError
 
 FD = "fd_efficientnet_lite0"
@@ -45,7 +45,8 @@ def scores(images: int = 0, protocol: Protocol = PROTOCOL, **values: float) -> S
 
 def best(every: int | None = 100, extractor: str = "efficientnet_lite0", **options: object) -> EarlyStopping:
     sections = {"evaluate": {"every_images": every, "extractor": extractor}, "best": options}
-    return EarlyStopping(Config.model_validate(sections))
+    config = Config.model_validate(sections)
+    return EarlyStopping(config.best, config.evaluate)
 
 
 def shown(stopping: EarlyStopping, *values: float) -> list[bool]:
@@ -159,7 +160,7 @@ def test_the_memory_survives_a_checkpoint():
 def test_a_checkpoint_from_before_there_were_evaluations_has_an_empty_memory():
     stopping = best()
     stopping.restore({"watchdog": {}})
-    assert stopping.memory == Memory()
+    assert stopping.memory == BestState()
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,13 @@ from distgan.training.trainer import Trainer
 
 
 def build(config, size=32, classes=10):
-    accelerator, _ = build_accelerator(config)
+    accelerator, _ = build_accelerator(config.train)
     rows = batch_rows(config.train.batch_size, config.train.accumulation, 0, 1)
     return Trainer(config, accelerator, rows, size, classes)
 
 
 def reals_of(config):
-    accelerator, _ = build_accelerator(config)
+    accelerator, _ = build_accelerator(config.train)
     return ImageDataset(
         config.data, config.run.seed, batch_rows(config.train.batch_size, 1, 0, 1), accelerator.device, False
     )

@@ -11,7 +11,7 @@ import torch
 from distgan.config.schema import WatchdogConfig
 from distgan.data.sources.shapes import render, truth
 from distgan.training.samples import diversity, nearest
-from distgan.training.watchdog import Finding, Memory, Watchdog
+from distgan.training.watchdog import Finding, Watchdog, WatchdogState
 from distgan.utils.errors import CheckpointError
 
 GOOD = {
@@ -102,7 +102,7 @@ def test_the_memory_survives_a_checkpoint():
     lines(second, 3, start=4, grad_norm_g=3.0)
     assert second.memory == whole.memory
     second.restore({})
-    assert second.memory == Memory(), "an older checkpoint has none"
+    assert second.memory == WatchdogState(), "an older checkpoint has none"
 
 
 @pytest.mark.parametrize("memory", [{"norms": {"grad_norm/g": ["x"]}}, {"saturated": 3}, {"step": 1e300}, [], 7])
