@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from distgan.utils.errors import DistganError, LaunchError
 
@@ -103,7 +104,7 @@ def gloo_group(minutes: float) -> Any:
         ) from None
 
 
-def open_store(seconds: float) -> tuple[dist.TCPStore | None, str]:
+def open_store(seconds: float) -> tuple[Any, str]:
     """A connection to a store on rank 0, or None where there is no way to it; and where the store is.
 
     seconds: how long a call to it may take. Another port than the launcher's: a firewall may close it.
@@ -114,12 +115,12 @@ def open_store(seconds: float) -> tuple[dist.TCPStore | None, str]:
     store = None
     if rank() == 0:
         with contextlib.suppress(RuntimeError):
-            store = dist.TCPStore("localhost", 0, is_master=True, timeout=patience, wait_for_workers=False)
+            store = TCPStore("localhost", 0, is_master=True, timeout=patience, wait_for_workers=False)
             place = (store.port, platform.node())
     port, name = broadcast(place)
     if port and rank():
         with contextlib.suppress(RuntimeError):
-            store = dist.TCPStore(host, port, is_master=False, timeout=patience)
+            store = TCPStore(host, port, is_master=False, timeout=patience)
     return store, f"machine {name}, {host}:{port}"
 
 

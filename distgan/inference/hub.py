@@ -120,7 +120,7 @@ def _is_path(given: str | Path) -> bool:
 
 def _download(repo_id: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
     at = f" at revision {revision}" if revision else ""
     with _hub_errors(f"{repo_id}{at} is not a directory here, and {MODEL} cannot be downloaded from the Hub"):

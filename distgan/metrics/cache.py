@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from distgan.utils.files import atomic_path
+from distgan.utils.log import log
 from distgan.utils.safe_io import open_regular
 
 Key = Mapping[str, object]
@@ -40,7 +40,7 @@ def load(key: Key) -> Arrays | None:
         arrays = {}
     digest = arrays.pop("digest", None)
     if digest is None or digest.tobytes() != _digest(key, arrays):
-        _warn(f"{path} is damaged or belongs to another key; it is computed again")
+        log.warning("%s is damaged or belongs to another key; it is computed again", path)
         return None
     return arrays
 
@@ -54,7 +54,9 @@ def store(key: Key, arrays: Arrays) -> None:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, digest=digest, **arrays)  # type: ignore[arg-type]
     except OSError as error:
-        _warn(f"{path} cannot be written ({error.strerror or error}); the next evaluation computes it again")
+        log.warning(
+            "%s", f"{path} cannot be written ({error.strerror or error}); the next evaluation computes it again"
+        )
 
 
 def numbers(values: Mapping[str, float]) -> Arrays:
@@ -78,7 +80,3 @@ def _digest(key: Key, arrays: Mapping[str, np.ndarray]) -> bytes:
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         digest.update(array.data if array.size else b"")
     return digest.digest()
-
-
-def _warn(text: str) -> None:
-    print(f"WARNING: {text}", file=sys.stderr, flush=True)

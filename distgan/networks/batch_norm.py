@@ -92,11 +92,11 @@ class _SumOverRanks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _SumOverRanks.apply(*gradients)  # type: ignore[no-any-return]
+        return _SumOverRanks.apply(*gradients)  # type: ignore[no-untyped-call]
 
 
 def _mean_over_ranks(x: Tensor) -> Tensor:
-    return _SumOverRanks.apply(x) / ranks if (ranks := _ranks()) > 1 else x
+    return _SumOverRanks.apply(x) / ranks if (ranks := _ranks()) > 1 else x  # type: ignore[no-untyped-call]
 
 
 def _ranks() -> int:
