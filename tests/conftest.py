@@ -15,6 +15,7 @@ from distgan.config.load import load_config
 from distgan.config.schema import Config
 from distgan.data.prepare import Request, Shapes, prepare
 from distgan.distributed.accelerator import cpu_share
+from distgan.utils import log
 from tests import times
 from tests.support import needs, processes
 from tests.support.config import TINY
@@ -80,6 +81,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def messages_are_shown() -> None:
+    """The tests see on stderr what a terminal shows."""
+    log.show_on_terminal()
 
 
 @pytest.fixture(autouse=True)

@@ -87,7 +87,7 @@ MUTANTS = (
     ),
     Mutant(
         "shards", "a damaged shard is read all the same", "distgan/data/shards/reader.py",
-        "not is_whole(file, shard.bytes, shard.sha256)", "False",
+        "not is_intact(file, shard.bytes, shard.sha256)", "False",
         "tests/unit/data/shards/test_blocks.py tests/unit/data/test_streaming.py tests/fuzz/test_shards.py",
     ),
     Mutant(

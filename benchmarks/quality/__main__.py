@@ -185,7 +185,7 @@ def measure(args: argparse.Namespace, command: str) -> int:
         filled(args.into, NAME, "")  # a document without marks is better known before
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     asked = {"extractor": args.extractor, "count": args.count, "reference_count": args.reference_count}
-    config = validate({"evaluate": asked, "data": {"path": str(args.data)}}, "quality.py")
+    config = validate({"evaluate": asked, "data": {"path": str(args.data)}}, "the command line")
     evaluator = Evaluator(config.evaluate, config.data, device, show=True)
     machine = {"hardware": hardware(device), "torch": torch.__version__, "python": platform.python_version()}
     given = {"overrides": args.overrides, "launch": args.launch}

@@ -20,7 +20,7 @@ from torch import Tensor
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data.bad_samples import SkipBudget
 from distgan.data.reference import choose, open_data
-from distgan.data.resident import load
+from distgan.data.resident import load_images
 from distgan.metrics.evaluator import Evaluator
 from distgan.utils.rng import generator
 
@@ -76,8 +76,8 @@ def measure(config: EvaluateConfig, train: Path, test: Path) -> Iterator[tuple[s
     """Name and values of each kind of images, against `config.reference_count` of the train images."""
     evaluator = Evaluator(config, DataConfig(path=train), torch.device("cpu"), show=False)
     print(evaluator.protocol.model_dump_json(), flush=True)
-    _, wanted = open_data(DataConfig(path=test))
-    images, labels = load(wanted, SkipBudget(0), show=False)
+    _, selection = open_data(DataConfig(path=test))
+    images, labels = load_images(selection, SkipBudget(0), progress=False)
     if len(images) < 2 * config.count:
         raise SystemExit(f"{test} has {len(images)} images; COUNT must be {len(images) // 2} or less")
     order = choose(len(images), range(len(images)))

@@ -20,11 +20,12 @@ from pathlib import Path
 import psutil
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 
 from distgan.config.load import load_config
 from distgan.config.schema import Config
 from distgan.data.dataset import Batch, ImageDataset
-from distgan.distributed.accelerator import batch_rows, build_accelerator
+from distgan.distributed.accelerator import batch_rows, build_accelerator, end
 from distgan.distributed.stop import StopSignal
 from distgan.training.trainer import Trainer
 
@@ -48,13 +49,18 @@ def sent() -> int:
 
 
 def build(config: Config) -> tuple[Trainer, Iterator[Batch]]:
-    accelerator, _ = build_accelerator(config)  # of its own: it has the settings of DDP
+    accelerator, _ = build_accelerator(config.train)  # of its own: it has the settings of DDP
     rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, 2)
     reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, show=False)
     return Trainer(config, accelerator, rows, reals.size, len(reals.classes)), reals.batches(0)
 
 
-def main(out: str, rounds: str, steps: str, against: str, recipe: str, *overrides: str) -> None:
+def main(*arguments: str) -> None:
+    end(measure(*arguments))  # the trainers are gone: their networks are freed before the group is left
+
+
+def measure(out: str, rounds: str, steps: str, against: str, recipe: str, *overrides: str) -> Accelerator:
+    """Writes the figures on rank 0."""
     trainer, batches = build(load_config(recipe, overrides))
     stop = StopSignal(5)
     weights = sum(weight.numel() for player in (trainer.g, trainer.d) for weight in player.network.parameters())
@@ -98,7 +104,7 @@ def main(out: str, rounds: str, steps: str, against: str, recipe: str, *override
         }
         Path(out).write_text(json.dumps(figures))
     stop.wait_for_all()
-    trainer.accelerator.end_training()
+    return trainer.accelerator
 
 
 if __name__ == "__main__":

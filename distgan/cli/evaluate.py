@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig, EvaluateConfig
-from distgan.data.dataset import place_of
+from distgan.data.dataset import location_of
 from distgan.data.shards.manifest import MANIFEST, load_manifest
 from distgan.distributed.collectives import joined, rank
 from distgan.inference.generator import Generator, find_device, load_generator
@@ -135,7 +135,7 @@ def reference_data(generator: Generator, path: Path, given: str | None) -> DataC
     try:
         if given is not None:
             data = DataConfig(path=given)  # type: ignore[arg-type]
-            has_all = set(generator.class_names) <= set(load_manifest(place_of(data)).classes)
+            has_all = set(generator.class_names) <= set(load_manifest(location_of(data)).classes)
             return data.model_copy(update={"classes": classes if has_all else None})
     except ValidationError as error:
         raise ConfigError(f"--data: {first_mistake(error).rule}") from None

@@ -9,7 +9,7 @@ from typing import Literal
 from distgan.config.load import validate
 from distgan.inference.generator_file import Description, save_generator
 from distgan.training.checkpoint import storage
-from distgan.training.early_stopping import Memory
+from distgan.training.early_stopping import BestState
 from distgan.utils.errors import CheckpointError, ExportError
 from distgan.utils.safe_io import printable
 
@@ -56,7 +56,7 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
         if type(updates := values["d"]["updates"]) is not int:
             raise ValueError("d.updates is not a whole number")
         images = updates * config.train.batch_size
-        last = Memory.model_validate(values.get("best", {})).last  # checkpoints of 0.1.0 do not have it
+        last = BestState.model_validate(values.get("best", {})).last  # checkpoints of 0.1.0 do not have it
         evaluated = last is not None and (last.images_seen, last.weights) == (images, weights)
         description = Description.of(
             config,

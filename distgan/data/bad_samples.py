@@ -1,4 +1,4 @@
-"""What cannot be read: one name and one sentence for each image, counted, said once, and an error above a limit."""
+"""Images that cannot be read: a name and a message for each; counted, reported once, an error above a limit."""
 
 from __future__ import annotations
 
@@ -11,77 +11,80 @@ from typing import NamedTuple, overload
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import SENTENCE, printable
 
-LINES = 20  # warnings about the data per process
-_said: list[str] = []
+MAX_WARNINGS = 20  # about the data, per process
+_warned: list[str] = []
 
 
 class BadSample(NamedTuple):
-    """Stands where an image should be."""
+    """Takes the position of one image that cannot be read."""
 
     name: str
-    """SHARD/KEY, or SHARD/#PLACE where the shard itself cannot be read."""
-    sentence: str
-    """What is wrong, for the user."""
+    """SHARD/KEY, or SHARD/#INDEX if the shard itself cannot be read."""
+    message: str
+    """The damage, as a sentence for the user."""
 
 
 @dataclass(frozen=True)
 class BadRange(Sequence[BadSample]):
-    """Stands where many images should be, of which a manifest may say any number."""
+    """Takes the positions of many images that cannot be read; any number of them, which a manifest may claim."""
 
-    place: str
-    """SHARD/ or SHARD/KEY."""
-    numbers: range
-    sentence: str
+    prefix: str
+    """Start of their names: SHARD/ or SHARD/KEY."""
+    indices: range
+    message: str
+    """The damage, as a sentence for the user."""
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indices)
 
     @overload
-    def __getitem__(self, which: int) -> BadSample: ...
+    def __getitem__(self, index: int) -> BadSample: ...
 
     @overload
-    def __getitem__(self, which: slice) -> BadRange: ...
+    def __getitem__(self, index: slice) -> BadRange: ...
 
-    def __getitem__(self, which: int | slice) -> BadSample | BadRange:
-        if isinstance(which, slice):
-            return replace(self, numbers=self.numbers[which])
-        return BadSample(f"{self.place}#{self.numbers[which]}", self.sentence)
+    def __getitem__(self, index: int | slice) -> BadSample | BadRange:
+        if isinstance(index, slice):
+            return replace(self, indices=self.indices[index])
+        return BadSample(f"{self.prefix}#{self.indices[index]}", self.message)
 
 
 class SkipBudget:
-    """The different images that have been skipped. limit: how many may be; 0: none, the first is an error."""
+    """Counts the different images that a process has skipped, up to a limit."""
 
     def __init__(self, limit: int) -> None:
+        """limit: images that may be skipped; 0: the first bad image is an error."""
         self.limit = limit
         self.names: set[str] = set()
 
-    def add(self, found: Iterable[BadSample]) -> list[BadSample]:
-        """Counts and returns those that are new. Raises DataError above the limit."""
+    def add(self, samples: Iterable[BadSample]) -> list[BadSample]:
+        """Counts bad images and returns those that are new. Raises DataError above the limit."""
         new = []
-        for bad in found:
-            if bad.name not in self.names:
-                self.names.add(bad.name)
-                new.append(bad)
+        for sample in samples:
+            if sample.name not in self.names:
+                self.names.add(sample.name)
+                new.append(sample)
             if not self.limit:
-                raise DataError(bad.sentence)
+                raise DataError(sample.message)
             if len(self.names) > self.limit:
                 raise DataError(
-                    f"more images than data.max_skipped={self.limit} cannot be read; the last: {bad.sentence}"
+                    f"more images than data.max_skipped={self.limit} cannot be read; the last: {sample.message}"
                 )
         return new
 
-    def report(self, found: Iterable[BadSample]) -> None:
-        """The same, and says on stderr what is new, each sentence once."""
-        for sentence in dict.fromkeys(bad.sentence for bad in self.add(found)):
-            warn(f"skipped: {sentence}")
+    def report(self, samples: Iterable[BadSample]) -> None:
+        """Counts bad images and warns about the new ones, once per message. Raises DataError above the limit."""
+        for message in dict.fromkeys(sample.message for sample in self.add(samples)):
+            warn(f"skipped: {message}")
 
 
 def warn(text: str) -> None:
-    """A line on stderr, the same one once, and LINES of them at most per process."""
+    """Prints a warning to stderr: each text once, at most MAX_WARNINGS per process."""
     text = printable(text, SENTENCE)
-    if text in _said or len(_said) > LINES:
+    if text in _warned or len(_warned) > MAX_WARNINGS:
         return
-    _said.append(text)
+    _warned.append(text)
     rank = os.environ.get("RANK", "0")
-    text = text if len(_said) <= LINES else "more is wrong with the data, and not shown any more; training goes on"
+    if len(_warned) > MAX_WARNINGS:
+        text = "there are more problems with the data, which are not shown; training goes on"
     print(f"{'' if rank == '0' else f'[rank {rank}] '}WARNING: {text}", file=sys.stderr, flush=True)

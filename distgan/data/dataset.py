@@ -15,11 +15,11 @@ from torch import Tensor
 
 from distgan.config.schema import DataConfig
 from distgan.data.bad_samples import SkipBudget
-from distgan.data.remote.store import RemoteStore
-from distgan.data.resident import Resident, load
-from distgan.data.sharding import Plan
+from distgan.data.remote.store import Location, RemoteStore
+from distgan.data.resident import Resident, load_images
+from distgan.data.sharding import ReadPlan
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import ShardSelection, first_images, select
+from distgan.data.shards.reader import ShardSelection, first_images, select_shards
 from distgan.data.streaming import Stream
 from distgan.distributed.collectives import largest
 from distgan.utils.errors import DataError
@@ -29,137 +29,151 @@ AUTO_WORKERS = 2
 
 
 class Batch(NamedTuple):
+    """Real images of one rank for one step."""
+
     images: Tensor
     """uint8 [b, 3, H, W] on the training device."""
     labels: Tensor
-    """int64 [b] on the training device: place in `ImageDataset.classes`."""
+    """int64 [b] on the training device: index in `ImageDataset.classes`."""
 
-    def parts(self, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Its micro-batches."""
-        return zip(self.images.chunk(parts), self.labels.chunk(parts), strict=True)
+    def micro_batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields images and labels of `count` micro-batches of the same size."""
+        return zip(self.images.chunk(count), self.labels.chunk(count), strict=True)
 
 
 class ImageDataset:
-    """The real images as one rank sees them."""
+    """The real images of one rank."""
 
     def __init__(self, config: DataConfig, seed: int, rows: Rows, device: torch.device, show: bool) -> None:
-        """`rows`: this rank's rows of a global batch; `show`: whether to show progress. Raises DataError."""
-        place = place_of(config)
-        manifest = load_manifest(place)
-        self.wanted = select(place, manifest, config.classes)
-        self._skipped = SkipBudget(config.max_skipped if config.on_error == "skip" else 0)
+        """rows: this rank's rows of a global batch; show: whether to show progress. Raises DataError."""
+        location = location_of(config)
+        manifest = load_manifest(location)
+        self.selection = select_shards(location, manifest, config.classes)
+        self.images = self.selection.total
+        """Number of images of the classes."""
         self.manifest_digest = manifest.digest
         self.rows, self.device, self.flip, self.seed = rows, device, config.flip, seed
-        self.mode = mode_of(config, self.wanted)
+        self.mode = mode_of(config, self.selection)
+        self._skip_budget = SkipBudget(config.max_skipped if config.on_error == "skip" else 0)
         self._source: Stream | Resident
         if self.mode == "resident":
-            images, labels = load(self.wanted, self._skipped, show)
-            if self._skipped.limit:
-                check_same(self._skipped, device)
-            if config.resident_on == "device":
-                images, labels = images.to(device), labels.to(device)
-            self._source = Resident(images, labels, rows, seed, config.shuffle)
-            self.left_out_per_epoch = 0
+            self._source, self.left_out_per_epoch = self._resident(config, show), 0
         else:
-            gpu = device.type == "cuda"
-            plan, workers = plan_of(config, self.wanted, rows, seed, gpu), workers_of(config, self.wanted, gpu)
-            self._source = Stream(self.wanted, plan, config.shuffle_buffer, workers, gpu, self._skipped)
-            self.left_out_per_epoch = plan.left_out
-        self.images = self.wanted.total
+            plan = read_plan(config, self.selection, rows, seed, device.type == "cuda")
+            self._source, self.left_out_per_epoch = self._stream(config, plan), plan.left_out
+
+    def _resident(self, config: DataConfig, show: bool) -> Resident:
+        images, labels = load_images(self.selection, self._skip_budget, show)
+        if self._skip_budget.limit:
+            check_same_skips(self._skip_budget, self.device)
+        if config.resident_on == "device":
+            images, labels = images.to(self.device), labels.to(self.device)
+        return Resident(images, labels, self.rows, self.seed, config.shuffle)
+
+    def _stream(self, config: DataConfig, plan: ReadPlan) -> Stream:
+        gpu = self.device.type == "cuda"
+        workers = worker_count(config, self.selection, gpu)
+        return Stream(self.selection, plan, config.shuffle_buffer, workers, gpu, self._skip_budget)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.wanted.classes
+        """Names of the classes."""
+        return self.selection.classes
 
     @property
     def size(self) -> int:
-        return self.wanted.size
+        """Height and width of the images, pixels."""
+        return self.selection.size
 
     @property
     def skipped(self) -> int:
-        """Different images that this rank could not read and did not show since it started."""
-        return len(self._skipped.names)
+        """Number of different images that this rank could not read and left out since it started."""
+        return len(self._skip_budget.names)
 
     def epoch(self, batches: int) -> float:
-        """Epochs that `batches` global batches make."""
+        """Returns the number of epochs that `batches` global batches make."""
         return batches * self.rows.total / (self.images - self.left_out_per_epoch)
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """Endless, from batch `start` on."""
+        """Yields batches without end, from batch `start` on. Raises DataError."""
         draws = Draws(self.seed, self.rows, self.device)
         for number, (images, labels) in enumerate(self._source.batches(start), start):
             images, labels = (self._to_device(tensor) for tensor in (images, labels))
             if self.flip:
-                images = mirrored(images, draws.at("data/flip", number).uniform() < 0.5)
+                images = mirror(images, draws.at("data/flip", number).uniform() < 0.5)
             yield Batch(images, labels)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        """Without waiting: a copy to a GPU is asynchronous from pinned memory only."""
+        """Copies to the device without waiting: a copy to a GPU is asynchronous only from pinned memory."""
         if self.device.type == "cuda" and not tensor.is_cuda and not tensor.is_pinned():
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
     def first(self, count: int) -> Tensor:
-        """uint8 [<= count, 3, H, W] in host memory, to be looked at."""
-        return torch.from_numpy(first_images(self.wanted, count, self._skipped.limit).copy())
+        """Returns the first images of the shards, for previews: uint8 [<= count, 3, H, W] in host memory."""
+        return torch.from_numpy(first_images(self.selection, count, self._skip_budget.limit).copy())
 
 
-def mirrored(images: Tensor, chosen: Tensor) -> Tensor:
-    """Some of the images from left to right. images: [b, 3, H, W]; chosen: bool [b].
+def mirror(images: Tensor, chosen: Tensor) -> Tensor:
+    """Mirrors some images left to right. images: [b, 3, H, W]; chosen: bool [b]; returns a new tensor.
 
-    Whole images are copied: `torch.where` looks at every byte, and takes eight times as long on a CPU.
+    Whole images are copied: `torch.where` compares every byte and takes eight times as long on a CPU.
     """
-    place = torch.arange(len(images), device=images.device)
-    return torch.cat([images, images.flip(3)]).index_select(0, place + len(images) * chosen)
+    rows = torch.arange(len(images), device=images.device)
+    return torch.cat([images, images.flip(3)]).index_select(0, rows + len(images) * chosen)
 
 
-def check_same(skipped: SkipBudget, device: torch.device) -> None:
+def check_same_skips(skip_budget: SkipBudget, device: torch.device) -> None:
     """Raises DataError, on every rank, if the ranks have skipped different images. A collective.
 
-    device: where the process group's tensors are; without a group there is nothing to compare.
+    device: of the process group's tensors; without a group there is nothing to compare.
     """
-    digest = key(0, "\n".join(sorted(skipped.names)))
-    both = largest(torch.tensor([digest, -digest], device=device))
-    if both.tolist() != [digest, -digest]:
+    digest = key(0, "\n".join(sorted(skip_budget.names)))
+    extremes = largest(torch.tensor([digest, -digest], device=device))
+    if extremes.tolist() != [digest, -digest]:
         raise DataError(
-            f"the processes could not read different images ({len(skipped.names)} here), and so would not train on "
+            f"the processes could not read different images ({len(skip_budget.names)} here), and so would not train on "
             "the same; start again, or set data.on_error=raise or data.mode=stream"
         )
 
 
-def place_of(config: DataConfig) -> Path | RemoteStore:
-    """Where the data set is: a directory, or what reads a URL."""
+def location_of(config: DataConfig) -> Location:
+    """Returns the directory of the data set, or the store that reads its URL."""
     path = config.path
     return path if isinstance(path, Path) else RemoteStore(path, config.tries, config.stall_seconds, config.cache)
 
 
-def mode_of(config: DataConfig, wanted: ShardSelection) -> str:
-    """`auto` is resident where the decoded images fit the limit."""
+def mode_of(config: DataConfig, selection: ShardSelection) -> str:
+    """Returns resident or stream: `auto` is resident if the decoded images fit the limit."""
     if config.mode != "auto":
         return config.mode
-    return "resident" if wanted.total * wanted.size**2 * 3 <= config.resident_limit_mb << 20 else "stream"
+    return "resident" if selection.total * selection.size**2 * 3 <= config.resident_limit_mb << 20 else "stream"
 
 
-def plan_of(config: DataConfig, wanted: ShardSelection, rows: Rows, seed: int, gpu: bool) -> Plan:
-    batch, counts = len(rows), tuple(wanted.count(shard) for shard in wanted.shards)
-    streams = max(workers_of(config, wanted, gpu), 1)
-    plan = Plan(counts, batch, rows.start // batch, rows.total // batch, streams, seed, config.shuffle)
+def read_plan(config: DataConfig, selection: ShardSelection, rows: Rows, seed: int, gpu: bool) -> ReadPlan:
+    """Returns the plan of a rank in stream mode. rows: its rows of a global batch; gpu: whether training is on one.
+
+    Raises DataError if there are fewer images than one global batch.
+    """
+    batch, counts = len(rows), tuple(selection.count(shard) for shard in selection.shards)
+    workers = max(worker_count(config, selection, gpu), 1)
+    plan = ReadPlan(counts, batch, rows.start // batch, rows.total // batch, workers, seed, config.shuffle)
     if not plan.batches_per_epoch:
         raise DataError(
-            f"{config.path} holds {wanted.total} wanted images, fewer than one batch of {rows.total}; "
+            f"{config.path} holds {selection.total} selected images, fewer than one batch of {rows.total}; "
             "use a smaller train.batch_size, or data.mode=resident, which repeats images within a batch"
         )
     return plan
 
 
-def workers_of(config: DataConfig, wanted: ShardSelection, gpu: bool) -> int:
-    """Reader processes of a rank in stream mode.
+def worker_count(config: DataConfig, selection: ShardSelection, gpu: bool) -> int:
+    """Returns the number of worker processes of a rank in stream mode; 0: the main process reads.
 
-    `auto` is 0 for a directory where reading is little more than copying, which a worker would do twice, and where
-    training itself needs the cores. Images in the shards' order come from one worker: several would each be in
-    another place of it.
+    `auto` is 0 for a directory if reading is little more than copying, which a worker would do twice, or if training
+    itself needs the cores. Without shuffling there is one worker at most: each one reads another part of the order.
     """
     workers = config.workers
     if workers == "auto":
-        workers = 0 if isinstance(wanted.root, Path) and (wanted.layout == "blocks" or not gpu) else AUTO_WORKERS
+        cheap = selection.layout == "blocks" or not gpu
+        workers = 0 if isinstance(selection.location, Path) and cheap else AUTO_WORKERS
     return workers if config.shuffle else min(workers, 1)

@@ -1,7 +1,7 @@
 """`distgan prepare`: a source in, a directory of tar shards with a manifest out, all of it or nothing.
 
 The shards are written to a hidden directory beside the target, the manifest last; then the directory gets its name.
-The same request on a finished directory does nothing, another request is refused unless `overwrite` is set.
+The same request for a finished directory does nothing; another request is refused unless `overwrite` is set.
 """
 
 from __future__ import annotations
@@ -16,54 +16,119 @@ from typing import Any, Literal
 import numpy as np
 
 from distgan.config.schema import URL
-from distgan.data.existing import look
-from distgan.data.publish import publish, target_errors, workplace
+from distgan.data.publish import publish, target_errors, temporary_directory
 from distgan.data.shards.manifest import MANIFEST, Layout, Manifest, load_manifest
-from distgan.data.shards.writer import Offer, write_shards
+from distgan.data.shards.writer import ShardWriter, write_shards
+from distgan.data.sources.base import Offer, Source
 from distgan.data.sources.cifar10 import Cifar10
-from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import Shapes
 from distgan.utils.counter_rng import permutation
 from distgan.utils.errors import DataError
+from distgan.utils.files import sha256
+from distgan.utils.progress import track
 
-NOTES_SHOWN = 20
+MAX_NOTES = 20  # of a source, printed
+MEMBER_BYTES = 2560  # an image's two headers, label and padding in a shard, about
+OVERWRITE_HINT = "pass --overwrite to replace it, or choose another --out"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to make, and where."""
+    """The data set to make, and its directory."""
 
     out: Path
-    source: Shapes | Cifar10 | Folder
+    source: Source
     split: str = "train"
-    classes: tuple[str, ...] | None = None  # None: all
-    shard_size: int = 1000  # images per tar file
+    classes: tuple[str, ...] | None = None
+    """Names of the classes; None: all of the source."""
+    shard_size: int = 1000
+    """Images per tar file."""
     layout: Layout = "pictures"
-    seed: int = 0  # of the order of the images
-    keep_order: bool = False  # as in the source; else shuffled, so that each shard mixes the classes
+    seed: int = 0
+    """Seed of the order of the images."""
+    keep_order: bool = False
+    """Keep the order of the source; else the images are shuffled, so that each shard mixes the classes."""
     overwrite: bool = False
+    """Replace a data set that is at `out`."""
 
 
 def prepare(request: Request, progress: bool = True) -> Manifest:
-    """Makes the data set, or finds that it is there. Returns its manifest.
+    """Makes the data set unless it exists. Returns its manifest.
 
     Raises DataError if the source or the target cannot be used; the target is then as before.
     """
     target = Path(os.path.realpath(request.out))
     offer = request.source.offer(request.split, request.classes)
-    asked = _asked(request, offer)
-    if found := look(request.out, asked, request.overwrite):
-        return found
+    asked = _manifest_request(request, offer)
+    if existing := find_existing(request.out, asked, request.overwrite):
+        return existing
     if os.path.ismount(target):
         raise DataError(f"{request.out} is a mount point and cannot be replaced; choose {request.out / 'data'}")
+    return _make(request, offer, asked, target, progress) or _wait_for_existing(request.out, asked)
+
+
+def ensure(path: Path | URL, source: Literal["shapes", "cifar10"], progress: bool) -> Manifest:
+    """Returns the manifest of the data set at `path`; makes the default one of `source` if there is none.
+
+    Any number of processes on any machines may call this at the same time: each gets a complete data set.
+    path: a directory; the configuration allows no `source` for a URL. Raises DataError.
+    """
+    assert isinstance(path, Path)
+    if (path / MANIFEST).exists():
+        return load_manifest(path)
+    default: Source = Shapes() if source == "shapes" else Cifar10(download_dir=path.parent / "downloads")
+    return prepare(Request(path, default), progress)
+
+
+def find_existing(out: Path, asked: dict[str, Any], overwrite: bool) -> Manifest | None:
+    """Returns the data set at `out` if it is the requested one; None if nothing is there or it will be replaced.
+
+    asked: as `Manifest.request`; None in it matches any value. Raises DataError if `out` holds anything else.
+    """
+    names = _names_in(out)
+    if not names:
+        return None
+    foreign = [name for name in names if name != MANIFEST and not name.endswith(".tar")]
+    if MANIFEST not in names or (overwrite and foreign):
+        first = (foreign or names)[0]
+        raise DataError(f"{out} holds something that is not a distgan data set ({first}); choose an empty or new --out")
+    if overwrite:
+        return None
+    manifest = load_manifest(out)
+    _check_request(out, manifest, asked)
+    for shard in manifest.shards:
+        path = out / shard.name
+        if not path.is_file() or path.stat().st_size != shard.bytes:
+            raise _damaged(path, "it is missing or has another size than the manifest says")
+    return manifest
+
+
+def verify(path: Path, progress: bool = True) -> Manifest:
+    """Compares the sha256 of every shard with the manifest. Raises DataError naming the first that differs."""
+    manifest = load_manifest(path)
+    for shard in track(manifest.shards, len(manifest.shards), f"verify {path}", "shards", enabled=progress):
+        try:
+            digest = sha256(path / shard.name)
+        except OSError as error:
+            raise _damaged(path / shard.name, f"{error.strerror}") from None
+        if digest != shard.sha256:
+            raise _damaged(path / shard.name, "its sha256 is not the manifest's")
+    return manifest
+
+
+def _make(request: Request, offer: Offer, asked: dict[str, Any], target: Path, progress: bool) -> Manifest | None:
+    """Writes the shards and publishes them; returns None if another process has published a data set meanwhile."""
     images = offer.load(progress)
     count = len(images.keys)
     order = np.arange(count) if request.keep_order else permutation(request.seed, "prepare-order", count)
-    with target_errors(request.out, count * (3 * offer.size**2 + 2560)), workplace(target) as place:
-        size, layout = request.shard_size, request.layout
-        shards = write_shards(place, request.split, offer, images, order, size, layout, progress)
+    bytes_needed = count * (3 * offer.size**2 + MEMBER_BYTES)
+    with target_errors(request.out, bytes_needed), temporary_directory(target) as directory:
+        writer = ShardWriter(
+            directory, request.split, request.layout, offer.size, len(offer.classes), request.shard_size
+        )
+        shards = write_shards(writer, images, order, f"{offer.source} {request.split}", progress)
+        _print_notes(images.notes)
         totals = np.sum([shard.class_counts for shard in shards], axis=0) if shards else np.zeros(len(offer.classes))
-        _report(images.notes)
         if not totals.all():
             name = offer.classes[int(np.argmin(totals))]
             raise DataError(
@@ -73,43 +138,62 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
             source=offer.source,
             split=request.split,
             size=offer.size,
-            layout=layout,
+            layout=request.layout,
             classes=offer.classes,
             shards=shards,
             request=asked,
         )
-        manifest.save(place)
-        if publish(place, target, request.overwrite):
-            return manifest
-    for _ in range(10):  # another process was faster; a network file system may need a moment to show it
-        if found := look(request.out, asked, overwrite=False):
-            return found
+        manifest.save(directory)
+        return manifest if publish(directory, target, request.overwrite) else None
+
+
+def _wait_for_existing(out: Path, asked: dict[str, Any]) -> Manifest:
+    """Returns what another process has published; a network file system may need a moment to show it."""
+    for _ in range(10):
+        if existing := find_existing(out, asked, overwrite=False):
+            return existing
         time.sleep(0.5)
-    raise DataError(f"{request.out} was removed while it was made; run this again")
+    raise DataError(f"{out} was removed while it was made; run this again")
 
 
-def ensure(path: Path | URL, source: Literal["shapes", "cifar10"], progress: bool) -> Manifest:
-    """The data set at `path`; where there is none, the default one of `source` is made first.
-
-    Any number of processes on any machines may call this at the same time: each sees a whole data set.
-    path: a directory; the configuration has no `source` for a URL.
-    """
-    assert isinstance(path, Path)
-    if (path / MANIFEST).exists():
-        return load_manifest(path)
-    chosen = Shapes() if source == "shapes" else Cifar10(download_dir=path.parent / "downloads")
-    return prepare(Request(out=path, source=chosen), progress)
-
-
-def _asked(request: Request, offer: Offer) -> dict[str, Any]:
-    """All that decides the bytes of the shards, for the manifest."""
+def _manifest_request(request: Request, offer: Offer) -> dict[str, Any]:
+    """Returns all that determines the bytes of the shards, for the manifest."""
     order = {"keep_order": True} if request.keep_order else {"keep_order": False, "order_seed": request.seed}
     common = {"source": offer.source, "split": request.split, "classes": list(offer.classes)}
     return {**common, "layout": request.layout, "shard_size": request.shard_size, **order, **offer.request}
 
 
-def _report(notes: list[str]) -> None:
-    for note in sorted(notes)[:NOTES_SHOWN]:
+def _print_notes(notes: list[str]) -> None:
+    for note in sorted(notes)[:MAX_NOTES]:
         print(f"note: {note}", file=sys.stderr)
-    if len(notes) > NOTES_SHOWN:
-        print(f"note: and {len(notes) - NOTES_SHOWN:,} more ({len(notes):,} in all)", file=sys.stderr)
+    if len(notes) > MAX_NOTES:
+        print(f"note: and {len(notes) - MAX_NOTES:,} more ({len(notes):,} in all)", file=sys.stderr)
+
+
+def _names_in(out: Path) -> list[str]:
+    """Returns the sorted names in a target directory; none if it does not exist. Raises DataError."""
+    try:
+        return sorted(path.name for path in out.iterdir())
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        raise DataError(
+            f"{out} cannot be written: it, or a directory above it, is a file; choose another --out"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{out} cannot be read: {error.strerror}; choose another --out") from None
+
+
+def _check_request(out: Path, manifest: Manifest, asked: dict[str, Any]) -> None:
+    """Raises DataError if the data set at `out` was made by another request."""
+    made = {"layout": manifest.layout, **manifest.request}  # requests of older data sets do not name the layout
+    for name, value in asked.items():
+        before = made.get(name)
+        if value is not None and before is not None and value != before:
+            raise DataError(f"{out} holds a data set made with {name} = {before}, not {value}; {OVERWRITE_HINT}")
+    if set(asked) != set(made):
+        raise DataError(f"{out} holds a data set that was made by another request; {OVERWRITE_HINT}")
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(f"{path} is damaged: {reason}; make the data set again with --overwrite")

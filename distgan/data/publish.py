@@ -1,4 +1,4 @@
-"""A finished directory appears under its name in one step; what was interrupted is hidden, and removed by the next run.
+"""A finished directory gets its name in one step; directories of interrupted runs are removed by the next run.
 
 Work goes on in `.NAME.MACHINE-PID-XXXX.tmp` beside the target. Nothing else in the package knows these names.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -18,59 +19,60 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from distgan.utils.errors import DataError
-from distgan.utils.files import fsync
+from distgan.utils.files import ABANDONED_SECONDS, fsync, sweep_directories
 
-SILENT = 3600.0  # seconds without a write after which another machine's unfinished directory counts as abandoned
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NAME_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 @contextmanager
-def workplace(target: Path) -> Iterator[Path]:
-    """Yields a new hidden directory beside `target`, on its file system; removes it afterwards unless it was published.
+def temporary_directory(target: Path) -> Iterator[Path]:
+    """Yields a new hidden directory beside `target`, on its file system; removes it at the end unless it was published.
 
-    Also removes those that killed runs have left for the same target.
+    Also removes the directories that killed runs have left for the same target. Raises OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
-    place = target.with_name(f".{target.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    place.mkdir()
+    sweep_directories(
+        target.parent, f".{glob.escape(target.name)}.*-*-*.tmp", lambda path: _is_abandoned(path, target.name)
+    )
+    directory = target.with_name(f".{target.name}.{_machine_id()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    directory.mkdir()
     try:
-        yield place
+        yield directory
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
-def publish(place: Path, target: Path, replace: bool) -> bool:
-    """Gives a finished directory its name, in one step. False, and nothing done, if the name is taken.
+def publish(directory: Path, target: Path, replace: bool) -> bool:
+    """Renames a finished directory to `target`, in one step. Returns False, and does nothing, if the name is taken.
 
-    replace: change places with what is there; its old content is then at `place`.
+    replace: exchange it with the directory that has the name; the old content is then at `directory`. Raises OSError.
     """
-    fsync(place)
+    fsync(directory)
     try:
-        place.chmod(0o755)
-        place.rename(target)  # also onto an empty directory
+        directory.chmod(0o755)
+        directory.rename(target)  # also replaces an empty directory
     except OSError as error:
-        if error.errno not in OCCUPIED:
+        if error.errno not in NAME_TAKEN:
             raise
         if not replace:
             return False
-        _exchange(place, target)
+        _exchange(directory, target)
     fsync(target.parent)
     return True
 
 
 @contextmanager
-def target_errors(target: Path, needed: int) -> Iterator[None]:
-    """Turns the errors of a target that is full or cannot be written into DataError. needed: bytes, an estimate."""
+def target_errors(target: Path, bytes_needed: int) -> Iterator[None]:
+    """Turns an OSError of a target that is full or cannot be written into a DataError. bytes_needed: an estimate."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in DISK_FULL:
             mib = 2**20
             raise DataError(
-                f"{target} cannot be written: {error.strerror}; about {needed / mib:,.1f} MiB are needed, "
-                f"{_free(target) / mib:,.1f} MiB are free there; make room or choose another --out"
+                f"{target} cannot be written: {error.strerror}; about {bytes_needed / mib:,.1f} MiB are needed, "
+                f"{_free_bytes(target) / mib:,.1f} MiB are free there; make room or choose another --out"
             ) from None
         if error.errno in (errno.EBUSY, errno.EXDEV):
             raise DataError(f"{target} is a mount point and cannot be replaced; choose {target / 'data'}") from None
@@ -81,13 +83,12 @@ def target_errors(target: Path, needed: int) -> Iterator[None]:
         ) from None
 
 
-def _free(target: Path) -> int:
-    place = next(path for path in (target, *target.parents) if path.exists())
-    return shutil.disk_usage(place).free
+def _free_bytes(target: Path) -> int:
+    return shutil.disk_usage(next(path for path in (target, *target.parents) if path.exists())).free
 
 
-def _machine() -> str:
-    """Names the set of processes in which a process id means one process: host, boot and process namespace."""
+def _machine_id() -> str:
+    """Returns 8 hex digits for host, boot and process namespace: within them a process id means one process."""
     parts = [socket.gethostname()]
     for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text(), lambda: os.readlink("/proc/self/ns/pid")):
         try:
@@ -97,18 +98,16 @@ def _machine() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
-def _sweep(target: Path) -> None:
-    """Removes the unfinished directories for `target` whose process is dead, or that nobody writes to."""
-    for place in target.parent.glob(f".{target.name}.*-*-*.tmp"):
-        machine, pid = place.name[len(target.name) + 2 :].split("-")[:2]
-        abandoned = time.time() - _last_write(place) > SILENT
-        if abandoned or (machine == _machine() and pid.isdigit() and not _alive(int(pid))):
-            shutil.rmtree(place, ignore_errors=True)
+def _is_abandoned(directory: Path, target_name: str) -> bool:
+    """Returns whether the process of a temporary directory has ended, or nobody has written to it for long."""
+    machine, pid = directory.name[len(target_name) + 2 :].split("-")[:2]
+    silent = time.time() - _last_write(directory) > ABANDONED_SECONDS
+    return silent or (machine == _machine_id() and pid.isdigit() and not _is_running(int(pid)))
 
 
-def _last_write(place: Path) -> float:
+def _last_write(directory: Path) -> float:
     times = []
-    for path in (place, *place.glob("*")):
+    for path in (directory, *directory.glob("*")):
         try:
             times.append(path.stat().st_mtime)
         except OSError:
@@ -116,7 +115,7 @@ def _last_write(place: Path) -> float:
     return max(times, default=time.time())
 
 
-def _alive(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -127,7 +126,7 @@ def _alive(pid: int) -> bool:
 
 
 def _exchange(first: Path, second: Path) -> None:
-    """Two directories change names: in one step on Linux, by two renames where the file system cannot."""
+    """Exchanges the names of two directories: in one step on Linux, by two renames where the file system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
     here = -100  # AT_FDCWD
     if rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), 2) == 0:  # RENAME_EXCHANGE

@@ -1,7 +1,7 @@
-"""Which real images are the reference, and their pixels: a seeded choice that is a function of the data set alone.
+"""The real images that metrics and reports compare with: a seeded choice that depends on the data set alone.
 
-In: a data set's shards and a number of images. Out: exactly that many different images, read in the order of the
-shards, decoded only if they are chosen.
+In: the shards of a data set and a number of images. Out: exactly that many different images, read in the order of the
+shards; only chosen ones are decoded.
 """
 
 from __future__ import annotations
@@ -15,61 +15,63 @@ from torch import Tensor
 
 from distgan.config.schema import DataConfig
 from distgan.data.bad_samples import BadSample
-from distgan.data.dataset import place_of
+from distgan.data.dataset import location_of
 from distgan.data.shards.manifest import Manifest, load_manifest
-from distgan.data.shards.png import decoded
-from distgan.data.shards.reader import ShardSelection, scan, select
+from distgan.data.shards.png import try_decode
+from distgan.data.shards.reader import ShardSelection, scan, select_shards
 from distgan.utils.errors import DataError
 from distgan.utils.rng import generator
 
 
 def open_data(config: DataConfig) -> tuple[Manifest, ShardSelection]:
-    """The data set at `config.path`, seen through its class filter. Raises DataError."""
-    place = place_of(config)
-    manifest = load_manifest(place)
-    return manifest, select(place, manifest, config.classes)
+    """Opens the data set at `config.path`, with its class filter. Raises DataError."""
+    location = location_of(config)
+    manifest = load_manifest(location)
+    return manifest, select_shards(location, manifest, config.classes)
 
 
 def choose(images: int, rows: range) -> Tensor:
-    """int64 [len(rows)]: these rows of one random order of 0 ... images - 1, the same on every machine."""
+    """Returns some rows of one random order of 0 ... images - 1, the same on every machine: int64 [len(rows)]."""
     order = torch.randperm(images, generator=generator("cpu", 0, "quality/reference"))
     return order[rows.start : rows.stop]
 
 
-def choose_near(wanted: ShardSelection, count: int) -> Tensor:
-    """int64 [<= count], ascending: places of images of as few shards as hold so many, so that little is read; which
-    shards is the same on every machine."""
-    borders = list(itertools.accumulate((wanted.count(shard) for shard in wanted.shards), initial=0))
-    places: list[int] = []
-    for shard in torch.randperm(len(wanted.shards), generator=generator("cpu", 0, "report/reals")).tolist():
-        if len(places) < count:
-            places += range(borders[shard], borders[shard + 1])
-    return torch.tensor(sorted(places[:count]))
+def choose_from_few_shards(selection: ShardSelection, count: int) -> Tensor:
+    """Returns indices of images that lie in as few shards as possible, so that little is read: int64 [<= count].
 
-
-def read(wanted: ShardSelection, places: Tensor, rows: range, batch: int) -> Iterator[Tensor]:
-    """Those rows of `places`, uint8 [<= batch, 3, size, size] at a time.
-
-    places: int64, ascending, counted over all wanted images in the shards' order. Raises DataError for an image that
-    cannot be read.
+    Ascending, and the same on every machine.
     """
-    pixels = _pixels(wanted, places[rows.start : rows.stop].tolist())
+    starts = list(itertools.accumulate((selection.count(shard) for shard in selection.shards), initial=0))
+    indices: list[int] = []
+    for shard in torch.randperm(len(selection.shards), generator=generator("cpu", 0, "report/reals")).tolist():
+        if len(indices) < count:
+            indices += range(starts[shard], starts[shard + 1])
+    return torch.tensor(sorted(indices[:count]))
+
+
+def read_images(selection: ShardSelection, indices: Tensor, rows: range, batch: int) -> Iterator[Tensor]:
+    """Yields the images of some rows of `indices`, uint8 [<= batch, 3, size, size] at a time.
+
+    indices: int64, ascending, counted over all selected images in the shards' order. Raises DataError for an image
+    that cannot be read.
+    """
+    pixels = _pixels(selection, indices[rows.start : rows.stop].tolist())
     while images := list(itertools.islice(pixels, batch)):
         yield torch.stack(images)
 
 
-def _pixels(wanted: ShardSelection, places: list[int]) -> Iterator[Tensor]:
+def _pixels(selection: ShardSelection, indices: list[int]) -> Iterator[Tensor]:
     start = 0
-    for shard in wanted.shards:
-        stop = start + wanted.count(shard)
-        here = {place - start for place in places[bisect_left(places, start) : bisect_left(places, stop)]}
+    for shard in selection.shards:
+        stop = start + selection.count(shard)
+        chosen = {index - start for index in indices[bisect_left(indices, start) : bisect_left(indices, stop)]}
         start = stop
-        if not here:
+        if not chosen:
             continue
-        for place, item in enumerate(itertools.islice(scan(wanted, shard), max(here) + 1)):
-            if place not in here:
+        for index, item in enumerate(itertools.islice(scan(selection, shard), max(chosen) + 1)):
+            if index not in chosen:
                 continue
-            image = decoded(item, wanted.size)
+            image = try_decode(item, selection.size)
             if isinstance(image, BadSample):
-                raise DataError(image.sentence)
+                raise DataError(image.message)
             yield torch.from_numpy(image.pixels.transpose(2, 0, 1).copy())

@@ -1,9 +1,9 @@
-"""Who reads what in stream mode: pure functions of (seed, epoch, rank, worker). No files are touched here.
+"""The division of the images among ranks and workers in stream mode: pure functions, which touch no file.
 
-An epoch is one pass over the shards in a new order, seen as one circle of images that starts at a new place (in
-the shards' order: where the last epoch ended). Each rank takes an arc of the same length, a whole number of batches;
-each of its workers takes a piece of that arc. What is left at the end of the circle (fewer images than one global
-batch) is left out of that epoch, another part every time.
+An epoch is one pass over the shards in a new order, seen as a circle of images that starts at a new position (without
+shuffling: where the last epoch ended). Each rank takes an arc of the same length, a whole number of batches; each of
+its workers takes a part of that arc. The rest of the circle, fewer images than one global batch, is left out of that
+epoch; it is another part every time.
 """
 
 from __future__ import annotations
@@ -18,76 +18,79 @@ from distgan.utils.rng import key
 
 @dataclass(frozen=True)
 class Segment:
-    """Images [start, stop) of one shard, counted among the wanted ones."""
+    """Images [start, stop) of one shard, counted among the selected ones."""
 
     shard: int
+    """Index of the shard in the selection."""
     start: int
     stop: int
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The reading plan of one rank."""
+class ReadPlan:
+    """The images that one rank reads, and in which order: a function of (seed, epoch, rank, worker)."""
 
     counts: tuple[int, ...]
-    """Wanted images per shard."""
+    """Selected images per shard."""
     batch: int
     """Images per batch of this rank."""
     rank: int
-    world: int
-    streams: int
-    """Workers per rank, at least 1."""
+    world_size: int
+    """Number of ranks."""
+    workers: int
+    """Workers of this rank, at least 1: without worker processes the main process is the one worker."""
     seed: int
     shuffle: bool
 
     @property
     def batches_per_epoch(self) -> int:
-        """The same for all ranks."""
-        return sum(self.counts) // (self.batch * self.world)
+        """Batches of an epoch, the same number for all ranks."""
+        return sum(self.counts) // (self.batch * self.world_size)
 
     @property
     def left_out(self) -> int:
         """Images that an epoch does not show."""
-        return sum(self.counts) % (self.batch * self.world)
+        return sum(self.counts) % (self.batch * self.world_size)
 
-    def owner(self, batch: int) -> int:
-        """The worker that makes this rank's batch number `batch`, counted over all epochs."""
-        return batch % self.streams
+    def worker_of(self, batch: int) -> int:
+        """Returns the worker that makes this rank's batch number `batch`, counted over all epochs."""
+        return batch % self.workers
 
-    def segments(self, epoch: int, stream: int) -> list[Segment]:
-        """What one worker reads in one epoch, in order."""
+    def segments(self, epoch: int, worker: int) -> list[Segment]:
+        """Returns the images that a worker reads in an epoch, in order."""
         first = epoch * self.batches_per_epoch
-        turns = [
-            self._turns(first + self.batches_per_epoch, lane) - self._turns(first, lane) for lane in range(stream + 1)
-        ]
-        before, mine = sum(turns[:-1]), turns[-1]
-        begin = (self.rank * self.batches_per_epoch + before) * self.batch
+        last = first + self.batches_per_epoch
+        batches = [self._batches_of(other, last) - self._batches_of(other, first) for other in range(worker + 1)]
+        begin = (self.rank * self.batches_per_epoch + sum(batches[:-1])) * self.batch
         order, offset = self._circle(epoch)
-        return cut(self.counts, order, offset + begin, mine * self.batch)
+        return cut_segments(self.counts, order, offset + begin, batches[-1] * self.batch)
 
-    def _turns(self, batches: int, stream: int) -> int:
-        """How many of the first `batches` batches, counted over all epochs, are this worker's."""
-        return (batches - stream + self.streams - 1) // self.streams
+    def _batches_of(self, worker: int, batches: int) -> int:
+        """Returns how many of the first `batches` batches, counted over all epochs, a worker makes."""
+        return (batches - worker + self.workers - 1) // self.workers
 
     def _circle(self, epoch: int) -> tuple[list[int], int]:
-        """Order of the shards and the place where the epoch starts."""
+        """Returns the order of the shards, and the position in the circle of images where an epoch starts."""
         if not self.shuffle:
-            return list(range(len(self.counts))), epoch * self.batches_per_epoch * self.batch * self.world
+            return list(range(len(self.counts))), epoch * self.batches_per_epoch * self.batch * self.world_size
         random = np.random.default_rng(key(self.seed, "data/shards", epoch))
         return random.permutation(len(self.counts)).tolist(), int(random.integers(sum(self.counts)))
 
 
-def cut(counts: Sequence[int], order: Sequence[int], begin: int, length: int) -> list[Segment]:
-    """`length` images of the circle of shards in `order`, from place `begin` on (taken modulo the circle)."""
+def cut_segments(counts: Sequence[int], order: Sequence[int], begin: int, length: int) -> list[Segment]:
+    """Returns `length` images of a circle of shards, from position `begin` on.
+
+    counts: images per shard; order: indices of the shards along the circle; begin: taken modulo the circle's length.
+    """
     segments: list[Segment] = []
-    place = begin % sum(counts)
+    position = begin % sum(counts)
     starts = np.cumsum([0] + [counts[shard] for shard in order])
-    turn = int(np.searchsorted(starts, place, side="right")) - 1
-    skip = place - int(starts[turn])
+    turn = int(np.searchsorted(starts, position, side="right")) - 1
+    skip = position - int(starts[turn])
     while length:
         shard = order[turn % len(order)]
-        take = min(counts[shard] - skip, length)
-        if take:
-            segments.append(Segment(shard, skip, skip + take))
-        length, skip, turn = length - take, 0, turn + 1
+        count = min(counts[shard] - skip, length)
+        if count:
+            segments.append(Segment(shard, skip, skip + count))
+        length, skip, turn = length - count, 0, turn + 1
     return segments

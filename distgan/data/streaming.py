@@ -1,10 +1,10 @@
-"""Stream mode: shards are read as training goes, never more than a buffer in memory.
+"""Stream mode: shards are read while training goes on, with never more than a buffer of images in memory.
 
-`Stream(...).batches(start)` is endless and begins with batch `start` of this rank, whatever happened before: the order
-is a function of (seed, epoch, ranks, workers), and what lies before `start` in the epoch is read past, not decoded.
+`Stream(...).batches(start)` is endless and begins with batch `start` of this rank: the order is a function of (seed,
+epoch, ranks, workers), and the images before `start` in the epoch are read, but not decoded.
 
-Where images may be skipped, each keeps its place, and a good image of the same batch is shown there. So the other
-places, and the number of batches, are as without damage.
+Where images may be skipped, a good image of the same batch takes the position of each bad one. So the other positions,
+and the number of batches, are the same as without damage.
 """
 
 from __future__ import annotations
@@ -29,60 +29,66 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from distgan.data.bad_samples import BadSample, SkipBudget
-from distgan.data.sharding import Plan, Segment
+from distgan.data.sharding import ReadPlan, Segment
 from distgan.data.shards.reader import ShardSelection, read_pieces, scan_pieces
 from distgan.data.shards.samples import Piece
-from distgan.data.shuffle_buffer import Chunker, DecodedBatch, order, pool, slots
+from distgan.data.shuffle_buffer import Chunker, DecodedBatch, batch_slots, build_buffer, slot_count
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 from distgan.utils.rng import key
 
 OPEN_SHARDS = 4  # read in turns, so that a buffer mixes shards
-TURN = 32  # images of a shard at a time
-LEAVE = 6.0  # seconds that a worker has to end by itself; DataLoader waits five
+TURN_IMAGES = 32  # read from a shard in one turn
+EXIT_SECONDS = 6.0  # for a worker to end by itself; DataLoader waits five
 
 
 class WorkerBatch(NamedTuple):
-    """What a worker hands over."""
+    """A batch as a worker hands it over."""
 
     images: Tensor
     labels: Tensor
     skipped: list[BadSample]
-    """What this worker has not shown in this batch or before it, and not handed over yet."""
+    """Images that this worker has left out since the last batch that it handed over."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """This rank's batches (uint8 [b, 3, H, W], int64 [b]) in host memory."""
+    """Batches of one rank (uint8 [b, 3, H, W], int64 [b]) in host memory."""
 
-    wanted: ShardSelection
-    plan: Plan
-    buffer: int
+    selection: ShardSelection
+    plan: ReadPlan
+    buffer_size: int
+    """Images in the shuffle buffer of each worker."""
     workers: int
-    pin: bool
-    skipped: SkipBudget = field(default_factory=lambda: SkipBudget(0))
-    """What could not be read, counted as its batches are taken."""
+    """Worker processes; 0: the main process reads."""
+    pin_memory: bool
+    skip_budget: SkipBudget = field(default_factory=lambda: SkipBudget(0))
+    """Counts the images that could not be read, as their batches are taken."""
 
     def batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Raises DataError where more than may be skipped cannot be read, also when a worker reads it."""
-        with contextlib.closing(self._in_workers(start) if self.workers else _endless(self, start)) as made:
-            for item in made:
-                self.skipped.report(item.skipped)
-                yield item.images, item.labels
+        """Yields batches without end, from this rank's batch `start` on.
 
-    def _in_workers(self, start: int) -> Generator[WorkerBatch, None, None]:
-        closing = RawValue("b", 0)  # not an Event: setting one waits for workers that may be gone
+        Raises DataError if more images than may be skipped cannot be read, by this process or by a worker.
+        """
+        batches = self._batches_of_workers(start) if self.workers else _batches_from(self, start)
+        with contextlib.closing(batches):
+            for batch in batches:
+                self.skip_budget.report(batch.skipped)
+                yield batch.images, batch.labels
+
+    def _batches_of_workers(self, start: int) -> Generator[WorkerBatch, None, None]:
+        closing = RawValue("b", 0)  # not an Event: setting one waits for workers that may have died
         loader = DataLoader(
-            _Batches(self, start),
+            _WorkerDataset(self, start),
             batch_size=None,
             num_workers=self.workers,
             prefetch_factor=4,
-            pin_memory=self.pin,
-            worker_init_fn=functools.partial(_begin, closing),
+            pin_memory=self.pin_memory,
+            worker_init_fn=functools.partial(_start_worker, closing),
         )
-        made = iter(loader)  # a name, so that it ends after `finally`: it waits for its workers
+        items = iter(loader)  # has a name, so that it ends after `finally`: it waits for its workers
         try:
-            for item in made:
+            for item in items:
                 if isinstance(item, str):
                     raise DataError(item)
                 yield item
@@ -90,8 +96,8 @@ class Stream:
             closing.value = 1
 
 
-class _Batches(IterableDataset):
-    """What one worker of the loader makes: every `streams`-th batch from `start` on, or the text of an error."""
+class _WorkerDataset(IterableDataset):
+    """The batches that one worker of the loader makes, or the text of an error."""
 
     def __init__(self, stream: Stream, start: int) -> None:
         self.stream, self.start = stream, start
@@ -100,74 +106,74 @@ class _Batches(IterableDataset):
         worker = get_worker_info()
         first = self.start + (worker.id if worker else 0)
         try:
-            yield from _endless(self.stream, first)
+            yield from _batches_from(self.stream, first)
         except DataError as error:
             yield str(error)
 
 
-def _endless(stream: Stream, first: int) -> Generator[WorkerBatch, None, None]:
-    """Batches first, first + streams, first + 2 * streams, ... of this rank.
+def _batches_from(stream: Stream, first: int) -> Generator[WorkerBatch, None, None]:
+    """Yields batches first, first + workers, first + 2 * workers, ... of this rank.
 
-    A batch without one good image waits for the next that has some.
+    A batch without a good image waits for the next batch with one. Raises DataError if there is none in an epoch.
     """
-    skipped = SkipBudget(stream.skipped.limit)
+    skip_budget = SkipBudget(stream.skip_budget.limit)
     waiting: list[tuple[DecodedBatch, list[BadSample]]] = []
-    for shown in _shown(stream, first):
-        waiting.append((shown, skipped.add(shown.bad.values())))
-        if len(shown.bad) < len(shown.labels):
-            yield from (_made(batch, shown, new) for batch, new in waiting)
+    for batch in _decoded_batches_from(stream, first):
+        waiting.append((batch, skip_budget.add(batch.bad.values())))
+        if len(batch.bad) < len(batch.labels):
+            yield from (_without_bad(earlier, batch, skipped) for earlier, skipped in waiting)
             waiting = []
         elif len(waiting) > stream.plan.batches_per_epoch:
-            (*_, last) = shown.bad.values()
-            raise DataError(f"none of the images of {stream.wanted.root} can be read; the last: {last.sentence}")
+            (*_, last) = batch.bad.values()
+            raise DataError(f"none of the images of {stream.selection.location} can be read; the last: {last.message}")
 
 
-def _shown(stream: Stream, first: int) -> Iterator[DecodedBatch]:
-    """Each of these batches."""
+def _decoded_batches_from(stream: Stream, first: int) -> Iterator[DecodedBatch]:
+    """Yields the same batches with the bad images still in them."""
     plan = stream.plan
-    lane = plan.owner(first)
+    worker = plan.worker_of(first)
     for epoch in itertools.count(first // plan.batches_per_epoch):
-        begin = epoch * plan.batches_per_epoch
-        passed = sum(plan.owner(batch) == lane for batch in range(begin, min(first, begin + plan.batches_per_epoch)))
-        yield from _of_epoch(stream, epoch, lane, passed)
+        start = epoch * plan.batches_per_epoch
+        before = range(start, min(first, start + plan.batches_per_epoch))
+        yield from _epoch_batches(stream, epoch, worker, sum(plan.worker_of(batch) == worker for batch in before))
 
 
-def _of_epoch(stream: Stream, epoch: int, lane: int, passed: int) -> Iterator[DecodedBatch]:
-    """The lane's batches of one epoch: several shards read in turns, then a shuffle buffer.
+def _epoch_batches(stream: Stream, epoch: int, worker: int, passed: int) -> Iterator[DecodedBatch]:
+    """Yields the batches of a worker in one epoch: several shards are read in turns, then a shuffle buffer mixes them.
 
-    passed: the first ones, which are not shown and so not decoded.
+    passed: number of batches at the start that are not yielded, and so not decoded.
     """
-    plan, segments = stream.plan, stream.plan.segments(epoch, lane)
+    plan, segments = stream.plan, stream.plan.segments(epoch, worker)
     batches = sum(segment.stop - segment.start for segment in segments) // plan.batch
-    held = slots(batches, plan.batch, stream.buffer if plan.shuffle else 0)
-    waiting = pool(stream.wanted.layout, held, stream.wanted.size)
-    arriving = Chunker(_in_turns(stream, segments, OPEN_SHARDS if plan.shuffle else 1))
-    random = np.random.default_rng(key(plan.seed, "data/buffer", epoch, plan.rank, lane))
+    slots = slot_count(batches, plan.batch, stream.buffer_size if plan.shuffle else 0)
+    buffer = build_buffer(stream.selection.layout, slots, stream.selection.size)
+    arriving = Chunker(_interleave(stream, segments, OPEN_SHARDS if plan.shuffle else 1))
+    random = np.random.default_rng(key(plan.seed, "data/buffer", epoch, plan.rank, worker))
     in_order = itertools.repeat(np.arange(plan.batch), batches)
 
-    def fill(places: IntArray) -> None:
+    def fill(free: IntArray) -> None:
         done = 0
-        for part in arriving.take(len(places)):
-            waiting.put(places[done : done + len(part)], part)
-            done += len(part)
+        for chunk in arriving.chunks(len(free)):
+            buffer.put(free[done : done + len(chunk)], chunk)
+            done += len(chunk)
 
-    fill(np.arange(held))
-    for number, places in enumerate(order(batches, plan.batch, held, random) if plan.shuffle else in_order):
+    fill(np.arange(slots))
+    for number, chosen in enumerate(batch_slots(batches, plan.batch, slots, random) if plan.shuffle else in_order):
         if number >= passed:
-            yield waiting.take(places)
-        fill(places)
+            yield buffer.get(chosen)
+        fill(chosen)
 
 
-def _in_turns(stream: Stream, segments: list[Segment], at_a_time: int) -> Iterator[Piece]:
-    """The images of all segments, from some of them in turns."""
-    ahead = deque(Chunker(_read(stream, segment)) for segment in segments)
-    reading = deque(ahead.popleft() for _ in range(min(at_a_time, len(ahead))))
+def _interleave(stream: Stream, segments: list[Segment], open_shards: int) -> Iterator[Piece]:
+    """Yields the images of all segments: TURN_IMAGES at a time, from `open_shards` segments in turns."""
+    ahead = deque(Chunker(_read_segment(stream, segment)) for segment in segments)
+    reading = deque(ahead.popleft() for _ in range(min(open_shards, len(ahead))))
     while reading:
-        left = TURN
-        for part in reading[0].take(TURN):
-            left -= len(part)
-            yield part
-        if not left:
+        missing = TURN_IMAGES
+        for chunk in reading[0].chunks(TURN_IMAGES):
+            missing -= len(chunk)
+            yield chunk
+        if not missing:
             reading.rotate(-1)
             continue
         reading.popleft()
@@ -175,41 +181,41 @@ def _in_turns(stream: Stream, segments: list[Segment], at_a_time: int) -> Iterat
             reading.append(ahead.popleft())
 
 
-def _read(stream: Stream, segment: Segment) -> Iterator[Piece]:
-    """As many images as the segment says. Raises DataError where nothing may be skipped."""
-    read = scan_pieces if stream.skipped.limit else read_pieces
-    place = 0
-    for piece in read(stream.wanted, stream.wanted.shards[segment.shard]):
-        yield piece[max(segment.start - place, 0) : segment.stop - place]
-        place += len(piece)
-        if place >= segment.stop:
+def _read_segment(stream: Stream, segment: Segment) -> Iterator[Piece]:
+    """Yields the images of a segment. Raises DataError for a bad one if none may be skipped."""
+    read = scan_pieces if stream.skip_budget.limit else read_pieces
+    position = 0
+    for piece in read(stream.selection, stream.selection.shards[segment.shard]):
+        yield piece[max(segment.start - position, 0) : segment.stop - position]
+        position += len(piece)
+        if position >= segment.stop:
             return
 
 
-def _made(shown: DecodedBatch, good: DecodedBatch, skipped: list[BadSample]) -> WorkerBatch:
-    """A batch with good images, those of `good` in turn, in the places of its bad ones."""
-    if shown.bad:
-        spare = np.setdiff1d(np.arange(len(good.labels)), list(good.bad))
-        bad, chosen = list(shown.bad), np.resize(spare, len(shown.bad))
-        shown.images[bad], shown.labels[bad] = good.images[chosen], good.labels[chosen]
-    return WorkerBatch(torch.from_numpy(shown.images), torch.from_numpy(shown.labels), skipped)
+def _without_bad(batch: DecodedBatch, good: DecodedBatch, skipped: list[BadSample]) -> WorkerBatch:
+    """Returns a batch with good images, those of `good` in turn, in the rows of its bad ones."""
+    if batch.bad:
+        choices = np.setdiff1d(np.arange(len(good.labels)), list(good.bad))
+        rows, chosen = list(batch.bad), np.resize(choices, len(batch.bad))
+        batch.images[rows], batch.labels[rows] = good.images[chosen], good.labels[chosen]
+    return WorkerBatch(torch.from_numpy(batch.images), torch.from_numpy(batch.labels), skipped)
 
 
-def _begin(closing: c_byte, worker: int) -> None:
-    """Before a worker's first batch."""
+def _start_worker(closing: c_byte, worker: int) -> None:
+    """Prepares a worker process before its first batch."""
     _ignore_signals(worker)
-    threading.Thread(target=_leave, args=(closing, os.getppid()), daemon=True).start()
+    threading.Thread(target=_exit_with_trainer, args=(closing, os.getppid()), daemon=True).start()
 
 
 def _ignore_signals(_worker: int) -> None:
-    """A stop is the trainer's to answer; its workers end with it."""
+    """Ignores the signals that stop the trainer, which ends its workers itself."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _leave(closing: c_byte, trainer: int) -> None:
-    """Ends a worker that waits for a server or a disk when nobody waits for the worker any more."""
+def _exit_with_trainer(closing: c_byte, trainer: int) -> None:
+    """Ends a worker that still waits for a server or a disk after the trainer has closed its batches or ended."""
     while not closing.value and os.getppid() == trainer:
         time.sleep(1)
-    time.sleep(LEAVE)
+    time.sleep(EXIT_SECONDS)
     os._exit(0)

@@ -20,7 +20,7 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from distgan.config.schema import Config
+from distgan.config.schema import TrainConfig
 from distgan.utils.errors import ConfigError, LaunchError, LostProcess
 from distgan.utils.rng import Rows
 
@@ -34,7 +34,7 @@ HOOKS = {"none": DDPCommunicationHookType.NO, "bf16": DDPCommunicationHookType.B
 PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
-def build_accelerator(config: Config, environment: Mapping[str, str] = os.environ) -> tuple[Accelerator, str]:
+def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.environ) -> tuple[Accelerator, str]:
     """The Accelerator and one line that says which precision is used and why.
 
     Without a GPU, processes that a launcher has started are joined through gloo on the CPU, whatever the launcher said.
@@ -45,19 +45,19 @@ def build_accelerator(config: Config, environment: Mapping[str, str] = os.enviro
     # a [1, n] weight's gradient has two equal ways to lie in memory; DDP warns on every rank that it is the other one
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     gpu = torch.accelerator.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-    precision, why = choose_precision(config.train.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
-    limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.train.timeout_minutes))
+    precision, why = choose_precision(config.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
+    limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.timeout_minutes))
     try:
         accelerator = Accelerator(cpu=not gpu, mixed_precision=precision, kwargs_handlers=[limit])
     except dist.DistError as error:
         reason = str(error).strip().split("\n")[0]
         raise LostProcess(f"the processes could not be joined, nothing was lost: {reason}") from error
     # not among the handlers above: there Accelerate takes its own classes only
-    hook = HOOKS[config.train.gradient_compression]
+    hook = HOOKS[config.gradient_compression]
     accelerator.ddp_handler = Averaging(gradient_as_bucket_view=True, comm_hook=hook)
     check_connected(environment, accelerator.num_processes)
     if not gpu:
-        torch.set_num_threads(config.train.cpu_threads or cpu_share(environment))
+        torch.set_num_threads(config.cpu_threads or cpu_share(environment))
     return accelerator, f"precision {precision}: {why}"
 
 

@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from accelerate import Accelerator
 
 from distgan.distributed.collectives import gather_objects, open_store
 from distgan.utils.errors import LostProcess
+from distgan.utils.log import log
 
 T = TypeVar("T")
 BEAT = 1.0  # seconds between two signs of life
@@ -79,7 +79,7 @@ class Heartbeat:
             # a thread that comes out of the store while Python ends takes the process with it (std::terminate)
             self._thread.join(STORE_SECONDS)
 
-    def does(self, what: str) -> None:
+    def set_activity(self, what: str) -> None:
         """What this rank does now, for the sentence about one that hangs."""
         self._doing = what
 
@@ -110,8 +110,7 @@ class Heartbeat:
         except RuntimeError:
             missing = self._no_store()
         if missing:
-            text = f"[rank {self.rank}] WARNING: no new step for {waited:.0f} s, at step {self.step}: {missing}"
-            print(text, file=sys.stderr, flush=True)
+            log.warning("no new step for %.0f s, at step %d: %s", waited, self.step, missing)
 
     def _no_store(self) -> str:
         if self._end_of_0:
@@ -145,7 +144,7 @@ def _open_store() -> tuple[Any, str]:
     """The store on rank 0 and where it is. Without a way to it this rank cannot name the others; training goes on."""
     store, where = open_store(STORE_SECONDS)
     if store is None:
-        print(f"WARNING: no way to the store on {where}: lost processes will not be named", file=sys.stderr, flush=True)
+        log.warning("no way to the store on %s: lost processes will not be named", where)
     return store, where
 
 

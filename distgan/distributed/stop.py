@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from enum import IntEnum
 from types import FrameType
 from typing import Any
 
@@ -12,12 +13,27 @@ import torch.distributed as dist
 from distgan.distributed import launcher
 from distgan.distributed.collectives import gloo_group
 
-RULE = 100  # a reason to stop that is no signal: a rule of the configuration
-TIME = 1  # another one: train.seconds are used up; it gives way to every other reason, and training ends in full
+
+class StopReason(IntEnum):
+    """Why training stops; of several reasons on different ranks the largest number counts."""
+
+    NONE = 0
+    """It does not, or the budget or the patience is used up."""
+    TIME_LIMIT = 1
+    """train.seconds are used up. Every other reason goes before it, and training ends in full."""
+    SIGINT = signal.SIGINT
+    SIGTERM = signal.SIGTERM
+    RULE = 100
+    """A rule of the configuration, such as checkpoint.max_failures."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether there may be little time left: everything is saved, and nothing else is done."""
+        return self > StopReason.TIME_LIMIT
 
 
 class StopSignal:
-    """SIGINT, SIGTERM and the end of the time, turned into a decision that all ranks take at the same step.
+    """Turns SIGINT, SIGTERM and requests into a decision that all ranks take at the same step.
 
     Each step's all-reduce (one int, on the host, over gloo) is read one step later, so nobody waits for it, and no
     device is involved. Further signals change nothing. A launcher that has died counts as SIGTERM.
@@ -25,7 +41,7 @@ class StopSignal:
 
     def __init__(self, minutes: float) -> None:
         """minutes: how long a rank waits for the others."""
-        self.received = 0
+        self.received = StopReason.NONE
         self._group = gloo_group(minutes)
         self._pending: tuple[Any, torch.Tensor] | None = None
         self._before: dict[int, Any] = {}
@@ -40,26 +56,26 @@ class StopSignal:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
-    def agreed(self) -> int:
-        """The reason to stop, the same on every rank, or 0. Called once per step."""
+    def agreed(self) -> StopReason:
+        """The reason to stop, the same on every rank. Called once per step."""
         if launcher.launcher_died():
-            self.request(signal.SIGTERM)
+            self.request(StopReason.SIGTERM)
         if self._group is None:
             return self.received
         decision = self._collect()
-        flag = torch.tensor([self.received])
+        flag = torch.tensor([int(self.received)])
         self._pending = dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group, async_op=True), flag
         return decision
 
-    def request(self, reason: int) -> None:
-        """Asks all ranks to stop; reason: a signal's number, RULE or TIME."""
-        if self.received in (0, TIME):
+    def request(self, reason: StopReason) -> None:
+        """Asks all ranks to stop."""
+        if not self.received.urgent:
             self.received = reason
 
     @property
     def hurried(self) -> bool:
-        """Whether this rank has heard of a reason to stop with little time left."""
-        return self.received not in (0, TIME)
+        """Whether this rank has heard of an urgent reason."""
+        return self.received.urgent
 
     def wait_for_all(self) -> None:
         """Returns when every rank has come here: nobody leaves while another still writes."""
@@ -67,13 +83,13 @@ class StopSignal:
         if self._group is not None:
             dist.barrier(group=self._group)
 
-    def _collect(self) -> int:
+    def _collect(self) -> StopReason:
         if self._pending is None:
-            return 0
+            return StopReason.NONE
         work, flag = self._pending
         work.wait()
         self._pending = None
-        return int(flag.item())
+        return StopReason(int(flag.item()))
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
-        self.request(signum)
+        self.request(StopReason(signum))

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distgan.config.schema import Config, DataConfig
-from distgan.data.existing import look
+from distgan.data.prepare import find_existing
 from distgan.data.remote.store import RemoteStore
-from distgan.data.shards.intact import is_whole
 from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
-from distgan.data.shards.reader import ShardSelection, first_images, select
+from distgan.data.shards.reader import ShardSelection, first_images, select_shards
 from distgan.doctor.finding import Finding, fail, guarded, nearest, ok, shown_bytes, shown_seconds, warn
 from distgan.utils.errors import DataError
+from distgan.utils.files import is_intact
 from distgan.utils.progress import track
 
-MADE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 163 MiB")}  # bytes, what it takes
+MADE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 162 MiB")}  # bytes, what it takes
 CHECKSUM_SECONDS = 600.0  # for all shards; then the rest is left to training
 FAR_TRIES, FAR_SECONDS = 2, 10.0  # the doctor is less patient than training
 FIRST = 16  # images that are decoded
@@ -45,7 +45,7 @@ def seen(config: Config) -> tuple[Seen | None, list[Finding]]:
         return None, [to_be_made(place, data.prepare)]
     try:
         manifest = load_manifest(place)
-        wanted = select(place, manifest, data.classes)
+        wanted = select_shards(place, manifest, data.classes)
     except DataError as error:
         return None, [fail("data", str(error), "mend data.path, data.classes or the copy of the data set")]
     size = sum(shard.bytes for shard in wanted.shards)
@@ -57,7 +57,7 @@ def seen(config: Config) -> tuple[Seen | None, list[Finding]]:
 def to_be_made(path: Path, source: str) -> Finding:
     """About a data set that data.prepare will make."""
     try:
-        look(path, {}, overwrite=False)
+        find_existing(path, {}, overwrite=False)
         free = shutil.disk_usage(nearest(path)).free
     except (DataError, OSError) as error:
         return fail("data", str(error), "set data.path to a new directory")
@@ -74,7 +74,7 @@ def contents(config: Config, found: Seen, quick: bool, show: bool) -> list[Findi
     findings = guarded("shards", lambda: shards(found.wanted, skip))
     if any(finding.level == "fail" for finding in findings):
         return [*findings, *classes(found.wanted, found.manifest.class_counts)]
-    if isinstance(found.wanted.root, RemoteStore):
+    if isinstance(found.wanted.location, RemoteStore):
         findings += guarded("checksums", lambda: first_shard(found.wanted), 300)
     elif quick:
         findings.append(ok("checksums", "left out (--quick)"))
@@ -86,12 +86,12 @@ def contents(config: Config, found: Seen, quick: bool, show: bool) -> list[Findi
 
 def shards(wanted: ShardSelection, skip: bool) -> list[Finding]:
     """Whether all are there, with their sizes. skip: data.on_error=skip."""
-    if isinstance(wanted.root, RemoteStore):
+    if isinstance(wanted.location, RemoteStore):
         return []
     wrong = []
     for shard in wanted.shards:
         try:
-            size = (wanted.root / shard.name).stat().st_size
+            size = (wanted.location / shard.name).stat().st_size
             if size != shard.bytes:
                 wrong.append(f"{shard.name} has {size:,} bytes, its manifest says {shard.bytes:,}")
         except OSError as error:
@@ -102,13 +102,13 @@ def shards(wanted: ShardSelection, skip: bool) -> list[Finding]:
 
 def checksums(wanted: ShardSelection, skip: bool, show: bool, seconds: float = CHECKSUM_SECONDS) -> list[Finding]:
     """Whether every shard has the manifest's sha256, as far as the time allows. show: progress."""
-    assert isinstance(wanted.root, Path)
+    assert isinstance(wanted.location, Path)
     wrong, done, size, start = list[str](), 0, 0, time.monotonic()
     for shard in track(wanted.shards, len(wanted.shards), "checksums", "shards", enabled=show):
         if time.monotonic() - start > seconds:
             break
-        with (wanted.root / shard.name).open("rb") as file:
-            if not is_whole(file, shard.bytes, shard.sha256):
+        with (wanted.location / shard.name).open("rb") as file:
+            if not is_intact(file, shard.bytes, shard.sha256):
                 wrong.append(f"{shard.name} is damaged: its sha256 is not the manifest's")
         done, size = done + 1, size + shard.bytes
     took = time.monotonic() - start
@@ -130,9 +130,9 @@ def _judged(what: str, wrong: list[str], count: str, good: str, skip: bool) -> F
 
 def first_shard(wanted: ShardSelection) -> list[Finding]:
     """Fetches one shard from a URL, and says how long all of them would take."""
-    assert isinstance(wanted.root, RemoteStore)
+    assert isinstance(wanted.location, RemoteStore)
     shard, start = wanted.shards[0], time.monotonic()
-    with wanted.root.open(shard.name, shard.bytes, shard.sha256):
+    with wanted.location.open(shard.name, shard.bytes, shard.sha256):
         seconds = max(time.monotonic() - start, 1e-6)
     total = sum(item.bytes for item in wanted.shards) * seconds / shard.bytes
     text = f"{shard.name} came whole at {shown_bytes(shard.bytes / seconds)}/s; all shards, one after another:"

@@ -20,14 +20,14 @@ from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, Shapes, prepare
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select
+from distgan.data.shards.reader import select_shards
 from distgan.data.sources.shapes import CLASSES
 from distgan.distributed.accelerator import batch_rows
 from distgan.distributed.collectives import largest, on_main
 from distgan.doctor.data import place_of
 from distgan.training.checkpoint.state import capture
-from distgan.training.clock import Waiting
 from distgan.training.consistency import ConsistencyCheck
+from distgan.training.meters import BatchTimer
 from distgan.training.trainer import Trainer
 
 WARM_UP = 2
@@ -88,7 +88,7 @@ def stand_in(config: Config, scratch: Path, absent: bool, url_resident: bool) ->
     elif url_resident:
         far = place_of(config.data)
         manifest = load_manifest(far)
-        shard = select(far, manifest, config.data.classes).shards[0]
+        shard = select_shards(far, manifest, config.data.classes).shards[0]
         place.mkdir()
         with far.open(shard.name, shard.bytes, shard.sha256) as file:  # type: ignore[union-attr, call-arg]
             (place / shard.name).write_bytes(file.read())
@@ -112,7 +112,7 @@ def try_out(config: Config, accelerator: Accelerator, said: str, say: Callable[[
     reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     load, source = time.monotonic() - start, reals.batches(0)
-    batches = Waiting(source, lambda _: None)
+    batches = BatchTimer(source, lambda _: None)
     say("dry run: first steps")
     try:
         warm = [_timed(lambda: trainer.step(batches), device) for _ in range(WARM_UP)]

@@ -67,7 +67,7 @@ class LocalChecks:
             return False, False, f"because of {', '.join(broken)}, see above"
         if self.seen is None:
             return self.absent, False, "" if self.absent else "the data set could not be looked at"
-        far = not isinstance(self.seen.wanted.root, Path)
+        far = not isinstance(self.seen.wanted.location, Path)
         return False, far and readers.mode_of(self.config, self.seen.wanted) == "resident", ""
 
     def check(self, what: str, call: Callable[[], Sequence[Finding]], seconds: float = 60.0) -> None:
@@ -83,7 +83,7 @@ class LocalChecks:
     def _readers(self, seen: data.Seen, rows: Rows, device: torch.device | None) -> list[Finding]:
         config, wanted = self.config, seen.wanted
         streamed = readers.mode_of(config, wanted) == "stream"
-        workers = dataset.workers_of(config.data, wanted, device is not None) if streamed else 0
+        workers = dataset.worker_count(config.data, wanted, device is not None) if streamed else 0
         free = None if device is None else torch.cuda.mem_get_info(device)[0]
         return [
             *readers.reading(config, wanted, rows, self.local, self.there.cores, device is not None),
@@ -94,7 +94,7 @@ class LocalChecks:
 
     def _resume(self, processes: int, precision: str) -> list[Finding]:
         digest = self.seen.manifest.digest if self.seen else None
-        self.resumed, found = recipe.resume(self.config, processes, precision, digest)
+        self.resumed, found = recipe.resume(self.config, recipe.Run(processes, precision, digest))
         return found
 
 

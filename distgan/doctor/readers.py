@@ -7,7 +7,7 @@ from pathlib import Path
 
 from distgan.config.schema import Config
 from distgan.data import dataset
-from distgan.data.sharding import Plan
+from distgan.data.sharding import ReadPlan
 from distgan.data.shards.reader import ShardSelection
 from distgan.doctor.finding import Finding, fail, ok, shown_bytes, warn
 from distgan.utils.errors import DataError
@@ -30,26 +30,26 @@ def reading(config: Config, wanted: ShardSelection, rows: Rows, local: int, core
         text = f"resident: {wanted.total / rows.total:,.1f} batches per epoch, {epochs:,.1f} epochs in the budget"
         return [ok("readers", text)]
     try:
-        plan = dataset.plan_of(config.data, wanted, rows, config.run.seed, gpu)
+        plan = dataset.read_plan(config.data, wanted, rows, config.run.seed, gpu)
     except DataError as error:
         return [fail("readers", str(error), "or add images")]
     found = [shards_for_readers(plan, processes)]
     epochs = config.train.images / (plan.batches_per_epoch * rows.total)
     text = f"{plan.batches_per_epoch:,} batches per epoch, {plan.left_out} images left out, others each time"
     found.append(ok("epoch", f"{text}; {epochs:,.1f} epochs in the budget"))
-    workers = dataset.workers_of(config.data, wanted, gpu)
+    workers = dataset.worker_count(config.data, wanted, gpu)
     if workers and local * (1 + workers) > CROWD * cores:
         text = f"{local} process(es) with {workers} data worker(s) each on {cores} core(s)"
         found.append(warn("cores", text, f"use data.workers={max(cores // local - 1, 0)}, or more cores"))
     return found
 
 
-def shards_for_readers(plan: Plan, processes: int) -> Finding:
+def shards_for_readers(plan: ReadPlan, processes: int) -> Finding:
     """A reader comes to its part of a shard by reading past all that lies before it."""
-    readers, shards = processes * plan.streams, len(plan.counts)
+    readers, shards = processes * plan.workers, len(plan.counts)
     read, shown = read_and_shown(plan, processes)
     ratio = read / max(shown, 1)
-    text = f"{shards:,} shard(s) for {readers} reader(s) ({processes} process(es) x {plan.streams})"
+    text = f"{shards:,} shard(s) for {readers} reader(s) ({processes} process(es) x {plan.workers})"
     if shards < readers or ratio > TOO_MUCH:
         size = max(shown // (4 * readers), 1)
         more = (
@@ -59,13 +59,13 @@ def shards_for_readers(plan: Plan, processes: int) -> Finding:
     return ok("readers", f"{text}: they read {ratio:.1f} times the images that they show")
 
 
-def read_and_shown(plan: Plan, processes: int) -> tuple[int, int]:
+def read_and_shown(plan: ReadPlan, processes: int) -> tuple[int, int]:
     """Images that all readers read, and that they show, in the first epoch."""
     read = shown = 0
     for rank in range(processes):
         here = dataclasses.replace(plan, rank=rank)
-        for stream in range(plan.streams):
-            for segment in here.segments(0, stream):
+        for worker in range(plan.workers):
+            for segment in here.segments(0, worker):
                 read, shown = read + segment.stop, shown + segment.stop - segment.start
     return read, shown
 
@@ -75,7 +75,7 @@ def resident_memory(config: Config, wanted: ShardSelection, local: int, host: in
     what, mode = "data memory", mode_of(config, wanted)
     need = wanted.total * (3 * wanted.size**2 + 8)
     if mode == "stream":
-        readers = local * max(dataset.workers_of(config.data, wanted, device is not None), 1)
+        readers = local * max(dataset.worker_count(config.data, wanted, device is not None), 1)
         buffered = min(config.data.shuffle_buffer * readers, wanted.total)
         encoded = sum(shard.bytes for shard in wanted.shards) / sum(shard.count for shard in wanted.shards)
         text = f"stream: about {shown_bytes(buffered * encoded)} in shuffle buffers, {shown_bytes(host)} free"
@@ -96,7 +96,7 @@ def resident_memory(config: Config, wanted: ShardSelection, local: int, host: in
 
 def cache(config: Config, wanted: ShardSelection, free: int | None) -> list[Finding]:
     """free: bytes where data.cache is, None where that is no directory that can be made."""
-    if config.data.cache is None or isinstance(wanted.root, Path):
+    if config.data.cache is None or isinstance(wanted.location, Path):
         return []
     need = sum(shard.bytes for shard in wanted.shards)
     if free is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from distgan.config.load import resume_changes
 from distgan.config.schema import Config
 from distgan.data.reference import open_data
 from distgan.distributed.accelerator import batch_rows
@@ -16,11 +16,19 @@ from distgan.doctor.finding import Finding, fail, ok, warn
 from distgan.metrics.evaluator import check, is_shapes, names_of
 from distgan.metrics.extractors.base import load_extractor
 from distgan.training.checkpoint import storage
-from distgan.training.checkpoint.state import State
+from distgan.training.checkpoint.resume import NEW_RUN, check_resume
+from distgan.training.checkpoint.storage import State
 from distgan.training.early_stopping import EarlyStopping
 from distgan.utils.errors import CheckpointError, ConfigError, DataError, QualityError
 
-NEW = "start a new run with run.name=NAME"
+
+class Run(NamedTuple):
+    """What a checkpoint is compared with."""
+
+    processes: int
+    precision: str
+    data_digest: str | None
+    """Digest of the manifest of the images; None where it is not known."""
 
 
 def batch(config: Config, processes: int) -> list[Finding]:
@@ -42,7 +50,7 @@ def scores(config: Config, seen: Seen | None) -> list[Finding]:
         return []
     try:
         load_extractor(config.evaluate, torch.device("cpu"))
-        best, reference = EarlyStopping(config), config.evaluate.reference
+        best, reference = EarlyStopping(config.best, config.evaluate), config.evaluate.reference
         if reference is not None or seen is not None:
             place = config.data if reference is None else config.data.model_copy(update={"path": reference})
             manifest, wanted = open_data(place)
@@ -65,7 +73,7 @@ def lock(run_dir: Path) -> list[Finding]:
                 fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 who = file.read(200).decode(errors="replace").strip()
-                return [fail("lock", f"another training is writing to {run_dir} ({who})", f"stop it, or {NEW}")]
+                return [fail("lock", f"another training is writing to {run_dir} ({who})", f"stop it, or {NEW_RUN}")]
             except OSError as error:
                 text = f"no file locks in {run_dir} ({error.strerror})"
                 return [warn("lock", text, "let only one training write there")]
@@ -74,41 +82,36 @@ def lock(run_dir: Path) -> list[Finding]:
     return [ok("lock", f"no other training is writing to {run_dir}")]
 
 
-def resume(config: Config, processes: int, precision: str, digest: str | None) -> tuple[int, list[Finding]]:
-    """(steps that are done, what `--resume auto` would do). digest: of the images' manifest, None if not known."""
+def resume(config: Config, now: Run) -> tuple[int, list[Finding]]:
+    """Steps that are done, and what `--resume auto` would do."""
     what, directory = "resume", config.run_dir / "checkpoints"
     there, damaged = storage.steps(directory), list[Finding]()
     for step in reversed(there):
         path = directory / f"step-{step:09d}"
         try:
-            state = State(*storage.load(path))
+            state = storage.load(path)
         except CheckpointError as error:
             damaged.append(warn(what, str(error), "training will take the one before it"))
             continue
-        return step, [*damaged, *fits(config, path, state, processes, precision, digest)]
+        return step, [*damaged, *fits(config, path, state, now)]
     if there:
-        return 0, [*damaged, fail(what, f"none of the checkpoints in {directory} is whole", NEW)]
-    return 0, [ok(what, f"{config.run_dir} holds no checkpoint: training starts anew")]
+        return 0, [*damaged, fail(what, f"none of the checkpoints in {directory} is complete", NEW_RUN)]
+    return 0, [ok(what, f"{config.run_dir} holds no checkpoint: training starts from the beginning")]
 
 
-def fits(config: Config, path: Path, state: State, processes: int, precision: str, digest: str | None) -> list[Finding]:
+def fits(config: Config, path: Path, state: State, now: Run) -> list[Finding]:
     """Whether training may go on from a checkpoint, and what would change."""
     what, values = "resume", state.values
-    missing = {"config", "data_digest", "precision", "processes", "run_id", "g"} - values.keys()
-    if missing:
-        return [fail(what, f"{path} is damaged: its state.json has no {', '.join(sorted(missing))}", NEW)]
-    harmless, refused = resume_changes(values["config"], config)
-    if refused:
-        return [fail(what, f"{path} was made with another recipe: {'; '.join(refused)}", f"set these back, or {NEW}")]
-    if digest is not None and values["data_digest"] != digest:
-        return [fail(what, f"{path} was trained on other images than those in {config.data.path}", NEW)]
+    refusals, changes = check_resume(path, values, config, now.data_digest)
+    if refusals:
+        return [fail(what, refusal.text, refusal.fix) for refusal in refusals]
     steps = int(values["g"]["updates"])
     if steps >= config.total_steps:
         text = f"{path} is at the end of the budget (train.images={config.train.images}): nothing would be trained"
-        return [warn(what, text, f"set more train.images, or {NEW}")]
-    if values["precision"] != precision:
-        harmless.append(f"precision: {values['precision']} -> {precision}")
-    if values["processes"] != processes:
-        harmless.append(f"processes: {values['processes']} -> {processes}")
-    changed = f"; changed since then: {'; '.join(harmless)}" if harmless else ""
+        return [warn(what, text, f"set more train.images, or {NEW_RUN}")]
+    if values["precision"] != now.precision:
+        changes.append(f"precision: {values['precision']} -> {now.precision}")
+    if values["processes"] != now.processes:
+        changes.append(f"processes: {values['processes']} -> {now.processes}")
+    changed = f"; changed since then: {'; '.join(changes)}" if changes else ""
     return [ok(what, f"training goes on from {path}, step {steps:,} of {config.total_steps:,}{changed}")]

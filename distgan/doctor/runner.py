@@ -55,7 +55,7 @@ class Doctor:
     def _meet(self) -> Accelerator | None:
         known = [finding.text for finding in self.report.findings]
         try:
-            accelerator, _ = build_accelerator(self.config)
+            accelerator, _ = build_accelerator(self.config.train)
         except (DistganError, RuntimeError, ValueError, OSError) as error:
             text = str(error) if isinstance(error, DistganError) else short(error)
             if text not in known:

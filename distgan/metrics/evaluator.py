@@ -156,7 +156,7 @@ class Evaluator:
     def _real_columns(self, rows: range, label: str) -> Columns:
         """The columns of these rows of the randomly ordered real images, which are read in the order of the shards."""
         positions, order = reference.choose(self._shards.total, rows).sort()
-        columns = self._feature_pass.run(partial(reference.read, self._shards, positions), len(rows), label)
+        columns = self._feature_pass.run(partial(reference.read_images, self._shards, positions), len(rows), label)
         return {name: column[order.argsort()] if len(column) else column for name, column in columns.items()}
 
     def _values(self, columns: Columns, labels: Tensor | None) -> tuple[Named, Named]:

@@ -18,6 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from distgan.config.method import Ada, DiffAugment, NoAugment
+from distgan.config.schedule import at
+from distgan.utils.rng import Draws
+
 DIFF_UNIFORMS = 7  # numbers per image that diff_augment takes: colour 3, translation 2, cutout 2
 ADA_UNIFORMS = 21  # ... that ada_augment takes: one for each of 13 decisions, 8 more
 ADA_NORMALS = 7
@@ -178,3 +182,32 @@ def _ada_color(images: Tensor, drawn: Tensor, uniform: Tensor, normal: Tensor) -
     rest = images - grey
     turned = along * rest + across * (rest.roll(1, 1) - rest.roll(-1, 1))
     return _choose(drawn.any(1), grey_factor * (grey + brightness) + turned, images)
+
+
+class Augmenter:
+    """Applies the configured augmentation. Attribute: p, probability of each of ADA's transformations, a scalar tensor.
+
+    A controller moves p (controllers/ada.py).
+    """
+
+    def __init__(self, config: NoAugment | DiffAugment | Ada, device: torch.device) -> None:
+        self.config = config
+        self.p = torch.tensor(at(config.p, 0) if isinstance(config, Ada) else 0.0, device=device)
+
+    def __call__(self, images: Tensor, *draws: Draws) -> Tensor:
+        """Augmented images, [B, 3, H, W].
+
+        images: [B, 3, H, W] in [-1, 1]; draws: random numbers of their rows, one set after another; the lengths add up
+        to B.
+        """
+        match self.config:
+            case DiffAugment(policy=policy):
+                return diff_augment(images, _uniform(draws, DIFF_UNIFORMS), policy)
+            case Ada(policy=policy):
+                normal = torch.cat([draw.of(f"{draw.purpose}/normal").normal([ADA_NORMALS]) for draw in draws])
+                return ada_augment(images, _uniform(draws, ADA_UNIFORMS), normal, self.p, policy)
+        return images
+
+
+def _uniform(draws: tuple[Draws, ...], numbers: int) -> Tensor:
+    return torch.cat([draw.uniform([numbers]) for draw in draws])

@@ -1,7 +1,7 @@
-"""Whether all processes hold the same weights and were dealt different rows of the batch.
+"""Checks that all ranks hold the same weights and got different rows of the batch.
 
-In: a trainer, on every rank. Out: nothing, or Disagreement on every rank, which names rank and tensor. A digest is
-one number per tensor, made on the device from the bits; only the digests cross the network.
+In: a trainer, on every rank. Out: nothing, or Disagreement on every rank, which names rank and tensor. A digest is one
+number per tensor, computed on the device from its bits; only digests cross the network.
 """
 
 from __future__ import annotations
@@ -30,31 +30,32 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class ConsistencyCheck:
-    """The check, and how often in a row it has seen equal images."""
+    """Compares the ranks. Attribute: suspicions, how often in a row it has seen equal images."""
 
     def __init__(self, accelerator: Accelerator, images: bool) -> None:
-        """images: whether they are looked at, too."""
+        """images: whether these are compared, too."""
         self.accelerator, self.images = accelerator, images
         self.suspicions = 0
 
     def check(self, trainer: Trainer) -> None:
-        """Compares digests of G, D and their average, and of the last latents and images. Every rank must call it.
+        """Compares digests of G, D and the average of G, of latents and of the last images. A collective.
 
         Raises Disagreement on every rank. One all-gather of 8 bytes per tensor, and one copy to the host.
         """
         if self.accelerator.num_processes == 1:
             return
         held = weights(trainer) | {"seed (random numbers)": common_numbers(trainer)}
-        dealt = trainer.dealt
-        ours = torch.stack([digest(tensor) for tensor in (*held.values(), *dealt.values())])
+        own = {"latents": trainer.next_latents()}
+        own |= {} if trainer.last_images is None else {"images": trainer.last_images}
+        ours = torch.stack([digest(tensor) for tensor in (*held.values(), *own.values())])
         by_rank = self.accelerator.gather(ours[None]).tolist()
         if found := unequal([row[: len(held)] for row in by_rank], list(held)):
             raise Disagreement(f"at step {trainer.steps} {found}; {_WHAT_NOW}")
-        twins = {name: equal([row[len(held) + place] for row in by_rank]) for place, name in enumerate(dealt)}
-        self.suspicions = self.suspicions + 1 if self.images and twins["images"] else 0
+        twins = {name: equal([row[len(held) + index] for row in by_rank]) for index, name in enumerate(own)}
+        self.suspicions = self.suspicions + 1 if self.images and twins.get("images") else 0
         if twins["latents"] or self.suspicions == SUSPICIONS:
             what = "latents" if twins["latents"] else "images"
-            raise Disagreement(f"at step {trainer.steps} {twins[what]} were dealt the same {what}; {_WHAT_NOW}")
+            raise Disagreement(f"at step {trainer.steps} {twins[what]} got the same {what}; {_WHAT_NOW}")
 
 
 _WHAT_NOW = (
@@ -64,22 +65,22 @@ _WHAT_NOW = (
 
 
 def weights(trainer: Trainer) -> dict[str, Tensor]:
-    """All that must be equal on all ranks, buffers included: {"d/features.0.weight": tensor}."""
+    """Tensors that must be equal on all ranks, buffers included: {"d/features.0.weight": tensor}."""
     networks = {"g": trainer.g.network, "d": trainer.d.network, "ema": trainer.ema.network}
     return {f"{part}/{name}": value for part, net in networks.items() for name, value in net.state_dict().items()}
 
 
 def common_numbers(trainer: Trainer) -> Tensor:
-    """Random numbers of a whole global batch, which all ranks draw alike."""
+    """Random numbers of a global batch, equal on all ranks."""
     draws = trainer.draws
-    whole = draws.for_rows(Rows(0, draws.rows.total, draws.rows.total))
-    return whole.at("guard", trainer.steps).uniform()
+    complete = draws.for_rows(Rows(0, draws.rows.total, draws.rows.total))
+    return complete.at("guard", trainer.steps).uniform()
 
 
 def check_same_recipe(accelerator: Accelerator, config: Config) -> None:
     """Raises LaunchError on every rank if one was started with another configuration than rank 0.
 
-    How often something is done must be the same everywhere, too: ranks meet to do it. Only OWN may differ.
+    Intervals must be equal as well, since ranks meet for what is done. Only the settings in OWN may differ.
     """
     if accelerator.num_processes == 1:
         return
@@ -106,7 +107,7 @@ def check_same_data(accelerator: Accelerator, data_digest: str, mode: str) -> No
 
 
 def digest(tensor: Tensor) -> Tensor:
-    """One int64 made of the tensor's bits and their places; a change of one element always changes it."""
+    """One int64 made of a tensor's bits and their positions; a change of one element always changes it."""
     bits = tensor.detach().reshape(-1)
     bits = bits.to(torch.uint8) if bits.dtype == torch.bool else bits.view(_BITS[bits.element_size()])
     odd = torch.arange(1, 2 * bits.numel(), 2, device=bits.device)  # modulo 2^64 an odd factor loses nothing
@@ -114,16 +115,19 @@ def digest(tensor: Tensor) -> Tensor:
 
 
 def unequal(by_rank: Sequence[Sequence[int]], names: Sequence[str]) -> str | None:
-    """Which rank differs from most (two: from rank 0) in which tensors, or None. by_rank: [rank][tensor]."""
-    different = [place for place in range(len(names)) if len({row[place] for row in by_rank}) > 1]
+    """A sentence about the rank that differs from most (of two: from rank 0), or None.
+
+    by_rank: digests, [rank][tensor]; names: of the tensors.
+    """
+    different = [index for index in range(len(names)) if len({row[index] for row in by_rank}) > 1]
     if not different:
         return None
-    votes = Counter(tuple(row[place] for place in different) for row in by_rank)
+    votes = Counter(tuple(row[index] for index in different) for row in by_rank)
     usual, count = votes.most_common(1)[0]
     if count == 1:  # no two agree
-        usual = tuple(by_rank[0][place] for place in different)
-    rank, row = next((r, row) for r, row in enumerate(by_rank) if tuple(row[place] for place in different) != usual)
-    wrong = [names[place] for place, number in zip(different, usual, strict=True) if row[place] != number]
+        usual = tuple(by_rank[0][index] for index in different)
+    rank, row = next((r, row) for r, row in enumerate(by_rank) if tuple(row[index] for index in different) != usual)
+    wrong = [names[index] for index, number in zip(different, usual, strict=True) if row[index] != number]
     more = f" and {len(wrong) - NAMED} more tensors" if len(wrong) > NAMED else ""
     than = "rank 0" if count == 1 else "most"
     return f"rank {rank} holds another {', '.join(wrong[:NAMED])}{more} than {than}"

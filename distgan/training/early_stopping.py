@@ -1,4 +1,4 @@
-"""The best evaluation of a run so far, and for how long nothing better has come.
+"""The best evaluation of a run, and an end of training when nothing better comes.
 
 In: `Scores`, one evaluation after the other. Out: whether they are the best. The memory is plain values, so that it
 goes into every checkpoint, and it is the same on every rank.
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 
 from distgan.config.messages import first_mistake
-from distgan.config.schema import Config
+from distgan.config.schema import BestConfig, EvaluateConfig
 from distgan.metrics.protocol import Scores
 from distgan.metrics.registry import PAPER_NAMES, better, full_name
 from distgan.utils.errors import CheckpointError, ConfigError
@@ -24,7 +24,7 @@ class Top(BaseModel):
     """The best evaluation."""
 
     metric: str
-    """By which it is the best."""
+    """Name of the value that makes it the best."""
     step: NonNegativeInt
     scores: Scores
 
@@ -39,35 +39,34 @@ class Top(BaseModel):
         return self.scores.values[self.metric]
 
 
-class Memory(BaseModel):
-    """What has been seen; in every checkpoint."""
+class BestState(BaseModel):
+    """State of early stopping; in every checkpoint."""
 
     top: Top | None = None
     last: Scores | None = None
-    """Of the last evaluation."""
+    """Scores of the last evaluation."""
     without: NonNegativeInt = 0
-    """Evaluations in a row that were not better than the best one."""
+    """Evaluations in a row that were not better than the best."""
 
 
 class EarlyStopping:
-    """The judge. Attribute: metric, the name of the value that is to be best."""
+    """Keeps the best evaluation and counts those without a better one. Attribute: metric, name of the value."""
 
-    def __init__(self, config: Config) -> None:
-        self.every, self.patience = config.evaluate.every_images, config.best.patience
-        extractor = config.evaluate.extractor
-        usual = "shapes_recognised" if extractor == "none" else full_name("fd", extractor)
-        self.metric = config.best.metric or usual
-        self.memory = Memory()
+    def __init__(self, config: BestConfig, evaluate: EvaluateConfig) -> None:
+        self.every, self.patience = evaluate.every_images, config.patience
+        usual = "shapes_recognised" if evaluate.extractor == "none" else full_name("fd", evaluate.extractor)
+        self.metric = config.metric or usual
+        self.memory = BestState()
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Remembers what a checkpoint's values say. Raises CheckpointError if that is no memory of the best."""
+        """Takes the memory of a checkpoint's values. Raises CheckpointError if it is damaged."""
         try:
-            self.memory = Memory.model_validate(values.get("best", {}))  # checkpoints of 0.1.0 do not have it
+            self.memory = BestState.model_validate(values.get("best", {}))  # checkpoints of 0.1.0 do not have it
         except ValidationError as error:
             raise CheckpointError(f"the checkpoint is damaged: {first_mistake(error, 'best')}") from None
 
     def check(self, names: Iterable[str]) -> None:
-        """Raises ConfigError if the metric is none of these, which an evaluation gives."""
+        """Raises ConfigError if the metric is none of `names`, the values of an evaluation."""
         if self.metric not in (names := list(names)):
             alike = {
                 paper: name for name in names for value, paper in PAPER_NAMES.items() if name.startswith(f"{value}_")
@@ -79,47 +78,49 @@ class EarlyStopping:
             )
 
     def due(self, images: int, last: bool) -> bool:
-        """Whether to evaluate when D has been shown so many images: each time that `every_images` more are full, and
-        at the last step."""
+        """True when an evaluation is due: after every `every_images` images, and at the last step.
+
+        images: real images that D has been shown.
+        """
         if self.every is None:
             return False
         before = self.memory.last.images_seen if self.memory.last else 0
         return images // self.every > before // self.every or (last and images > before)
 
-    def look(self, step: int, scores: Scores) -> bool:
-        """Whether these scores, made after `step`, are the best so far.
+    def update(self, step: int, scores: Scores) -> bool:
+        """Remembers the scores after a step. Returns whether they are the best so far.
 
-        They are if the ones before were made by another protocol, or were the best by another metric: what cannot be
-        compared is forgotten. Without a value of the metric (it was NaN) they are not.
+        Scores by another protocol or another metric cannot be compared and are forgotten: the new ones are the best
+        then. Scores without a value of the metric (it was NaN) are never the best.
         """
         memory = self.memory
         top = Top(metric=self.metric, step=step, scores=scores) if self.metric in scores.values else None
         if top is None or (memory.top is not None and not _is_better(top, memory.top)):
-            self.memory = Memory(top=memory.top, last=scores, without=memory.without + 1)
+            self.memory = BestState(top=memory.top, last=scores, without=memory.without + 1)
             return False
-        self.memory = Memory(top=top, last=scores)
+        self.memory = BestState(top=top, last=scores)
         return True
 
     @property
     def step(self) -> int | None:
-        """After which the best evaluation was made."""
+        """Step of the best evaluation."""
         return self.memory.top.step if self.memory.top else None
 
     @property
     def exhausted(self) -> bool:
-        """Whether patience is at its end."""
+        """True when the patience is used up."""
         top = self.memory.top
         if self.every is None or self.patience is None or (top is not None and top.metric != self.metric):
             return False
         return self.memory.without >= self.patience
 
     def scores_of(self, images: int) -> Scores | None:
-        """Those of the generator after so many images, if it was evaluated last."""
+        """Scores of the generator after `images`, if that was the last evaluation."""
         last = self.memory.last
         return last if last is not None and last.images_seen == images else None
 
     def described(self) -> str:
-        """The best value and when it was, for a sentence."""
+        """The best value and its time, for a sentence."""
         top = self.memory.top
         return f"{top.value:.4g} at {top.scores.images_seen:,} images" if top else "none yet"
 

@@ -1,4 +1,4 @@
-"""The averaged generator. Its memory is a half-life in real images, so the batch size does not change its meaning."""
+"""Moving average of G's weights. Its memory is a half-life in real images, whatever the batch size."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from distgan.config.schedule import at
 
 
 def ema_decay(config: EmaConfig, batch_images: int, images_seen: int) -> float:
-    """Share of the old average that stays after an update that showed `batch_images` images.
+    """Share of the old average that stays after an update.
 
-    `images_seen` counts them in. Source: Karras et al. 2020, arXiv:2006.06676, implementation details (ramp-up).
+    batch_images: real images of the update; images_seen: all so far, these included.
+    Source: Karras et al. 2020, arXiv:2006.06676, implementation details (ramp-up).
     """
     half_life = at(config.half_life_images, images_seen)
     if config.rampup_ratio is not None:
@@ -34,7 +35,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
-        """Towards the network that it was made of."""
+        """Moves towards the network that it was made of."""
         torch._foreach_lerp_(*self._weights, 1 - decay)
         if self._has_buffers:
             for mine, its in zip(self.network.buffers(), self._followed.buffers(), strict=True):

@@ -1,37 +1,73 @@
-"""CUDA graphs: forward and backward of an update, recorded once, then replayed without Python between the kernels.
+"""Executes an update's forward and backward: eagerly, compiled, or as a CUDA graph.
 
-A replay repeats the same kernels on the same memory. What is another in every update (images, labels, random numbers)
-is therefore copied into the memory that the recording reads. What a recording has baked in (which penalties are taken,
-D's dropout) is its key: another key is another recording, made when it comes for the third time. Update rules and
-averages stay outside.
+Compiled: `module.compile()` keeps the names of the weights and goes before DDP. It has no second derivatives
+(pytorch#91469), so a forward of which a penalty is taken runs eagerly; with lazy penalties that is one update of many.
+
+CUDA graph: forward and backward of an update, recorded once and then replayed, without Python between the kernels. A
+replay repeats the same kernels on the same memory. Whatever changes from update to update (images, labels, random
+numbers, weights of penalties) is therefore copied into the memory that the recording reads. What is fixed in a
+recording (which penalties are taken, D's dropout) is its key; another key gets another recording, made when it comes
+for the third time. Optimizers and the moving average stay outside.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distgan.config.schema import TrainConfig
 from distgan.data.dataset import Batch
+from distgan.networks.dropout import dropouts
 from distgan.training.penalties import Weights
 from distgan.utils.rng import Draws
 
 T = TypeVar("T")
-MAX_KEYS = 8  # that are remembered
+Mode = Literal["auto", "off", "on"]
+MAX_KEYS = 8  # recordings that are kept
+
+
+def compile_network(network: nn.Module, mode: Mode) -> None:
+    """Compiles in place; nothing is compiled before the first forward."""
+    if mode == "on":
+        for layer in dropouts(network):
+            layer.drop = torch.compiler.disable(layer.drop)  # type: ignore[method-assign]
+        network.compile(dynamic=False)
+
+
+def eager(mode: Mode, penalised: bool) -> AbstractContextManager[object]:
+    """A context for a forward of D: not compiled if a penalty is taken of it."""
+    return torch.compiler.set_stance("force_eager") if mode == "on" and penalised else nullcontext()
+
+
+class MicroBatch(NamedTuple):
+    """A part of a rank's batch that goes through the networks at once."""
+
+    number: int
+    images: Tensor
+    """uint8 [b, 3, H, W]."""
+    labels: Tensor
+    """int64 [b]."""
+    draws: Draws
+    """Random numbers of its rows."""
 
 
 class StepInputs(NamedTuple):
-    """What is another in every update. The counter of `draws` is the update."""
+    """Everything that changes from update to update. The first counter of `draws` is the update."""
 
     draws: Draws
     batch: Batch
     weights: Weights
+
+    def micro_batches(self, count: int) -> Iterator[MicroBatch]:
+        """The batch cut into `count` equal parts, with the random numbers of their rows."""
+        for index, (images, labels) in enumerate(self.batch.micro_batches(count)):
+            yield MicroBatch(index, images, labels, self.draws.for_rows(self.draws.rows.part(index, count)))
 
 
 Work = Callable[[StepInputs], dict[str, Tensor]]
@@ -39,7 +75,7 @@ Work = Callable[[StepInputs], dict[str, Tensor]]
 
 
 def why_unsupported(config: TrainConfig, device: torch.device, processes: int) -> str:
-    """Why this training cannot have graphs; empty: it can."""
+    """The reason why this training cannot use CUDA graphs, or an empty string."""
     if device.type != "cuda":
         return "there is no GPU"
     if processes > 1:
@@ -48,17 +84,17 @@ def why_unsupported(config: TrainConfig, device: torch.device, processes: int) -
 
 
 class Recorder(Protocol):
-    """What records; tests have one for the CPU."""
+    """Records and replays work; the tests have one for the CPU."""
 
     def warm(self, work: Callable[[], T]) -> T:
-        """Does the work, as it will be done while recording."""
+        """Does the work under the conditions of a recording."""
 
     def record(self, work: Callable[[], T]) -> tuple[T, Callable[[], None]]:
-        """Does the work without doing it: its tensors have no values before what is also returned, the replay."""
+        """Records the work without doing it. Returns its result, whose tensors have no values yet, and the replay."""
 
 
 class CudaRecorder:
-    """Recordings share their memory: they are replayed one after another, and what they give is kept alive."""
+    """Records CUDA graphs that share one memory pool: they are replayed one after another, and outputs stay alive."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
@@ -78,17 +114,17 @@ class CudaRecorder:
                 try:
                     result = work()
                 except RuntimeError as error:
-                    cause = str(error)  # ending the recording raises another one, which does not tell
+                    cause = str(error)  # the end of the recording raises another error, which hides this one
                     raise
         except RuntimeError as error:
-            torch.cuda.set_stream(before)  # a recording that fails leaves its own
+            torch.cuda.set_stream(before)  # a failed recording leaves its own stream
             self._close_pool()
             raise RuntimeError(cause or str(error)) from error
         return result, graph.replay
 
     def _close_pool(self) -> None:
-        """A recording that an operation has made invalid ends without telling the allocator, to which it would then be
-        under way for ever. Where it was told, it says so."""
+        """Tells the allocator that a recording is over: one that an operation made invalid ends without that, and would
+        stay open for ever. Raises nothing where the allocator already knows."""
         with suppress(RuntimeError):
             newer = hasattr(torch._C, "_cuda_endAllocateToPool")  # torch 2.6 has the other
             end = "_cuda_endAllocateToPool" if newer else "_cuda_endAllocateCurrentStreamToPool"
@@ -97,55 +133,56 @@ class CudaRecorder:
 
 
 class RecordedDraw(NamedTuple):
-    """Random numbers of one update, and how to draw those of another."""
+    """One draw of random numbers: how it is made, and the buffer that the recording reads."""
 
     draws: Draws
     kind: Callable[..., Tensor]
     shape: tuple[int, ...]
     buffer: Tensor
 
-    def refill(self, turn: int) -> None:
-        """turn: the update, which is the first counter."""
-        drawn = replace(self.draws, counters=(turn, *self.draws.counters[1:]))
+    def refill(self, update: int) -> None:
+        """Fills the buffer with the numbers of another update."""
+        drawn = replace(self.draws, counters=(update, *self.draws.counters[1:]))
         self.buffer.copy_(drawn.take(self.kind, self.shape))
 
 
 @dataclass
 class DrawTape:
-    """All random numbers that the work takes, in order."""
+    """All draws of an update, in order."""
 
-    cards: list[RecordedDraw] = field(default_factory=list)
+    recorded: list[RecordedDraw] = field(default_factory=list)
     replaying: Iterator[RecordedDraw] | None = None
-    """Set while the work is recorded, which is handed what was held when it was last done."""
+    """Set while the work is recorded: it then gets the buffers of the draws before, in the same order."""
 
     def take(self, draws: Draws, kind: Callable[..., Tensor], shape: Sequence[int]) -> Tensor:
+        """The next buffer while replaying; else a new draw, which is put on the tape."""
         if self.replaying is not None:
             return next(self.replaying).buffer
-        self.cards.append(RecordedDraw(draws, kind, tuple(shape), draws.take(kind, shape)))
-        return self.cards[-1].buffer
+        self.recorded.append(RecordedDraw(draws, kind, tuple(shape), draws.take(kind, shape)))
+        return self.recorded[-1].buffer
 
 
 @dataclass(frozen=True)
 class TapedRandom(Draws):
-    """Draws that keep what was taken."""
+    """Draws that go through a tape."""
 
-    deck: DrawTape = field(default_factory=DrawTape)
+    tape: DrawTape = field(default_factory=DrawTape)
 
     @classmethod
-    def like(cls, draws: Draws, deck: DrawTape) -> TapedRandom:
-        return cls(draws.seed, draws.rows, draws.device, draws.purpose, draws.counters, deck)
+    def like(cls, draws: Draws, tape: DrawTape) -> TapedRandom:
+        return cls(draws.seed, draws.rows, draws.device, draws.purpose, draws.counters, tape)
 
     def take(self, kind: Callable[..., Tensor], shape: Sequence[int]) -> Tensor:
         plain = Draws(self.seed, self.rows, self.device, self.purpose, self.counters)
-        return self.deck.take(plain, kind, shape)
+        return self.tape.take(plain, kind, shape)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One key's."""
+    """A recorded update: the memory that it reads, its outputs and its replay."""
 
-    buffer: StepInputs
-    deck: DrawTape
+    buffers: StepInputs
+    tape: DrawTape
     names: list[str]
     metrics: Tensor
     """[names]"""
@@ -154,78 +191,80 @@ class Recording:
 
     @classmethod
     def make(
-        cls, recorder: Recorder, work: Work, given: StepInputs, parameters: Sequence[Tensor], deck: DrawTape
+        cls, recorder: Recorder, work: Work, inputs: StepInputs, parameters: Sequence[Tensor], tape: DrawTape
     ) -> Recording:
-        """Raises RuntimeError where something in the work cannot be recorded."""
-        scalars = (
-            None
-            if weight is None
-            else torch.as_tensor(weight, dtype=torch.get_default_dtype(), device=given.draws.device)
-            for weight in given.weights
-        )
-        batch = Batch(given.batch.images.clone(), given.batch.labels.clone())
-        buffer = StepInputs(TapedRandom.like(given.draws, deck), batch, Weights(*scalars))
-        deck.replaying = iter(deck.cards)
+        """Records the work. Raises RuntimeError where something in it cannot be recorded."""
+        dtype, device = torch.get_default_dtype(), inputs.draws.device
+        weights = (weight if weight is None else torch.as_tensor(weight, dtype=dtype, device=device)
+                   for weight in inputs.weights)  # fmt: skip
+        batch = Batch(inputs.batch.images.clone(), inputs.batch.labels.clone())
+        buffers = StepInputs(TapedRandom.like(inputs.draws, tape), batch, Weights(*weights))
+        tape.replaying = iter(tape.recorded)
 
         def recorded() -> tuple[list[str], Tensor]:
-            metrics = work(buffer)
+            metrics = work(buffers)
             return list(metrics), torch.stack(list(metrics.values()))
 
         (names, metrics), repeat = recorder.record(recorded)
-        return cls(buffer, deck, names, metrics, [parameter.grad for parameter in parameters], repeat)
+        return cls(buffers, tape, names, metrics, [parameter.grad for parameter in parameters], repeat)
 
-    def replay(self, given: StepInputs, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
-        for buffer, new in zip(self.buffer.batch, given.batch, strict=True):
+    def replay(self, inputs: StepInputs, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Copies the inputs into the buffers, replays, and gives the parameters their gradients. Returns metrics."""
+        for buffer, new in zip(self.buffers.batch, inputs.batch, strict=True):
             buffer.copy_(new)
-        for scalar, weight in zip(self.buffer.weights, given.weights, strict=True):
+        for scalar, weight in zip(self.buffers.weights, inputs.weights, strict=True):
             if isinstance(scalar, Tensor) and weight is not None:
                 scalar.fill_(weight)
-        for card in self.deck.cards:
-            card.refill(given.draws.counters[0])
+        for draw in self.tape.recorded:
+            draw.refill(inputs.draws.counters[0])
         self.repeat()
         for parameter, gradient in zip(parameters, self.gradients, strict=True):
             parameter.grad = gradient  # the update before has dropped it
         return dict(zip(self.names, self.metrics.clone().unbind(), strict=True))
 
 
-def run_eager(_key: Hashable, work: Work, given: StepInputs, _parameters: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The same as `Graphs` without any."""
-    return work(given)
+def run_eager(_key: Hashable, work: Work, inputs: StepInputs, _parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Does the work at once; the signature is that of `Graphs`."""
+    return work(inputs)
 
 
 class Graphs:
-    """Does an update's work: the first and the second time as usual, then by recording it and replaying that."""
+    """Does an update's work: the first two times of a key eagerly, then by a recording that is replayed."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self.recorder, self.failure = recorder, ""
-        """failure: why nothing is recorded any more; empty: it is."""
+        self.recorder = recorder
+        self.failure = ""
+        """The reason why nothing is recorded any more, or an empty string."""
         self.known: dict[Hashable, DrawTape | Recording | None] = {}
-        """By key: None after the first time; the numbers that it took after the second."""
+        """By key: None after the first time, the tape of its draws after the second, then its recording."""
 
-    def __call__(self, key: Hashable, work: Work, given: StepInputs, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
-        """key: all that the work takes from elsewhere than `given`; parameters: whose gradients it makes.
+    def __call__(
+        self, key: Hashable, work: Work, inputs: StepInputs, parameters: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Metrics of the work.
 
-        Where recording fails, it says so once, and all work is done as usual from then on.
+        key: everything that the work reads beside `inputs`; parameters: tensors whose gradients the work makes. Where
+        recording fails, one warning says so, and all work is done eagerly from then on.
         """
         if self.failure:
-            return work(given)
-        key = (key, given.weights.taken)
+            return work(inputs)
+        key = (key, inputs.weights.taken)
         first, known = key not in self.known, self.known.pop(key, None)
         if isinstance(known, DrawTape):
             try:
-                known = Recording.make(self.recorder, work, given, parameters, known)
+                known = Recording.make(self.recorder, work, inputs, parameters, known)
             except RuntimeError as error:
                 self._give_up(error, parameters)
             if self.failure:  # not above: there, the error still holds what the recording has made
-                return work(given)
+                return work(inputs)
         if isinstance(known, Recording):
-            metrics = known.replay(given, parameters)
+            metrics = known.replay(inputs, parameters)
         elif first:
-            metrics = self.recorder.warm(lambda: work(given))
+            metrics = self.recorder.warm(lambda: work(inputs))
         else:
-            deck = known = DrawTape()
-            metrics = self.recorder.warm(lambda: work(given._replace(draws=TapedRandom.like(given.draws, deck))))
-        self.known[key] = known  # now the newest
+            tape = known = DrawTape()
+            metrics = self.recorder.warm(lambda: work(inputs._replace(draws=TapedRandom.like(inputs.draws, tape))))
+        self.known[key] = known  # the newest is last
         if len(self.known) > MAX_KEYS:
             self.known.pop(next(iter(self.known)))
         return metrics

@@ -1,4 +1,4 @@
-"""The averaged generator of a training, as it is now: in memory, or as a generator file in the run directory."""
+"""Exports the averaged generator of a training: in memory, or as a generator file in the run directory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import Description, save_generator, weight_digest
@@ -24,33 +25,34 @@ class Exported(NamedTuple):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What W&B is told about it."""
+        """Facts for W&B."""
         known = {"images_seen": self.description.images_seen, "weight_digest": self.weight_digest}
         return known if self.description.scores is None else known | {"scores": self.description.scores}
 
 
 @dataclass(frozen=True)
 class Exporter:
-    """For any rank; only the main process writes."""
+    """One on every rank; only the main process writes."""
 
+    config: Config
     trainer: Trainer
     reals: ImageDataset
 
     def generator(self) -> Generator:
-        """It shares the average's weights, and says what they are now."""
+        """The averaged generator as it is now; it shares the weights of the moving average."""
         network = self.trainer.ema.network
         digest = weight_digest({name: tensor.detach().cpu() for name, tensor in network.state_dict().items()})
         return Generator(network, self.describe(None), digest, self.trainer.accelerator.device)
 
     def write(self, name: str, scores: Scores | None) -> Exported:
         """Writes RUN/NAME, atomically. Raises ExportError."""
-        path, description = self.trainer.config.run_dir / name, self.describe(scores)
+        path, description = self.config.run_dir / name, self.describe(scores)
         return Exported(path, save_generator(path, self.trainer.ema.network.state_dict(), description), description)
 
     def describe(self, scores: Scores | None) -> Description:
-        """What the averaged generator's file says about it."""
+        """The description in the generator's file."""
         return Description.of(
-            self.trainer.config,
+            self.config,
             size=self.reals.size,
             class_names=self.reals.classes,
             images_seen=self.trainer.images_seen,

@@ -1,8 +1,8 @@
 """Adversarial losses: pure functions of logits and, for the seed recipe's, of the noise on D's labels.
 
 `build_loss` gives an object per configuration, with one signature for all: `discriminator`, `generator`, and
-`opinions`, which say what logits mean. Every loss is a mean over images; "real" is a high logit, except where
-`BinaryCrossEntropy` is told otherwise.
+`real_probabilities`, the meaning of the logits. Every loss is a mean over images. A high logit means "real", except
+where `BinaryCrossEntropy` is configured otherwise.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ KERAS_EPSILON = 1e-7
 
 
 class AdversarialLoss(Protocol):
-    """What the trainer calls."""
+    """A loss as the trainer calls it."""
 
     @property
-    def paired(self) -> bool:
-        """Whether D's logits of real images are needed in G's step, and fakes of the classes of the reals."""
+    def needs_real_logits(self) -> bool:
+        """True if `generator` takes D's logits of real images; each fake then has the class of its real image."""
 
     @property
-    def noisy(self) -> bool:
-        """Whether `discriminator` uses noise."""
+    def needs_label_noise(self) -> bool:
+        """True if `discriminator` takes noise."""
 
     def discriminator(self, fake: Tensor, real: Tensor, *noise: Tensor) -> Tensor:
-        """Logits [B] of fakes and of reals; noise, where it is `noisy`: [B] for each, uniform in [0, 1)."""
+        """Logits [B] of fakes and of reals; noise, where the loss needs it: [B] for each, uniform in [0, 1)."""
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """Logits [B] of fakes; real: of real images, where it is `paired`."""
+        """Logits [B] of fakes; real: logits [B] of real images, where the loss needs them."""
 
     @property
-    def opinions(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """From logits [B] of fakes and of reals: each image's probability of being real, above 1/2 for real."""
+    def real_probabilities(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Maps logits [B] of fakes and of reals to each image's probability of being real."""
 
 
 class BinaryCrossEntropy:
@@ -47,12 +47,12 @@ class BinaryCrossEntropy:
     sigmoid(logit) is the probability of label 1, which belongs to real or to fake images by `config.real_label`.
     """
 
-    paired = False
+    needs_real_logits = False
 
     def __init__(self, config: LossConfig) -> None:
         self.real, self.fake = float(config.real_label), float(1 - config.real_label)
         self.noise, self.inward = config.label_noise, config.noise_direction == "inward"
-        self.noisy = config.label_noise > 0
+        self.needs_label_noise = config.label_noise > 0
         self.smoothing = config.label_smoothing
         clipped = config.cross_entropy == "keras_clipped"
         self.entropy: Callable[[Tensor, Tensor], Tensor] = (
@@ -60,10 +60,10 @@ class BinaryCrossEntropy:
         )
 
     def discriminator(self, fake: Tensor, real: Tensor, *noise: Tensor) -> Tensor:
-        """Mean over the joined batch. Logits [B] of fakes and of reals; noise, where it is `noisy`: [B] for each."""
+        """Mean over the joined batch. Logits [B] of fakes and of reals; noise, if needed: [B] for each."""
         towards_fake = self.fake - self.real
         targets = [torch.full_like(fake, self.fake), torch.full_like(real, self.real + self.smoothing * towards_fake)]
-        if self.noisy:
+        if self.needs_label_noise:
             inward = (-towards_fake, towards_fake) if self.inward else (1.0, 1.0)
             targets = [target + way * self.noise * by for target, way, by in zip(targets, inward, noise, strict=True)]
         return self.entropy(torch.cat([fake, real]), torch.cat(targets))
@@ -72,20 +72,20 @@ class BinaryCrossEntropy:
         """Mean over logits [B] of fakes that are to pass for real: no noise, no smoothing."""
         return self.entropy(fake, torch.full_like(fake, self.real))
 
-    def opinions(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """[B] each: probability that an image is real, in D's opinion."""
+    def real_probabilities(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability that each image is real, by D: [B] of the fakes, [B] of the reals."""
         sign = 1 if self.real == 1 else -1
         return torch.sigmoid(sign * fake), torch.sigmoid(sign * real)
 
 
 class LossFunctions(NamedTuple):
-    """A loss with nothing to set. Logits are [B]; no noise is used."""
+    """A loss without settings. Logits are [B]; noise is not used."""
 
     of_discriminator: Callable[[Tensor, Tensor], Tensor]
     of_generator: Callable[[Tensor, Tensor | None], Tensor]
-    opinions: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-    paired: bool = False
-    noisy: bool = False
+    real_probabilities: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    needs_real_logits: bool = False
+    needs_label_noise: bool = False
 
     def discriminator(self, fake: Tensor, real: Tensor, *_noise: Tensor) -> Tensor:
         return self.of_discriminator(fake, real)
@@ -124,7 +124,7 @@ def wasserstein_d(fake: Tensor, real: Tensor) -> Tensor:
 
 
 def raise_fakes(fake: Tensor, _real: Tensor | None) -> Tensor:
-    """What G does against a hinge or a critic: -mean(fake)."""
+    """-mean(fake): G's loss beside the hinge loss or a critic."""
     return -fake.mean()
 
 
@@ -159,11 +159,12 @@ LOSSES = {
     "hinge": LossFunctions(hinge_d, raise_fakes, by_sigmoid),
     "least_squares": LossFunctions(least_squares_d, least_squares_g, by_target),
     "wasserstein": LossFunctions(wasserstein_d, raise_fakes, by_pairs),
-    "relativistic": LossFunctions(relativistic_d, relativistic_g, by_pairs, paired=True),
+    "relativistic": LossFunctions(relativistic_d, relativistic_g, by_pairs, needs_real_logits=True),
 }
 
 
 def build_loss(config: LossConfig | SimpleLoss) -> AdversarialLoss:
+    """The configured loss."""
     return LOSSES[config.name] if isinstance(config, SimpleLoss) else BinaryCrossEntropy(config)
 
 

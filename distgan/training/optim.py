@@ -1,4 +1,4 @@
-"""Update rules from the configuration, and the one that torch lacks: Keras' RMSprop."""
+"""Optimizers from the configuration, and one that torch lacks: Keras' RMSprop."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class KerasRMSprop(torch.optim.Optimizer):
 
 
 def build_optimizer(config: Rmsprop | Adam | AdamW, network: nn.Module) -> torch.optim.Optimizer:
-    """The update rule that `config` names, for all weights of a network, as it is at the first image."""
+    """The configured optimizer for all weights of a network, with the settings of the first image."""
     weights, lr = network.parameters(), at(config.lr, 0)
     if isinstance(config, Rmsprop):
         return KerasRMSprop(weights, lr, config.rho, config.eps)
@@ -54,12 +54,12 @@ def build_optimizer(config: Rmsprop | Adam | AdamW, network: nn.Module) -> torch
     return torch.optim.Adam(weights, lr, betas, config.eps)
 
 
-def set_rule(rule: torch.optim.Optimizer, config: Rmsprop | Adam | AdamW, lr: float, images: int) -> None:
-    """Sets what changes from update to update. images: real images that D has been shown."""
+def set_schedule(optimizer: torch.optim.Optimizer, config: Rmsprop | Adam | AdamW, lr: float, images: int) -> None:
+    """Sets the learning rate and whatever follows a schedule. images: real images that D has been shown."""
     changing: dict[str, Any] = {"lr": lr}
     if isinstance(config, Adam):  # AdamW is one, too
         changing |= {"betas": (config.beta1, at(config.beta2, images))}
-    for group in rule.param_groups:
+    for group in optimizer.param_groups:
         group.update(changing)
 
 

@@ -19,7 +19,7 @@ TINY = 1e-12  # under the root: its derivative at 0 is infinite
 
 
 class Weights(NamedTuple):
-    """What each penalty of one update is multiplied by, numbers or scalars on the device; None: it is not taken."""
+    """Factors of the penalties in one update, numbers or scalars on the device; None: the penalty is not taken."""
 
     r1: float | Tensor | None = None
     r2: float | Tensor | None = None
@@ -48,12 +48,14 @@ def mix(joined: Tensor, share: Tensor) -> Tensor:
     return torch.lerp(fakes, reals, share[:, None, None, None].to(fakes.dtype))
 
 
-def penalty(weights: Weights, images: Tensor, logits: Tensor) -> Tensor:
+def gradient_penalty(weights: Weights, images: Tensor, logits: Tensor) -> Tensor:
     """gamma / 2 * mean(|dD/dx|^2) of the reals (R1) and the fakes (R2); weight * mean((|dD/dx| - 1)^2) of mixtures.
 
     images: fakes, reals and, where `mixed` is taken, mixtures, joined: [2B or 3B, C, H, W], requiring grad; logits: [2B
-    or 3B]. A scalar that can be differentiated.
+    or 3B]. Returns a scalar that can be differentiated; a plain 0 where no penalty is taken.
     """
+    if not any(weights.taken):
+        return logits.new_zeros(())
     fakes, reals, *mixtures = squared_gradients(images, logits).chunk(2 if weights.mixed is None else 3)
     total = logits.new_zeros(())
     if weights.r2 is not None:

@@ -1,4 +1,4 @@
-"""One side of the game: a network, its update rule, its gradient scaler, and the count of its updates."""
+"""A network under training: G or D with its optimizer, gradient scaler and count of updates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distgan.config.method import Adam, AdamW, Rmsprop
 from distgan.config.schedule import at
 from distgan.distributed.accelerator import wrap
 from distgan.networks import to_device
-from distgan.training.optim import build_optimizer, inverse_time, set_rule
+from distgan.training.optim import build_optimizer, inverse_time, set_schedule
 
 
 class Player:
@@ -32,7 +32,7 @@ class Player:
         accelerator: Accelerator,
         bucket_mb: float | Literal["auto"] = "auto",
     ) -> None:
-        """bucket_mb: `train.bucket_mb`."""
+        """bucket_mb: size of DDP's buckets, MiB (train.bucket_mb)."""
         self.network = to_device(network, accelerator.device)
         self.weights = list(self.network.parameters())
         self.config = config
@@ -44,27 +44,28 @@ class Player:
         self._accelerator = accelerator
 
     def freeze(self, frozen: bool) -> None:
-        """Whether backward leaves its weights without gradients."""
+        """frozen: backward gives the weights no gradients."""
         for weight in self.weights:
             weight.requires_grad_(not frozen)
 
     def lr(self, images: int) -> float:
-        """Learning rate of the next update, when D has been shown so many real images."""
+        """Learning rate of the next update. images: real images that D has been shown."""
         return inverse_time(at(self.config.lr, images), self.config.decay, self.updates)
 
     def part(self, index: int, parts: int) -> AbstractContextManager[None]:
-        """Around forward and backward of micro-batch `index`: gradients are averaged over the ranks in the last."""
+        """A context for forward and backward of a micro-batch; the ranks average gradients in the last one only."""
         return nullcontext() if index == parts - 1 else self._accelerator.no_sync(self.wrapped)
 
     def backward(self, loss: Tensor) -> None:
+        """Adds the gradients of a scalar loss."""
         self.scaler.scale(loss).backward()
 
     def update(self, lr: float, images: int) -> Tensor:
-        """Clips, steps, forgets the gradients. Returns their L2 norm before clipping, on the device.
+        """Clips, updates the weights, and drops the gradients. Returns their L2 norm before clipping, on the device.
 
-        images: real images that D has been shown, for what follows a schedule.
+        images: real images that D has been shown, for schedules.
         """
-        set_rule(self.optimizer, self.config, lr, images)
+        set_schedule(self.optimizer, self.config, lr, images)
         self.scaler.unscale_(self.optimizer)
         norm = total_norm([weight.grad for weight in self.weights if weight.grad is not None])
         if self.config.clip_value is not None:
@@ -78,5 +79,8 @@ class Player:
 
 @torch.no_grad()
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """L2 norm of all as one vector, on their device; as torch's `get_total_norm`, which first sorts them by device."""
+    """L2 norm of all tensors as one vector, a scalar on their device.
+
+    As torch's `get_total_norm`, which first sorts them by device.
+    """
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))

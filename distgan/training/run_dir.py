@@ -1,4 +1,4 @@
-"""The run directory: who may write to it, and the identity that it gives a training.
+"""The run directory: one training at a time writes to it, and it gives the training its identity.
 
 RUN holds config.yaml, run.json (W&B id), metrics.jsonl, events.jsonl, scores.jsonl, samples/, checkpoints/, curves.png,
 best.safetensors, generator.safetensors, report.html.
@@ -18,10 +18,11 @@ from pathlib import Path
 from distgan.training.checkpoint.resume import Saved
 from distgan.utils.errors import LaunchError
 from distgan.utils.files import atomic_path, sweep
+from distgan.utils.log import log
 from distgan.utils.safe_io import printable, read_json
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")  # W&B's own have 8 letters and digits
-WRITTEN = {  # what a run writes to in place; all else gets its name when it is whole, and replaces a link
+WRITTEN = {  # files that a run changes in place; all others are renamed when complete, and replace a link
     **dict.fromkeys((".lock", "metrics.jsonl", "events.jsonl", "scores.jsonl"), Path.is_file),
     **dict.fromkeys(("samples", "checkpoints", "wandb"), Path.is_dir),
 }
@@ -40,7 +41,7 @@ def run_id_of(run_dir: Path, saved: Saved | None, main: bool) -> str:
 
 
 def _refuse_links(run_dir: Path) -> None:
-    """What is written to in place must lie in RUN: a run directory may come from a stranger."""
+    """Raises LaunchError if a file that is changed in place is a link: a run directory may come from a stranger."""
     for name, is_right in WRITTEN.items():
         path = run_dir / name
         if path.is_symlink() or (path.exists() and not is_right(path)):
@@ -51,13 +52,14 @@ def _refuse_links(run_dir: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text)
 
 
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Holds RUN/.lock, and clears up after a killed training.
+    """Holds RUN/.lock, and removes what a killed training has left.
 
     Raises LaunchError if another training holds it or RUN cannot be written.
     """
@@ -78,9 +80,7 @@ def locked(run_dir: Path) -> Iterator[None]:
                 "processes of one launch, they do not know each other: start them with `accelerate launch --multi_gpu`"
             ) from None
         except OSError as error:
-            print(
-                f"WARNING: no file locks in {run_dir} ({error.strerror}): let only one training write there", flush=True
-            )
+            log.warning("no file locks in %s (%s): let only one training write there", run_dir, error.strerror)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()

@@ -1,15 +1,16 @@
-"""The game: alternating updates of D and G, in step on all ranks. One process is the case world = 1 of the same code.
+"""The training step: alternating updates of D and G, in step on all ranks. One process is the case of one rank.
 
-In: real batches. Out: metrics on the device, never read here: nothing in a step waits for the device (but for fp16's
-scalers, which read whether an update is skipped). Every random number is keyed by (seed, purpose, update) and drawn for
-the global batch, so the state is the weights, the optimisers and a few counters (see state.py), and a step does the
-same on any number of processes.
+In: batches of real images. Out: metrics on the device, which nothing here reads: a step never waits for the device
+(but for fp16's scalers, which read whether an update is skipped). Every random number is keyed by (seed, purpose,
+update) and drawn for the global batch. So the state is weights, optimizers and a few counters (checkpoint/state.py),
+and a step computes the same on any number of processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -18,177 +19,208 @@ from torch import Tensor, nn
 from distgan.config.schema import Config
 from distgan.data.dataset import Batch
 from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
-from distgan.networks.dropout import dropouts, key_dropout, set_dropout
+from distgan.networks.dropout import dropouts, key_dropout
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
-from distgan.training import balance
-from distgan.training.augmenter import Augmenter
-from distgan.training.compiling import compile_network, eager
+from distgan.training.augment import Augmenter
+from distgan.training.controllers import Controllers
 from distgan.training.ema import Ema, ema_decay
-from distgan.training.execution import CudaRecorder, Graphs, StepInputs, run_eager, why_unsupported
+from distgan.training.execution import (
+    CudaRecorder,
+    Graphs,
+    MicroBatch,
+    StepInputs,
+    compile_network,
+    eager,
+    run_eager,
+    why_unsupported,
+)
 from distgan.training.losses import build_loss
-from distgan.training.penalties import Weights, mix, penalty
+from distgan.training.meters import Averages
+from distgan.training.penalties import Weights, gradient_penalty, mix
 from distgan.training.player import Player, total_norm
-from distgan.training.window import Sums, Window, mean_of
 from distgan.utils.images import to_signed
 from distgan.utils.rng import Draws, Rows
 
-Fakes = tuple[Tensor, "Tensor | None"]
+
+class Fakes(NamedTuple):
+    """Generated images."""
+
+    images: Tensor
+    """[b, 3, H, W] in [-1, 1]."""
+    classes: Tensor | None
+    """int64 [b]; None for an unconditional generator."""
+
+
+class DiscriminatorInput(NamedTuple):
+    """Images that go through D in one forward: b fakes, b reals and, for a penalty on them, b mixtures of the two."""
+
+    images: Tensor
+    """[2b or 3b, 3, H, W], augmented, channels last."""
+    classes: Tensor | None
+    """int64 [2b or 3b]; None for an unconditional generator."""
+    kinds: tuple[str, ...]
+    """("fake", "real") or ("fake", "real", "mixed")."""
 
 
 class Trainer:
-    """Both players, the averaged generator and the counters."""
+    """G, D, the moving average of G, and the counters."""
 
     def __init__(self, config: Config, accelerator: Accelerator, rows: Rows, size: int, classes: int) -> None:
-        """`rows`: this rank's rows of the global batch; images are size x size of `classes` classes."""
-        self.config, self.accelerator, self.classes = config, accelerator, classes
+        """rows: this rank's rows of the global batch; images are size x size, of `classes` classes."""
+        device, bucket_mb = accelerator.device, config.train.bucket_mb
+        self.accelerator, self.classes, self.conditional = accelerator, classes, config.generator.conditional
+        self.settings, self.loss_settings, self.ema_settings = config.train, config.loss, config.ema
+        self.latent_dim, self.images_per_step = config.generator.latent_dim, config.images_per_step
         generator = build_generator(config.generator, size, classes, config.run.seed)
         discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed)
         for network in (generator, discriminator):
             check_same_answer(network, accelerator.num_processes, config.train.accumulation)
-        self.ema = Ema(to_device(generator, accelerator.device))  # a copy as it is: the next lines change `forward`
+        self.ema = Ema(to_device(generator, device))  # a copy as it is: the next lines change `forward`
         for network in (generator, discriminator):
             compile_network(network, config.train.compile)
-        self.g = Player(generator, config.optimizer.generator, accelerator, config.train.bucket_mb)
-        self.d = Player(discriminator, config.optimizer.discriminator, accelerator, config.train.bucket_mb)
+        self.g = Player(generator, config.optimizer.generator, accelerator, bucket_mb)
+        self.d = Player(discriminator, config.optimizer.discriminator, accelerator, bucket_mb)
         self.g_dropouts, self.d_dropouts = dropouts(generator), dropouts(discriminator)
         self.d_norms = spectral_norms_of(discriminator)
         self.loss = build_loss(config.loss)
-        self.matched = self.loss.paired or config.loss.gradient_penalty > 0  # each fake is of the class of its real
-        self.augment = Augmenter(config.augment, accelerator.device)
-        self.draws = Draws(config.run.seed, rows, accelerator.device)
-        self.balance_level = 0
-        self.lr_scale = 1.0  # of both players; a rollback lowers it
-        self.watched = Window(balance.WATCHED, accelerator.device)  # by the balance
-        self.heeded = Window(("d/real_accuracy",), accelerator.device)  # by the augmentation
-        device = accelerator.device
+        # whether each fake has the class of the real image beside it
+        self.matched = self.loss.needs_real_logits or config.loss.gradient_penalty > 0
+        self.augment = Augmenter(config.augment, device)
+        self.draws = Draws(config.run.seed, rows, device)
+        self.lr_scale = 1.0  # of both learning rates; a rollback lowers it
+        self.d_lr_factor, self.d_dropout = 1.0, config.discriminator.dropout  # a controller may change them
+        self.controllers = Controllers(config, self)
         graphs = config.train.graphs == "on" and not why_unsupported(config.train, device, accelerator.num_processes)
         self.compute = Graphs(CudaRecorder(device)) if graphs else run_eager
-        self.dealt: dict[str, Tensor] = {}  # the last latents and images of this rank, for the guard
+        self.last_images: Tensor | None = None  # of this rank, for the consistency check
 
     @property
     def steps(self) -> int:
+        """Steps done."""
         return self.g.updates
 
     @property
     def images_seen(self) -> int:
-        """Real images that D has been shown."""
-        return self.d.updates * self.config.train.batch_size
+        """Real images that D has been shown, on all ranks."""
+        return self.d.updates * self.settings.batch_size
 
-    def step(self, reals: Iterator[Batch]) -> dict[str, Tensor]:
-        """One turn: D's updates, G's update, the average. Returns means over this rank's rows, on the device."""
-        told: list[dict[str, Tensor]] = []
-        for _ in range(self.config.train.d_steps):
-            batch, shared = next(reals), None
-            if self.config.train.share_fakes:
+    # The step
+
+    def step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
+        """`train.d_steps` updates of D, one of G, the moving average, the controllers.
+
+        Returns metrics: means over this rank's rows, scalars on the device.
+        """
+        averages = Averages()
+        for _ in range(self.settings.d_steps):
+            batch, shared = next(batches), None
+            if self.settings.share_fakes:
                 shared = self._fakes("g", self.draws.at("", self.steps), self.g.wrapped, batch.labels)
-            told.append(self._update_discriminator(batch, shared))
-        metrics = mean_of(told) | self._update_generator(batch, shared)
-        decay = ema_decay(self.config.ema, self.config.images_per_step, self.images_seen)
-        self.ema.update(decay)
-        return metrics | self._adapt(metrics)
+            averages.add(self._update_discriminator(batch, shared))
+        metrics = averages.means() | self._update_generator(batch, shared)
+        self.ema.update(ema_decay(self.ema_settings, self.images_per_step, self.images_seen))
+        self.last_images = batch.images
+        return metrics | self.controllers.step(metrics)
 
     def _update_discriminator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
-        """D learns to tell this rank's reals from as many new fakes."""
-        d, weights = self.d, Weights.of(self.config.loss, self.d.updates, self.images_seen)
-        given = StepInputs(self.draws.at("", d.updates), batch, weights)
-        metrics = self.compute(("d", self.d_dropout), partial(self._discriminate, shared), given, d.weights)
+        """One update of D, on this rank's reals and as many fakes. shared: fakes that G's update uses as well."""
+        d, weights = self.d, Weights.of(self.loss_settings, self.d.updates, self.images_seen)
+        inputs = StepInputs(self.draws.at("", d.updates), batch, weights)
+        work = partial(self._discriminator_gradients, shared)
+        metrics = self.compute(("d", self.d_dropout), work, inputs, d.weights)
         norm = d.update(self.d_lr, self.images_seen)
         power_iteration(self.d_norms)
         return metrics | {"grad_norm/d": norm}
 
-    def _discriminate(self, shared: Fakes | None, given: StepInputs) -> dict[str, Tensor]:
-        """D's gradients, of fakes and reals joined in one forward."""
-        d, weights, parts, sums = self.d, given.weights, self.config.train.accumulation, Sums()
-        penalised, mixed = any(weights.taken), weights.mixed is not None
-        for part, (images, labels) in enumerate(given.batch.parts(parts)):
-            draws = given.draws.for_rows(given.draws.rows.part(part, parts))
-            self.dealt["images"] = images
-            with torch.no_grad():
-                fakes, fake_labels = shared or self._fakes("d", draws, self.g.network, labels)
-                joined = torch.cat([fakes.detach(), to_signed(images)])
-                shown = self.augment(joined, draws.of("augment/fake"), draws.of("augment/real"))
-                if mixed:
-                    shown = torch.cat([shown, mix(shown, draws.of("mix").uniform())])
-                seen = shown.contiguous(memory_format=torch.channels_last)
-            kinds = ("fake", "real", "mixed")[: 3 if mixed else 2]
-            key_dropout(self.d_dropouts, *(draws.of(f"dropout/d/{kind}") for kind in kinds))
-            classes = None if fake_labels is None else torch.cat([fake_labels, labels, labels][: len(kinds)])
-            with d.part(part, parts):
-                with eager(self.config.train.compile, penalised):
-                    logits = d.wrapped(seen.requires_grad_(penalised), classes)
-                fake, real = logits.chunk(len(kinds))[:2]
-                noise = [draws.of(f"label/{kind}").uniform() for kind in kinds[:2] if self.loss.noisy]
-                loss = self.loss.discriminator(fake, real, *noise)
-                price = penalty(weights, seen, logits) if penalised else loss.new_zeros(())
-                d.backward((loss + price) / parts)
-            sums.add("loss/d", loss)
-            if penalised:
-                sums.add("loss/penalty", price)
-            for name, value in _opinions(*self.loss.opinions(fake.detach(), real.detach())).items():
-                sums.add(name, value)
-        return sums.means(parts)
+    def _discriminator_gradients(self, shared: Fakes | None, inputs: StepInputs) -> dict[str, Tensor]:
+        """Adds D's gradients, micro-batch by micro-batch. Returns mean metrics."""
+        d, parts, averages, weights = self.d, self.settings.accumulation, Averages(), inputs.weights
+        for micro in inputs.micro_batches(parts):
+            shown = self._discriminator_input(micro, shared, weights)
+            with d.part(micro.number, parts):
+                logits = self._discriminator_logits(shown, micro.draws, any(weights.taken))
+                fake, real = logits.chunk(len(shown.kinds))[:2]
+                loss = self.loss.discriminator(fake, real, *self._label_noise(micro.draws))
+                penalty = gradient_penalty(weights, shown.images, logits)
+                d.backward((loss + penalty) / parts)
+            averages.add({"loss/d": loss} | ({"loss/penalty": penalty} if any(weights.taken) else {}))
+            averages.add(discriminator_statistics(*self.loss.real_probabilities(fake.detach(), real.detach())))
+        return averages.means()
 
     def _update_generator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
-        """G learns to pass new fakes for real through D, whose weights stay as they are.
-
-        batch: the last that D was shown, for losses that set each fake against a real.
-        """
-        g, given = self.g, StepInputs(self.draws.at("", self.g.updates), batch, Weights())
+        """One update of G through D, whose weights stay as they are. batch: the last that D was shown."""
+        g, inputs = self.g, StepInputs(self.draws.at("", self.g.updates), batch, Weights())
         self.d.freeze(True)
-        metrics = self.compute(("g", self.d_dropout), partial(self._generate, shared), given, g.weights)
+        metrics = self.compute(("g", self.d_dropout), partial(self._generator_gradients, shared), inputs, g.weights)
         self.d.freeze(False)
-        norm = g.update(self.g_lr, self.images_seen)
-        return metrics | {"grad_norm/g": norm}
+        return metrics | {"grad_norm/g": g.update(self.g_lr, self.images_seen)}
 
-    def _generate(self, shared: Fakes | None, given: StepInputs) -> dict[str, Tensor]:
-        """G's gradients, through D."""
-        g, parts, sums = self.g, self.config.train.accumulation, Sums()
-        for part, (images, labels) in enumerate(given.batch.parts(parts)):
-            draws = given.draws.for_rows(given.draws.rows.part(part, parts))
-            with g.part(part, parts):
-                fakes, fake_labels = shared or self._fakes("g", draws, g.wrapped, labels)
-                fake, real_logits = (
-                    self._judge(fakes, fake_labels, draws.of("augment/g"), draws.of("dropout/d/g")),
-                    None,
-                )
-                if self.loss.paired:
-                    with torch.no_grad():
-                        reals = to_signed(images), None if fake_labels is None else labels
-                        real_logits = self._judge(*reals, draws.of("augment/rival"), draws.of("dropout/d/rival"))
-                loss = self.loss.generator(fake, real_logits)
+    def _generator_gradients(self, shared: Fakes | None, inputs: StepInputs) -> dict[str, Tensor]:
+        """Adds G's gradients, micro-batch by micro-batch. Returns mean metrics."""
+        g, parts, averages = self.g, self.settings.accumulation, Averages()
+        for micro in inputs.micro_batches(parts):
+            with g.part(micro.number, parts):
+                fakes = shared or self._fakes("g", micro.draws, g.wrapped, micro.labels)
+                fake = self._logits_for_generator(fakes, micro.draws, "g")
+                real = self._real_logits(micro, fakes) if self.loss.needs_real_logits else None
+                loss = self.loss.generator(fake, real)
                 g.backward(loss / parts)
-            sums.add("loss/g", loss)
-        return sums.means(parts)
+            averages.add({"loss/g": loss})
+        return averages.means()
 
-    def _judge(self, images: Tensor, labels: Tensor | None, augment: Draws, dropout: Draws) -> Tensor:
-        """D's logits in G's step."""
-        key_dropout(self.d_dropouts, dropout)
-        seen = self.augment(images, augment).contiguous(memory_format=torch.channels_last)
-        return self.d.network(seen, labels)
+    # Its parts
 
-    def _fakes(self, purpose: str, draws: Draws, generator: nn.Module, reals: Tensor) -> Fakes:
-        """Images [rows, 3, H, W] in [-1, 1] and their classes, from latents that belong to (purpose, update).
+    def _fakes(self, purpose: str, draws: Draws, generator: nn.Module, real_classes: Tensor) -> Fakes:
+        """New fakes, [b, 3, H, W], from latents that belong to (purpose, update).
 
-        reals: classes [rows] of the reals that they will stand beside.
+        real_classes: int64 [b], of the real images that they will stand beside.
         """
-        latents = draws.of(f"latent/{purpose}").normal([self.config.generator.latent_dim])
-        self.dealt["latents"] = latents
-        labels = None
-        if self.config.generator.conditional:
-            labels = reals if self.matched else draws.of(f"class/{purpose}").integers(self.classes)
+        latents = draws.of(f"latent/{purpose}").normal([self.latent_dim])
+        classes = None
+        if self.conditional:
+            classes = real_classes if self.matched else draws.of(f"class/{purpose}").integers(self.classes)
         key_dropout(self.g_dropouts, draws.of(f"dropout/g/{purpose}"))
-        return generator(latents, labels), labels
+        return Fakes(generator(latents, classes), classes)
 
-    def _adapt(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The augmentation follows D's accuracy, or its schedule."""
-        if self.config.augment.kind != "ada":
-            return {}
-        self.augment.follow(self.images_seen)
-        if every := self.augment.every_steps:
-            self.heeded.add(metrics)
-            if self.heeded.steps == every:
-                self.augment.move(self.heeded.means(self.accelerator)[0], every * self.config.images_per_step)
-        return {"augment/p": self.augment.p.clone()}
+    @torch.no_grad()
+    def _discriminator_input(self, micro: MicroBatch, shared: Fakes | None, weights: Weights) -> DiscriminatorInput:
+        """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, 3, H, W]."""
+        draws = micro.draws
+        fakes, fake_classes = shared or self._fakes("d", draws, self.g.network, micro.labels)
+        joined = torch.cat([fakes.detach(), to_signed(micro.images)])
+        images = self.augment(joined, draws.of("augment/fake"), draws.of("augment/real"))
+        kinds: tuple[str, ...] = ("fake", "real")
+        if weights.mixed is not None:
+            images = torch.cat([images, mix(images, draws.of("mix").uniform())])
+            kinds = ("fake", "real", "mixed")
+        classes = None
+        if fake_classes is not None:
+            classes = torch.cat([fake_classes, micro.labels, micro.labels][: len(kinds)])
+        return DiscriminatorInput(images.contiguous(memory_format=torch.channels_last), classes, kinds)
+
+    def _discriminator_logits(self, shown: DiscriminatorInput, draws: Draws, penalised: bool) -> Tensor:
+        """D's logits, [2b or 3b]. penalised: they will be differentiated by the images, twice."""
+        key_dropout(self.d_dropouts, *(draws.of(f"dropout/d/{kind}") for kind in shown.kinds))
+        with eager(self.settings.compile, penalised):
+            return self.d.wrapped(shown.images.requires_grad_(penalised), shown.classes)  # type: ignore[no-any-return]
+
+    def _label_noise(self, draws: Draws) -> list[Tensor]:
+        """Noise on the labels of fakes and reals, [b] each in [0, 1); nothing where the loss takes none."""
+        return [draws.of(f"label/{kind}").uniform() for kind in ("fake", "real") if self.loss.needs_label_noise]
+
+    def _logits_for_generator(self, images: Fakes, draws: Draws, purpose: str) -> Tensor:
+        """D's logits, [b], in G's update."""
+        key_dropout(self.d_dropouts, draws.of(f"dropout/d/{purpose}"))
+        shown = self.augment(images.images, draws.of(f"augment/{purpose}"))
+        return self.d.network(shown.contiguous(memory_format=torch.channels_last), images.classes)  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def _real_logits(self, micro: MicroBatch, fakes: Fakes) -> Tensor:
+        """D's logits of the real images, [b], for a relativistic loss of G."""
+        reals = Fakes(to_signed(micro.images), None if fakes.classes is None else micro.labels)
+        return self._logits_for_generator(reals, micro.draws, "rival")  # the key of its random numbers, since 0.1.0
+
+    # State and metrics
 
     @property
     def g_lr(self) -> float:
@@ -197,37 +229,28 @@ class Trainer:
 
     @property
     def d_lr(self) -> float:
-        """D's next learning rate, held back by the balance."""
-        return self.lr_scale * balance.lr_scale(self.config.balance, self.balance_level) * self.d.lr(self.images_seen)
+        """D's next learning rate."""
+        return self.lr_scale * self.d_lr_factor * self.d.lr(self.images_seen)
 
     def weight_norms(self) -> dict[str, Tensor]:
-        """L2 norms of both players' weights, on the device: NaN or infinite as soon as one weight is."""
+        """L2 norms of G's and D's weights, on the device: NaN or infinite as soon as one weight is."""
         players = (("d", self.d), ("g", self.g))
         return {f"weight_norm/{name}": total_norm(player.weights) for name, player in players}
 
-    @property
-    def d_dropout(self) -> float:
-        return balance.dropout(self.config.balance, self.config.discriminator.dropout, self.balance_level)
+    def line_metrics(self) -> dict[str, float]:
+        """Learning rates, scales and the controllers' values as they are now, for a line of metrics."""
+        metrics = {"step": self.steps, "lr/d": self.d_lr, "lr/g": self.g_lr, **self.controllers.line_metrics()}
+        if self.g.scaler.is_enabled():
+            metrics |= {"precision/scale_d": self.d.scaler.get_scale(), "precision/scale_g": self.g.scaler.get_scale()}
+        return metrics
 
-    def rebalance(self, metrics: dict[str, Tensor]) -> int:
-        """Shows the balance one step's metrics; at the end of its window it acts. Returns the action (-1, 0, 1)."""
-        if not self.config.balance.enabled:
-            return 0
-        self.watched.add(metrics)
-        if self.steps % self.config.balance.every_steps:
-            return 0
-        means = dict(zip(balance.WATCHED, self.watched.means(self.accelerator).tolist(), strict=True))
-        action = balance.action(self.config.balance, self.config.discriminator.dropout, self.balance_level, means)
-        self.set_balance(self.balance_level + action)
-        return action
-
-    def set_balance(self, level: int) -> None:
-        self.balance_level = level
-        set_dropout(self.d_dropouts, self.d_dropout)
+    def next_latents(self) -> Tensor:
+        """Latents of this rank's rows in the next update of G, [rows, latent_dim]."""
+        return self.draws.at("latent/g", self.steps).normal([self.latent_dim])
 
 
-def _opinions(fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """What D thinks of a batch, from each image's probability of being real."""
+def discriminator_statistics(fake: Tensor, real: Tensor) -> dict[str, Tensor]:
+    """Mean probabilities and accuracies. fake, real: [b], D's probability that each image is real."""
     return {
         "d/fake_prob": fake.mean(),
         "d/real_prob": real.mean(),

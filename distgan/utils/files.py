@@ -1,16 +1,23 @@
-"""Writing files so that a reader sees the old one or the new one, never a part."""
+"""Writing files so that a reader sees the old one or the new one, never a part; checksums of files."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from distgan.utils.safe_io import open_regular
+
+ABANDONED_SECONDS = 3600.0
+"""Time without a write after which a temporary file counts as left by a killed process, where nothing else can tell."""
 
 
 @contextmanager
@@ -30,11 +37,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def sweep(directory: Path) -> None:
-    """Removes what killed processes have left half-written in a directory that nobody else writes to now."""
-    for left in directory.glob(".*.tmp"):
-        if left.is_file():
-            left.unlink(missing_ok=True)
+def sweep(directory: Path, name: str = "*", silent_seconds: float = 0.0) -> None:
+    """Removes the temporary files that killed processes have left of `atomic_path(directory / name)`.
+
+    name: a file's name, or a pattern. silent_seconds: how long nobody has written to a file that may be removed; 0
+    where no other process writes to the directory now.
+    """
+    for path in directory.glob(f".{name}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            status = path.stat()
+            silent = not silent_seconds or time.time() - status.st_mtime > silent_seconds
+            if silent and stat.S_ISREG(status.st_mode):
+                path.unlink()
+
+
+def sweep_directories(directory: Path, pattern: str, is_abandoned: Callable[[Path], bool] = lambda _: True) -> None:
+    """Removes the temporary directories that killed processes have left.
+
+    pattern: of their names. is_abandoned: decides for each, where another process may still use one.
+    """
+    for path in directory.glob(pattern):
+        if is_abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def fsync(path: Path) -> None:
@@ -53,8 +77,44 @@ def sha256(path: Path) -> str:
 
 
 def sha256_of(file: BinaryIO) -> str:
-    """Hex digest of what is left of an open file."""
-    digest = hashlib.sha256()
+    """Hex digest of an open file, from its position to its end."""
+    return _hex_digest(file, hashlib.sha256())
+
+
+def md5(path: Path) -> str:
+    """Hex digest of a file's bytes, for comparison with a published MD5."""
+    with open_regular(path) as file:
+        return md5_of(file)
+
+
+def md5_of(file: BinaryIO) -> str:
+    """Hex digest of an open file, from its position to its end."""
+    return _hex_digest(file, hashlib.md5(usedforsecurity=False))
+
+
+def _hex_digest(file: BinaryIO, digest: hashlib._Hash) -> str:
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+_intact: set[tuple[int, int, int, int, str]] = set()
+"""Device, inode, size, time of change and sha256 of the files that `is_intact` has hashed."""
+
+
+def is_intact(file: BinaryIO, size: int, sha256: str) -> bool:
+    """Returns whether an open file has this size and sha256; an unchanged file is hashed once per process.
+
+    file: open at its start, and is so afterwards.
+    """
+    status = os.fstat(file.fileno())
+    if status.st_size != size:
+        return False
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, sha256)
+    if state not in _intact:
+        digest = sha256_of(file)
+        file.seek(0)
+        if digest != sha256:
+            return False
+        _intact.add(state)
+    return True

@@ -34,11 +34,10 @@ from distgan.config.load import load_config, resume_changes, to_yaml
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import Config, DataConfig
 from distgan.data.dataset import ImageDataset
-from distgan.data.existing import look, verify
-from distgan.data.prepare import Request, prepare
-from distgan.data.sharding import Plan
+from distgan.data.prepare import Request, find_existing, prepare, verify
+from distgan.data.sharding import ReadPlan
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select
+from distgan.data.shards.reader import select_shards
 from distgan.data.sources import cifar10
 from distgan.data.sources.shapes import Shapes
 from distgan.inference.generator import load_generator
@@ -114,7 +113,7 @@ def _trainer() -> Any:
     from distgan.training.trainer import Trainer
 
     config = load_config("quickstart", TINY)
-    accelerator, _ = build_accelerator(config)
+    accelerator, _ = build_accelerator(config.train)
     return Trainer(config, accelerator, batch_rows(2, 1, 0, 1), 8, 2)
 
 
@@ -126,7 +125,7 @@ def make_checkpoint(place: Path) -> None:
     if not trainer.steps:
         trainer.step(itertools.repeat(Batch(images, torch.tensor([0, 1]))))
     state = capture(trainer)
-    facts = {"config": trainer.config.model_dump(mode="json"), "run_id": "abcd1234", "data_digest": "d" * 64, "size": 8,
+    facts = {"config": load_config("quickstart", TINY).model_dump(mode="json"), "run_id": "abcd1234", "data_digest": "d" * 64, "size": 8,
              "class_names": ["a", "b"], "processes": 1, "precision": "no", "watchdog": {}}  # fmt: skip
     storage.save(place / "checkpoints", 1, state.tensors, state.values | facts)
 
@@ -171,7 +170,7 @@ def _resume(place: Path, path: Path) -> None:
 
     config = load_config("quickstart", (*TINY, f"run.dir={place}", "run.name=other"))
     trainer = _trainer()
-    saved = load_saved(config, str(path), trainer.accelerator)
+    saved = load_saved(config, str(path))
     assert isinstance(saved, Saved)
     restore(trainer, saved.state)
     run_id_of(place, saved, True)
@@ -200,13 +199,13 @@ def forge_manifest(random: Random, place: Path) -> None:
 def read_manifest(place: Path) -> None:
     manifest = load_manifest(place / "data")
     with contextlib.suppress(DistganError):
-        look(place / "data", {"source": "shapes"}, overwrite=False)
+        find_existing(place / "data", {"source": "shapes"}, overwrite=False)
     with contextlib.suppress(DistganError):
         verify(place / "data", progress=False)
-    wanted = select(place / "data", manifest, None)
-    plan = Plan(tuple(wanted.count(shard) for shard in wanted.shards), 1, 0, 1, 2, 0, True)
-    for stream in (0, 1):
-        plan.segments(5, stream)
+    selection = select_shards(place / "data", manifest, None)
+    plan = ReadPlan(tuple(selection.count(shard) for shard in selection.shards), 1, 0, 1, 2, 0, True)
+    for worker in (0, 1):
+        plan.segments(5, worker)
     read_shards(place)
 
 

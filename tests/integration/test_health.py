@@ -38,8 +38,8 @@ def images_logged(directory: Path):
         ("another_seed", 4, "at step 4 rank 1 holds another seed (random numbers) than rank 0", []),
         ("skipped_all_reduce", 50, "at step 15 rank 1 holds another d/layers.0.weight, ", [5, 10]),
         ("batch_norm_buffer", 4, "at step 4 rank 1 holds another g/normal.running_mean, ", []),
-        ("equal_latents", 4, "at step 4 ranks 0 and 1 were dealt the same latents", []),
-        ("equal_pictures", 4, "at step 6 ranks 0 and 1 were dealt the same images", [5]),  # surely at the third look
+        ("equal_latents", 4, "at step 4 ranks 0 and 1 got the same latents", []),
+        ("equal_images", 4, "at step 6 ranks 0 and 1 got the same images", [5]),  # surely at the third check
     ],
 )
 def test_the_guard_names_rank_and_tensor_before_a_checkpoint_is_spoilt(tiny, tmp_path, fault, every, sentence, saved):

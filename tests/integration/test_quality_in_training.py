@@ -14,7 +14,7 @@ from PIL import Image
 from distgan import load_generator, train
 from distgan.cli import main
 from distgan.config.load import load_config
-from distgan.distributed.stop import RULE, TIME, StopSignal
+from distgan.distributed.stop import StopReason, StopSignal
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.registry import BETTER
 from distgan.training.checkpoint import storage
@@ -278,14 +278,14 @@ def test_a_resumed_training_has_the_lines_and_the_memory_of_an_unbroken_one(scor
 def test_a_rollback_takes_back_the_scores_and_the_memory(scored, tmp_path, monkeypatch, rigged):
     """A collapse is found at step 12; that of step 10, the best, is given up, and step 5 comes back."""
     rigged(3.0, 1.0, 2.0, 5.0, 6.0)
-    original, told = Watchdog.look_at_samples, []
+    original, told = Watchdog.check_samples, []
 
     def look(self, step, diversity):
         fallen = step == 12 and not told
         told.extend([step] if fallen else [])
         return original(self, step, 0.0 if fallen else 1.0)
 
-    monkeypatch.setattr(Watchdog, "look_at_samples", look)
+    monkeypatch.setattr(Watchdog, "check_samples", look)
     assert train.main(scored("watchdog.collapse=rollback", "log.samples_every_steps=6")) == 0
     run = tmp_path / "quickstart"
     assert "back to step 5" in (run / "events.jsonl").read_text()
@@ -373,14 +373,15 @@ def test_after_a_signal_nothing_is_evaluated_until_training_goes_on(scored, tmp_
 
 def test_the_end_of_the_time_gives_way_to_every_other_reason_and_is_no_hurry():
     stop = StopSignal(minutes=1)
-    stop.request(TIME)
-    assert (stop.agreed(), stop.hurried) == (TIME, False)
-    stop.request(signal.SIGTERM)
-    stop.request(TIME)
+    stop.request(StopReason.TIME_LIMIT)
+    assert (stop.agreed(), stop.hurried) == (StopReason.TIME_LIMIT, False)
+    stop.request(StopReason.SIGTERM)
+    stop.request(StopReason.TIME_LIMIT)
     assert (stop.agreed(), stop.hurried) == (signal.SIGTERM, True)
-    stop.request(signal.SIGINT)
+    stop.request(StopReason.SIGINT)
     assert stop.agreed() == signal.SIGTERM, "the first one counts"
-    assert min(signal.SIGINT, signal.SIGTERM, RULE) > TIME, "of several ranks' reasons the greatest counts"
+    urgent = [reason for reason in StopReason if reason.urgent]
+    assert min(urgent) > StopReason.TIME_LIMIT, "of several ranks' reasons the greatest counts"
 
 
 @pytest.mark.slow
@@ -388,7 +389,7 @@ def test_a_report_that_fails_is_only_a_warning(tiny, tmp_path, capsys, monkeypat
     def fail(*_):
         raise MemoryError("too many images")
 
-    monkeypatch.setattr("distgan.training.ending.write_report", fail)
+    monkeypatch.setattr("distgan.training.finish.write_report", fail)
     assert train.main(tiny("train.images=24")) == 0
     printed = capsys.readouterr().err
     assert "WARNING: no report: MemoryError: too many images; `distgan report" in printed
@@ -397,9 +398,9 @@ def test_a_report_that_fails_is_only_a_warning(tiny, tmp_path, capsys, monkeypat
 
 @pytest.mark.slow
 def test_a_collapse_that_ends_training_leaves_the_best_generator_and_a_report(scored, tmp_path, capsys, monkeypatch):
-    original = Watchdog.look_at_samples
+    original = Watchdog.check_samples
     monkeypatch.setattr(
-        Watchdog, "look_at_samples", lambda self, step, _: original(self, step, 1.0 if step < 20 else 0.0)
+        Watchdog, "check_samples", lambda self, step, _: original(self, step, 1.0 if step < 20 else 0.0)
     )
     assert train.main(scored("watchdog.collapse=stop")) == 4
     run = tmp_path / "quickstart"

@@ -32,9 +32,9 @@ def take(source, count, start=0):
     return taken
 
 
-def read_shard(wanted, shard):
+def read_shard(selection, shard):
     """A shard's images, one by one, where nothing may be lost."""
-    return itertools.chain.from_iterable(read_pieces(wanted, shard))
+    return itertools.chain.from_iterable(read_pieces(selection, shard))
 
 
 def members(path):

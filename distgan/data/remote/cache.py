@@ -1,59 +1,56 @@
-"""A directory of checked files, named by their sha256: any number of processes may use and fill it, and be killed.
+"""A directory of checked shards, named by their sha256: many processes may use and fill it, and may be killed.
 
-A file gets its name when it is whole. Within a machine one process fetches a file and the others wait for it.
+A file gets its name when it is complete. Within a machine one process fetches a file and the others wait for it.
 """
 
 from __future__ import annotations
 
 import fcntl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from distgan.data.shards.intact import is_whole
 from distgan.utils.errors import DataError
-from distgan.utils.files import atomic_path
-
-ABANDONED = 3600.0  # seconds without a write, where locks cannot tell
+from distgan.utils.files import ABANDONED_SECONDS, atomic_path, is_intact, sweep
 
 
-def cached(directory: Path, size: int, sha256: str, fill: Callable[[BinaryIO], None]) -> BinaryIO:
-    """The file with this content, from its start; made by `fill` if it is not there or damaged.
+def open_cached(directory: Path, size: int, sha256: str, fill: Callable[[BinaryIO], None]) -> BinaryIO:
+    """Opens the file with this size and sha256; `fill` writes it first if it is missing or damaged.
 
-    Raises DataError if the directory cannot be used, and what `fill` raises; then nothing is kept.
+    Raises DataError if the directory cannot be used, and lets errors of `fill` pass; then nothing is kept.
     """
     path = directory / f"{sha256}.tar"
     try:
-        if file := _open_whole(path, size, sha256):
+        if file := _open_intact(path, size, sha256):
             return file
         directory.mkdir(parents=True, exist_ok=True)
-        with _turn(directory / f".{sha256[:2]}.lock") as alone:
-            if file := _open_whole(path, size, sha256):
+        with _locked(directory / f".{sha256[:2]}.lock") as locked:
+            if file := _open_intact(path, size, sha256):
                 return file  # another process has fetched it meanwhile
-            _sweep(path, alone)
+            sweep(directory, path.name, 0.0 if locked else ABANDONED_SECONDS)
             with atomic_path(path) as temporary:
-                return _filled(temporary, fill)
+                return _open_filled(temporary, fill)
     except OSError as error:
         raise DataError(
             f"data.cache={directory} cannot be used: {error.strerror}; set another directory, or data.cache=null"
         ) from None
 
 
-def _open_whole(path: Path, size: int, sha256: str) -> BinaryIO | None:
+def _open_intact(path: Path, size: int, sha256: str) -> BinaryIO | None:
+    """Returns an open file, or None if it is missing or damaged."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
         return None
-    if is_whole(file, size, sha256):
+    if is_intact(file, size, sha256):
         return file
     file.close()
     return None
 
 
-def _filled(path: Path, fill: Callable[[BinaryIO], None]) -> BinaryIO:
-    """Stays readable whatever happens to the name."""
+def _open_filled(path: Path, fill: Callable[[BinaryIO], None]) -> BinaryIO:
+    """Returns a new open file at its start; it stays readable if its name changes or is removed."""
     file = path.open("w+b")
     try:
         fill(file)
@@ -66,19 +63,12 @@ def _filled(path: Path, fill: Callable[[BinaryIO], None]) -> BinaryIO:
 
 
 @contextmanager
-def _turn(lock: Path) -> Iterator[bool]:
-    """Waits for its turn. False where the file system has no locks: then files may be fetched more than once."""
-    with lock.open("a") as file:
+def _locked(path: Path) -> Iterator[bool]:
+    """Waits for a lock and yields True; yields False if the file system has no locks: files may be fetched twice."""
+    with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:
             yield False
             return
         yield True
-
-
-def _sweep(path: Path, alone: bool) -> None:
-    """Removes what killed processes have left of this file. alone: nobody else can be at it."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        if alone or time.time() - left.stat().st_mtime > ABANDONED:
-            left.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """GET over http and https: a URL in, blocks of the body out. Standard library only.
 
-Proxies are taken from the environment (https_proxy, no_proxy), passwords from ~/.netrc. A redirection may lead to http
-or https only, never from https to http, and no password follows it.
+Proxies come from the environment (https_proxy, no_proxy), passwords from ~/.netrc. A redirection may lead only to http
+or https, never from https to http, and no password is sent after it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from contextlib import closing
 from typing import IO
 from urllib.parse import quote, urlsplit
 
-from distgan.data.remote.transfer import AGAIN, Failure, blocks, silent
+from distgan.data.remote.transfer import RETRY_STATUSES, FetchError, read_blocks, timeout_error
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self,
         req: urllib.request.Request,
@@ -31,31 +31,32 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        if urlsplit(newurl).scheme not in _followed(req.full_url):
+        if urlsplit(newurl).scheme not in _allowed_schemes(req.full_url):
             raise urllib.error.HTTPError(req.full_url, code, msg, headers, fp)
-        fp.close()  # its body may have no end, and urllib would read it
+        fp.close()  # urllib would read the body, which may have no end
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def http_blocks(url: str, stall_seconds: float) -> Generator[bytes, None, None]:
-    """The body of `url`. Raises Failure."""
+    """Yields the body of the answer to a GET of `url`. Raises FetchError."""
     request = urllib.request.Request(quote(url, safe="%/:[]!$&'()*+,;=~"), headers={"User-Agent": "distgan"})
     if authorization := _authorization(urlsplit(url).hostname or ""):
         request.add_unredirected_header("Authorization", authorization)
     try:
         with closing(_opener().open(request, timeout=stall_seconds)) as answer:
-            yield from blocks(answer, answer.length, stall_seconds)
+            yield from read_blocks(answer, answer.length, stall_seconds)
     except urllib.error.HTTPError as error:
         error.close()
-        raise Failure(_answer(url, error.code, error.headers["Location"] or ""), error.code not in AGAIN) from None
+        reason = _status_reason(url, error.code, error.headers["Location"] or "")
+        raise FetchError(reason, permanent=error.code not in RETRY_STATUSES) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _failure(error, stall_seconds) from None
-    except ValueError:  # a host that is no name, also in a redirection
-        raise Failure("it, or what it leads to, is no address", lasting=True) from None
+        raise _fetch_error(error, stall_seconds) from None
+    except ValueError:  # of a malformed host name, also in a redirection
+        raise FetchError("it, or the redirection from it, is not an address", permanent=True) from None
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Without the handlers for file:, ftp: and data: that urllib's own has."""
+    """Returns an opener without the handlers for file:, ftp: and data: of urllib's default one."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -63,29 +64,31 @@ def _opener() -> urllib.request.OpenerDirector:
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
-        _Redirects(),
+        _CheckedRedirects(),
     ):
         opener.add_handler(handler)
     return opener
 
 
 def _authorization(host: str) -> str | None:
+    """Returns the header for a host that ~/.netrc has a password for."""
     try:
-        found = netrc.netrc().authenticators(host)
+        login = netrc.netrc().authenticators(host)
     except (OSError, netrc.NetrcParseError):
         return None
-    return found and "Basic " + base64.b64encode(f"{found[0]}:{found[2]}".encode()).decode()
+    return login and "Basic " + base64.b64encode(f"{login[0]}:{login[2]}".encode()).decode()
 
 
-def _followed(url: str) -> tuple[str, ...]:
-    """Schemes that a redirection from `url` may lead to."""
+def _allowed_schemes(url: str) -> tuple[str, ...]:
+    """Returns the schemes that a redirection from `url` may lead to."""
     return ("https",) if url.startswith("https:") else ("https", "http")
 
 
-def _answer(url: str, code: int, leads_to: str) -> str:
+def _status_reason(url: str, code: int, redirection: str) -> str:
+    """Returns the sentence for an answer that is not a success. redirection: URL that it leads to, or nothing."""
     if 300 <= code < 400:
-        scheme = urlsplit(leads_to).scheme
-        if scheme and scheme not in _followed(url):
+        scheme = urlsplit(redirection).scheme
+        if scheme and scheme not in _allowed_schemes(url):
             return f"the server answered {code} and leads to {scheme}://, which is not followed"
         return f"the server answered {code} again and again, or leads nowhere"
     phrase = f" {http.HTTPStatus(code).phrase}" if code in http.HTTPStatus.__members__.values() else ""
@@ -93,17 +96,18 @@ def _answer(url: str, code: int, leads_to: str) -> str:
     return f"the server answered {code}{phrase}{hints.get(code, '')}"
 
 
-def _failure(error: BaseException, stall_seconds: float) -> Failure:
+def _fetch_error(error: BaseException, stall_seconds: float) -> FetchError:
+    """Translates an error of the connection."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
-        return _failure(error.reason, stall_seconds)
+        return _fetch_error(error.reason, stall_seconds)
     if isinstance(error, TimeoutError):
-        return silent(stall_seconds)
+        return timeout_error(stall_seconds)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Failure(f"the server's certificate is not valid: {error.verify_message}", lasting=True)
+        return FetchError(f"the server's certificate is not valid: {error.verify_message}", permanent=True)
     if isinstance(error, http.client.IncompleteRead):
-        return Failure("it was cut short")
+        return FetchError("it was cut short")
     if isinstance(error, http.client.RemoteDisconnected):
-        return Failure("the server closed the connection without an answer")
+        return FetchError("the server closed the connection without an answer")
     if isinstance(error, OSError) and error.strerror:
-        return Failure(f"the connection failed: {error.strerror}")
-    return Failure(f"the connection failed: {type(error).__name__}")
+        return FetchError(f"the connection failed: {error.strerror}")
+    return FetchError(f"the connection failed: {type(error).__name__}")

@@ -1,6 +1,6 @@
-"""One try at one file over the network: an answer in, blocks of bytes out, or `Failure` with the cause.
+"""One attempt to read one file over the network: an answer in, blocks of bytes out, or `FetchError` with the cause.
 
-No cause holds the query of a redirection, a password or another secret, nor text of the server's.
+No cause repeats the query of a redirection, a password or another secret, or text of the server.
 """
 
 from __future__ import annotations
@@ -9,52 +9,55 @@ import time
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
-BLOCK = 1 << 18  # bytes read at a time, at most
-SLOWEST = 1024  # bytes per second; less over the whole of `stall_seconds` is a stall
-AGAIN = (408, 425, 429, 500, 502, 503, 504)  # answers that may be others a moment later
+MAX_BLOCK_BYTES = 1 << 18  # of one read
+MIN_BYTES_PER_SECOND = 1024  # less than this on average over `stall_seconds` is a stall
+RETRY_STATUSES = (408, 425, 429, 500, 502, 503, 504)  # answers that may change within moments
 
 
-class Failure(Exception):
-    """A try that failed. lasting: another one would fail in the same way."""
+class FetchError(Exception):
+    """A failed attempt. permanent: another attempt would fail in the same way."""
 
-    def __init__(self, reason: str, lasting: bool = False) -> None:
+    def __init__(self, reason: str, permanent: bool = False) -> None:
         super().__init__(reason)
-        self.lasting = lasting
+        self.permanent = permanent
 
 
 class Body(Protocol):
-    """What an answer is read from: at most `size` bytes at once, as soon as there are any; none at its end."""
+    """The body of an answer."""
 
-    def read1(self, size: int, /) -> bytes: ...
+    def read1(self, size: int, /) -> bytes:
+        """Returns at most `size` bytes, as soon as there are any; none at the end."""
+        ...
 
 
-def blocks(body: Body, length: int | None, stall_seconds: float) -> Iterator[bytes]:
-    """The bytes of an answer. length: what it says it has. Raises Failure if it is cut short or too slow.
+def read_blocks(body: Body, length: int | None, stall_seconds: float) -> Iterator[bytes]:
+    """Yields the bytes of an answer. Raises FetchError if it is cut short or too slow.
 
-    One read may wait as long as the connection's timeout, which the caller sets to `stall_seconds` too.
+    length: as the answer announces it. One read may take as long as the timeout of the connection, which the caller
+    sets to `stall_seconds` too.
     """
     received, mark, since = 0, 0, time.monotonic()
-    while block := body.read1(BLOCK):
+    while block := body.read1(MAX_BLOCK_BYTES):
         received += len(block)
         if (passed := time.monotonic() - since) > stall_seconds:
-            if received - mark < SLOWEST * passed:
-                raise Failure(f"it stalled: {received - mark:,} bytes came in {passed:.3g} s")
+            if received - mark < MIN_BYTES_PER_SECOND * passed:
+                raise FetchError(f"it stalled: {received - mark:,} bytes came in {passed:.3g} s")
             mark, since = received, time.monotonic()
         yield block
     if length is not None and received < length:
-        raise Failure(f"it was cut short: {received:,} of {length:,} bytes came")
+        raise FetchError(f"it was cut short: {received:,} of {length:,} bytes came")
 
 
-def silent(stall_seconds: float) -> Failure:
-    return Failure(f"it stalled: nothing came for {stall_seconds:g} s")
+def timeout_error(stall_seconds: float) -> FetchError:
+    """Returns the error of a connection on which no byte came for `stall_seconds`."""
+    return FetchError(f"it stalled: nothing came for {stall_seconds:g} s")
 
 
-def save(parts: Iterator[bytes], into: BinaryIO, limit: int) -> int:
-    """Writes at most `limit` bytes; returns their number. Raises Failure if there are more."""
+def save_blocks(blocks: Iterator[bytes], file: BinaryIO, max_bytes: int) -> None:
+    """Writes blocks to a file. Raises FetchError if they have more than `max_bytes`; OSError of the file."""
     size = 0
-    for block in parts:
+    for block in blocks:
         size += len(block)
-        if size > limit:
-            raise Failure(f"it has more than {limit:,} bytes, which is all that it should have")
-        into.write(block)
-    return size
+        if size > max_bytes:
+            raise FetchError(f"it has more than {max_bytes:,} bytes, which is all that it should have")
+        file.write(block)

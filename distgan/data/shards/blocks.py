@@ -1,7 +1,7 @@
 """A block: some hundreds of raw images in one sample of a shard, to be read many at a time.
 
-`KEY.images.npy` is uint8 [n, 3, size, size], `KEY.labels.npy` int64 [n], as NumPy writes them. `KEY.crc32` is the
-CRC-32 of either file, so that damage can be told from what is good. KEY is the place of the first image in its shard.
+`KEY.images.npy` is uint8 [n, 3, size, size], `KEY.labels.npy` int64 [n], as NumPy writes them. `KEY.crc32` holds the
+CRC-32 of each file, so that damaged files can be told from good ones. KEY is the index of the first image in its shard.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from distgan.data.bad_samples import BadRange
 from distgan.data.shards.png import DecodedImage
+from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 
-BYTES = 3 << 19  # of a block's pixels: 512 images of 32x32
-IMAGES, LABELS, SUMS = "images.npy", "labels.npy", "crc32"
-HEADER = 128  # bytes before the numbers of an .npy file
+MAX_BLOCK_BYTES = 3 << 19  # of a block's pixels: 512 images of 32x32
+IMAGES, LABELS, CRCS = "images.npy", "labels.npy", "crc32"
+HEADER_BYTES = 128  # before the numbers of an .npy file
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Block:
 
     images: npt.NDArray[np.uint8]
     """[n, 3, size, size]."""
-    labels: npt.NDArray[np.int64]
-    """[n], places among the wanted classes."""
+    labels: IntArray
+    """[n], index in the selected classes."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,68 +45,69 @@ class Block:
             yield DecodedImage(image.transpose(1, 2, 0), label)
 
 
-def rows(size: int) -> int:
-    """The most images of `size` x `size` that a block holds."""
-    return max(1, BYTES // (3 * size**2))
+def max_block_images(size: int) -> int:
+    """Returns how many images of `size` x `size` pixels a block holds at most."""
+    return max(1, MAX_BLOCK_BYTES // (3 * size**2))
 
 
-def encode(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> dict[str, bytes]:
-    """The members of a sample, by their extensions. images: [n, 3, size, size]; labels: [n]."""
-    files = {IMAGES: _file(images), LABELS: _file(labels)}
-    return {**files, SUMS: " ".join(map(_sum, files.values())).encode()}
+def encode_block(images: npt.NDArray[np.uint8], labels: IntArray) -> dict[str, bytes]:
+    """Returns the members of a sample by their extensions. images: [n, 3, size, size]; labels: [n]."""
+    files = {IMAGES: _npy_file(images), LABELS: _npy_file(labels)}
+    return {**files, CRCS: " ".join(map(_crc, files.values())).encode()}
 
 
-def decode(sample: Mapping[str, bytes], name: str, size: int, wanted: Mapping[int, int]) -> Block | BadRange:
-    """The wanted images of a sample, or that they are lost.
+def decode_block(sample: Mapping[str, bytes], name: str, size: int, label_map: Mapping[int, int]) -> Block | BadRange:
+    """Returns the selected images of a sample, or a BadRange of as many if its pixels are damaged.
 
-    name: SHARD/KEY; wanted: class number -> place among the wanted ones. Raises DataError where it cannot be known
-    which images are lost.
+    name: SHARD/KEY; label_map: label in the shard -> index in the selected classes. Raises DataError if the labels are
+    damaged: then it is unknown which of the images are selected.
     """
-    for part in (IMAGES, LABELS, SUMS):
+    for part in (IMAGES, LABELS, CRCS):
         if part not in sample:
             raise DataError(f"block {name} has no .{part} member")
-    images_sum, _, labels_sum = sample[SUMS].decode(errors="replace").partition(" ")
-    numbers = _numbers(sample[LABELS], "<i8", ())
-    if numbers is None or _sum(sample[LABELS]) != labels_sum:
+    images_crc, _, labels_crc = sample[CRCS].decode(errors="replace").partition(" ")
+    shard_labels = _npy_array(sample[LABELS], "<i8", ())
+    if shard_labels is None or _crc(sample[LABELS]) != labels_crc:
         raise DataError(f"block {name} is damaged: its labels are not as they were written")
-    places = _places(numbers, wanted)
-    chosen = np.flatnonzero(places >= 0)
-    images = _numbers(sample[IMAGES], "|u1", (3, size, size))
-    if images is None or len(images) != len(numbers):
-        reason = f"it does not hold {len(numbers)} images of {size}x{size}"
-    elif _sum(sample[IMAGES]) != images_sum:
+    labels = _map_labels(shard_labels, label_map)
+    selected = np.flatnonzero(labels >= 0)
+    images = _npy_array(sample[IMAGES], "|u1", (3, size, size))
+    if images is None or len(images) != len(labels):
+        reason = f"it does not hold {len(labels)} images of {size}x{size}"
+    elif _crc(sample[IMAGES]) != images_crc:
         reason = "its images are not as they were written"
     else:
-        return Block(images, places) if len(chosen) == len(places) else Block(images[chosen], places[chosen])
-    return BadRange(name, range(len(chosen)), f"block {name} is damaged: {reason}")
+        return Block(images, labels) if len(selected) == len(labels) else Block(images[selected], labels[selected])
+    return BadRange(name, range(len(selected)), f"block {name} is damaged: {reason}")
 
 
-def _places(numbers: npt.NDArray[np.int64], wanted: Mapping[int, int]) -> npt.NDArray[np.int64]:
-    """Class numbers to places among the wanted classes, -1 for all others."""
-    known = np.fromiter(sorted(wanted), np.int64)
-    found = np.searchsorted(known, numbers).clip(max=len(known) - 1)
-    places = np.fromiter((wanted[number] for number in known.tolist()), np.int64)
-    return np.where(known[found] == numbers, places[found], -1)
+def _map_labels(labels: IntArray, label_map: Mapping[int, int]) -> IntArray:
+    """Maps labels of a shard to indices in the selected classes; -1 for all other labels."""
+    selected = np.fromiter(sorted(label_map), np.int64)
+    indices = np.fromiter((label_map[label] for label in selected.tolist()), np.int64)
+    nearest = np.searchsorted(selected, labels).clip(max=len(selected) - 1)
+    return np.where(selected[nearest] == labels, indices[nearest], -1)
 
 
-def _file(array: npt.NDArray[Any]) -> bytes:
-    return _header(array.dtype.str, array.shape) + array.tobytes()
+def _npy_file(array: npt.NDArray[Any]) -> bytes:
+    return _npy_header(array.dtype.str, array.shape) + array.tobytes()
 
 
-def _header(kind: str, shape: tuple[int, ...]) -> bytes:
-    """Of an .npy file of version 1.0, by its specification: the same bytes with every version of NumPy."""
-    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
-    return b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11).encode() + b"\n"
+def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Returns the header of an .npy file, version 1.0 of its format: the same bytes with every version of NumPy."""
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
+    length = (HEADER_BYTES - 10).to_bytes(2, "little")
+    return b"\x93NUMPY\x01\x00" + length + text.ljust(HEADER_BYTES - 11).encode() + b"\n"
 
 
-def _numbers(file: bytes, kind: str, row: tuple[int, ...]) -> npt.NDArray[Any] | None:
-    """What an .npy file holds, [n, *row]; None if it is of another kind. Nothing in it is interpreted."""
-    each = np.dtype(kind).itemsize * math.prod(row)
-    count, rest = divmod(len(file) - HEADER, each)
-    if count < 0 or rest or not file.startswith(_header(kind, (count, *row))):
+def _npy_array(file: bytes, dtype: str, row: tuple[int, ...]) -> npt.NDArray[Any] | None:
+    """Returns the array [n, *row] of an .npy file; None unless its header is the only one that is allowed."""
+    row_bytes = np.dtype(dtype).itemsize * math.prod(row)
+    count, rest = divmod(len(file) - HEADER_BYTES, row_bytes)
+    if count < 0 or rest or not file.startswith(_npy_header(dtype, (count, *row))):
         return None
-    return np.frombuffer(file, kind, offset=HEADER).reshape(count, *row)
+    return np.frombuffer(file, dtype, offset=HEADER_BYTES).reshape(count, *row)
 
 
-def _sum(file: bytes) -> str:
+def _crc(file: bytes) -> str:
     return f"{zlib.crc32(file):08x}"

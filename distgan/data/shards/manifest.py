@@ -1,4 +1,4 @@
-"""What a directory of shards holds: `manifest.json`, written last, so that its presence means 'complete'."""
+"""`manifest.json`: the content of a directory of shards. It is written last, so its presence means 'complete'."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from distgan.config.messages import first_mistake
-from distgan.data.remote.store import RemoteStore
+from distgan.data.remote.store import Location
 from distgan.utils.errors import DataError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import read_bytes
 
 MANIFEST = "manifest.json"
-LIMIT = 64 << 20  # bytes of a manifest
-MAX = 10**12  # images of a shard: far above what there is, far below what overflows
+MAX_MANIFEST_BYTES = 64 << 20
+MAX_SHARD_IMAGES = 10**12  # far above any real shard, far below an overflow
+MAX_SHARD_BYTES = 1024 * MAX_SHARD_IMAGES
 
 
 def _is_printable(text: str) -> str:
@@ -39,10 +40,10 @@ class Shard(_Model):
 
     name: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.tar$")]
     """File name beside the manifest; never a path."""
-    count: Annotated[int, Field(ge=1, le=MAX)]
+    count: Annotated[int, Field(ge=1, le=MAX_SHARD_IMAGES)]
     class_counts: tuple[NonNegativeInt, ...]
     """Images per class, in the order of `Manifest.classes`."""
-    bytes: Annotated[int, Field(ge=1, le=1024 * MAX)]
+    bytes: Annotated[int, Field(ge=1, le=MAX_SHARD_BYTES)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     @model_validator(mode="after")
@@ -53,7 +54,7 @@ class Shard(_Model):
 
 
 class Manifest(_Model):
-    """A data set in shards."""
+    """The content of a data set in shards."""
 
     format_version: Literal[1] = 1
     source: Text
@@ -63,12 +64,12 @@ class Manifest(_Model):
     size: Annotated[int, Field(ge=1, le=4096)]
     """Height and width, pixels; three channels."""
     layout: Layout = "pictures"
-    """What a sample of a shard holds: `KEY.png` + `KEY.cls`, or a block of raw images (blocks.py)."""
+    """Content of a sample of a shard: `KEY.png` + `KEY.cls`, or a block of raw images (blocks.py)."""
     classes: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Names; a label in a shard is the place in this tuple."""
+    """Names; a label in a shard is an index in this tuple."""
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     request: dict[str, Any]
-    """What `prepare` was asked for; the same request again is a no-op."""
+    """The request to `prepare`; the same request again does nothing."""
 
     @model_validator(mode="after")
     def _shards_know_the_classes(self) -> Manifest:
@@ -82,37 +83,40 @@ class Manifest(_Model):
 
     @property
     def count(self) -> int:
+        """Number of images."""
         return sum(shard.count for shard in self.shards)
 
     @property
     def class_counts(self) -> dict[str, int]:
+        """Images per class, by name."""
         totals = [sum(column) for column in zip(*(shard.class_counts for shard in self.shards), strict=True)]
         return dict(zip(self.classes, totals, strict=True))
 
     @property
     def digest(self) -> str:
-        """sha256 of the content: shards, classes and size, not where it came from."""
+        """sha256 of shards, classes and image size; the source and the request do not count."""
         content = self.model_dump(mode="json", include={"size", "classes", "shards"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(self, directory: Path) -> None:
+        """Writes DIRECTORY/manifest.json, complete or not at all. Raises OSError."""
         with atomic_path(directory / MANIFEST) as temporary:
             temporary.write_text(self.model_dump_json(indent=1) + "\n")
 
 
-def load_manifest(place: Path | RemoteStore) -> Manifest:
-    """Reads PLACE/manifest.json. Raises DataError if it is missing, damaged or of another version."""
-    content = _content(place) if isinstance(place, Path) else place.read(MANIFEST, LIMIT)
+def load_manifest(location: Location) -> Manifest:
+    """Reads LOCATION/manifest.json. Raises DataError if it is missing, damaged or of another version."""
+    content = _read(location) if isinstance(location, Path) else location.read(MANIFEST, MAX_MANIFEST_BYTES)
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise DataError(f"{place}/{MANIFEST} is damaged or of another version: {first_mistake(error)}") from None
+        raise DataError(f"{location}/{MANIFEST} is damaged or of another version: {first_mistake(error)}") from None
 
 
-def _content(directory: Path) -> bytes:
+def _read(directory: Path) -> bytes:
     path = directory / MANIFEST
     try:
-        return read_bytes(path, LIMIT)
+        return read_bytes(path, MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         raise DataError(
             f"{directory} holds no {MANIFEST}, so no complete data set; make one with "
@@ -121,4 +125,4 @@ def _content(directory: Path) -> bytes:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise DataError(f"{path} is no manifest: {error}; make the data set again") from None
+        raise DataError(f"{path} is not a manifest: {error}; make the data set again") from None

@@ -1,6 +1,6 @@
 """One shard in, its images out, with errors that name shard and sample.
 
-A shard is compared with its manifest's sha256 before its first image is handed out.
+A shard's sha256 is compared with the manifest before its first image is handed out.
 """
 
 from __future__ import annotations
@@ -14,166 +14,172 @@ from typing import BinaryIO
 import numpy as np
 
 from distgan.data.bad_samples import BadRange, BadSample, SkipBudget
-from distgan.data.remote.store import RemoteStore
+from distgan.data.remote.store import Location, RemoteStore
 from distgan.data.shards.blocks import Block
-from distgan.data.shards.intact import is_whole
 from distgan.data.shards.manifest import Layout, Manifest, Shard
-from distgan.data.shards.png import DecodedImage, Encoded, decoded
-from distgan.data.shards.samples import Piece, pieces
-from distgan.data.shards.tar import DAMAGE
+from distgan.data.shards.png import DecodedImage, EncodedImage, Pixels, try_decode
+from distgan.data.shards.samples import Piece, parse_pieces
+from distgan.data.shards.tar import READ_ERRORS
 from distgan.utils.errors import DataError
+from distgan.utils.files import is_intact
 from distgan.utils.safe_io import open_regular, printable
 
-VERIFY = "`distgan prepare ... --verify` checks all shards"
+VERIFY_HINT = "`distgan prepare ... --verify` checks all shards"
 
 
 @dataclass(frozen=True)
 class ShardSelection:
-    """The shards of a place, seen through a class filter."""
+    """The shards of a data set that hold images of the selected classes."""
 
-    root: Path | RemoteStore
+    location: Location
     size: int
+    """Height and width of the images, pixels."""
     classes: tuple[str, ...]
-    labels: dict[int, int]
-    """Label in the shards -> place in `classes`."""
+    """Names of the selected classes, in the manifest's order."""
+    label_map: dict[int, int]
+    """Label in the shards -> index in `classes`."""
     shards: tuple[Shard, ...]
-    """Only those that hold a wanted image."""
+    """Those with at least one selected image."""
     layout: Layout
 
     def count(self, shard: Shard) -> int:
-        """Wanted images in a shard."""
-        return sum(shard.class_counts[number] for number in self.labels)
+        """Returns the number of selected images in a shard."""
+        return sum(shard.class_counts[label] for label in self.label_map)
 
     @property
     def total(self) -> int:
+        """Number of selected images."""
         return sum(self.count(shard) for shard in self.shards)
 
 
-def select(root: Path | RemoteStore, manifest: Manifest, classes: Sequence[str] | None) -> ShardSelection:
-    """The images of `classes` (None: all). Raises DataError for an unknown class or where no image is left."""
-    names = tuple(manifest.classes if classes is None else (name for name in manifest.classes if name in classes))
+def select_shards(location: Location, manifest: Manifest, classes: Sequence[str] | None) -> ShardSelection:
+    """Selects the images of some classes; None: all. Raises DataError for an unknown class, or if no image is left."""
     for name in classes or ():
         if name not in manifest.classes:
-            raise DataError(f"data.classes={name}: {root} has no such class; it has {', '.join(manifest.classes)}")
-    known = {name: number for number, name in enumerate(manifest.classes)}
-    numbers = {known[name]: place for place, name in enumerate(names)}
-    shards = tuple(shard for shard in manifest.shards if any(shard.class_counts[number] for number in numbers))
+            raise DataError(f"data.classes={name}: {location} has no such class; it has {', '.join(manifest.classes)}")
+    names = tuple(name for name in manifest.classes if classes is None or name in classes)
+    labels = {name: label for label, name in enumerate(manifest.classes)}
+    label_map = {labels[name]: index for index, name in enumerate(names)}
+    shards = tuple(shard for shard in manifest.shards if any(shard.class_counts[label] for label in label_map))
     if not shards:
-        raise DataError(f"{root} holds no image of the classes {', '.join(names)}")
-    return ShardSelection(root, manifest.size, names, numbers, shards, manifest.layout)
+        raise DataError(f"{location} holds no image of the classes {', '.join(names)}")
+    return ShardSelection(location, manifest.size, names, label_map, shards, manifest.layout)
 
 
-def scan(wanted: ShardSelection, shard: Shard) -> Iterator[Encoded | DecodedImage | BadSample]:
-    """The wanted images of one shard, one by one, as `scan_pieces` has them."""
-    for piece in scan_pieces(wanted, shard):
+def scan(selection: ShardSelection, shard: Shard) -> Iterator[EncodedImage | DecodedImage | BadSample]:
+    """Yields the items of `scan_pieces` one by one."""
+    for piece in scan_pieces(selection, shard):
         yield from piece
 
 
-def scan_pieces(wanted: ShardSelection, shard: Shard) -> Iterator[Piece]:
-    """The wanted images of one shard, in their order, not yet decoded, with a Bad in place of each that is lost.
+def scan_pieces(selection: ShardSelection, shard: Shard) -> Iterator[Piece]:
+    """Yields the selected images of a shard in order, not decoded, with a BadSample for each that cannot be read.
 
-    As many as the manifest says, and one more, a Bad, if the shard holds another number.
+    They are as many as the manifest says, and one more BadSample if the shard holds another number. Raises no error.
     """
-    place, found, count = f"{wanted.root}/{shard.name}", 0, wanted.count(shard)
+    path, found, count = f"{selection.location}/{shard.name}", 0, selection.count(shard)
     try:
-        with open_shard(wanted.root, shard) as file:
-            if not isinstance(wanted.root, RemoteStore) and not is_whole(file, shard.bytes, shard.sha256):
-                check_labels(wanted, shard, file)
-            for piece in pieces(file, shard.name, wanted.layout, wanted.size, wanted.labels):
+        with open_shard(selection.location, shard) as file:
+            if not isinstance(selection.location, RemoteStore) and not is_intact(file, shard.bytes, shard.sha256):
+                check_labels(selection, shard, file)
+            for piece in parse_pieces(file, shard.name, selection.layout, selection.size, selection.label_map):
                 if found + len(piece) <= count:
                     yield piece
-                elif found < count:  # more are counted, for the sentence below, and never handed out
+                elif found < count:  # the rest is counted for the message below, and never handed out
                     yield piece[: count - found]
                 found += len(piece)
-        sentence = f"shard {place} holds {found} wanted images, its manifest says {count}"
+        message = f"shard {path} holds {found} selected images, its manifest says {count}"
         if found == count:
             return
     except DataError as error:
-        sentence = f"{error}"
-    except DAMAGE as error:
-        sentence = f"shard {place} {_reason(error)}; {VERIFY}"
-    yield BadRange(f"{shard.name}/", range(found, max(count, found + 1)), sentence)
+        message = f"{error}"
+    except READ_ERRORS as error:
+        message = f"shard {path} {_reason(error)}; {VERIFY_HINT}"
+    yield BadRange(f"{shard.name}/", range(found, max(count, found + 1)), message)
 
 
-def read_pieces(wanted: ShardSelection, shard: Shard) -> Iterator[Piece]:
-    """The same where nothing may be lost.
+def read_pieces(selection: ShardSelection, shard: Shard) -> Iterator[Piece]:
+    """Yields the selected images of a shard in order, not decoded, without any BadSample.
 
-    Raises DataError if the shard is missing or holds another number of images than the manifest says; if it is
-    damaged, before the first image, wherever the damage lies.
+    Raises DataError if the shard is missing, or holds another number of images than the manifest says; if it is
+    damaged, before the first image, wherever the damage is.
     """
-    if isinstance(wanted.root, Path) and not _is_whole_file(wanted.root / shard.name, shard):
-        for item in scan(wanted, shard):
-            if isinstance(image := decoded(item, wanted.size), BadSample):
-                raise DataError(image.sentence)
-    for piece in scan_pieces(wanted, shard):
+    location = selection.location
+    if isinstance(location, Path) and not _is_intact_path(location / shard.name, shard):
+        for item in scan(selection, shard):
+            if isinstance(image := try_decode(item, selection.size), BadSample):
+                raise DataError(image.message)
+    for piece in scan_pieces(selection, shard):
         if not isinstance(piece, Block) and isinstance(piece[0], BadSample):
-            raise DataError(piece[0].sentence)
+            raise DataError(piece[0].message)
         yield piece
 
 
-def open_shard(root: Path | RemoteStore, shard: Shard) -> BinaryIO:
-    return (
-        open_regular(root / shard.name) if isinstance(root, Path) else root.open(shard.name, shard.bytes, shard.sha256)
-    )
+def open_shard(location: Location, shard: Shard) -> BinaryIO:
+    """Opens a shard for reading, fetched first if it is remote. Raises OSError and DataError."""
+    if isinstance(location, Path):
+        return open_regular(location / shard.name)
+    return location.open(shard.name, shard.bytes, shard.sha256)
 
 
-def check_labels(wanted: ShardSelection, shard: Shard, file: BinaryIO) -> None:
-    """Looks for what is wrong with a shard whose sha256 is not the manifest's. file: is at its start afterwards.
+def check_labels(selection: ShardSelection, shard: Shard, file: BinaryIO) -> None:
+    """Raises DataError if a label of a damaged shard may be wrong: then none of its images can be trusted.
 
-    Raises DataError where a label may be wrong, so that no image can be trusted. Returns where that is not so and
-    reading on will come to an image, or an end, that is named by its own sentence.
+    Returns if reading the shard will meet a bad image, or an early end, which gets a message of its own.
+
+    file: the shard, whose sha256 is not the manifest's; at its start before and after.
     """
-    numbers = range(len(shard.class_counts))
-    labels, found = np.zeros(len(numbers), dtype=np.int64), False
+    labels = range(len(shard.class_counts))
+    counts, found_damage = np.zeros(len(labels), dtype=np.int64), False
     try:
-        for piece in pieces(file, shard.name, wanted.layout, wanted.size, {n: n for n in numbers}):
+        for piece in parse_pieces(file, shard.name, selection.layout, selection.size, {n: n for n in labels}):
             for item in piece:
-                if isinstance(item, (Encoded, DecodedImage)):
-                    labels[item.label] += 1
-                found |= isinstance(decoded(item, wanted.size), BadSample)
-    except (*DAMAGE, DataError):
-        found = True
+                if isinstance(item, (EncodedImage, DecodedImage)):
+                    counts[item.label] += 1
+                found_damage |= isinstance(try_decode(item, selection.size), BadSample)
+    except (*READ_ERRORS, DataError):
+        found_damage = True
     file.seek(0)
-    place = f"shard {wanted.root}/{shard.name}"
-    if labels.sum() > shard.count:
-        raise DataError(f"{place} holds {labels.sum()} images, its manifest says {shard.count}; {VERIFY}")
-    for number, (there, expected) in enumerate(zip(labels, shard.class_counts, strict=True)):
-        if there > expected:
+    path = f"shard {selection.location}/{shard.name}"
+    if counts.sum() > shard.count:
+        raise DataError(f"{path} holds {counts.sum()} images, its manifest says {shard.count}; {VERIFY_HINT}")
+    for label, (count, expected) in enumerate(zip(counts, shard.class_counts, strict=True)):
+        if count > expected:
             raise DataError(
-                f"{place} is damaged: its sha256 is not the manifest's, and {there} of its images have label "
-                f"{number}, not {expected}; {VERIFY}"
+                f"{path} is damaged: its sha256 is not the manifest's, and {count} of its images have label "
+                f"{label}, not {expected}; {VERIFY_HINT}"
             )
-    if not found and labels.sum() == shard.count:
+    if not found_damage and counts.sum() == shard.count:
         raise DataError(
-            f"{place} is damaged: its sha256 is not the manifest's, though all its images can be decoded; {VERIFY}"
+            f"{path} is damaged: its sha256 is not the manifest's, though all its images can be decoded; {VERIFY_HINT}"
         )
 
 
-def first_images(wanted: ShardSelection, count: int, skip: int = 0) -> np.ndarray:
-    """uint8 [<= count, 3, size, size]: the first images of the shards, to be looked at beside samples.
+def first_images(selection: ShardSelection, count: int, max_skipped: int = 0) -> np.ndarray:
+    """Returns the first good images of the shards: uint8 [<= count, 3, size, size].
 
-    skip: how many of them may be left out because they cannot be read. Raises DataError.
+    max_skipped: images that may be left out because they cannot be read. Raises DataError if there are more, or if no
+    image is good.
     """
-    skipped, found = SkipBudget(skip), list[np.ndarray]()
-    for item in (
-        item for shard in wanted.shards for item in itertools.islice(scan(wanted, shard), wanted.count(shard))
-    ):
-        image = decoded(item, wanted.size)
+    skip_budget, images = SkipBudget(max_skipped), list[Pixels]()
+    items = (itertools.islice(scan(selection, shard), selection.count(shard)) for shard in selection.shards)
+    for item in itertools.chain.from_iterable(items):
+        image = try_decode(item, selection.size)
         if isinstance(image, BadSample):
-            skipped.add([image])
+            skip_budget.add([image])
             continue
-        found.append(image.pixels)
-        if len(found) == count:
+        images.append(image.pixels)
+        if len(images) == count:
             break
-    if not found:
-        raise DataError(f"none of the images of {wanted.root} can be read")
-    return np.stack(found).transpose(0, 3, 1, 2)
+    if not images:
+        raise DataError(f"none of the images of {selection.location} can be read")
+    return np.stack(images).transpose(0, 3, 1, 2)
 
 
-def _is_whole_file(path: Path, shard: Shard) -> bool:
+def _is_intact_path(path: Path, shard: Shard) -> bool:
     try:
         with open_regular(path) as file:
-            return is_whole(file, shard.bytes, shard.sha256)
+            return is_intact(file, shard.bytes, shard.sha256)
     except OSError:
         return False
 

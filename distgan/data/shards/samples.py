@@ -1,6 +1,6 @@
-"""An open shard in, its samples out, as WebDataset groups them: one image each, or a block of them.
+"""An open shard in, its samples out, grouped as WebDataset does: one image each, or a block of them.
 
-All names are passed on as they may be shown. What is damaged as a whole raises one of `tar.DAMAGE`, or DataError.
+All names are passed on in printable form. Damage to the whole shard raises one of `tar.READ_ERRORS`, or DataError.
 """
 
 from __future__ import annotations
@@ -9,53 +9,59 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from distgan.data.bad_samples import BadSample
-from distgan.data.shards import blocks
-from distgan.data.shards.blocks import Block
+from distgan.data.shards.blocks import Block, decode_block, max_block_images
 from distgan.data.shards.manifest import Layout
-from distgan.data.shards.png import Encoded
-from distgan.data.shards.tar import DAMAGE, members
+from distgan.data.shards.png import EncodedImage
+from distgan.data.shards.tar import READ_ERRORS, members
 from distgan.utils.safe_io import printable
 
-SMALL = 1 << 20  # bytes of a member, besides its pixels
-META = "__"  # begins the names that WebDataset keeps for itself
+MAX_EXTRA_BYTES = 1 << 20  # of a member, besides its pixels
+RESERVED_PREFIX = "__"  # of names that WebDataset keeps for itself
 
-Piece = Sequence[Encoded | BadSample] | Block  # images that follow each other in a shard
+Piece = Sequence[EncodedImage | BadSample] | Block
+"""Images that follow each other in a shard."""
 
 
-def pieces(file: BinaryIO, shard: str, layout: Layout, size: int, wanted: Mapping[int, int]) -> Iterator[Piece]:
-    """The wanted images, as many as a sample holds at a time, not yet decoded where they are encoded.
+def parse_pieces(
+    file: BinaryIO, shard: str, layout: Layout, size: int, label_map: Mapping[int, int]
+) -> Iterator[Piece]:
+    """Yields the selected images of a shard, one sample at a time; PNGs are not decoded.
 
-    shard: its name; wanted: class number -> place among the wanted ones.
+    shard: its name; size: height and width of the images; label_map: label in the shard -> index in the selected
+    classes. Raises READ_ERRORS and DataError.
     """
-    most = SMALL + (8 * size**2 if layout == "pictures" else blocks.rows(size) * 3 * size**2)  # PNG: 16 bits, alpha
-    for sample in samples(file, shard, most):
+    pixel_bytes = 8 * size**2 if layout == "pictures" else 3 * size**2 * max_block_images(size)  # PNG: 16 bits, alpha
+    for sample in samples(file, shard, MAX_EXTRA_BYTES + pixel_bytes):
         name = f"{shard}/{printable(sample['__key__'])}"
-        piece = _image(sample, name, wanted) if layout == "pictures" else blocks.decode(sample, name, size, wanted)
+        piece = _image(sample, name, label_map) if layout == "pictures" else decode_block(sample, name, size, label_map)
         if piece:
             yield piece
 
 
-def samples(file: BinaryIO, shard: str, most: int) -> Iterator[dict[str, Any]]:
-    """Members with the same name before its first dot, by what follows it. most: bytes of a member."""
+def samples(file: BinaryIO, shard: str, max_bytes: int) -> Iterator[dict[str, Any]]:
+    """Yields the samples of a shard: members with the same name before the first dot, by the rest of their names.
+
+    max_bytes: of a member. Raises READ_ERRORS.
+    """
     from webdataset.tariterators import group_by_keys
 
-    def each() -> Iterator[dict[str, Any]]:
+    def files() -> Iterator[dict[str, Any]]:
         try:
-            for name, content in members(file, most):
-                if not name.startswith(META):
+            for name, content in members(file, max_bytes):
+                if not name.startswith(RESERVED_PREFIX):
                     yield {"fname": name, "data": content, "__url__": shard}
-        except DAMAGE:
-            yield {}  # hands out the sample before it
+        except READ_ERRORS:
+            yield {}  # makes group_by_keys yield the sample before the damage
             raise
 
-    yield from group_by_keys(each())
+    yield from group_by_keys(files())
 
 
-def _image(sample: Mapping[str, Any], name: str, wanted: Mapping[int, int]) -> Piece:
+def _image(sample: Mapping[str, Any], name: str, label_map: Mapping[int, int]) -> Piece:
     if "png" not in sample or "cls" not in sample:
         return [BadSample(name, f"image {name} has no {'.cls' if 'png' in sample else '.png'} member")]
     try:
         label = int(sample["cls"])
     except ValueError:
         return [BadSample(name, f"{name}.cls holds {sample['cls'][:20]!r}, which is not a class number")]
-    return [Encoded(name, sample["png"], wanted[label])] if label in wanted else []
+    return [EncodedImage(name, sample["png"], label_map[label])] if label in label_map else []

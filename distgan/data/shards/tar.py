@@ -1,7 +1,7 @@
-"""Tar archives as they may come from a stranger: what could fill the memory, or lies elsewhere, is an error.
+"""Tar archives from strangers: a member that would fill the memory, or is not a plain file, is an error.
 
-`members` reads what distgan writes, plain files in the ustar format, faster than tarfile does. `Header` makes
-tarfile, which reads all else, careful.
+`members` reads plain files in the ustar format, which distgan writes, faster than tarfile does. `CheckedHeader` adds
+the checks to tarfile, which reads all other formats.
 """
 
 from __future__ import annotations
@@ -10,60 +10,60 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-BLOCK = tarfile.BLOCKSIZE
-EXTRA = 1 << 20  # bytes of a long name or of a PAX header; tarfile reads these at once
-HEADERS = (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
-DAMAGE = (OSError, EOFError, tarfile.TarError, ValueError, OverflowError, RecursionError)
-"""What reading a damaged archive raises."""
+BLOCK_BYTES = tarfile.BLOCKSIZE
+MAX_HEADER_BYTES = 1 << 20  # of a long name or a PAX header, which tarfile reads at once
+HEADER_TYPES = (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+FILE_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE)
+READ_ERRORS = (OSError, EOFError, tarfile.TarError, ValueError, OverflowError, RecursionError)
+"""Exceptions that a damaged archive can cause."""
 
-_SIZE, _SUM, _TYPE = slice(124, 136), slice(148, 156), slice(156, 157)  # fields of a header
-_PREFIX = 345  # where what stands before a long name begins
-_CHARGED = 8 * ord(" ")  # the checksum's own field counts as spaces
+_SIZE, _CHECKSUM, _TYPE = slice(124, 136), slice(148, 156), slice(156, 157)  # fields of a header
+_PREFIX = 345  # position of the first part of a long name
+_CHECKSUM_AS_SPACES = 8 * ord(" ")  # the checksum counts its own field as spaces
 
 
-class Header(tarfile.TarInfo):
-    """A member as tarfile reads it (`tarfile.open(..., tarinfo=Header)`). Raises ReadError."""
+class CheckedHeader(tarfile.TarInfo):
+    """A member's header for tarfile: `tarfile.open(..., tarinfo=CheckedHeader)`. Raises ReadError for unsafe ones."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Header:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> CheckedHeader:
         member = super().frombuf(buf, encoding, errors)
         if member.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError("it holds a sparse file, which may be of any size when read")
-        if member.size < 0 or (member.type in HEADERS and member.size > EXTRA):
+        if member.size < 0 or (member.type in HEADER_TYPES and member.size > MAX_HEADER_BYTES):
             raise tarfile.ReadError(f"a header says that it has {member.size:,} bytes")
         return member
 
 
-def members(file: BinaryIO, most: int) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each member, in their order, up to the archive's end or the file's.
+def members(file: BinaryIO, max_bytes: int) -> Iterator[tuple[str, bytes]]:
+    """Yields name and content of each member in order, up to the end of the archive or of the file.
 
-    most: bytes of a member. Raises ReadError for a damaged archive, a larger member, and one that is no plain file with
-    a short name, such as a link; OSError.
+    max_bytes: of a member. Raises OSError; ReadError for a damaged archive, a larger member, and a member that is not a
+    plain file with a short name, such as a link.
     """
-    header = file.read(BLOCK)
+    header = file.read(BLOCK_BYTES)
     if not header:
         raise tarfile.ReadError("empty file")
     while any(header):
-        size = _size(header)
-        if size > most:
-            raise tarfile.ReadError(f"one of its files says that it has {size:,} bytes; {most:,} is the most")
+        size = _member_size(header)
+        if size > max_bytes:
+            raise tarfile.ReadError(f"one of its files says that it has {size:,} bytes; {max_bytes:,} is the most")
         content = file.read(size)
-        padding = -size % BLOCK
+        padding = -size % BLOCK_BYTES
         if len(content) < size or len(file.read(padding)) < padding:
             raise tarfile.ReadError("unexpected end of data")
         yield header[: header.index(0)].decode(errors="surrogateescape"), content
-        header = file.read(BLOCK)
+        header = file.read(BLOCK_BYTES)
 
 
-def _size(header: bytes) -> int:
-    """Bytes of the member that follows. Raises ReadError for anything but a plain file."""
-    if len(header) < BLOCK:
+def _member_size(header: bytes) -> int:
+    """Returns the bytes of the member that follows. Raises ReadError unless it is a plain file."""
+    if len(header) < BLOCK_BYTES:
         raise tarfile.ReadError("unexpected end of data")
-    checksum = sum(header.translate(None, b"\0")) - sum(header[_SUM]) + _CHARGED
-    if checksum != _octal(header[_SUM]):
+    checksum = sum(header.translate(None, b"\0")) - sum(header[_CHECKSUM]) + _CHECKSUM_AS_SPACES
+    if checksum != _octal(header[_CHECKSUM]):
         raise tarfile.ReadError("bad checksum")
-    if header[_TYPE] not in PLAIN or not header[0] or header[99] or header[_PREFIX]:
+    if header[_TYPE] not in FILE_TYPES or not header[0] or header[99] or header[_PREFIX]:
         raise tarfile.ReadError("it holds something other than plain files with short names")
     return _octal(header[_SIZE])
 
@@ -72,4 +72,4 @@ def _octal(field: bytes) -> int:
     digits = field.strip(b" \0")
     if not digits.isdigit():
         raise tarfile.ReadError("invalid header")
-    return int(digits, 8)  # ValueError for an 8 or a 9
+    return int(digits, 8)  # ValueError for the digits 8 and 9

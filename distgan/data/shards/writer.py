@@ -1,156 +1,132 @@
-"""Images in, WebDataset tar shards out, in tar files of `shard_size` images: a PNG each, or in blocks.
+"""Images in, WebDataset tar shards out, `shard_size` images in each: a PNG per image, or blocks of raw images.
 
-The same images in the same order give the same bytes: tar headers carry no time and no user. Encoding runs in
-threads (Pillow and zlib leave the interpreter lock), so it also works inside a training process.
+The same images in the same order give the same bytes: tar headers carry no time and no user. Images are encoded in
+threads (Pillow and zlib release the interpreter lock), so this also works inside a training process.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import io
 import os
 import tarfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
-from distgan.data.shards import blocks
+from distgan.data.shards.blocks import encode_block, max_block_images
 from distgan.data.shards.manifest import Layout, Shard
+from distgan.data.shards.png import Pixels, encode_png
+from distgan.data.sources.base import SourceImages
 from distgan.utils.counter_rng import IntArray
-from distgan.utils.errors import DataError
 from distgan.utils.files import fsync
 from distgan.utils.progress import track
 
-Pixels = npt.NDArray[np.uint8]  # [size, size, 3]
-CHUNK = 128  # images per piece of work
-PNG_LEVEL = 1  # 32x32: 98 us and 2,287 bytes an image; level 6 takes 15 % longer and saves nothing
+IMAGES_PER_TASK = 128  # encoded by a thread at a time
+MAX_THREADS = 8
 
 
-@dataclass(frozen=True)
-class SourceImages:
-    """What a source hands to the writer: N images that are read by row."""
+class ShardWriter:
+    """Writes images to DIRECTORY/SPLIT-000000.tar, -000001.tar, ..., and flushes each file to disk.
 
-    keys: IntArray
-    """[N], unique and >= 0: the image's index in its source, and KEY in the shards."""
-    labels: IntArray
-    """[N], the place in the offer's classes."""
-    read: Callable[[IntArray], Sequence[Pixels | None]]
-    """Rows to images; None for one that is skipped. Called from several threads."""
-    notes: list[str] = field(default_factory=list)
-    """Sentences for the user once all is written."""
+    `entries` has one `Shard` per finished file. Leaving the context finishes the last file; after an exception the
+    file is closed as it is. All methods raise OSError.
 
+        with ShardWriter(directory, "train", "pictures", size=32, classes=10, shard_size=1000) as writer:
+            writer.add(key, label, encode(pixels, "pictures"))
+        writer.entries
+    """
 
-@dataclass(frozen=True)
-class Offer:
-    """A source that knows what it will deliver, before anything slow has happened."""
+    def __init__(self, directory: Path, split: str, layout: Layout, size: int, classes: int, shard_size: int) -> None:
+        """size: height and width of the images; classes: their number; shard_size: images per file."""
+        self.layout = layout
+        self.entries: tuple[Shard, ...] = ()
+        self._directory, self._split, self._size, self._classes = directory, split, size, classes
+        self._shard_size = shard_size
+        self._file: _ShardFile | None = None
 
-    source: str
-    size: int
-    classes: tuple[str, ...]
-    request: dict[str, Any]
-    """What decides the images, beside split and classes; None in it stands for 'whatever is there'."""
-    load: Callable[[bool], SourceImages]
-    """Opens the source; the flag says whether to show progress."""
+    def __enter__(self) -> ShardWriter:
+        return self
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if self._file is not None and kind is None:
+                self._finish(self._file)
+        finally:
+            if self._file is not None:
+                self._file.file.close()
 
-def select_classes(known: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The wanted classes in the order of `known`; None is all. Raises DataError for a name that is not known."""
-    if wanted is None:
-        return tuple(known)
-    shown = ", ".join(known[:20]) + (f", ... ({len(known)} in all)" if len(known) > 20 else "")
-    for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}? The classes" if near else "the classes"
-            raise DataError(f"class '{name}' is not in this data set; {hint} are: {shown}")
-    if not wanted:
-        raise DataError(f"--classes names no class; leave it out for all, or name some of: {shown}")
-    return tuple(name for name in known if name in wanted)
+    def add(self, key: int, label: int, encoded: bytes) -> None:
+        """Adds an image, encoded by `encode`. key: its name in the shard; label: 0 ... classes - 1."""
+        if self._file is None:
+            path = self._directory / f"{self._split}-{len(self.entries):06d}.tar"
+            kind = _ShardFile if self.layout == "pictures" else _BlockShardFile
+            self._file = kind(path, self._classes, self._size)
+        self._file.add(key, label, encoded)
+        if self._file.count == self._shard_size:
+            self._finish(self._file)
 
-
-def threads() -> int:
-    """Threads that encode: the cores this process may use, 8 at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, 8))
+    def _finish(self, file: _ShardFile) -> None:
+        self.entries += (file.finish(),)
+        self._file = None
 
 
 def write_shards(
-    directory: Path,
-    split: str,
-    offer: Offer,
-    images: SourceImages,
-    order: IntArray,
-    shard_size: int,
-    layout: Layout,
-    progress: bool,
+    writer: ShardWriter, images: SourceImages, order: IntArray, label: str, progress: bool
 ) -> tuple[Shard, ...]:
-    """Writes `pictures`, in `order` (rows), to DIRECTORY/SPLIT-000000.tar and on, each flushed to disk.
+    """Encodes images and writes them in `order` (rows); images that the source leaves out make no gap.
 
-    Returns one entry per file; skipped images leave no gap. Raises what `pictures.read` raises, and OSError.
+    label: names the work where progress is shown. Returns the writer's entries. Raises what `images.read` raises, and
+    OSError.
     """
-
-    kind = _Writer if layout == "pictures" else _BlockWriter
-
-    def encode(rows: IntArray) -> list[bytes | None]:
-        return [None if image is None else kind.encode(image) for image in images.read(rows)]
-
-    shards: list[Shard] = []
-    writer: _Writer | None = None
-    chunks = (order[start : start + CHUNK] for start in range(0, len(order), CHUNK))
-    with ThreadPoolExecutor(threads()) as pool:
-        encoded = (item for chunk in _ahead(pool, encode, chunks) for item in chunk)
-        try:
-            label = f"{offer.source} {split}"
-            shown = track(encoded, len(order), label, "pictures", enabled=progress)
-            for data, row in zip(shown, order, strict=True):
-                if data is None:
-                    continue
-                if writer is None:
-                    writer = kind(directory / f"{split}-{len(shards):06d}.tar", len(offer.classes), offer.size)
+    with writer, closing(encode_all(images.read, order, writer.layout)) as encoded:
+        shown = track(encoded, len(order), label, "images", enabled=progress)
+        for data, row in zip(shown, order, strict=True):
+            if data is not None:
                 writer.add(int(images.keys[row]), int(images.labels[row]), data)
-                if writer.count == shard_size:
-                    shards.append(writer.finish())
-                    writer = None
-            if writer is not None:
-                shards.append(writer.finish())
-                writer = None
+    return writer.entries
+
+
+def encode(image: Pixels, layout: Layout) -> bytes:
+    """Returns an image as `ShardWriter.add` takes it: a PNG, or for blocks the red, green and blue planes."""
+    return encode_png(image) if layout == "pictures" else image.transpose(2, 0, 1).tobytes()
+
+
+def encode_all(
+    read: Callable[[IntArray], Sequence[Pixels | None]], order: IntArray, layout: Layout
+) -> Generator[bytes | None, None, None]:
+    """Reads and encodes images in threads. Yields one result per row of `order`; None stays None."""
+
+    def task(rows: IntArray) -> list[bytes | None]:
+        return [None if image is None else encode(image, layout) for image in read(rows)]
+
+    waiting: deque[Future[list[bytes | None]]] = deque()
+    with ThreadPoolExecutor(thread_count()) as pool:
+        try:
+            for start in range(0, len(order), IMAGES_PER_TASK):
+                waiting.append(pool.submit(task, order[start : start + IMAGES_PER_TASK]))
+                if len(waiting) > 2 * thread_count():  # only a few results wait in memory
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            if writer is not None:
-                writer.file.close()
-    return tuple(shards)
 
 
-def png(image: Pixels) -> bytes:
-    """Encodes uint8 [H, W, 3]."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
-    return buffer.getvalue()
+def thread_count() -> int:
+    """Threads that encode: the cores that this process may use, at most MAX_THREADS."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, MAX_THREADS))
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[IntArray], list[bytes | None]], items: Iterable[IntArray]
-) -> Iterator[list[bytes | None]]:
-    """`map` in order that keeps only a few results waiting."""
-    waiting: deque[Future[list[bytes | None]]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > 2 * threads():
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-class _Writer:
-    """One tar file that counts and hashes what goes in: `KEY.png` and `KEY.cls` per image."""
+class _ShardFile:
+    """A tar file, counted and hashed while it is written: `KEY.png` and `KEY.cls` per image."""
 
     def __init__(self, path: Path, classes: int, size: int) -> None:
         self.path, self.count, self.bytes, self.size = path, 0, 0, size
@@ -158,20 +134,16 @@ class _Writer:
         self.digest = hashlib.sha256()
         self.file = path.open("wb")
 
-    @staticmethod
-    def encode(image: Pixels) -> bytes:
-        return png(image)
-
-    def add(self, key: int, label: int, data: bytes) -> None:
+    def add(self, key: int, label: int, encoded: bytes) -> None:
         self.count += 1
         self.class_counts[label] += 1
-        self._keep(key, label, data)
+        self._write_image(key, label, encoded)
 
-    def _keep(self, key: int, label: int, data: bytes) -> None:
-        self._write(_member(f"{key:09d}.png", data) + _member(f"{key:09d}.cls", str(label).encode()))
+    def _write_image(self, key: int, label: int, encoded: bytes) -> None:
+        self._write(_tar_member(f"{key:09d}.png", encoded) + _tar_member(f"{key:09d}.cls", str(label).encode()))
 
     def finish(self) -> Shard:
-        self._write(bytes(1024))  # two empty blocks end an archive
+        self._write(bytes(1024))  # two empty tar blocks end an archive
         self._write(bytes(-self.bytes % tarfile.RECORDSIZE))
         self.file.close()
         fsync(self.path)
@@ -189,39 +161,35 @@ class _Writer:
         self.bytes += len(data)
 
 
-class _BlockWriter(_Writer):
-    """The same, for blocks."""
+class _BlockShardFile(_ShardFile):
+    """A tar file of blocks: as many images as a block holds are collected, then written."""
 
     def __init__(self, path: Path, classes: int, size: int) -> None:
         super().__init__(path, classes, size)
         self.waiting: list[tuple[bytes, int]] = []
 
-    @staticmethod
-    def encode(image: Pixels) -> bytes:
-        return image.transpose(2, 0, 1).tobytes()
-
-    def _keep(self, key: int, label: int, data: bytes) -> None:
-        self.waiting.append((data, label))
-        if len(self.waiting) == blocks.rows(self.size):
-            self._flush()
+    def _write_image(self, key: int, label: int, encoded: bytes) -> None:
+        self.waiting.append((encoded, label))
+        if len(self.waiting) == max_block_images(self.size):
+            self._write_block()
 
     def finish(self) -> Shard:
-        self._flush()
+        self._write_block()
         return super().finish()
 
-    def _flush(self) -> None:
+    def _write_block(self) -> None:
         if not self.waiting:
             return
         pixels, labels = zip(*self.waiting, strict=True)
         images = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, 3, self.size, self.size)
-        name = f"{self.count - len(labels):09d}"
-        for extension, data in blocks.encode(images, np.array(labels, dtype="<i8")).items():
-            self._write(_member(f"{name}.{extension}", data))
+        key = f"{self.count - len(labels):09d}"
+        for extension, data in encode_block(images, np.array(labels, dtype="<i8")).items():
+            self._write(_tar_member(f"{key}.{extension}", data))
         self.waiting = []
 
 
-def _member(name: str, data: bytes) -> bytes:
-    """A tar member as bytes: header (mode 0644, no time, no user), content, padding."""
+def _tar_member(name: str, data: bytes) -> bytes:
+    """Returns a tar member: header (mode 0644, no time, no user), content, padding."""
     header = tarfile.TarInfo(name)
     header.size = len(data)
     return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)

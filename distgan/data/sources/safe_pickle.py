@@ -1,8 +1,8 @@
-"""Reads CIFAR's pickled batches without running what is in them, and without Python's unpickler.
+"""Reads the pickled batches of CIFAR's python archive, without Python's unpickler.
 
-A pickle is a program. Here a small machine knows the instructions that a CIFAR batch needs, and the few names that it
-refers to stand for look-alikes of this file; everything else is refused. So no function of NumPy or Python is ever
-called by the pickle, and what it can make is bounded by its length.
+A pickle is a program that may call any function. The machine in this file knows only the instructions that a CIFAR
+batch needs, and replaces the few functions and classes that a batch refers to by classes of this file; it refuses
+everything else. So a pickle never calls a function of NumPy or Python, and its length limits the memory it can use.
 """
 
 from __future__ import annotations
@@ -20,10 +20,6 @@ from distgan.utils.safe_io import printable
 
 MAX_STEPS = 500_000  # instructions; an official batch has about 40,000
 
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict,
-}  # fmt: skip
 _VALUES = {
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
@@ -42,11 +38,11 @@ _NAMES = {
 
 
 class _Refused(Exception):
-    """Why a pickle is not read on."""
+    """The reason for not reading a pickle."""
 
 
 class _Name:
-    """Something that a pickle may refer to and call, but not change."""
+    """A function or class that a pickle may refer to and call, but not change."""
 
     __slots__ = ("role",)
 
@@ -55,13 +51,13 @@ class _Name:
 
 
 class _Dtype:
-    """The only dtype there is here: unsigned bytes."""
+    """The only dtype that a pickle can make: unsigned bytes."""
 
     __slots__ = ()
 
 
 class _Array:
-    """Stands for a uint8 array; the state that follows in the pickle brings shape and bytes."""
+    """Stands for a uint8 array; `fill` gets its shape and bytes from the pickle."""
 
     __slots__ = ("pixels",)
 
@@ -80,71 +76,87 @@ class _Array:
 
 
 class _Machine:
-    """Runs one pickle."""
+    """Runs one pickle: a stack, a memo, and one method per kind of instruction."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.stack, self.memo = content, list[Any](), dict[int, Any]()
         self.marks: list[int] = []
-        self.left = len(content)  # bytes that it may still encode
+        self.encodable = len(content)  # bytes that it may still encode
 
     def run(self) -> Any:
+        """Returns the value of the pickle. Raises _Refused, or whatever a damaged pickle causes."""
         for step, (instruction, argument, _) in enumerate(pickletools.genops(self.content)):
             if step >= MAX_STEPS:
                 raise _Refused(f"it has more than {MAX_STEPS:,} instructions")
-            self._do(instruction.name, argument)
+            execute = _INSTRUCTIONS.get(instruction.name)
+            if execute is None:
+                raise _Refused(f"it has the instruction {instruction.name}, which no CIFAR batch needs")
+            execute(self, argument)
         return self.stack.pop()
 
-    def _do(self, name: str, argument: Any) -> None:
-        stack = self.stack
-        if name in _VALUES:
-            stack.append(argument)
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name]())
-        elif name in _TEXTS:
-            stack.append(argument.encode("latin1"))
-        elif name in _PUTS:
-            self.memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
-        elif name in _GETS:
-            stack.append(self.memo[argument])
-        elif name == "MARK":
-            self.marks.append(len(stack))
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            stack.append(tuple(self._take(int(name[-1]))))
-        elif name == "TUPLE":
-            stack.append(tuple(self._since_mark()))
-        elif name == "LIST":
-            stack.append(self._since_mark())
-        elif name == "DICT":
-            items = self._since_mark()
-            stack.append({})
-            self._set(items)
-        elif name == "SETITEM":
-            self._set(self._take(2))
-        elif name == "SETITEMS":
-            self._set(self._since_mark())
-        elif name in ("APPEND", "APPENDS"):
-            items = self._take(1) if name == "APPEND" else self._since_mark()
-            if type(stack[-1]) is not list:
-                raise _Refused("it appends to what is no list")
-            stack[-1].extend(items)
-        elif name == "GLOBAL":
-            stack.append(self._named(argument.replace(" ", ".", 1)))
-        elif name == "STACK_GLOBAL":
-            stack.append(self._named(".".join(self._take(2))))
-        elif name == "REDUCE":
-            called, arguments = self._take(2)
-            stack.append(self._call(called, arguments))
-        elif name == "BUILD":
-            (state,) = self._take(1)
-            self._build(stack[-1], state)
-        elif name not in ("PROTO", "FRAME", "STOP"):
-            raise _Refused(f"it has the instruction {name}, which no CIFAR batch needs")
+    def ignore(self, _argument: Any) -> None:
+        """Does nothing: PROTO, FRAME and STOP."""
 
-    def _take(self, count: int) -> list[Any]:
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def push_bytes(self, text: str) -> None:
+        self.stack.append(text.encode("latin1"))
+
+    def store(self, index: int | None) -> None:
+        """Remembers the top of the stack. index: None takes the next free one."""
+        self.memo[len(self.memo) if index is None else index] = self.stack[-1]
+
+    def recall(self, index: int) -> None:
+        self.stack.append(self.memo[index])
+
+    def mark(self, _argument: Any) -> None:
+        self.marks.append(len(self.stack))
+
+    def push_tuple(self, _argument: Any) -> None:
+        self.stack.append(tuple(self._since_mark()))
+
+    def push_list(self, _argument: Any) -> None:
+        self.stack.append(self._since_mark())
+
+    def push_dict(self, _argument: Any) -> None:
+        items = self._since_mark()
+        self.stack.append({})
+        self._set(items)
+
+    def set_item(self, _argument: Any) -> None:
+        self._set(self.pop(2))
+
+    def set_items(self, _argument: Any) -> None:
+        self._set(self._since_mark())
+
+    def append(self, _argument: Any) -> None:
+        self._extend(self.pop(1))
+
+    def append_all(self, _argument: Any) -> None:
+        self._extend(self._since_mark())
+
+    def push_global(self, names: str) -> None:
+        self.stack.append(self._named(names.replace(" ", ".", 1)))
+
+    def push_stack_global(self, _argument: Any) -> None:
+        self.stack.append(self._named(".".join(self.pop(2))))
+
+    def call(self, _argument: Any) -> None:
+        called, arguments = self.pop(2)
+        self.stack.append(self._call(called, arguments))
+
+    def build(self, _argument: Any) -> None:
+        (state,) = self.pop(1)
+        target = self.stack[-1]
+        if type(target) is _Array:
+            target.fill(state)
+        elif type(target) is not _Dtype:  # a dtype's state is its byte order and the like, which does not matter here
+            raise _Refused("it changes a function")
+
+    def pop(self, count: int) -> list[Any]:
         if len(self.stack) < count:
-            raise _Refused("it takes what is not there")
+            raise _Refused("it takes values from an empty stack")
         items = self.stack[-count:]
         del self.stack[-count:]
         return items
@@ -155,11 +167,16 @@ class _Machine:
         del self.stack[start:]
         return items
 
+    def _extend(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is not list:
+            raise _Refused("it appends to something that is not a list")
+        self.stack[-1].extend(items)
+
     def _set(self, items: list[Any]) -> None:
-        """Keys are text only: to hash a tuple that holds itself many times over takes for ever."""
+        """Adds items to a dict. Keys must be text: hashing a tuple that holds itself many times takes forever."""
         keys, values = items[::2], items[1::2]
         if type(self.stack[-1]) is not dict or any(type(key) not in (bytes, str) for key in keys):
-            raise _Refused("it has a key that is no text")
+            raise _Refused("it has a key that is not text")
         self.stack[-1].update(zip(keys, values, strict=True))
 
     def _named(self, name: str) -> _Name:
@@ -173,46 +190,70 @@ class _Machine:
             return self._encode(*arguments)
         if role == "dtype":
             if type(arguments[0]) not in (bytes, str) or arguments[0] not in ("u1", b"u1", "|u1", b"|u1"):
-                raise _Refused("its images have numbers of another kind, not unsigned bytes")
+                raise _Refused("its images have numbers of another type, not unsigned bytes")
             return _Dtype()
         if role == "array":
             return _Array()
-        raise _Refused("it calls what is no function")
+        raise _Refused("it calls something that is not a function")
 
     def _encode(self, text: Any = "", encoding: Any = "latin1") -> bytes:
-        """_codecs.encode and bytes: how newer Pythons write bytes in old protocols."""
+        """Executes _codecs.encode or bytes: newer versions of Python write bytes so in old protocols."""
         if type(text) is not str or encoding not in ("latin1", b"latin1"):
             raise _Refused("it encodes something other than latin1 text")
-        self.left -= len(text)
-        if self.left < 0:
+        self.encodable -= len(text)
+        if self.encodable < 0:
             raise _Refused("it encodes the same text again and again")
         return text.encode("latin1")
 
-    def _build(self, target: Any, state: Any) -> None:
-        if type(target) is _Array:
-            target.fill(state)
-        elif type(target) is not _Dtype:  # a dtype's state is its byte order and the like: nothing that matters here
-            raise _Refused("it changes a function")
+
+_INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(_VALUES, _Machine.push),
+    **dict.fromkeys(_TEXTS, _Machine.push_bytes),
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "TUPLE1": lambda machine, _: machine.push(tuple(machine.pop(1))),
+    "TUPLE2": lambda machine, _: machine.push(tuple(machine.pop(2))),
+    "TUPLE3": lambda machine, _: machine.push(tuple(machine.pop(3))),
+    **dict.fromkeys((*_PUTS, "MEMOIZE"), _Machine.store),
+    **dict.fromkeys(_GETS, _Machine.recall),
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _Machine.ignore),
+    "MARK": _Machine.mark,
+    "TUPLE": _Machine.push_tuple,
+    "LIST": _Machine.push_list,
+    "DICT": _Machine.push_dict,
+    "SETITEM": _Machine.set_item,
+    "SETITEMS": _Machine.set_items,
+    "APPEND": _Machine.append,
+    "APPENDS": _Machine.append_all,
+    "GLOBAL": _Machine.push_global,
+    "STACK_GLOBAL": _Machine.push_stack_global,
+    "REDUCE": _Machine.call,
+    "BUILD": _Machine.build,
+}
 
 
-def read_batch(content: bytes, what: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Pixels [N, 3072] (red, green and blue planes) and labels [N] in 0 ... 9 of one pickled batch.
+def read_batch(content: bytes, name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Returns pixels [N, 3072] (red, green and blue planes) and labels [N] in 0 ... 9 of one pickled batch.
 
-    what: names the batch in errors. Raises DataError for anything but a well-formed batch.
+    name: of the batch, for errors. Raises DataError for anything but a well-formed batch.
     """
     try:
         batch = _Machine(content).run()
     except Exception as error:  # a damaged pickle can raise nearly anything
         reason = printable(str(error)) or type(error).__name__
         raise DataError(
-            f"{what} is damaged or was not made by CIFAR's authors: {reason}; get the archive anew"
+            f"{name} is damaged or was not made by CIFAR's authors: {reason}; get the archive again"
         ) from None
     table = batch.get(b"data") if isinstance(batch, dict) else None
     labels = batch.get(b"labels") if isinstance(batch, dict) else None
     if not isinstance(table, _Array) or table.pixels is None or not isinstance(labels, list):
-        raise DataError(f"{what} is no CIFAR-10 batch: it needs 'data' (a table) and 'labels' (a list)")
+        raise DataError(f"{name} is not a CIFAR-10 batch: it needs 'data' (a table) and 'labels' (a list)")
     if table.pixels.shape != (len(labels), 3072):
-        raise DataError(f"{what} holds a table of {table.pixels.shape} for {len(labels)} labels; it must be (N, 3072)")
+        raise DataError(f"{name} holds a table of {table.pixels.shape} for {len(labels)} labels; it must be (N, 3072)")
     if not labels or any(type(label) is not int or not 0 <= label <= 9 for label in labels):
-        raise DataError(f"{what} holds no label, or one that is not a whole number from 0 to 9")
+        raise DataError(f"{name} holds no label, or one that is not a whole number from 0 to 9")
     return table.pixels, np.array(labels, dtype=np.int64)

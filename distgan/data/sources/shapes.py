@@ -1,7 +1,7 @@
-"""The embedded source: ten classes of procedural 32x32 images, for runs that need no download.
+"""The embedded source: ten classes of drawn 32x32 images, for runs without a download.
 
-Image i of a split is a pure function of (seed, split, i), its class is i % 10. Shapes are signed distance
-functions, so edges are anti-aliased; `truth` says what was drawn (colour, place, size), for evaluation.
+Image i of a split is a pure function of (seed, split, i), its class is i % 10. Shapes are signed distance functions,
+so edges are anti-aliased; `truth` returns the colour, position and size of each shape, for evaluation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from distgan.data.shards.writer import Offer, SourceImages, select_classes
+from distgan.data.sources.base import Offer, Pixels, SourceImages, select_classes
 from distgan.utils.counter_rng import IntArray, uniforms
 
 SIZE = 32
@@ -34,35 +34,35 @@ BACKGROUNDS = ("plain", "gradient")
 RADIUS = (9.0, 13.0)  # of the circle around the shape, pixels
 TILT = 12.0  # largest rotation either way, degrees
 LUMA = np.array([0.299, 0.587, 0.114])
-VERSION = 1  # part of the request: moves when images change
+VERSION = 1  # part of the request: increased when the images change
 
 Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is drawn in N images. Places in pixels from the top left corner, colours in [0, 1]."""
+    """The content of N images. Positions in pixels from the top left corner, colours in [0, 1]."""
 
-    label: IntArray  # [N] place in CLASSES
-    colour: IntArray  # [N] place in COLOURS
+    label: IntArray  # [N] index in CLASSES
+    colour: IntArray  # [N] index in COLOURS
     rgb: Floats  # [N, 3] the colour as drawn
     centre: Floats  # [N, 2] x, y; the whole shape lies inside the image
     radius: Floats  # [N] pixels
     tilt: Floats  # [N] degrees
-    background: IntArray  # [N] place in BACKGROUNDS
-    ground: Floats  # [N, 2, 3] the background's two colours
+    background: IntArray  # [N] index in BACKGROUNDS
+    ground: Floats  # [N, 2, 3] the two colours of the background
     direction: Floats  # [N] of the gradient, radians
 
 
 def truth(seed: int, split: str, indices: npt.ArrayLike) -> Truth:
-    """What images `indices` ([N], >= 0) of a split show, without drawing them."""
+    """Returns the content of images `indices` ([N], >= 0) of a split, without drawing them."""
     indices = np.asarray(indices, dtype=np.int64)
     u = uniforms(seed, f"shapes-{split}", indices, 17)
     colour = (u[:, 0] * len(COLOURS)).astype(np.int64)
     base = np.array(list(COLOURS.values()))[colour] / 255
     rgb = np.clip(base + 0.1 * (u[:, 1:4] - 0.5), 0, 1)
     luma = rgb @ LUMA
-    dark = np.where(np.abs(luma - 0.5) < 0.07, u[:, 4] < 0.5, luma > 0.5)  # the ground is always far in brightness
+    dark = np.where(np.abs(luma - 0.5) < 0.07, u[:, 4] < 0.5, luma > 0.5)  # the ground always differs in brightness
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * u[:, 5]
     margin = radius[:, None] + 1
     return Truth(
@@ -79,51 +79,54 @@ def truth(seed: int, split: str, indices: npt.ArrayLike) -> Truth:
 
 
 def _ground(u: Floats, dark: npt.NDArray[np.bool_]) -> Floats:
-    """Background colours [N, 3]: hue, saturation and brightness from u [N, 3]; dark or light as `dark` [N] says."""
+    """Returns background colours [N, 3].
+
+    u: [N, 3] in [0, 1), for hue, saturation and brightness; dark: [N], whether a colour is dark or light.
+    """
     hue = np.clip(np.abs((6 * u[:, :1] + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
-    hue = np.where(dark[:, None], hue, 1 - hue)  # a light colour is white less a little of the opposite hue
+    hue = np.where(dark[:, None], hue, 1 - hue)  # a light colour is white minus a little of the opposite hue
     amount = np.where(dark, 0.05 + 0.17 * u[:, 2], 0.04 + 0.18 * u[:, 2])[:, None]
     saturation = 0.6 * u[:, 1:2]
     colour = np.clip(amount * (1 - saturation + saturation * hue / (hue @ LUMA)[:, None]), 0, 1)
     return np.where(dark[:, None], colour, 1 - colour)
 
 
-def render(what: Truth) -> npt.NDArray[np.uint8]:
+def render(scenes: Truth) -> npt.NDArray[np.uint8]:
     """Draws N images: uint8 [N, 32, 32, 3]."""
     grid = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
-    x = grid[None, None, :] - what.centre[:, 0, None, None].astype(np.float32)  # [N, 1, 32]
-    y = grid[None, :, None] - what.centre[:, 1, None, None].astype(np.float32)  # [N, 32, 1]
-    share = _cover(what, x, y)[..., None]
-    images = _paint_ground(what, grid) * (1 - share) + what.rgb[:, None, None, :].astype(np.float32) * share
+    x = grid[None, None, :] - scenes.centre[:, 0, None, None].astype(np.float32)  # [N, 1, 32]
+    y = grid[None, :, None] - scenes.centre[:, 1, None, None].astype(np.float32)  # [N, 32, 1]
+    share = _cover(scenes, x, y)[..., None]
+    images = _paint_ground(scenes, grid) * (1 - share) + scenes.rgb[:, None, None, :].astype(np.float32) * share
     return np.rint(images * 255).astype(np.uint8)
 
 
-def _cover(what: Truth, x: Floats, y: Floats) -> Floats:
-    """Share of each pixel that the shape covers, [N, 32, 32] in [0, 1]."""
-    angle = np.deg2rad(what.tilt).astype(np.float32)[:, None, None]
-    radius = what.radius.astype(np.float32)[:, None, None]
+def _cover(scenes: Truth, x: Floats, y: Floats) -> Floats:
+    """Returns the part of each pixel that the shape covers, [N, 32, 32] in [0, 1]."""
+    angle = np.deg2rad(scenes.tilt).astype(np.float32)[:, None, None]
+    radius = scenes.radius.astype(np.float32)[:, None, None]
     u = (np.cos(angle) * x + np.sin(angle) * y) / radius
     v = (np.cos(angle) * y - np.sin(angle) * x) / radius
     distance = np.empty_like(u)
-    for label in np.unique(what.label):
-        here = what.label == label
-        distance[here] = DISTANCES[CLASSES[label]](u[here], v[here])
+    for label in np.unique(scenes.label):
+        rows = scenes.label == label
+        distance[rows] = DISTANCES[CLASSES[label]](u[rows], v[rows])
     return np.clip(0.5 - distance * radius, 0, 1)
 
 
-def _paint_ground(what: Truth, grid: Floats) -> Floats:
-    """The backgrounds, [N, 32, 32, 3]."""
-    along = what.direction.astype(np.float32)[:, None, None]
+def _paint_ground(scenes: Truth, grid: Floats) -> Floats:
+    """Draws the backgrounds, [N, 32, 32, 3] in [0, 1]."""
+    along = scenes.direction.astype(np.float32)[:, None, None]
     x, y = grid[None, None, :] - SIZE / 2, grid[None, :, None] - SIZE / 2
     first = np.cos(along) * x + np.sin(along) * y
     patterns = [np.zeros_like(first), 0.5 + first / (SIZE * math.sqrt(2))]
-    mix = np.choose(what.background[:, None, None], patterns)[..., None].astype(np.float32)
-    ground = what.ground.astype(np.float32)[:, :, None, None, :]
+    mix = np.choose(scenes.background[:, None, None], patterns)[..., None].astype(np.float32)
+    ground = scenes.ground.astype(np.float32)[:, :, None, None, :]
     return ground[:, 0] * (1 - mix) + ground[:, 1] * mix
 
 
 def _polygon(corners: list[tuple[float, float]]) -> Callable[[Floats, Floats], Floats]:
-    """Signed distance to a closed polygon, negative inside. Source: I. Quilez, "2D distance functions"."""
+    """Returns the signed distance to a closed polygon, negative inside. Source: I. Quilez, "2D distance functions"."""
 
     def distance(u: Floats, v: Floats) -> Floats:
         nearest = np.full_like(u, np.inf)
@@ -140,7 +143,7 @@ def _polygon(corners: list[tuple[float, float]]) -> Callable[[Floats, Floats], F
 
 
 def _heart(u: Floats, v: Floats, a: float = 0.76) -> Floats:
-    """A square on its corner, with a half circle on each upper edge."""
+    """Returns the signed distance to a heart: a square on its corner, with a half circle on each upper edge."""
     low = 1.1 * a
     square = _polygon([(0, low), (-a, low - a), (0, low - 2 * a), (a, low - a)])(u, v)
     lobes = np.hypot(np.abs(u) - a / 2, v - (low - 1.5 * a)) - a / math.sqrt(2)
@@ -148,7 +151,7 @@ def _heart(u: Floats, v: Floats, a: float = 0.76) -> Floats:
 
 
 def _spokes(radii: list[float]) -> list[tuple[float, float]]:
-    """Corners at equal angles from the top, at these radii."""
+    """Returns corners at equal angles from the top, at these radii."""
     turn = 2 * math.pi / len(radii)
     return [(r * math.sin(i * turn), -r * math.cos(i * turn)) for i, r in enumerate(radii)]
 
@@ -175,19 +178,25 @@ DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
 
 @dataclass(frozen=True)
 class Shapes:
-    """The request for `count` images, balanced over the chosen classes."""
+    """The source `shapes`: `count` drawn images, balanced over the selected classes."""
 
     count: int = 20_000
     seed: int = 0
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
+        """Describes the images without drawing them. See `Source`."""
         names = select_classes(CLASSES, classes)
         request = {"count": self.count, "seed": self.seed, "version": VERSION}
         return Offer("shapes", SIZE, names, request, lambda progress: self.images(split, names))
 
     def images(self, split: str, names: tuple[str, ...]) -> SourceImages:
-        row = np.arange(self.count)
-        labels = row % len(names)
-        places = np.array([CLASSES.index(name) for name in names])
-        keys = row // len(names) * len(CLASSES) + places[labels]  # the image's index i
-        return SourceImages(keys, labels, lambda rows: list(render(truth(self.seed, split, keys[rows]))))
+        """Returns the images of some classes, drawn when they are read."""
+        number = np.arange(self.count)
+        labels = number % len(names)
+        classes = np.array([CLASSES.index(name) for name in names])
+        keys = number // len(names) * len(CLASSES) + classes[labels]  # the image's index i
+
+        def read(rows: IntArray) -> list[Pixels]:
+            return list(render(truth(self.seed, split, keys[rows])))
+
+        return SourceImages(keys, labels, read)

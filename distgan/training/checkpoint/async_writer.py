@@ -1,7 +1,7 @@
-"""Checkpoints written in a thread of their own, one at a time: training does not wait for a slow or a full disk.
+"""Writes checkpoints in a thread, one at a time: training does not wait for a slow or a full disk.
 
-In: copies of the state in host memory, on the main process. Out: checkpoint directories; a failure is kept until it is
-asked for, and changes nothing that is on disk.
+In: copies of the state in host memory, on the main process. Out: checkpoint directories. A failure is kept until the
+caller asks for it, and changes nothing on disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Job:
 
 
 class AsyncCheckpointWriter:
-    """The checkpoints of one run directory."""
+    """Writes the checkpoints of one run directory."""
 
     def __init__(self, directory: Path, config: CheckpointConfig) -> None:
         self.directory, self.config = directory, config
@@ -36,28 +36,28 @@ class AsyncCheckpointWriter:
         self._job: _Job | None = None
 
     def put(self, step: int, state: State, healthy_step: int, best_step: int | None = None) -> None:
-        """Begins to write a checkpoint; the one before it must be through (see `busy`).
+        """Begins to write a checkpoint; the one before must be finished (see `busy`).
 
-        Whatever the configuration says, a checkpoint of `healthy_step` or before is kept, and that of `best_step`.
+        A checkpoint of `healthy_step` or before and that of `best_step` are kept, whatever the configuration says.
         """
         thread = threading.Thread(target=self._write, args=(step, state, healthy_step, best_step), name="checkpoint")
         self._job = _Job(step, time.monotonic(), thread)
         thread.start()
 
     def busy(self) -> str | None:
-        """Which checkpoint is still being written and for how long, or None."""
+        """A sentence about the checkpoint that is still being written, or None."""
         if self._job is None or not self._job.thread.is_alive():
             return None
         return f"the checkpoint of step {self._job.step} is still being written after {self._seconds():.0f} s"
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Whether nothing is being written any more, after at most this time (None: as long as it takes)."""
+        """Waits at most this long (None: without limit). Returns whether nothing is being written any more."""
         if self._job is not None:
             self._job.thread.join(seconds)
         return self.busy() is None
 
     def take_failure(self) -> CheckpointError | None:
-        """Why the last checkpoint could not be written; told once."""
+        """The error of the last checkpoint, or None; the next call returns None."""
         if self.busy():
             return None
         failure, self._failure = self._failure, None
@@ -66,7 +66,7 @@ class AsyncCheckpointWriter:
     def _write(self, step: int, state: State, healthy_step: int, best_step: int | None) -> None:
         try:
             storage.save(self.directory, step, state.tensors, state.values)
-        except Exception as error:  # whatever it was (memory, a file system's mood): it must be told, and tried again
+        except Exception as error:  # any (memory, a file system): it must be reported and tried again
             reason = f"checkpoint of step {step} cannot be written: {type(error).__name__}: {error}"
             self._failure = error if isinstance(error, CheckpointError) else CheckpointError(reason)
             self.failures += 1

@@ -1,55 +1,78 @@
-"""Which checkpoint a start goes on from, and putting it into the trainer."""
+"""Chooses the checkpoint that a start goes on from, checks it, and puts it into the trainer."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-from accelerate import Accelerator
+from typing import Any, NamedTuple
 
 from distgan.config.load import resume_changes
 from distgan.config.schema import Config
-from distgan.data.dataset import ImageDataset
 from distgan.distributed.collectives import on_main
 from distgan.training.checkpoint import storage
-from distgan.training.checkpoint.state import State, restore
-from distgan.training.tracking.progress_bar import ProgressBar
+from distgan.training.checkpoint.state import restore
+from distgan.training.checkpoint.storage import State
 from distgan.training.trainer import Trainer
 from distgan.utils.errors import CheckpointError
+from distgan.utils.log import log
 from distgan.utils.safe_io import printable, read_json
 
+NEW_RUN = "start a new run with run.name=NAME"
 FACTS = {"config": dict, "data_digest": str, "precision": str, "processes": int, "run_id": str}  # of a state.json
 
 
 class Saved(NamedTuple):
-    """A checkpoint that is whole and of this recipe."""
+    """A complete checkpoint of this recipe."""
 
     path: Path
     state: State
     changes: list[str]
-    """Harmless changes of the configuration since then."""
+    """Allowed changes of the configuration since then."""
 
     def is_of(self, run_dir: Path) -> bool:
-        """Whether it is this run's own; else a new run begins from another one's."""
+        """True for a checkpoint of this run; false where a new run begins from another one's."""
         return self.path.resolve().parent == (run_dir / "checkpoints").resolve()
 
 
-def load_saved(config: Config, resume: str, accelerator: Accelerator) -> Saved | None:
-    """What to resume from, the same on every rank, or None to start anew. Raises CheckpointError."""
+class Refusal(NamedTuple):
+    """A reason not to go on from a checkpoint."""
+
+    text: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.text}; {self.fix}"
+
+
+def load_saved(config: Config, resume: str) -> Saved | None:
+    """The checkpoint to resume from, the same on every rank, or None for a fresh start. Raises CheckpointError."""
     path = on_main(lambda: choose_checkpoint(config.run_dir / "checkpoints", resume))
     if path is None:
         return None
-    state = State(*storage.load(path))
-    if missing := [name for name, kind in FACTS.items() if type(state.values.get(name)) is not kind]:
-        raise CheckpointError(f"{path} is damaged: its state.json has no {', '.join(missing)}")
-    harmless, refused = resume_changes(state.values["config"], config)
+    state = storage.load(path)
+    refusals, changes = check_resume(path, state.values, config, None)
+    for refusal in refusals:
+        raise CheckpointError(str(refusal))
+    return Saved(path, state, changes)
+
+
+def check_resume(
+    path: Path, values: Mapping[str, Any], config: Config, data_digest: str | None
+) -> tuple[list[Refusal], list[str]]:
+    """Reasons not to go on from a checkpoint, and the allowed changes since then.
+
+    values: of the checkpoint at `path`; data_digest: of the manifest of the images, None where it is not known yet.
+    """
+    if missing := [name for name, kind in FACTS.items() if type(values.get(name)) is not kind]:
+        return [Refusal(f"{path} is damaged: its state.json has no {', '.join(missing)}", NEW_RUN)], []
+    changes, refused = resume_changes(values["config"], config)
+    refusals = []
     if refused:
-        raise CheckpointError(
-            f"{path} was made with another recipe: {'; '.join(refused)}. "
-            "Set these back, or start a new run with run.name=NAME"
-        )
-    return Saved(path, state, harmless)
+        fix = f"set these back, or {NEW_RUN}"
+        refusals.append(Refusal(f"{path} was made with another recipe: {'; '.join(refused)}", fix))
+    if data_digest is not None and values["data_digest"] != data_digest:
+        refusals.append(Refusal(f"{path} was trained on other images than those in {config.data.path}", NEW_RUN))
+    return refusals, changes
 
 
 def choose_checkpoint(directory: Path, resume: str) -> Path | None:
@@ -62,9 +85,11 @@ def choose_checkpoint(directory: Path, resume: str) -> Path | None:
         return None
     if resume == "auto":
         storage.sweep(directory)
-        found = storage.newest(directory, lambda text: print(text, file=sys.stderr, flush=True))
+        found = storage.newest(directory, lambda text: log.warning("%s", text))
         if newest and found is None:
-            raise CheckpointError(f"none of the checkpoints in {directory} is whole; to start anew set run.name=NAME")
+            raise CheckpointError(
+                f"none of the checkpoints in {directory} is complete; for a fresh start set run.name=NAME"
+            )
         return found
     if newest and began_from(directory.parent, "auto") == str(Path(resume).resolve()):
         return choose_checkpoint(directory, "auto")  # the same command again
@@ -76,7 +101,7 @@ def choose_checkpoint(directory: Path, resume: str) -> Path | None:
 
 
 def began_from(run_dir: Path, resume: str) -> str:
-    """The checkpoint that a run began from, as a whole path: `--resume DIR` at its first start; else empty."""
+    """The checkpoint that a run began from, as an absolute path: `--resume DIR` at its first start; else empty."""
     if resume not in ("auto", "never"):
         return str(Path(resume).resolve())
     try:
@@ -85,22 +110,17 @@ def began_from(run_dir: Path, resume: str) -> str:
         return ""
 
 
-def resume_from(saved: Saved, trainer: Trainer, reals: ImageDataset, display: ProgressBar) -> None:
-    """Puts the saved state into the trainer and says so. Raises CheckpointError if the images are others."""
-    values, now = saved.state.values, trainer.accelerator.num_processes
-    if values["data_digest"] != reals.manifest_digest:
-        raise CheckpointError(
-            f"{saved.path} was trained on other images than those in {trainer.config.data.path}; "
-            "start a new run with run.name=NAME"
-        )
+def resume_from(saved: Saved, config: Config, trainer: Trainer, data_digest: str) -> list[str]:
+    """Puts the saved state into the trainer. Returns sentences about it. Raises CheckpointError for other images."""
+    values, accelerator = saved.state.values, trainer.accelerator
+    for refusal in check_resume(saved.path, values, config, data_digest)[0]:
+        raise CheckpointError(str(refusal))
     restore(trainer, saved.state)
-    display.say(f"resumed from {saved.path}: {trainer.images_seen:,} images seen")
-    if values["precision"] != trainer.accelerator.mixed_precision:
-        display.say(
-            f"changed since then: precision: {printable(values['precision'])} -> {trainer.accelerator.mixed_precision}"
-        )
-    for change in saved.changes:
-        display.say(f"changed since then: {change}")
-    if values["processes"] != now:
-        batch = trainer.config.train.batch_size
-        display.say(f"processes: {values['processes']} -> {now}; the global batch stays {batch}")
+    lines = [f"resumed from {saved.path}: {trainer.images_seen:,} images seen"]
+    if values["precision"] != (precision := accelerator.mixed_precision):
+        lines.append(f"changed since then: precision: {printable(values['precision'])} -> {precision}")
+    lines += [f"changed since then: {change}" for change in saved.changes]
+    if values["processes"] != (now := accelerator.num_processes):
+        batch = config.train.batch_size
+        lines.append(f"processes: {values['processes']} -> {now}; the global batch stays {batch}")
+    return lines

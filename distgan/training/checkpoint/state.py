@@ -1,60 +1,41 @@
-"""The trainer's whole state as tensors and plain values, and back.
+"""The trainer's complete state as tensors and plain values, and back.
 
 There is no random state and no data position beside the counters: every draw and every batch is a function of
-(seed, purpose, update). Nothing here is a pickle.
+(seed, purpose, update). Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
+from distgan.training.checkpoint.storage import State, counter
 from distgan.training.player import Player
 from distgan.training.trainer import Trainer
-from distgan.training.window import Window
 from distgan.utils.errors import CheckpointError
 
-MEMORY = {  # what an update rule remembers of each weight
+OPTIMIZER_STATE = {  # names of an optimizer's state of each weight
     "rmsprop": ("square_mean",),
     "adam": ("step", "exp_avg", "exp_avg_sq"),
     "adamw": ("step", "exp_avg", "exp_avg_sq"),
 }
 
 
-@dataclass(frozen=True)
-class State:
-    """What a checkpoint holds."""
-
-    tensors: dict[str, Tensor]
-    """On the CPU, contiguous."""
-    values: dict[str, Any] = field(default_factory=dict)
-    """Plain JSON values."""
-
-
 def capture(trainer: Trainer) -> State:
-    """A copy of the state in host memory. Every rank must call it (what the controllers watch is gathered)."""
+    """A copy of the state in host memory. Every rank must call it: the controllers' windows are gathered."""
     tensors = {f"ema/{name}": tensor for name, tensor in trainer.ema.network.state_dict().items()}
-    values: dict[str, Any] = {
-        "balance_level": trainer.balance_level,
-        "window_steps": trainer.watched.steps,
-        "lr_scale": trainer.lr_scale,
-    }
+    values: dict[str, Any] = {"lr_scale": trainer.lr_scale}
     for name, player in (("g", trainer.g), ("d", trainer.d)):
         tensors |= {f"{name}/{key}": tensor for key, tensor in player.network.state_dict().items()}
         tensors |= {f"optimizer_{name}/{key}": tensor for key, tensor in _optimizer_tensors(player).items()}
         values[name] = {"updates": player.updates, "scaler": player.scaler.state_dict()}
-    tensors["window"] = trainer.accelerator.gather(trainer.watched.sums[None])
-    if trainer.augment.every_steps:
-        tensors["augment/window"] = trainer.accelerator.gather(trainer.heeded.sums[None])
-        tensors["augment/p"] = trainer.augment.p
-        values["augment_steps"] = trainer.heeded.steps
-    return State({key: _to_host(tensor) for key, tensor in tensors.items()}, values)
+    controllers = trainer.controllers.state()
+    tensors |= controllers.tensors
+    return State({key: _to_host(tensor) for key, tensor in tensors.items()}, values | controllers.values)
 
 
 def restore(trainer: Trainer, state: State) -> None:
@@ -64,27 +45,14 @@ def restore(trainer: Trainer, state: State) -> None:
         for name, player in (("g", trainer.g), ("d", trainer.d)):
             player.network.load_state_dict(_under(name, state.tensors))
             _load_optimizer(player, _under(f"optimizer_{name}", state.tensors))
-            player.updates = _count(state.values[name]["updates"])
+            player.updates = counter(state.values[name]["updates"])
             if scaler := state.values[name]["scaler"]:
                 player.scaler.load_state_dict({key: _number(value) for key, value in scaler.items()})
-        _load_window(trainer.watched, state.tensors["window"], state.values["window_steps"], trainer.accelerator)
-        trainer.augment.follow(trainer.images_seen)
-        if trainer.augment.every_steps:
-            trainer.augment.p.copy_(state.tensors["augment/p"])
-            sums, steps = state.tensors["augment/window"], state.values["augment_steps"]
-            _load_window(trainer.heeded, sums, steps, trainer.accelerator)
-        trainer.set_balance(_count(state.values["balance_level"]))
+        trainer.controllers.load_state(state)
         trainer.lr_scale = float(_number(state.values.get("lr_scale", 1.0)))  # checkpoints of 0.1.0 do not have it
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"the checkpoint does not fit the configured networks and optimisers: {reason}") from None
-
-
-def _load_window(window: Window, sums: Tensor, steps: Any, accelerator: Accelerator) -> None:
-    """sums: [ranks that saved, names]."""
-    same_world = len(sums) == accelerator.num_processes
-    window.sums.copy_(sums[accelerator.process_index] if same_world else sums.mean(0))
-    window.steps = _count(steps)
 
 
 def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
@@ -98,7 +66,7 @@ def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
 
 def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
     weights = dict(player.network.named_parameters())
-    wanted = MEMORY[player.config.name]
+    wanted = OPTIMIZER_STATE[player.config.name]
     if tensors and tensors.keys() != (names := {f"{name}/{key}" for name in weights for key in wanted}):
         raise ValueError(f"the optimiser's memory is not of {', '.join(sorted(tensors.keys() ^ names)[:3])}")
     player.optimizer.state.clear()
@@ -109,12 +77,6 @@ def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
         # the counter stays on the host
         player.optimizer.state[weight][key] = value.clone() if key == "step" else torch.empty_like(weight).copy_(value)
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**53:
-        raise ValueError("a counter is no whole number from 0 on")
-    return value
 
 
 def _number(value: Any) -> float | int:

@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -29,8 +29,17 @@ FORMAT_VERSION = 1
 MAX_JSON = 16 << 20  # bytes of state.json and of manifest.json, which have a few thousand
 
 
+class State(NamedTuple):
+    """Content of a checkpoint."""
+
+    tensors: dict[str, Tensor]
+    """Contiguous, on the CPU."""
+    values: dict[str, Any]
+    """Plain JSON values."""
+
+
 def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[str, Any]) -> Path:
-    """Writes DIRECTORY/step-<step>; one that is already there is replaced.
+    """Writes DIRECTORY/step-<step>, and replaces one that is already there.
 
     Raises CheckpointError if it cannot be written; what was there before is as it was.
     """
@@ -47,7 +56,7 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
             fsync(path)
         if final.exists():
             shutil.rmtree(_replaced(final), ignore_errors=True)
-            final.rename(_replaced(final))  # `sweep` takes it back if this is as far as we come
+            final.rename(_replaced(final))  # `sweep` restores it if the process is killed here
         temporary.rename(final)
         fsync(directory)
         fsync(directory.parent)
@@ -61,8 +70,8 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
     return final
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors on the CPU, values) of one checkpoint directory. Raises CheckpointError if it is not whole."""
+def load(path: Path) -> State:
+    """The content of one checkpoint directory. Raises CheckpointError if it is not complete."""
     try:
         manifest = read_json(path / MANIFEST, MAX_JSON)
         version, files = manifest["format_version"], dict(manifest["files"])
@@ -75,7 +84,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         values = parse_json(text)
         if not isinstance(values, dict):
             raise ValueError(f"{VALUES} holds no names and values")
-        return load_file(path / TENSORS), values
+        return State(load_file(path / TENSORS), values)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is not a complete checkpoint: {Path(error.filename).name} is missing") from None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -90,9 +99,9 @@ def steps(directory: Path) -> list[int]:
 
 
 def newest(directory: Path, say: Callable[[str], None], not_after: int | None = None) -> Path | None:
-    """The newest checkpoint that is whole, or None where there is none; each damaged one is reported to `say`.
+    """The newest complete checkpoint, or None where there is none.
 
-    not_after: only those of this step or before.
+    say: is called with a sentence for each damaged one; not_after: only checkpoints of this step or before.
     """
     for step in reversed(steps(directory)):
         if not_after is not None and step > not_after:
@@ -101,7 +110,7 @@ def newest(directory: Path, say: Callable[[str], None], not_after: int | None = 
         try:
             load(path)
         except CheckpointError as error:
-            say(f"WARNING: {error}; looking for the one before it")
+            say(f"{error}; looking for the one before it")
         else:
             return path
     return None
@@ -110,8 +119,11 @@ def newest(directory: Path, say: Callable[[str], None], not_after: int | None = 
 def rotate(
     directory: Path, keep_last: int, keep_every_steps: int | None, healthy_step: int, best_step: int | None = None
 ) -> None:
-    """Removes all but the newest `keep_last`, the multiples of `keep_every_steps`, that of `best_step`, and the newest
-    of `healthy_step` or before, which a rollback may need."""
+    """Removes old checkpoints.
+
+    Kept are the newest `keep_last`, the multiples of `keep_every_steps`, that of `best_step`, and the newest of
+    `healthy_step` or before, which a rollback may need.
+    """
     there = steps(directory)
     needed = {best_step, max((step for step in there if step <= healthy_step), default=None)}
     for step in there[:-keep_last]:
@@ -120,14 +132,14 @@ def rotate(
 
 
 def discard(directory: Path, after: int) -> None:
-    """Removes the checkpoints of later steps, newest first: what a rollback has left behind."""
+    """Removes the checkpoints of later steps, newest first, after a rollback."""
     for step in reversed(steps(directory)):
         if step > after:
             _remove(directory / f"step-{step:09d}")
 
 
 def sweep(directory: Path) -> None:
-    """Removes what a killed process left half-written or half-removed; takes back what it was about to replace."""
+    """Cleans up after a killed process: removes parts of checkpoints, restores one that was about to be replaced."""
     for replaced in directory.glob(".step-*.replaced"):
         _take_back(directory / replaced.name.removeprefix(".").removesuffix(".replaced"))
     for leftover in directory.glob(".step-*"):
@@ -135,7 +147,7 @@ def sweep(directory: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """A kill in mid-removal leaves no half checkpoint under a checkpoint's name."""
+    """Removes a checkpoint such that a kill in between leaves no part of it under its name."""
     doomed = path.with_name(f".{path.name}.old")
     shutil.rmtree(doomed, ignore_errors=True)
     with contextlib.suppress(OSError):  # tried again after the next checkpoint
@@ -148,7 +160,7 @@ def _replaced(path: Path) -> Path:
 
 
 def _take_back(path: Path) -> None:
-    """The checkpoint that was to be replaced, if its successor has not come."""
+    """Restores a checkpoint that was about to be replaced, if the new one is not there."""
     with contextlib.suppress(OSError):
         if not path.exists():
             _replaced(path).rename(path)
@@ -156,3 +168,10 @@ def _take_back(path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def counter(value: Any) -> int:
+    """The value of a checkpoint as a count. Raises ValueError if it is none."""
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError("a counter is no whole number from 0 on")
+    return value

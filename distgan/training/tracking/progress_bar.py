@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from distgan.utils.log import log
 from distgan.utils.progress import room
 
 SHOWN = {"loss/d": "loss_d", "loss/g": "loss_g", "d/real_prob": "d_real", "d/fake_prob": "d_fake"}
@@ -47,20 +47,11 @@ class ProgressBar:
             rate = metrics["speed/images_per_second"]
             numbers = " ".join(f"{name} {value}" for name, value in shown.items())
             left = (self.total - images) / max(rate, 1e-9)
-            self.say(
+            log.info(
+                "%s",
                 f"{images:,} of {self.total:,} images ({100 * images / self.total:.0f} %) {numbers} "
-                f"{rate:,.0f} images/s, {clock(left)} left"
+                f"{rate:,.0f} images/s, {clock(left)} left",
             )
-
-    def say(self, text: str) -> None:
-        """One line that does not break the bar."""
-        if not self.enabled:
-            return
-        with contextlib.suppress(OSError):  # the log may lie on a disk that is full
-            if self._bar is not None:
-                self._bar.write(text, file=sys.stderr)
-            else:
-                print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._bar is not None:

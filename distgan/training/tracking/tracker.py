@@ -1,7 +1,7 @@
-"""What is written about a run while it trains: metrics.jsonl, scores.jsonl, sample grids, curves, and the W&B run.
+"""Records a run while it trains: metrics.jsonl, scores.jsonl, sample grids, curves, and the W&B run.
 
-In: device scalars (`RunningMeans`), host floats and uint8 images (`Tracker`). Out: files under RUN and, through
-`wandb_run`, W&B. metrics.jsonl is the record: it is complete whatever happens to W&B.
+In: host floats and uint8 images. Out: files under RUN and, through `wandb_run`, W&B. metrics.jsonl is complete
+whatever happens to W&B.
 """
 
 from __future__ import annotations
@@ -13,52 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from distgan.config.schema import Config
-from distgan.distributed.collectives import mean
+from distgan.config.schema import WandbConfig
 from distgan.training.tracking.curves import draw_curves
 from distgan.training.tracking.jsonl import JsonLines, MetricsFile, read_metrics
-from distgan.training.tracking.wandb_run import WandbRun, choose_mode, say
+from distgan.training.tracking.wandb_run import WandbRun, choose_mode
 from distgan.utils.background import short
 from distgan.utils.images import save_png, side_by_side, to_grid
-
-
-class RunningMeans:
-    """Means over the steps of a window, kept on the device: `add` never waits for it."""
-
-    def __init__(self) -> None:
-        self._sums: dict[tuple[str, ...], tuple[Tensor, int]] = {}  # per set of keys: sums [len(keys)], times added
-
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        """metrics: scalars on one device; a key may be missing in some steps, but then on every rank."""
-        if not metrics:
-            return
-        keys = tuple(metrics)
-        on_mps = next(iter(metrics.values())).device.type == "mps"  # has no float64
-        precise = torch.float32 if on_mps else torch.float64
-        values = torch.stack([value.detach().reshape(()) for value in metrics.values()]).to(precise)
-        if keys in self._sums:
-            sums, count = self._sums[keys]
-            sums += values
-            self._sums[keys] = sums, count + 1
-        else:
-            self._sums[keys] = values, 1
-
-    def reduce(self) -> dict[str, float]:
-        """Means over steps and ranks; then empty. One all-reduce and one copy to the host; every rank must call it."""
-        totals: dict[str, tuple[Tensor, int]] = {}
-        for keys, (sums, count) in self._sums.items():
-            for key, value in zip(keys, sums.unbind(), strict=True):
-                total, times = totals.get(key, (torch.zeros_like(value), 0))
-                totals[key] = total + value, times + count
-        self._sums.clear()
-        if not totals:
-            return {}
-        keys = tuple(sorted(totals))  # the same order on every rank
-        means = mean(torch.stack([totals[key][0] / totals[key][1] for key in keys]))
-        return dict(zip(keys, means.tolist(), strict=True))
+from distgan.utils.log import log
 
 
 class Tracker:
@@ -73,17 +36,17 @@ class Tracker:
         self._scores = JsonLines(directory / "scores.jsonl", start_images)
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
-        """One line of metrics.jsonl and one row of the W&B run. images: real images seen, never falling."""
+        """Adds a line to metrics.jsonl and a row to the W&B run. images: real images seen, never falling."""
         self._guard("metrics.jsonl", lambda: self._metrics.append(images, metrics))
         if self._wandb:
             self._wandb.log(images, metrics)
 
     def scores(self, images: int, scores: dict[str, Any]) -> None:
-        """One line of scores.jsonl. scores: as plain JSON values, with their protocol."""
+        """Adds a line to scores.jsonl. scores: plain JSON values, with their protocol."""
         self._guard("scores.jsonl", lambda: self._scores.add({"images": images, "scores": scores}))
 
     def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
-        """RUN/samples/fakes-<images>.png, reals left and fakes right, and once reals.png; to W&B as two grids.
+        """Writes RUN/samples/fakes-<images>.png, reals left and fakes right, and once reals.png; W&B gets two grids.
 
         fakes, reals: uint8 [N, 3, H, W] on the CPU.
         """
@@ -98,20 +61,19 @@ class Tracker:
                 self._wandb.image(images, "samples/reals", to_grid(reals))
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
-        """One line of events.jsonl, which no restart and no rollback removes; alert: a W&B alert as well."""
+        """Adds a line to events.jsonl, which no restart and no rollback removes. alert: a W&B alert as well."""
         row = {"images": images, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": kind, "text": text}
         self._guard("events.jsonl", lambda: _append(self.directory / "events.jsonl", row))
         if self._wandb and alert:
             self._wandb.alert(kind, text)
 
     def rewind(self, images: int) -> None:
-        """After a rollback: drops the lines of metrics.jsonl and scores.jsonl after `images`; that part is trained
-        again."""
+        """Drops the lines after `images` of metrics.jsonl and scores.jsonl: a rollback has that part trained again."""
         self._guard("metrics.jsonl", lambda: self._metrics.rewind(images))
         self._guard("scores.jsonl", lambda: self._scores.rewind(images))
 
     def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
-        """Gives an exported generator (a file or a folder) to W&B as a new version of generator-RUNNAME."""
+        """Uploads an exported generator to W&B as a new version of generator-RUNNAME."""
         if self._wandb:
             self._wandb.artifact(path, metadata, alias)
 
@@ -130,11 +92,11 @@ class Tracker:
         except (OSError, ImportError) as error:  # a full disk; a matplotlib that does not import
             if what not in self._warned:
                 self._warned.add(what)
-                say(f"WARNING: {self.directory}: {what} cannot be written ({short(error)}); training goes on")
+                log.warning("%s: %s cannot be written (%s); training goes on", self.directory, what, short(error))
 
 
 class NullTracker:
-    """A tracker that does nothing, for the other ranks."""
+    """The tracker of the other ranks; it does nothing."""
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
         pass
@@ -164,22 +126,20 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 
 def open_tracker(
-    config: Config, *, start_images: int, run_id: str, description: dict[str, Any], is_main: bool
-) -> Tracker | NullTracker:
-    """The tracker of this process.
+    config: WandbConfig, run_dir: Path, *, start_images: int, run_id: str, description: dict[str, Any]
+) -> Tracker:
+    """The tracker of the main process.
 
     start_images: images seen so far, 0 for a new run; run_id: W&B's id, the same at every restart of a training;
-    description: resolved configuration, git revision, manifest hash, versions; becomes W&B's config.
-    Raises ConfigError on the main process if `wandb.mode=online` has no credentials (see `choose_mode`).
+    description: resolved configuration, git revision, manifest hash, versions, for W&B's config.
+    Raises ConfigError if `wandb.mode=online` has no credentials (see `choose_mode`).
     """
-    if not is_main:
-        return NullTracker()
-    mode, why = choose_mode(config.wandb)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    run = WandbRun(config, mode, run_id, description) if mode != "disabled" else None
+    mode, why = choose_mode(config)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    run = WandbRun(config, run_dir, mode, run_id, description) if mode != "disabled" else None
     if why:
-        say(f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
-    return Tracker(config.run_dir, start_images, run)
+        log.info("%s", f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
+    return Tracker(run_dir, start_images, run)
 
 
 def git_revision(package: Path = Path(__file__).parent) -> str | None:

@@ -1,4 +1,4 @@
-"""One Weights & Biases run that can fail or hang without anybody waiting for it. The only file that imports wandb.
+"""A Weights & Biases run that may fail or hang while training goes on. The only file that imports wandb.
 
 In: metrics, images, files. Out: a run under RUN/wandb. Every call into wandb is made by one daemon thread behind a
 bounded queue: the training thread only ever puts into that queue. A call that raises or takes too long switches W&B
@@ -11,27 +11,22 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
-from distgan.config.schema import Config, WandbConfig
+from distgan.config.schema import WandbConfig
 from distgan.utils.background import Worker, bounded, short
 from distgan.utils.errors import ConfigError
+from distgan.utils.log import log
 
 Mode = Literal["online", "offline", "disabled"]
 INIT_SECONDS = 15.0  # for the server to answer at the start; then the run goes on offline
 UPLOAD_SECONDS = 25.0  # for the rest of the data to be uploaded at the end
 FINISH_SECONDS = 30.0  # for everything at the end
 SIGNAL_SECONDS = 10.0  # for everything at the end after a signal, when a launcher is about to kill
-STOP_SECONDS = 5.0  # for wandb's process to go when it is told to, after that
-
-
-def say(text: str) -> None:
-    with contextlib.suppress(OSError):  # a log on a full disk
-        print(f"distgan: {text}", file=sys.stderr, flush=True)
+STOP_SECONDS = 5.0  # for wandb's process to end after that, once asked to
 
 
 def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
@@ -64,7 +59,7 @@ def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
 
 
 def _look_up() -> tuple[str, str | None]:
-    """(mode in wandb's environment and settings files, what is wrong with the credentials)."""
+    """Mode in wandb's environment and settings files, and the problem with the credentials, if there is one."""
     import wandb
 
     try:
@@ -85,7 +80,7 @@ def _look_up() -> tuple[str, str | None]:
 
 
 def server_url() -> str:
-    """The address of W&B's server, as WANDB_BASE_URL or wandb's settings files say. Uses no network."""
+    """Address of W&B's server, from WANDB_BASE_URL or wandb's settings files. Uses no network."""
     try:
         from wandb.sdk import wandb_setup
 
@@ -97,32 +92,39 @@ def server_url() -> str:
 class WandbRun:
     """The W&B run of one training. No method raises or waits, except `finish`, which waits a bounded time."""
 
-    def __init__(self, config: Config, mode: Mode, run_id: str, description: dict[str, Any]) -> None:
-        """mode: online or offline; description: becomes the run's config."""
-        self.config, self.mode, self.run_id, self.description = config, mode, run_id, description
-        self.directory = config.run_dir.resolve()
+    def __init__(
+        self, config: WandbConfig, run_dir: Path, mode: Mode, run_id: str, description: dict[str, Any]
+    ) -> None:
+        """run_dir: its name is the run's; mode: online or offline; description: becomes the run's config."""
+        self.config, self.run_dir, self.mode = config, run_dir, mode
+        self.run_id, self.description = run_id, description
+        self.directory = run_dir.resolve()
         self._run: Any = None
         self._finished = False
         self._images, self._last_step = -1, -1
         self._problem: str | None = None  # at the end
-        self._worker = Worker("W&B", lambda text: say(f"WARNING: {text}; training goes on, metrics.jsonl is complete"))
+        self._worker = Worker("W&B", lambda text: log.warning("%s; training goes on, metrics.jsonl is complete", text))
         atexit.register(self.finish, 1)  # for a training that ends without `finish`
         self._worker.put("wandb.init", self._start)
 
     @property
     def sync_command(self) -> str:
-        """What uploads this run: all offline pieces of the training, oldest first, or the one broken online piece."""
+        """Command that uploads this run: all offline pieces, oldest first, or the broken online piece."""
         if self.mode == "online" and self._run is not None:
             return f"wandb sync --include-online {self._run.settings.sync_dir}"
-        return f"wandb sync {self.config.run_dir}/wandb/offline-run-*-{self.run_id}"
+        return f"wandb sync {self.run_dir}/wandb/offline-run-*-{self.run_id}"
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
+        """Adds a row. images: real images seen."""
         self._worker.put("run.log", lambda: self._run.log({"images": images, **metrics}, step=self._step(images)))
 
     def alert(self, title: str, text: str) -> None:
+        """Sends an alert."""
         self._worker.put("run.alert", lambda: self._run.alert(title=title, text=text, level="WARN"))
 
     def image(self, images: int, name: str, image: Image.Image) -> None:
+        """Adds an image. images: real images seen."""
+
         def call() -> None:
             import wandb
 
@@ -131,25 +133,22 @@ class WandbRun:
         self._worker.put(f"run.log of {name}", call)
 
     def artifact(self, path: Path, metadata: dict[str, Any], alias: str) -> None:
-        """A new version of generator-RUNNAME that `alias` points to from now on."""
+        """Uploads a file as a new version of generator-RUNNAME, to which `alias` then points."""
 
         def call() -> None:
             import wandb
 
-            artifact = wandb.Artifact(f"generator-{self.config.run.name}", type="model", metadata=metadata)
-            if path.is_dir():
-                artifact.add_dir(str(path))
-            elif path.is_file():
-                artifact.add_file(str(path))
-            else:
-                return say(f"WARNING: {path} was gone before it could become a W&B artifact")
+            artifact = wandb.Artifact(f"generator-{self.run_dir.name}", type="model", metadata=metadata)
+            if not path.is_file():
+                log.warning("%s was gone before it could become a W&B artifact", path)
+                return
+            artifact.add_file(str(path))
             self._run.log_artifact(artifact, aliases=[alias])
-            return None
 
         self._worker.put("run.log_artifact", call)
 
     def finish(self, exit_code: int = 0) -> None:
-        """Ends the run within about FINISH_SECONDS + 2 * STOP_SECONDS, whatever wandb does; sooner after a failure.
+        """Ends the run within about FINISH_SECONDS + 2 * STOP_SECONDS, whatever wandb does; faster after a failure.
 
         exit_code: of the training; not 0 for a signal or an error, after which a launcher gives little time.
         """
@@ -163,14 +162,15 @@ class WandbRun:
             stop_service()
             bounded(_teardown, STOP_SECONDS)
         if self._worker.dropped:
-            say(f"W&B was too slow for {self._worker.dropped} rows or images; the rows are in metrics.jsonl")
+            dropped = self._worker.dropped
+            log.info("W&B was too slow for %d rows or images; the rows are in metrics.jsonl", dropped)
         if self._problem:
-            say(f"WARNING: {self._problem}; the run is in {self.directory / 'wandb'}")
+            log.warning("%s; the run is in %s", self._problem, self.directory / "wandb")
         if self.mode == "offline" or self._problem or self._worker.failure:
-            say(f"to upload this run to W&B: {self.sync_command}")
+            log.info("to upload this run to W&B: %s", self.sync_command)
 
     def _step(self, images: int) -> int:
-        """W&B's step, which must not fall: `images`, but after a rollback the next free numbers until that is over."""
+        """Step for W&B, which must not fall: `images`; after a rollback the next free numbers for a while."""
         if images != self._images:
             self._images, self._last_step = images, max(images, self._last_step + 1)
         return self._last_step
@@ -187,7 +187,7 @@ class WandbRun:
         except Exception as error:
             if self.mode == "offline":
                 raise
-            say(f"WARNING: W&B cannot be reached ({short(error)}); this run is recorded offline")
+            log.warning("W&B cannot be reached (%s); this run is recorded offline", short(error))
             self.mode = "offline"
             bounded(_teardown, STOP_SECONDS)  # its service holds the run's id
             stop_service()
@@ -195,7 +195,7 @@ class WandbRun:
         self._run.define_metric("images")
         self._run.define_metric("*", step_metric="images")
         if self.mode == "online":
-            say(f"W&B: {self._run.url}")
+            log.info("W&B: %s", self._run.url)
 
     def _init(self, mode: Mode) -> Any:
         import wandb
@@ -214,14 +214,14 @@ class WandbRun:
         }
         known = wandb.Settings.model_fields
         settings: Any = {key: value for key, value in wanted.items() if key in known}  # older versions know fewer
-        options = self.config.wandb
+        options = self.config
         return wandb.init(
             mode=mode,
             dir=str(self.directory),
             project=options.project,
             entity=options.entity,
             tags=options.tags or None,
-            name=self.config.run.name,
+            name=self.run_dir.name,
             id=self.run_id,
             resume="allow",
             config=self.description,
@@ -238,7 +238,7 @@ class WandbRun:
 
 
 def stop_service() -> None:
-    """Ends wandb's own process, a child of this one, which would be waited for at exit."""
+    """Ends wandb's own process, a child of this one, for which the exit would wait."""
     import psutil  # type: ignore[import-untyped]  # accelerate needs it too
 
     with contextlib.suppress(psutil.Error):

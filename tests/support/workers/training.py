@@ -15,7 +15,7 @@ from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.distributed.accelerator import batch_rows, build_accelerator, end
 from distgan.training.checkpoint.state import capture
-from distgan.training.tracking.tracker import RunningMeans
+from distgan.training.meters import RunningMeans
 from distgan.training.trainer import Trainer
 from tests.support import warm
 
@@ -33,7 +33,7 @@ def take_steps(out: Path, steps: int, dtype: str, overrides: tuple[str, ...]) ->
     """One rank's; writes OUT.RANK."""
     torch.set_default_dtype(getattr(torch, dtype))
     config = load_config("quickstart", overrides)
-    accelerator, _ = build_accelerator(config)
+    accelerator, _ = build_accelerator(config.train)
     torch.save(played(config, accelerator, steps), f"{out}.{accelerator.process_index}")
     end(accelerator)
 
@@ -48,8 +48,7 @@ def played(config: Config, accelerator: Accelerator, steps: int) -> Ending:
     for _ in range(steps):
         metrics = trainer.step(batches)
         means.add(metrics)
-        trainer.rebalance(metrics)
-        levels.append(trainer.balance_level)
+        levels.append(trainer.controllers.by_name["balance"].level)
     state, logged, buckets = capture(trainer), means.reduce(), ""
     if isinstance(trainer.g.wrapped, DistributedDataParallel):
         buckets = trainer.g.wrapped._get_ddp_logging_data()["rebuilt_bucket_sizes"]  # bytes, with commas

@@ -19,10 +19,10 @@ from distgan.metrics.protocol import load_scores
 from distgan.training.run_dir import locked
 from distgan.utils.errors import ConfigError, LaunchError, QualityError
 from distgan.utils.safe_io import read_json
-from tests.support.processes import ROOT, run, start
+from tests.support.processes import run, start
 from tests.unit.training.test_early_stopping import FD, PROTOCOL, scores
 
-FILE = ROOT / "benchmarks" / "quality.py"
+COMMAND = (sys.executable, "-m", "benchmarks.quality")
 MARKS = ("<!-- training: begin -->", "<!-- training: end -->")
 TINY = (
     "generator.width=8",  # of dcgan; r3gan has no such key
@@ -45,7 +45,7 @@ def row(day: int = 1, images: int = 1200, extractor: str = "efficientnet_lite0",
 def command(out: Path, data: Path, recipes: str, seconds: str, *more: str) -> list[str]:
     """As documented: options, and then keys. The embedded shapes need no network, so a test takes seconds."""
     options = ["--data", str(data), "--recipes", recipes, "--seconds", seconds, "--extractor", "none"]
-    return [sys.executable, str(FILE), str(out), *options, "--count", "20", *more, *TINY]
+    return [*COMMAND, str(out), *options, "--count", "20", *more, *TINY]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -21,7 +23,8 @@ def run_dir(tiny_config, tmp_path):
     batches = reals.batches(0)
     trainer.step(batches)
     trainer.step(batches)
-    state, facts = capture(trainer), describe(config, reals, trainer.accelerator, "id")
+    session = SimpleNamespace(config=config, reals=reals, trainer=trainer)
+    state, facts = capture(trainer), describe(session, "id")
     storage.save(tmp_path / "run" / "checkpoints", 2, state.tensors, state.values | facts)
     return tmp_path / "run", trainer
 

@@ -1,4 +1,4 @@
-"""data.on_error=skip: good images in the places of bad ones, the same everywhere, counted, said once, and capped."""
+"""data.on_error=skip: good images replace bad ones, the same everywhere, counted, reported once, and capped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from distgan.config.schema import DataConfig
 from distgan.data import bad_samples
 from distgan.data.bad_samples import BadSample, SkipBudget
-from distgan.data.dataset import ImageDataset, check_same
-from distgan.data.remote import store as far
+from distgan.data.dataset import ImageDataset, check_same_skips
+from distgan.data.remote import store
 from distgan.data.shards.manifest import load_manifest
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Rows
@@ -23,8 +23,8 @@ MODES = [("resident", 0), ("stream", 0), ("stream", 2)]
 
 @pytest.fixture(autouse=True)
 def fresh_warnings(monkeypatch):
-    monkeypatch.setattr(bad_samples, "_said", [])
-    monkeypatch.setattr(far, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(bad_samples, "_warned", [])
+    monkeypatch.setattr(store, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def spoil(path, *numbers, shard="train-000001.tar"):
 
 @pytest.mark.parametrize("world", [1, 2])
 @pytest.mark.parametrize(("mode", "workers"), MODES)
-def test_only_the_places_of_bad_images_change_and_good_ones_stand_there(data, mode, workers, world):
+def test_only_the_positions_of_bad_images_change_and_good_ones_stand_there(data, mode, workers, world):
     path, images = data
     whole = [indices(take(rank, 12), images) for rank in ranks(path, mode, workers, world)]
     bad = spoil(path, 0, 7, 8, 39)
@@ -70,8 +70,8 @@ def test_only_the_places_of_bad_images_change_and_good_ones_stand_there(data, mo
     shown = [indices(take(rank, 12), images) for rank in damaged]
     for before, after in zip(whole, shown, strict=True):
         assert len(before) == len(after) == 12 * 20 // world
-        changed = {place for place, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]}
-        assert changed == {place for place, index in enumerate(before) if index in bad}
+        changed = {position for position, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]}
+        assert changed == {position for position, index in enumerate(before) if index in bad}
         assert not bad & set(after)
     skips = [rank.skipped for rank in damaged]
     assert skips == [4] * world if mode == "resident" else max(skips) <= 4 <= sum(skips)
@@ -143,7 +143,7 @@ def test_where_nothing_is_good_it_is_an_error_not_a_hang(data, mode, workers):
         take(ranks(path, mode, workers)[0], 30)
 
 
-def test_each_bad_image_is_said_once_and_no_more_than_a_few_are(data, capfd):
+def test_each_bad_image_is_reported_once_and_no_more_than_a_few_are(data, capfd):
     path, _ = data
     spoil(path, *range(5))
     (rank,) = ranks(path, workers=2)
@@ -154,7 +154,7 @@ def test_each_bad_image_is_said_once_and_no_more_than_a_few_are(data, capfd):
     spoil(path, *range(5, 40))
     (rank,) = ranks(path, workers=2)
     take(rank, 30)
-    assert len(capfd.readouterr().err.splitlines()) == bad_samples.LINES - 5 + 1
+    assert len(capfd.readouterr().err.splitlines()) == bad_samples.MAX_WARNINGS - 5 + 1
     assert rank.skipped == 40
 
 
@@ -168,7 +168,7 @@ def test_the_images_beside_the_samples_are_good_ones(data):
 
 
 @pytest.mark.parametrize(("mode", "workers"), MODES)
-def test_a_far_shard_that_cannot_be_fetched_is_skipped(data, mode, workers):
+def test_a_remote_shard_that_cannot_be_fetched_is_skipped(data, mode, workers):
     path, images = data
     with serve(path) as server:
         server.faults = {"train-000001.tar": [404] * 99, "train-000002.tar": ["wrong"] * 99}
@@ -191,7 +191,7 @@ def _compare(rank, store, names, results):
     found = SkipBudget(10)
     found.add(BadSample(name, name) for name in names)
     try:
-        check_same(found, CPU)
+        check_same_skips(found, CPU)
         results.put("same")
     except DataError as error:
         results.put(str(error))

@@ -17,7 +17,7 @@ from distgan.data.bad_samples import SkipBudget
 from distgan.data.dataset import ImageDataset
 from distgan.data.resident import Resident
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select
+from distgan.data.shards.reader import select_shards
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Rows
 from tests.support.shards import make, members, read_shard, rewrite
@@ -64,8 +64,8 @@ def _indices(batches, pixels):
 
 
 def _shard_order(path):
-    wanted = select(path, load_manifest(path), None)
-    return [int(item.name[-9:]) for shard in wanted.shards for item in read_shard(wanted, shard)]
+    selection = select_shards(path, load_manifest(path), None)
+    return [int(item.name[-9:]) for shard in selection.shards for item in read_shard(selection, shard)]
 
 
 def _same(one, two):
@@ -201,7 +201,7 @@ def test_resident_images_are_kept_once(shapes, monkeypatch):
     sizes = []
     original = np.empty
     monkeypatch.setattr(np, "empty", lambda shape, **kind: sizes.append(np.prod(shape)) or original(shape, **kind))
-    images, labels = resident.load(select(path, load_manifest(path), None), SkipBudget(0), show=False)
+    images, labels = resident.load_images(select_shards(path, load_manifest(path), None), SkipBudget(0), progress=False)
     assert sorted(sizes) == [COUNT, COUNT * 3 * 32 * 32]
     assert (images.shape, labels.shape) == ((COUNT, 3, 32, 32), (COUNT,))
     assert images.is_contiguous()
@@ -230,7 +230,7 @@ def test_a_stream_with_less_than_a_batch_is_refused_with_what_works(shapes):
     with pytest.raises(DataError) as caught:
         _ranks(shapes[0], mode="stream", batch=231)
     assert str(caught.value) == (
-        f"{shapes[0]} holds 230 wanted images, fewer than one batch of 231; use a smaller train.batch_size, or "
+        f"{shapes[0]} holds 230 selected images, fewer than one batch of 231; use a smaller train.batch_size, or "
         "data.mode=resident, which repeats images within a batch"
     )
 
@@ -258,10 +258,10 @@ def test_a_resident_load_stops_at_the_first_damage_with_its_sentence(fresh):
     with pytest.raises(DataError, match=r"train-000002.tar holds 41 images, its manifest says 40; "):
         _ranks(fresh)
     rewrite(last, content[:-2])
-    with pytest.raises(DataError, match=r"train-000002.tar holds 39 wanted images, its manifest says 40$"):
+    with pytest.raises(DataError, match=r"train-000002.tar holds 39 selected images, its manifest says 40$"):
         _ranks(fresh)
     rewrite(last, [(name, b"" if name.endswith("png") else data) for name, data in content])
-    with pytest.raises(DataError, match=r"image train-000002.tar/\d{9} cannot be decoded: its bytes are no image$"):
+    with pytest.raises(DataError, match=r"image train-000002.tar/\d{9} cannot be decoded: its bytes are not an image$"):
         _ranks(fresh)
     last.unlink()
     with pytest.raises(DataError, match=r"train-000002.tar is missing; .*--verify"):
@@ -270,13 +270,13 @@ def test_a_resident_load_stops_at_the_first_damage_with_its_sentence(fresh):
 
 def test_a_resident_load_does_not_read_on_after_an_error(fresh, monkeypatch):
     (fresh / "train-000000.tar").unlink()
-    wanted = select(fresh, load_manifest(fresh), None)
-    many = wanted.shards[:1] + wanted.shards[1:] * 50
+    selection = select_shards(fresh, load_manifest(fresh), None)
+    many = selection.shards[:1] + selection.shards[1:] * 50
     read = []
     original = resident.scan_pieces
     monkeypatch.setattr(resident, "scan_pieces", lambda *what: read.append(1) or original(*what))
     with pytest.raises(DataError, match="is missing"):
-        resident.load(dataclasses.replace(wanted, shards=many), SkipBudget(0), show=False)
+        resident.load_images(dataclasses.replace(selection, shards=many), SkipBudget(0), progress=False)
     assert len(read) < 20
 
 

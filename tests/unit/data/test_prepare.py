@@ -18,13 +18,13 @@ from PIL import Image
 
 from distgan.data import prepare as module
 from distgan.data import publish
-from distgan.data.existing import verify
-from distgan.data.prepare import Request, ensure, prepare
+from distgan.data.prepare import Request, ensure, prepare, verify
 from distgan.data.shards import writer
 from distgan.data.shards.manifest import MANIFEST, load_manifest
 from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import CLASSES, Shapes, render, truth
 from distgan.utils.errors import DataError
+from distgan.utils.files import ABANDONED_SECONDS
 from tests.support.processes import ROOT
 
 LINUX = sys.platform.startswith("linux")
@@ -231,7 +231,7 @@ def test_a_target_on_a_file_system_that_takes_no_files_is_refused():
 @pytest.mark.skipif(not LINUX, reason="needs a mount point: /dev/shm")
 def test_a_mount_point_is_refused_with_a_directory_below_it():
     if not os.path.ismount("/dev/shm") or os.listdir("/dev/shm"):
-        pytest.skip("/dev/shm is no empty mount point here")
+        pytest.skip("/dev/shm is not an empty mount point here")
     with pytest.raises(DataError, match="is a mount point and cannot be replaced; choose /dev/shm/data"):
         prepare(_request(Path("/dev/shm")), progress=False)
 
@@ -254,7 +254,7 @@ def test_no_space_left_is_told_apart_from_no_permission(tmp_path, monkeypatch):
     def full(self, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer._Writer, "_write", full)
+    monkeypatch.setattr(writer._ShardFile, "_write", full)
     with pytest.raises(DataError, match=r"No space left on device; about 0\.3 MiB are needed, .* MiB are free there"):
         prepare(_request(tmp_path / "a"), progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -263,11 +263,11 @@ def test_no_space_left_is_told_apart_from_no_permission(tmp_path, monkeypatch):
 SLOW = (  # a run that says when it is half done, and then waits
     "import sys, time; from pathlib import Path; from distgan.data import prepare as p\n"
     "from distgan.data.shards import writer\n"
-    "add = writer._Writer.add\n"
+    "add = writer._ShardFile.add\n"
     "def slow(self, *a):\n"
     "    add(self, *a)\n"
     "    if a[0] == 25: print('half', flush=True); time.sleep(60)\n"
-    "writer._Writer.add = slow\n"
+    "writer._ShardFile.add = slow\n"
     "p.prepare(p.Request(Path(sys.argv[1]), p.Shapes(50), shard_size=20, keep_order=True), False)\n"
 )
 
@@ -297,15 +297,19 @@ def test_the_unfinished_directory_of_a_running_process_is_left_alone(tmp_path):
         process.communicate()
 
 
-def test_another_machines_unfinished_directory_goes_once_it_has_been_silent_for_long(tmp_path):
-    place = tmp_path / ".a.00000000-1-abcd.tmp"
-    place.mkdir()
-    prepare(_request(tmp_path / "a"), progress=False)
-    assert place.exists()
-    old = time.time() - 2 * publish.SILENT
-    os.utime(place, (old, old))
-    prepare(_request(tmp_path / "a", overwrite=True), progress=False)
-    assert not place.exists()
+@pytest.mark.parametrize("name", ["a", "a[1]*"])
+def test_another_machines_unfinished_directory_is_removed_once_it_has_been_silent_for_long(tmp_path, name):
+    directory, foreign = tmp_path / f".{name}.00000000-1-abcd.tmp", tmp_path / ".a1b.00000000-1-abcd.tmp"
+    directory.mkdir()
+    prepare(_request(tmp_path / name), progress=False)
+    assert directory.exists()
+    foreign.mkdir()
+    old = time.time() - 2 * ABANDONED_SECONDS
+    os.utime(directory, (old, old))
+    os.utime(foreign, (old, old))
+    prepare(_request(tmp_path / name, overwrite=True), progress=False)
+    assert not directory.exists()
+    assert foreign.exists()
 
 
 def test_the_loser_of_a_race_takes_the_winners_data_set(tmp_path, monkeypatch):
@@ -352,7 +356,7 @@ def test_ensure_makes_the_default_once_however_many_ask(tmp_path, monkeypatch):
     assert all(manifest == found[0] for manifest in found)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     prepare(_request(tmp_path / "b"), progress=False)
-    assert ensure(tmp_path / "b", "cifar10", False).source == "shapes"  # what is there is taken
+    assert ensure(tmp_path / "b", "cifar10", False).source == "shapes"  # an existing data set is taken
 
 
 def test_skipped_files_are_listed_and_do_not_count(tmp_path, capsys):
@@ -362,7 +366,7 @@ def test_skipped_files_are_listed_and_do_not_count(tmp_path, capsys):
         Image.new("RGB", (8, 8), (i, 0, 0)).save(path)
         (path.parent / f"bad{i}.png").write_text("no image")
     request = Request(tmp_path / "a", Folder(tmp_path / "set", 8), shard_size=7)
-    with pytest.raises(DataError, match=r"bad\d+\.png is no PNG, JPEG or WebP image"):
+    with pytest.raises(DataError, match=r"bad\d+\.png is not a PNG, JPEG or WebP image"):
         prepare(request, progress=False)
     assert not (tmp_path / "a").exists()
     manifest = prepare(replace(request, source=Folder(tmp_path / "set", 8, skip_bad=True)), progress=False)

@@ -6,15 +6,15 @@ import random
 
 import pytest
 
-from distgan.data.sharding import Plan, Segment, cut
+from distgan.data.sharding import ReadPlan, Segment, cut_segments
 
 
 def _plans(counts, batch, world, streams, seed=0, shuffle=True):
-    return [Plan(tuple(counts), batch, rank, world, streams, seed, shuffle) for rank in range(world)]
+    return [ReadPlan(tuple(counts), batch, rank, world, streams, seed, shuffle) for rank in range(world)]
 
 
 def _images(segments):
-    return [(segment.shard, place) for segment in segments for place in range(segment.start, segment.stop)]
+    return [(segment.shard, position) for segment in segments for position in range(segment.start, segment.stop)]
 
 
 def _cases(count):
@@ -43,7 +43,7 @@ def test_the_readers_of_an_epoch_share_out_all_images_but_the_left_out_ones():
                 image for plan in plans for stream in range(streams) for image in _images(plan.segments(epoch, stream))
             ]
             assert len(read) == len(set(read)) == total - plans[0].left_out
-            assert all(0 <= place < counts[shard] for shard, place in read)
+            assert all(0 <= position < counts[shard] for shard, position in read)
 
 
 def test_each_reader_gets_the_images_of_the_batches_that_it_owns():
@@ -52,7 +52,7 @@ def test_each_reader_gets_the_images_of_the_batches_that_it_owns():
         for epoch in (0, 3):
             numbers = range(epoch * plan.batches_per_epoch, (epoch + 1) * plan.batches_per_epoch)
             for stream in range(streams):
-                owned = sum(plan.owner(number) == stream for number in numbers)
+                owned = sum(plan.worker_of(number) == stream for number in numbers)
                 assert len(_images(plan.segments(epoch, stream))) == owned * batch
 
 
@@ -104,12 +104,12 @@ def test_without_shuffling_one_rank_reads_the_shards_in_order_wrapped_around():
 
 
 def test_cut_wraps_around_the_circle():
-    assert cut([3, 2, 4], [2, 0, 1], 0, 9) == [Segment(2, 0, 4), Segment(0, 0, 3), Segment(1, 0, 2)]
-    assert cut([3, 2, 4], [2, 0, 1], 5, 3) == [Segment(0, 1, 3), Segment(1, 0, 1)]
-    assert cut([3, 2, 4], [2, 0, 1], 8, 3) == [Segment(1, 1, 2), Segment(2, 0, 2)]
-    assert cut([3, 2, 4], [2, 0, 1], 13, 1) == cut([3, 2, 4], [2, 0, 1], 4, 1) == [Segment(0, 0, 1)]
-    assert cut([3], [0], 2, 3) == [Segment(0, 2, 3), Segment(0, 0, 2)]
-    assert cut([3, 2], [0, 1], 1, 0) == []
+    assert cut_segments([3, 2, 4], [2, 0, 1], 0, 9) == [Segment(2, 0, 4), Segment(0, 0, 3), Segment(1, 0, 2)]
+    assert cut_segments([3, 2, 4], [2, 0, 1], 5, 3) == [Segment(0, 1, 3), Segment(1, 0, 1)]
+    assert cut_segments([3, 2, 4], [2, 0, 1], 8, 3) == [Segment(1, 1, 2), Segment(2, 0, 2)]
+    assert cut_segments([3, 2, 4], [2, 0, 1], 13, 1) == cut_segments([3, 2, 4], [2, 0, 1], 4, 1) == [Segment(0, 0, 1)]
+    assert cut_segments([3], [0], 2, 3) == [Segment(0, 2, 3), Segment(0, 0, 2)]
+    assert cut_segments([3, 2], [0, 1], 1, 0) == []
 
 
 def test_an_epoch_is_nothing_where_there_is_less_than_a_batch():

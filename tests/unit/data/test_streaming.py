@@ -12,13 +12,12 @@ import torch
 
 from distgan.data import shuffle_buffer
 from distgan.data import streaming as module
-from distgan.data.sharding import Plan
-from distgan.data.shards import intact as whole
+from distgan.data.sharding import ReadPlan
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.png import decode
-from distgan.data.shards.reader import scan_pieces, select
-from distgan.data.shards.writer import png
+from distgan.data.shards.png import decode_png, encode_png
+from distgan.data.shards.reader import scan_pieces, select_shards
 from distgan.data.streaming import Stream
+from distgan.utils import files
 from distgan.utils.errors import DataError
 from tests.support.shards import known, make, members, read_shard, rewrite, uneven
 
@@ -34,10 +33,10 @@ def shapes(tmp_path_factory):
 
 def _streams(path, batch=7, world=1, workers=0, shuffle=True, buffer=50, classes=None, seed=0):
     """The streams of all ranks."""
-    wanted = select(path, load_manifest(path), classes)
-    counts = tuple(wanted.count(shard) for shard in wanted.shards)
-    plans = [Plan(counts, batch, rank, world, max(workers, 1), seed, shuffle) for rank in range(world)]
-    return [Stream(wanted, plan, buffer, workers, False) for plan in plans]
+    selection = select_shards(path, load_manifest(path), classes)
+    counts = tuple(selection.count(shard) for shard in selection.shards)
+    plans = [ReadPlan(counts, batch, rank, world, max(workers, 1), seed, shuffle) for rank in range(world)]
+    return [Stream(selection, plan, buffer, workers, False) for plan in plans]
 
 
 def _take(stream, start, count):
@@ -136,8 +135,8 @@ def test_a_batch_mixes_shards(shapes):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_without_shuffling_the_images_come_in_the_shards_order_wrapped_around(shapes, workers):
     path, images = shapes
-    wanted = select(path, load_manifest(path), None)
-    order = [int(item.name[-9:]) for shard in wanted.shards for item in read_shard(wanted, shard)]
+    selection = select_shards(path, load_manifest(path), None)
+    order = [int(item.name[-9:]) for shard in selection.shards for item in read_shard(selection, shard)]
     stream = _streams(path, batch=50, workers=workers, shuffle=False)[0]
     seen = _indices(_take(stream, 0, 14), images)
     assert seen == (order * 4)[: 14 * 50]
@@ -146,7 +145,7 @@ def test_without_shuffling_the_images_come_in_the_shards_order_wrapped_around(sh
 def test_a_class_filter_shows_these_classes_with_new_labels(shapes):
     path, pixels = shapes
     (stream,) = _streams(path, batch=23, classes=("star", "circle"))  # circle is 1, star is 8
-    assert stream.wanted.classes == ("circle", "star")
+    assert stream.selection.classes == ("circle", "star")
     seen = {}
     for images, labels in _take(stream, 0, 2):
         for image, label in zip(images, labels.tolist(), strict=True):
@@ -161,7 +160,7 @@ def test_no_more_encoded_images_wait_than_the_buffer_holds_in_whole_batches(shap
     path, _ = shapes
     (stream,) = _streams(path, batch=10, buffer=buffer)
     read, most = 0, []
-    original = module._read
+    original = module._read_segment
 
     def counted(*arguments):
         nonlocal read
@@ -169,8 +168,8 @@ def test_no_more_encoded_images_wait_than_the_buffer_holds_in_whole_batches(shap
             read += len(piece)
             yield piece
 
-    monkeypatch.setattr(module, "_read", counted)
-    for number, _ in enumerate(module._of_epoch(stream, 0, 0, 0)):
+    monkeypatch.setattr(module, "_read_segment", counted)
+    for number, _ in enumerate(module._epoch_batches(stream, 0, 0, 0)):
         most.append(read - 10 * number)
     assert (read, len(most)) == (230, 23)
     assert max(most) == held
@@ -179,16 +178,16 @@ def test_no_more_encoded_images_wait_than_the_buffer_holds_in_whole_batches(shap
 def test_skipped_images_are_not_decoded(shapes, monkeypatch):
     path, _ = shapes
     decoded = []
-    original = shuffle_buffer.decoded
-    monkeypatch.setattr(shuffle_buffer, "decoded", lambda *arguments: decoded.append(1) or original(*arguments))
+    original = shuffle_buffer.try_decode
+    monkeypatch.setattr(shuffle_buffer, "try_decode", lambda *arguments: decoded.append(1) or original(*arguments))
     _take(_streams(path, batch=10)[0], 17, 2)
     assert len(decoded) == 20
 
 
 def test_no_shard_stays_open(shapes):
     path, _ = shapes
-    wanted = select(path, load_manifest(path), None)
-    reader = scan_pieces(wanted, wanted.shards[0])
+    selection = select_shards(path, load_manifest(path), None)
+    reader = scan_pieces(selection, selection.shards[0])
     next(reader)
     file = reader.gi_frame.f_locals["file"]
     assert not file.closed
@@ -199,16 +198,16 @@ def test_no_shard_stays_open(shapes):
 # --- what can be wrong with a data set
 
 
-def _decode_all(wanted, shard):
-    for encoded in read_shard(wanted, shard):
-        assert decode(encoded, 32).shape == (32, 32, 3)
+def _decode_all(selection, shard):
+    for encoded in read_shard(selection, shard):
+        assert decode_png(encoded, 32).shape == (32, 32, 3)
 
 
 def _missing(path, shard):
     shard.unlink()
 
 
-def _truncated_in_a_image(path, shard):
+def _truncated_in_an_image(path, shard):
     shard.write_bytes(shard.read_bytes()[: 30 * 1024 + 700])
 
 
@@ -233,9 +232,9 @@ def _flipped_in_a_header(path, shard):
 
 def _flipped_in_a_later_header(path, shard):
     content = members(shard)
-    place = 512 + -(-len(content[0][1]) // 512) * 512 + 3  # the second member's header
+    position = 512 + -(-len(content[0][1]) // 512) * 512 + 3  # the second member's header
     data = bytearray(shard.read_bytes())
-    data[place] ^= 255
+    data[position] ^= 255
     shard.write_bytes(data)
 
 
@@ -243,7 +242,7 @@ def _change(shard, change):
     rewrite(shard, [change(number, name, data) for number, (name, data) in enumerate(members(shard))])
 
 
-def _flipped_in_a_image(path, shard):
+def _flipped_in_an_image(path, shard):
     def flip(data):
         return data[:80] + bytes([data[80] ^ 255]) + data[81:]
 
@@ -255,7 +254,7 @@ def _no_image(path, shard):
 
 
 def _wrong_size(path, shard):
-    small = png(np.zeros((16, 24, 3), np.uint8))
+    small = encode_png(np.zeros((16, 24, 3), np.uint8))
     _change(shard, lambda number, name, data: (name, small if number == 4 else data))
 
 
@@ -289,20 +288,20 @@ def _twice(path, shard):
 
 DAMAGE = [
     (_missing, r"shard .*/train-000000.tar is missing; .*--verify"),
-    (_truncated_in_a_image, r"shard .*/train-000000.tar is damaged: unexpected end of data; .*--verify"),
-    (_truncated_between_members, r"shard .*/train-000000.tar holds 10 wanted images, its manifest says 40$"),
+    (_truncated_in_an_image, r"shard .*/train-000000.tar is damaged: unexpected end of data; .*--verify"),
+    (_truncated_between_members, r"shard .*/train-000000.tar holds 10 selected images, its manifest says 40$"),
     (_empty, r"shard .*/train-000000.tar is damaged: empty file; .*--verify"),
     (_no_archive, r"shard .*/train-000000.tar is damaged: .*; .*--verify"),
     (_flipped_in_a_header, r"shard .*/train-000000.tar is damaged: .*; .*--verify"),
     (_flipped_in_a_later_header, r"train-000000.tar"),
-    (_flipped_in_a_image, r"image train-000000.tar/\d{9} cannot be decoded: "),
-    (_no_image, r"image train-000000.tar/\d{9} cannot be decoded: its bytes are no image$"),
+    (_flipped_in_an_image, r"image train-000000.tar/\d{9} cannot be decoded: "),
+    (_no_image, r"image train-000000.tar/\d{9} cannot be decoded: its bytes are not an image$"),
     (_wrong_size, r"image train-000000.tar/\d{9} is 24x16, its manifest says 32x32$"),
     (_one_too_many, r"shard .*/train-000000.tar holds 41 images, its manifest says 40; .*--verify"),
     (_no_label, r"image train-000000.tar/\d{9} has no .cls member$"),
     (_no_pixels, r"image train-000000.tar/\d{9} has no .png member$"),
     (_bad_label, r"train-000000.tar/\d{9}.cls holds b'frog', which is not a class number$"),
-    (_foreign_label, r"shard .*/train-000000.tar holds 39 wanted images, its manifest says 40$"),
+    (_foreign_label, r"shard .*/train-000000.tar holds 39 selected images, its manifest says 40$"),
     (_twice, r"shard .*/train-000000.tar is damaged: .*duplicate file name"),
 ]
 
@@ -316,16 +315,16 @@ def fresh(tmp_path):
 @pytest.mark.parametrize(("damage", "sentence"), DAMAGE, ids=[damage.__name__[1:] for damage, _ in DAMAGE])
 def test_damage_is_one_sentence_that_names_shard_and_image(fresh, damage, sentence):
     damage(fresh, fresh / "train-000000.tar")
-    wanted = select(fresh, load_manifest(fresh), None)
+    selection = select_shards(fresh, load_manifest(fresh), None)
     with pytest.raises(DataError, match=sentence) as caught:
-        _decode_all(wanted, wanted.shards[0])
+        _decode_all(selection, selection.shards[0])
     assert "\n" not in str(caught.value)
     assert "_io." not in str(caught.value)
     with pytest.raises(DataError, match=re.escape(str(caught.value))):
         _take(_streams(fresh, batch=40)[0], 0, 3)
 
 
-@pytest.mark.parametrize("damage", [_missing, _no_image, _truncated_in_a_image])
+@pytest.mark.parametrize("damage", [_missing, _no_image, _truncated_in_an_image])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_error_of_a_worker_is_raised_in_the_main_process_without_hanging(fresh, damage, workers):
     damage(fresh, fresh / "train-000000.tar")
@@ -345,29 +344,29 @@ def test_an_unreadable_shard_says_why(fresh):
 def test_any_flipped_byte_of_a_shard_is_a_data_error(tmp_path):
     make(tmp_path / "data", count=10)
     manifest = load_manifest(tmp_path / "data")
-    wanted, shard = select(tmp_path / "data", manifest, None), tmp_path / "data" / "train-000000.tar"
+    selection, shard = select_shards(tmp_path / "data", manifest, None), tmp_path / "data" / "train-000000.tar"
     intact = shard.read_bytes()
     random = np.random.default_rng(0)
-    for place in random.integers(0, len(intact), 400):
+    for position in random.integers(0, len(intact), 400):
         data = bytearray(intact)
-        data[place] ^= int(random.integers(1, 256))
+        data[position] ^= int(random.integers(1, 256))
         shard.write_bytes(data)
         with pytest.raises(DataError, match=r"train-000000\.tar"):
-            _decode_all(wanted, manifest.shards[0])
+            _decode_all(selection, manifest.shards[0])
 
 
-def test_any_flipped_byte_of_a_image_is_named_with_its_image(tmp_path):
+def test_any_flipped_byte_of_an_image_is_named_with_its_image(tmp_path):
     make(tmp_path / "data", count=10)
     manifest = load_manifest(tmp_path / "data")
-    wanted, shard = select(tmp_path / "data", manifest, None), tmp_path / "data" / "train-000000.tar"
+    selection, shard = select_shards(tmp_path / "data", manifest, None), tmp_path / "data" / "train-000000.tar"
     intact = shard.read_bytes()
     (name, png_bytes), *_ = members(shard)
-    for place in range(len(png_bytes)):
+    for position in range(len(png_bytes)):
         data = bytearray(intact)
-        data[512 + place] ^= 255
+        data[512 + position] ^= 255
         shard.write_bytes(data)
         with pytest.raises(DataError, match=rf"^image train-000000\.tar/{name[:9]} "):
-            _decode_all(wanted, manifest.shards[0])
+            _decode_all(selection, manifest.shards[0])
 
 
 def test_a_flipped_label_is_found_by_the_checksum_and_named_by_its_class(fresh):
@@ -386,11 +385,11 @@ def test_a_flipped_label_is_found_by_the_checksum_and_named_by_its_class(fresh):
 
 
 def test_a_stream_that_needs_a_part_of_a_damaged_shard_only_refuses_it_too(fresh):
-    wanted = select(fresh, load_manifest(fresh), None)
-    for damage, shard in zip((_no_image, _foreign_label, _truncated_between_members), wanted.shards, strict=True):
+    selection = select_shards(fresh, load_manifest(fresh), None)
+    for damage, shard in zip((_no_image, _foreign_label, _truncated_between_members), selection.shards, strict=True):
         damage(fresh, fresh / shard.name)
         with pytest.raises(DataError, match=shard.name):
-            next(read_shard(wanted, shard))
+            next(read_shard(selection, shard))
 
 
 def test_a_flipped_byte_between_members_is_found_by_the_checksum(fresh):
@@ -403,8 +402,8 @@ def test_a_flipped_byte_between_members_is_found_by_the_checksum(fresh):
 
 def test_a_shard_is_hashed_once_per_process(fresh, monkeypatch):
     hashed = []
-    original = whole.sha256_of
-    monkeypatch.setattr(whole, "sha256_of", lambda file: hashed.append(1) or original(file))
+    original = files.sha256_of
+    monkeypatch.setattr(files, "sha256_of", lambda file: hashed.append(1) or original(file))
     stream = _streams(fresh, batch=40)[0]
     _take(stream, 0, 12)
     assert len(hashed) == 3
@@ -425,7 +424,7 @@ def test_a_relative_path_that_looks_like_a_url_is_a_path(tmp_path, monkeypatch):
 def test_an_unknown_class_is_refused_with_those_that_exist(shapes):
     path, _ = shapes
     with pytest.raises(DataError, match=r"^data.classes=frog: .* has no such class; it has arrow, circle, crescent"):
-        select(path, load_manifest(path), ("star", "frog"))
+        select_shards(path, load_manifest(path), ("star", "frog"))
 
 
 def test_workers_ignore_the_signals_that_stop_the_trainer(monkeypatch):

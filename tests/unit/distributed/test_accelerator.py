@@ -58,7 +58,7 @@ def test_a_precision_that_distgan_does_not_know_is_named():
 )
 def test_engines_for_one_model_are_refused_with_what_to_use_instead(variable, engine, tiny_config):
     with pytest.raises(LaunchError, match=f"{engine} shards one model, a GAN has two: launch without it"):
-        build_accelerator(tiny_config(), {variable: "true"})
+        build_accelerator(tiny_config().train, {variable: "true"})
     check_launcher({variable: "false"})
 
 
@@ -116,7 +116,7 @@ def test_slurm_s_tasks_share_the_cores_unless_each_is_bound_to_its_own(monkeypat
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_becomes_a_decision_the_first_one_counts_and_handlers_are_put_back(tiny_config, signum):
-    build_accelerator(tiny_config())
+    build_accelerator(tiny_config().train)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with StopSignal(1.0) as stop:
         assert stop.agreed() == 0

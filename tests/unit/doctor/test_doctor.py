@@ -11,7 +11,7 @@ import time
 import pytest
 
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select
+from distgan.data.shards.reader import select_shards
 from distgan.doctor import (
     collective_checks,
     data,
@@ -341,11 +341,11 @@ def saved(config, step, **changes):
 
 def test_what_a_resume_would_do(tiny_config):
     config = tiny_config()
-    assert lines(recipe.resume(config, 1, "no", "d")[1]) == [
-        f"ok    resume: {config.run_dir} holds no checkpoint: training starts anew"
+    assert lines(recipe.resume(config, recipe.Run(1, "no", "d"))[1]) == [
+        f"ok    resume: {config.run_dir} holds no checkpoint: training starts from the beginning"
     ]
     first, second = saved(config, 5), saved(config, 10)
-    steps, found = recipe.resume(tiny_config("train.images=480"), 2, "bf16", "d")
+    steps, found = recipe.resume(tiny_config("train.images=480"), recipe.Run(2, "bf16", "d"))
     assert (steps, lines(found)) == (
         10,
         [
@@ -353,23 +353,24 @@ def test_what_a_resume_would_do(tiny_config):
             "240 -> 480; precision: no -> bf16; processes: 1 -> 2"
         ],
     )
-    assert lines(recipe.resume(tiny_config("generator.width=9"), 1, "no", "d")[1]) == [
+    assert lines(recipe.resume(tiny_config("generator.width=9"), recipe.Run(1, "no", "d"))[1]) == [
         f"FAIL  resume: {second} was made with another recipe: generator.width: 8 -> 9; set these back, or start a new "
         "run with run.name=NAME"
     ]
-    assert recipe.resume(config, 1, "no", "other")[1][0].text == (
+    assert recipe.resume(config, recipe.Run(1, "no", "other"))[1][0].text == (
         f"{second} was trained on other images than those in {config.data.path}"
     )
-    assert recipe.resume(tiny_config("train.images=100"), 1, "no", None)[1][0].level == "warn"
+    assert recipe.resume(tiny_config("train.images=100"), recipe.Run(1, "no", None))[1][0].level == "warn"
     (second / "state.json").write_text("{}")
-    steps, found = recipe.resume(config, 1, "no", "d")
+    steps, found = recipe.resume(config, recipe.Run(1, "no", "d"))
     assert (steps, [finding.level for finding in found]) == (5, ["warn", "ok"])
     assert "state.json is damaged" in found[0].text
     (first / "state.json").unlink()
-    assert recipe.resume(config, 1, "no", "d")[1][-1].text.startswith("none of the checkpoints in")
+    assert recipe.resume(config, recipe.Run(1, "no", "d"))[1][-1].text.startswith("none of the checkpoints in")
     saved(config, 15, run_id="r", extra=1)
     values = {"config": config.model_dump(mode="json")}
-    assert "has no data_digest" in recipe.fits(config, first, recipe.State({}, values), 1, "no", None)[0].text
+    (finding,) = recipe.fits(config, first, recipe.State({}, values), recipe.Run(1, "no", None))
+    assert "has no data_digest" in finding.text
 
 
 # ---- data
@@ -466,7 +467,7 @@ def test_a_place_that_does_not_answer(tiny_config):
 
 
 def test_readers_and_shards(tiny_config, shapes):
-    wanted = select(shapes, load_manifest(shapes), None)
+    wanted = select_shards(shapes, load_manifest(shapes), None)
     config = tiny_config("data.mode=stream", "data.workers=1")
     found = readers.reading(config, wanted, Rows(0, 12, 12), 1, 8, True)
     assert lines(found) == [
@@ -490,7 +491,7 @@ def test_readers_and_shards(tiny_config, shapes):
 
 
 def test_memory_for_the_images(tiny_config, shapes):
-    wanted = select(shapes, load_manifest(shapes), None)
+    wanted = select_shards(shapes, load_manifest(shapes), None)
     config = tiny_config()
     assert lines(readers.resident_memory(config, wanted, 2, GIB, None)) == [
         "ok    data memory: 902.3 KiB of images per process, 2 process(es) here, 1.0 GiB of host memory are free"
@@ -512,8 +513,8 @@ def test_room_in_the_cache(tiny_config, shapes):
 
     from distgan.data.remote.store import RemoteStore
 
-    here = select(shapes, load_manifest(shapes), None)
-    far = dataclasses.replace(here, root=RemoteStore("https://host/x"))
+    here = select_shards(shapes, load_manifest(shapes), None)
+    far = dataclasses.replace(here, location=RemoteStore("https://host/x"))
     config = tiny_config("data.cache=/nowhere/x")
     assert readers.cache(config, here, 1) == []
     assert readers.cache(config, far, GIB)[0].level == "ok"

@@ -105,7 +105,9 @@ def test_the_values_are_those_of_exactly_the_images_of_the_seeds(shapes, path):
     found = judge.evaluate(generator).values
     _, wanted = reference.open_data(DataConfig(path=shapes))
     places = reference.choose(300, range(40))
-    reals = torch.cat(list(reference.read(wanted, places.sort().values, range(40), 40)))[places.argsort().argsort()]
+    reals = torch.cat(list(reference.read_images(wanted, places.sort().values, range(40), 40)))[
+        places.argsort().argsort()
+    ]
     extract = judge._extractor
     features, logits = extract(generator.sample(range(20)))
     expected = compare_sets(estimate_manifold(extract(reals)[0]), estimate_manifold(features), logits)

@@ -1,12 +1,9 @@
 """Which augmentation D sees, and ADA's controller."""
 
-import pytest
 import torch
 
 from distgan.config.method import Ada, DiffAugment, NoAugment
-from distgan.config.schedule import Schedule
-from distgan.training.augment import ADA_NORMALS, ADA_UNIFORMS, ada_augment, diff_augment
-from distgan.training.augmenter import Augmenter
+from distgan.training.augment import ADA_NORMALS, ADA_UNIFORMS, Augmenter, ada_augment, diff_augment
 from distgan.utils.rng import Draws, Rows
 
 CPU = torch.device("cpu")
@@ -51,22 +48,3 @@ def test_ada_with_its_own_p_is_the_function_of_its_name():
         IMAGES, _draws().uniform([ADA_UNIFORMS]), normal, torch.tensor(0.5), ("blit", "geometry", "color")
     )
     assert torch.equal(augment(IMAGES, _draws()), expected)
-
-
-def test_p_rises_while_d_is_too_sure_of_the_reals_and_falls_to_zero_when_it_is_not():
-    augment = Augmenter(Ada(target=0.6, speed_images=1000), CPU)
-    for _ in range(3):
-        augment.move(torch.tensor(0.9), images=100)  # mean sign 0.8
-    assert augment.p.item() == pytest.approx(0.3)
-    for _ in range(4):
-        augment.move(torch.tensor(0.7), images=100)  # mean sign 0.4
-    assert augment.p.item() == 0.0
-
-
-def test_p_follows_a_schedule_where_it_has_one_and_nothing_else():
-    augment = Augmenter(Ada(p=Schedule(start=0.0, end=0.3, images=100, shape="linear"), target=None), CPU)
-    assert augment.p.item() == 0.0
-    assert augment.every_steps is None
-    augment.follow(50)
-    augment.move(torch.tensor(1.0), images=1000)
-    assert augment.p.item() == pytest.approx(0.15)

@@ -1,11 +1,23 @@
-"""The balance: when it acts, how far, and the way back."""
+"""Controllers: when the balance acts, how far, and the way back; ADA's probability; one that a user adds."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from distgan.config.method import Ada
+from distgan.config.schedule import Schedule
 from distgan.config.schema import BalanceConfig
-from distgan.training.balance import WATCHED, action, dropout, last_level, lr_scale
+from distgan.training.augment import Augmenter
+from distgan.training.checkpoint import storage
+from distgan.training.checkpoint.state import capture, restore
+from distgan.training.controllers import CONTROLLERS
+from distgan.training.controllers.ada import AdaController, AdaSchedule
+from distgan.training.controllers.balance import BalanceController, dropout, last_level, lr_scale, next_action
+from distgan.training.controllers.base import Controller
+from distgan.utils.errors import CheckpointError
+from tests.unit.training.test_trainer import build, reals_of
 
 CONFIG = BalanceConfig()  # D loss < 0.2, accuracies >= 0.95, G loss > 2; back below 0.85
 OVERWHELMED = {"loss/d": 0.19, "loss/g": 2.01, "d/real_accuracy": 0.95, "d/fake_accuracy": 0.95}
@@ -14,8 +26,8 @@ BALANCED = {"loss/d": 0.69, "loss/g": 0.7, "d/real_accuracy": 0.84, "d/fake_accu
 
 
 def test_the_watched_metrics_are_all_that_a_decision_needs():
-    assert set(WATCHED) == set(OVERWHELMED)
-    assert action(CONFIG, 0.4, 0, {**OVERWHELMED, "else": math.nan}) == 1
+    assert set(BalanceController.watches) == set(OVERWHELMED)
+    assert next_action(CONFIG, 0.4, 0, {**OVERWHELMED, "else": math.nan}) == 1
 
 
 @pytest.mark.parametrize(
@@ -34,7 +46,7 @@ def test_the_watched_metrics_are_all_that_a_decision_needs():
     ],
 )
 def test_the_decision_is_a_function_of_level_and_means(level, means, expected):
-    assert action(CONFIG, 0.4, level, means) == expected
+    assert next_action(CONFIG, 0.4, level, means) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,13 +61,13 @@ def test_the_decision_is_a_function_of_level_and_means(level, means, expected):
     ],
 )
 def test_d_overwhelms_only_if_all_conditions_hold(change):
-    assert action(CONFIG, 0.4, 1, OVERWHELMED | change) == 0
+    assert next_action(CONFIG, 0.4, 1, OVERWHELMED | change) == 0
 
 
 @pytest.mark.parametrize("side", ["d/real_accuracy", "d/fake_accuracy"])
 def test_balance_has_returned_when_either_accuracy_is_below_the_limit(side):
-    assert action(CONFIG, 0.4, 1, BETWEEN | {side: 0.849}) == -1
-    assert action(CONFIG, 0.4, 1, BETWEEN | {side: 0.85}) == 0
+    assert next_action(CONFIG, 0.4, 1, BETWEEN | {side: 0.849}) == -1
+    assert next_action(CONFIG, 0.4, 1, BETWEEN | {side: 0.85}) == 0
 
 
 def test_levels_have_exact_values():
@@ -93,6 +105,107 @@ def test_the_last_level_is_the_first_where_both_limits_are_reached(config, base,
 def test_a_siege_goes_up_to_the_last_level_and_back_down_to_zero():
     level, path = 0, []
     for means in [OVERWHELMED] * 7 + [BETWEEN] * 2 + [BALANCED] * 7:
-        level += action(CONFIG, 0.4, level, means)
+        level += next_action(CONFIG, 0.4, level, means)
         path.append(level)
     assert path == [1, 2, 3, 4, 5, 5, 5, 5, 5, 4, 3, 2, 1, 0, 0, 0]
+
+
+# ADA
+
+
+def ada(**settings):
+    """An augmenter and its controller: 2 steps of 50 images between two moves."""
+    config = Ada(every_steps=2, **settings)
+    trainer = SimpleNamespace(augment=Augmenter(config, torch.device("cpu")), images_seen=0)
+    if config.target is None:
+        return trainer, AdaSchedule(config, trainer)
+    return trainer, AdaController(config, config.target, 50, trainer)
+
+
+def accuracy(value):
+    return {"d/real_accuracy": torch.tensor(value)}
+
+
+def test_p_rises_while_d_is_too_sure_of_the_reals_and_falls_to_zero_when_it_is_not():
+    trainer, controller = ada(target=0.6, speed_images=1000)
+    for _ in range(3):
+        controller.act(accuracy(0.9))  # mean sign 0.8
+    assert trainer.augment.p.item() == pytest.approx(0.3)
+    for _ in range(4):
+        controller.act(accuracy(0.7))  # mean sign 0.4
+    assert trainer.augment.p.item() == 0.0
+
+
+def test_p_follows_a_schedule_where_it_has_one_and_nothing_else():
+    trainer, controller = ada(p=Schedule(start=0.0, end=0.3, images=100, shape="linear"), target=None)
+    assert trainer.augment.p.item() == 0.0
+    assert controller.watches == ()
+    trainer.images_seen = 50
+    controller.act({})
+    assert trainer.augment.p.item() == pytest.approx(0.15)
+
+
+# One that a user adds: a file like this class, and a line in CONTROLLERS
+
+
+class Patience(Controller):
+    """Halves both learning rates when G's loss has not fallen."""
+
+    watches = ("loss/g",)
+    every_steps = 2
+
+    def __init__(self, trainer):
+        self.trainer, self.best = trainer, float("inf")
+
+    def act(self, means):
+        loss = means["loss/g"].item()
+        if loss < self.best:
+            self.best = loss
+            return ""
+        self.trainer.lr_scale /= 2
+        return f"patience: learning rates halved at step {self.trainer.steps}"
+
+    def line_metrics(self):
+        return {"patience/best": self.best}
+
+    def state(self):
+        return storage.State({}, {"patience_best": self.best})
+
+    def load_state(self, state):
+        self.best = state.values["patience_best"]
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    monkeypatch.setitem(CONTROLLERS, "patience", lambda config, trainer: Patience(trainer))
+
+
+def test_a_third_controller_watches_acts_reports_and_is_saved(patience, tiny_config, tmp_path):
+    config = tiny_config()
+    trainer, batches = build(config), reals_of(config).batches(0)
+    controller = trainer.controllers.by_name["patience"]
+    losses = [trainer.step(batches)["loss/g"].item() for _ in range(2)]
+    assert controller.best == pytest.approx(sum(losses) / 2)
+    assert trainer.line_metrics()["patience/best"] == controller.best
+    controller.best = -1.0  # from now on nothing is better
+    trainer.step(batches)
+    assert (trainer.lr_scale, trainer.controllers.take_reports()) == (1.0, []), "in the middle of a window"
+    state = capture(trainer)
+    trainer.step(batches)
+    assert trainer.lr_scale == 0.5
+    assert trainer.controllers.take_reports() == ["patience: learning rates halved at step 4"]
+
+    path = storage.save(tmp_path, 3, *state)
+    again = build(config)
+    restore(again, storage.load(path))
+    assert again.controllers.by_name["patience"].best == -1.0
+    assert again.controllers.windows["patience"].steps == 1
+    again.step(reals_of(config).batches(3))
+    assert again.lr_scale == 0.5
+
+
+def test_a_checkpoint_without_a_controller_s_state_does_not_fit(tiny_config, monkeypatch):
+    state = capture(build(tiny_config()))
+    monkeypatch.setitem(CONTROLLERS, "patience", lambda config, trainer: Patience(trainer))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        restore(build(tiny_config()), state)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from distgan.config.schema import Config
 from distgan.metrics.protocol import Protocol, Scores
 from distgan.metrics.registry import BETTER
-from distgan.training.early_stopping import EarlyStopping, Memory
+from distgan.training.early_stopping import BestState, EarlyStopping
 from distgan.utils.errors import CheckpointError, ConfigError
 
 FD = "fd_efficientnet_lite0"
@@ -45,26 +45,27 @@ def scores(images: int = 0, protocol: Protocol = PROTOCOL, **values: float) -> S
 
 def best(every: int | None = 100, extractor: str = "efficientnet_lite0", **options: object) -> EarlyStopping:
     sections = {"evaluate": {"every_images": every, "extractor": extractor}, "best": options}
-    return EarlyStopping(Config.model_validate(sections))
+    config = Config.model_validate(sections)
+    return EarlyStopping(config.best, config.evaluate)
 
 
-def shown(judge: EarlyStopping, *values: float) -> list[bool]:
+def shown(stopping: EarlyStopping, *values: float) -> list[bool]:
     """What it says to these Frechet distances, one step after the other."""
-    return [judge.look(step, scores(step, **{FD: value})) for step, value in enumerate(values, 1)]
+    return [stopping.update(step, scores(step, **{FD: value})) for step, value in enumerate(values, 1)]
 
 
 def test_a_lower_frechet_distance_is_better_and_an_equal_one_is_not():
-    judge = best()
-    assert shown(judge, 9.0, 8.0, 8.5, 8.0, 7.0) == [True, True, False, False, True]
-    assert judge.step == 5
-    assert judge.described() == "7 at 5 images"
+    stopping = best()
+    assert shown(stopping, 9.0, 8.0, 8.5, 8.0, 7.0) == [True, True, False, False, True]
+    assert stopping.step == 5
+    assert stopping.described() == "7 at 5 images"
 
 
 def test_a_higher_share_of_recognised_shapes_is_better():
-    judge = best(extractor="none")
-    found = [judge.look(step, scores(shapes_recognised=value)) for step, value in enumerate((0.0, 0.5, 0.4), 1)]
+    stopping = best(extractor="none")
+    found = [stopping.update(step, scores(shapes_recognised=value)) for step, value in enumerate((0.0, 0.5, 0.4), 1)]
     assert found == [True, True, False]
-    assert judge.step == 2
+    assert stopping.step == 2
 
 
 @pytest.mark.parametrize(
@@ -77,31 +78,31 @@ def test_the_usual_metric_belongs_to_the_extractor_and_another_may_be_chosen(ext
 
 
 def test_without_a_value_of_the_metric_nothing_is_the_best():
-    judge = best(patience=2)
-    assert not judge.look(1, scores(kd_efficientnet_lite0=1.0))
-    assert (judge.step, judge.exhausted) == (None, False)
-    assert judge.look(2, scores(**{FD: 5.0}))
-    assert not judge.look(3, scores(kd_efficientnet_lite0=0.0))
-    assert (judge.step, judge.memory.without) == (2, 1)
+    stopping = best(patience=2)
+    assert not stopping.update(1, scores(kd_efficientnet_lite0=1.0))
+    assert (stopping.step, stopping.exhausted) == (None, False)
+    assert stopping.update(2, scores(**{FD: 5.0}))
+    assert not stopping.update(3, scores(kd_efficientnet_lite0=0.0))
+    assert (stopping.step, stopping.memory.without) == (2, 1)
 
 
 def test_patience_ends_after_so_many_evaluations_in_a_row_and_a_better_one_restores_it():
-    judge = best(patience=2)
-    shown(judge, 9.0, 9.5, 8.0, 8.5)
-    assert not judge.exhausted
-    shown(judge, 8.1)
-    assert judge.exhausted
-    shown(judge, 7.0)
-    assert not judge.exhausted
+    stopping = best(patience=2)
+    shown(stopping, 9.0, 9.5, 8.0, 8.5)
+    assert not stopping.exhausted
+    shown(stopping, 8.1)
+    assert stopping.exhausted
+    shown(stopping, 7.0)
+    assert not stopping.exhausted
 
 
 @pytest.mark.parametrize("other", [{}, {"patience": 3}, {"patience": 2, "metric": "kd_efficientnet_lite0"}])
 def test_a_run_that_was_given_up_goes_on_with_more_patience_or_another_metric(other):
-    judge = best(patience=2)
-    shown(judge, 1.0, 2.0, 3.0)
-    assert judge.exhausted
+    stopping = best(patience=2)
+    shown(stopping, 1.0, 2.0, 3.0)
+    assert stopping.exhausted
     later = best(**other)
-    later.restore({"best": judge.memory.model_dump(mode="json")})
+    later.restore({"best": stopping.memory.model_dump(mode="json")})
     assert not later.exhausted
 
 
@@ -113,53 +114,53 @@ def test_patience_without_evaluations_is_refused():
 
 
 def test_scores_by_another_protocol_begin_anew():
-    judge = best()
-    shown(judge, 1.0)
+    stopping = best()
+    shown(stopping, 1.0)
     other = PROTOCOL.model_copy(update={"count": 40})
-    assert judge.look(2, scores(protocol=other, **{FD: 50.0}))
-    assert not judge.look(3, scores(protocol=other, **{FD: 51.0}))
+    assert stopping.update(2, scores(protocol=other, **{FD: 50.0}))
+    assert not stopping.update(3, scores(protocol=other, **{FD: 51.0}))
 
 
 def test_the_best_by_another_metric_is_forgotten():
-    judge = best()
+    stopping = best()
     kd = "kd_efficientnet_lite0"
-    judge.look(1, scores(**{FD: 1.0, kd: 0.1}))
+    stopping.update(1, scores(**{FD: 1.0, kd: 0.1}))
     later = best(metric=kd)
-    later.memory = judge.memory
-    assert later.look(2, scores(**{FD: 2.0, kd: 0.2}))
+    later.memory = stopping.memory
+    assert later.update(2, scores(**{FD: 2.0, kd: 0.2}))
 
 
 def test_an_evaluation_is_due_when_so_many_more_images_are_full_and_at_the_end():
-    judge = best(every=100)
-    assert [images for images in (48, 96, 144, 192) if judge.due(images, last=False)] == [144, 192]
-    judge.look(3, scores(144, **{FD: 1.0}))
-    assert [images for images in (192, 240, 288) if judge.due(images, last=False)] == [240, 288]
-    assert judge.due(192, last=True)
-    assert not judge.due(144, last=True), "that state has its scores"
+    stopping = best(every=100)
+    assert [images for images in (48, 96, 144, 192) if stopping.due(images, last=False)] == [144, 192]
+    stopping.update(3, scores(144, **{FD: 1.0}))
+    assert [images for images in (192, 240, 288) if stopping.due(images, last=False)] == [240, 288]
+    assert stopping.due(192, last=True)
+    assert not stopping.due(144, last=True), "that state has its scores"
     assert not best(every=None).due(1000, last=True)
 
 
 def test_the_scores_of_a_state_are_those_of_the_last_evaluation_if_it_was_then():
-    judge = best()
-    shown(judge, 4.0, 5.0)
-    assert judge.scores_of(2).values == {FD: 5.0}
-    assert judge.scores_of(3) is None
+    stopping = best()
+    shown(stopping, 4.0, 5.0)
+    assert stopping.scores_of(2).values == {FD: 5.0}
+    assert stopping.scores_of(3) is None
     assert best().scores_of(0) is None
 
 
 def test_the_memory_survives_a_checkpoint():
-    judge = best(patience=3)
-    shown(judge, 3.0, 2.0, 2.5)
+    stopping = best(patience=3)
+    shown(stopping, 3.0, 2.0, 2.5)
     restored = best(patience=3)
-    restored.restore(json.loads(json.dumps({"best": judge.memory.model_dump(mode="json")})))
-    assert restored.memory == judge.memory
+    restored.restore(json.loads(json.dumps({"best": stopping.memory.model_dump(mode="json")})))
+    assert restored.memory == stopping.memory
     assert restored.memory.without == 1
 
 
 def test_a_checkpoint_from_before_there_were_evaluations_has_an_empty_memory():
-    judge = best()
-    judge.restore({"watchdog": {}})
-    assert judge.memory == Memory()
+    stopping = best()
+    stopping.restore({"watchdog": {}})
+    assert stopping.memory == BestState()
 
 
 @pytest.mark.parametrize(

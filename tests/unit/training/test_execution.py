@@ -51,7 +51,8 @@ def played(config, make=None, steps=STEPS, state=None):
     told = []
     for step in range(steps):
         if config.balance.enabled and step in (3, 7):
-            trainer.set_balance(trainer.balance_level + 1)  # more dropout
+            balance = trainer.controllers.by_name["balance"]
+            balance.set_level(balance.level + 1)  # more dropout
         told.append(trainer.step(batches))
     return trainer, capture(trainer), told, recorder
 

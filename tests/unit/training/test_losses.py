@@ -101,13 +101,13 @@ def test_the_generator_is_driven_towards_what_the_discriminator_calls_real():
     for real_label in (0, 1):
         loss, logits = _loss(real_label=real_label), torch.zeros(4, requires_grad=True)
         loss.generator(logits).backward()
-        assert (loss.opinions(-logits.grad, logits)[0] > 0.5).all()
+        assert (loss.real_probabilities(-logits.grad, logits)[0] > 0.5).all()
 
 
 @pytest.mark.parametrize(("real_label", "sign"), [(1, 1), (0, -1)])
 def test_the_probability_of_real_follows_the_convention(real_label, sign):
     logits = sign * _t(-2, 0, 2, 800)
-    for probability in _loss(real_label=real_label).opinions(logits, logits):
+    for probability in _loss(real_label=real_label).real_probabilities(logits, logits):
         torch.testing.assert_close(probability, _t(1 / (1 + math.exp(2)), 0.5, 1 / (1 + math.exp(-2)), 1))
 
 
@@ -120,7 +120,7 @@ def test_the_other_label_with_negated_logits_is_the_same_game(cross_entropy):
     noise = [torch.rand(5, generator=generator, dtype=torch.float64) for _ in range(2)]
     torch.testing.assert_close(one.discriminator(fake, real, *noise), zero.discriminator(-fake, -real, *noise))
     torch.testing.assert_close(one.generator(fake), zero.generator(-fake))
-    torch.testing.assert_close(one.opinions(fake, fake), zero.opinions(-fake, -fake))
+    torch.testing.assert_close(one.real_probabilities(fake, fake), zero.real_probabilities(-fake, -fake))
 
 
 def test_keras_cross_entropy_equals_the_exact_one_away_from_saturation():
@@ -218,11 +218,11 @@ def test_an_opinion_is_a_probability_that_crosses_one_half_where_the_loss_has_it
     boundary = {"least_squares": 0.5}.get(name, 0.0)
     pairs = name in ("wasserstein", "relativistic")
     fake, real = _t(-9, 0) if pairs else _t(-9, boundary), _t(9, 0) if pairs else _t(9, boundary)
-    of_fake, of_real = _paper(name).opinions(fake, real)
+    of_fake, of_real = _paper(name).real_probabilities(fake, real)
     assert 0 <= of_fake[0] < 1e-3
     assert 1 - 1e-3 < of_real[0] <= 1
     assert of_fake[1] == of_real[1] == 0.5
 
 
 def test_only_the_relativistic_loss_needs_pairs():
-    assert [name for name, loss in LOSSES.items() if loss.paired] == ["relativistic"]
+    assert [name for name, loss in LOSSES.items() if loss.needs_real_logits] == ["relativistic"]

@@ -7,7 +7,7 @@ import torch
 
 from distgan.config.method import SimpleLoss
 from distgan.config.schedule import Schedule
-from distgan.training.penalties import Weights, mix, penalty, squared_gradients
+from distgan.training.penalties import Weights, gradient_penalty, mix, squared_gradients
 
 
 def _images(count):
@@ -28,29 +28,29 @@ def test_r1_is_of_the_reals_and_r2_of_the_fakes():
     images = _images(6)  # the gradient of |x|^2 is 2 x
     logits, size = images.flatten(1).square().sum(1), images.detach().flatten(1).square().sum(1)
     fakes, reals = (4 * part.mean() for part in size.chunk(2))
-    torch.testing.assert_close(penalty(Weights(r1=3.0), images, logits), 1.5 * reals)
-    torch.testing.assert_close(penalty(Weights(r2=5.0), images, logits), 2.5 * fakes)
-    torch.testing.assert_close(penalty(Weights(r1=3.0, r2=5.0), images, logits), 1.5 * reals + 2.5 * fakes)
+    torch.testing.assert_close(gradient_penalty(Weights(r1=3.0), images, logits), 1.5 * reals)
+    torch.testing.assert_close(gradient_penalty(Weights(r2=5.0), images, logits), 2.5 * fakes)
+    torch.testing.assert_close(gradient_penalty(Weights(r1=3.0, r2=5.0), images, logits), 1.5 * reals + 2.5 * fakes)
 
 
 def test_the_wasserstein_penalty_is_of_the_mixtures_distance_from_slope_one():
     weight = torch.zeros(48, dtype=torch.float64)
     weight[0] = 3.0  # slope 3 everywhere
     images = _images(6)
-    found = penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight)
+    found = gradient_penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight)
     assert found.item() == pytest.approx(10 * (3 - 1) ** 2, rel=1e-9)
 
 
 def test_a_flat_critic_gives_a_finite_gradient_of_the_penalty():
     weight = torch.zeros(48, dtype=torch.float64, requires_grad=True)
     images = _images(3)
-    penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight).backward()
+    gradient_penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight).backward()
     assert torch.isfinite(weight.grad).all()
 
 
 def test_the_penalty_can_be_differentiated():
     weight, images = torch.randn(48, dtype=torch.float64, requires_grad=True), _images(4)
-    (slope,) = torch.autograd.grad(penalty(Weights(r1=2.0), images, images.flatten(1) @ weight), weight)
+    (slope,) = torch.autograd.grad(gradient_penalty(Weights(r1=2.0), images, images.flatten(1) @ weight), weight)
     torch.testing.assert_close(slope, 2 * weight.detach())  # of gamma / 2 |w|^2
 
 

@@ -16,19 +16,19 @@ from distgan.config.load import load_config
 from distgan.data.dataset import Batch, ImageDataset
 from distgan.distributed.accelerator import batch_rows, build_accelerator
 from distgan.networks.dropout import KeyedDropout
-from distgan.training import balance
 from distgan.training.checkpoint.state import capture, restore
+from distgan.training.controllers.balance import last_level
 from distgan.training.trainer import Trainer
 
 
 def build(config, size=32, classes=10):
-    accelerator, _ = build_accelerator(config)
+    accelerator, _ = build_accelerator(config.train)
     rows = batch_rows(config.train.batch_size, config.train.accumulation, 0, 1)
     return Trainer(config, accelerator, rows, size, classes)
 
 
 def reals_of(config):
-    accelerator, _ = build_accelerator(config)
+    accelerator, _ = build_accelerator(config.train)
     return ImageDataset(
         config.data, config.run.seed, batch_rows(config.train.batch_size, 1, 0, 1), accelerator.device, False
     )
@@ -215,12 +215,11 @@ def rigged_game(tiny_config, *overrides):
     trainer.g.__init__(Blind(), config.optimizer.generator, trainer.accelerator)
     trainer.ema.network = Blind()
     batch = Batch(torch.full((12, 3, 32, 32), 204, dtype=torch.uint8), torch.zeros(12, dtype=torch.int64))
-    actions, losses = [], []
+    levels, losses = [0], []
     for _ in range(150):
-        metrics = trainer.step(iter([batch]))
-        losses.append(float(metrics["loss/g"]))
-        actions.append(trainer.rebalance(metrics))
-    return trainer, actions, np.mean(losses[-50:])
+        losses.append(float(trainer.step(iter([batch]))["loss/g"]))
+        levels.append(trainer.controllers.by_name["balance"].level)
+    return trainer, np.diff(levels), np.mean(losses[-50:])
 
 
 BALANCE = ("balance.enabled=true", "balance.every_steps=5")
@@ -229,22 +228,24 @@ BALANCE = ("balance.enabled=true", "balance.every_steps=5")
 def test_in_a_game_rigged_in_d_s_favour_the_balance_acts_within_its_limits_and_helps(tiny_config):
     trainer, actions, loss = rigged_game(tiny_config, *BALANCE)
     _, idle, loss_without = rigged_game(tiny_config)
-    assert not any(idle)
+    assert not idle.any()
     assert max(actions) == 1
     assert all(action == 0 for step, action in enumerate(actions, 1) if step % 5)
-    last = balance.last_level(trainer.config.balance, 0.2)
+    controller = trainer.controllers.by_name["balance"]
+    last = last_level(controller.config, 0.2)
     levels = np.cumsum(actions)
     assert 0 <= levels.min() <= levels.max() <= last
-    assert trainer.balance_level == levels[-1]
+    assert controller.level == levels[-1]
     assert loss < 0.8 * loss_without, f"G's loss {loss:.2f} with balance, {loss_without:.2f} without"
 
 
 def test_a_balance_level_sets_d_s_learning_rate_and_dropout_and_undoing_it_restores_both(tiny_config):
     trainer = build(tiny_config(*BALANCE, "discriminator.dropout=0.4", "optimizer.discriminator.lr=8e-4"))
     dropout = next(module for module in trainer.d.network.modules() if isinstance(module, KeyedDropout))
-    trainer.set_balance(2)
+    controller = trainer.controllers.by_name["balance"]
+    controller.set_level(2)
     assert (trainer.d_lr, dropout.p) == (pytest.approx(2e-4), pytest.approx(0.6))
-    trainer.set_balance(0)
+    controller.set_level(0)
     assert (trainer.d_lr, dropout.p) == (pytest.approx(8e-4), pytest.approx(0.4))
 
 
@@ -413,8 +414,9 @@ def test_ada_raises_p_while_d_is_sure_of_the_reals_and_the_state_has_it(tiny_con
     assert shown == pytest.approx([0, 0.1, 0.1, 0.2, 0.2]), "24 images of 240 between two moves"
     again = build(config)
     restore(again, capture(trainer))
-    assert (again.augment.p.item(), again.heeded.steps) == (pytest.approx(0.2), 1)
-    torch.testing.assert_close(again.heeded.sums, trainer.heeded.sums)
+    windows = [each.controllers.windows["augment"] for each in (again, trainer)]
+    assert (again.augment.p.item(), windows[0].steps) == (pytest.approx(0.2), 1)
+    torch.testing.assert_close(windows[0].sums, windows[1].sums)
 
 
 def test_a_scheduled_p_is_where_it_should_be_after_a_restart(tiny_config):

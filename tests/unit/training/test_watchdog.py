@@ -10,7 +10,8 @@ import torch
 
 from distgan.config.schema import WatchdogConfig
 from distgan.data.sources.shapes import render, truth
-from distgan.training.watchdog import Finding, Memory, Watchdog, diversity, gravest, reaction
+from distgan.training.samples import diversity, nearest
+from distgan.training.watchdog import Finding, Watchdog, WatchdogState
 from distgan.utils.errors import CheckpointError
 
 GOOD = {
@@ -24,7 +25,7 @@ def lines(watchdog, count, start=0, **changes):
     metrics = GOOD | {key.replace("_norm_", "_norm/"): value for key, value in changes.items()}
     found = []
     for line in range(start + 1, start + count + 1):
-        found += watchdog.look(50 * line, metrics)
+        found += watchdog.check(50 * line, metrics)
     return found
 
 
@@ -36,11 +37,11 @@ def test_good_numbers_are_left_alone():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_is_found_once_until_it_is_over(name, value):
     watchdog = Watchdog(WatchdogConfig())
-    (finding,) = watchdog.look(50, GOOD | {name: value})
+    (finding,) = watchdog.check(50, GOOD | {name: value})
     assert finding == Finding("nonfinite", f"{name} is {value}", 49)
-    assert watchdog.look(100, GOOD | {name: value}) == []
-    assert watchdog.look(150, GOOD) == []
-    assert len(watchdog.look(200, GOOD | {name: value})) == 1
+    assert watchdog.check(100, GOOD | {name: value}) == []
+    assert watchdog.check(150, GOOD) == []
+    assert len(watchdog.check(200, GOOD | {name: value})) == 1
 
 
 def test_a_gradient_norm_that_is_not_finite_is_an_fp16_update_that_was_skipped():
@@ -67,29 +68,29 @@ def test_no_gradient_is_unusual_before_five_lines():
 def test_a_discriminator_that_is_right_about_everything_for_twenty_lines_is_saturated():
     watchdog = Watchdog(WatchdogConfig())
     right = {"d/real_accuracy": 1.0, "d/fake_accuracy": 0.999}
-    found = [watchdog.look(50 * line, GOOD | right) for line in range(1, 40)]
+    found = [watchdog.check(50 * line, GOOD | right) for line in range(1, 40)]
     assert [bool(line) for line in found] == [line == 20 for line in range(1, 40)]
     assert found[19][0].healthy_step == 0
-    assert watchdog.look(2000, GOOD) == []
-    assert not any(watchdog.look(2000 + 50 * line, GOOD | right) for line in range(1, 20)), "the count begins anew"
+    assert watchdog.check(2000, GOOD) == []
+    assert not any(watchdog.check(2000 + 50 * line, GOOD | right) for line in range(1, 20)), "the count begins anew"
 
 
 def test_collapse_is_a_diversity_that_falls_not_one_that_has_not_risen_yet():
     watchdog = Watchdog(WatchdogConfig(diversity_low=0.2))
-    assert watchdog.look_at_samples(500, 0.01) == []
-    assert watchdog.look_at_samples(1000, 0.5) == []
-    (finding,) = watchdog.look_at_samples(1500, 0.1)
+    assert watchdog.check_samples(500, 0.01) == []
+    assert watchdog.check_samples(1000, 0.5) == []
+    (finding,) = watchdog.check_samples(1500, 0.1)
     assert (finding.fault, finding.healthy_step) == ("collapse", 1000)
-    assert watchdog.look_at_samples(2000, 0.1) == [], "told once"
+    assert watchdog.check_samples(2000, 0.1) == [], "reported once"
 
 
 def test_a_rollback_comes_before_a_stop_and_neither_for_what_is_only_said():
     config = WatchdogConfig(nonfinite="stop", exploding="alert", saturated="warn", collapse="rollback")
     findings = [Finding(fault, "", 0) for fault in ("nonfinite", "exploding", "saturated", "collapse")]
-    assert gravest(config, findings) == findings[3]
-    assert gravest(config, findings[:3]) == findings[0]
-    assert gravest(config, findings[1:3]) is None
-    assert reaction(config, findings[2]) == "warn"
+    assert Watchdog(config).worst(findings) == findings[3]
+    assert Watchdog(config).worst(findings[:3]) == findings[0]
+    assert Watchdog(config).worst(findings[1:3]) is None
+    assert Watchdog(config).reaction(findings[2]) == "warn"
 
 
 def test_the_memory_survives_a_checkpoint():
@@ -101,7 +102,7 @@ def test_the_memory_survives_a_checkpoint():
     lines(second, 3, start=4, grad_norm_g=3.0)
     assert second.memory == whole.memory
     second.restore({})
-    assert second.memory == Memory(), "an older checkpoint has none"
+    assert second.memory == WatchdogState(), "an older checkpoint has none"
 
 
 @pytest.mark.parametrize("memory", [{"norms": {"grad_norm/g": ["x"]}}, {"saturated": 3}, {"step": 1e300}, [], 7])
@@ -112,11 +113,11 @@ def test_a_forged_memory_is_a_damaged_checkpoint(memory):
 
 def test_the_step_to_go_back_to_is_the_earliest_of_the_faults_that_roll_back():
     watchdog = Watchdog(WatchdogConfig(exploding="rollback", saturated="rollback", collapse="rollback"))
-    watchdog.look_at_samples(30, 0.9)
+    watchdog.check_samples(30, 0.9)
     lines(watchdog, 1)
-    watchdog.look(100, GOOD | {"d/real_accuracy": 1.0, "d/fake_accuracy": 1.0})
+    watchdog.check(100, GOOD | {"d/real_accuracy": 1.0, "d/fake_accuracy": 1.0})
     assert watchdog.healthy_step(120) == 30
-    watchdog.look_at_samples(110, 0.9)
+    watchdog.check_samples(110, 0.9)
     assert watchdog.healthy_step(120) == 50, "D may be saturated since"
     lines(watchdog, 1, start=2)
     assert watchdog.healthy_step(160) == 110
@@ -138,6 +139,4 @@ def test_diversity_by_hand():
     levels = torch.tensor([0, 1, 3, 7], dtype=torch.uint8)[:, None, None, None].expand(4, 3, 16, 16)
     doubled = 2 * levels
     assert diversity(doubled, levels) == pytest.approx(2)
-    from distgan.training.watchdog import nearest
-
     assert nearest(levels) == pytest.approx((1 + 1 + 2 + 4) / 4 * (3 * 64) ** 0.5)

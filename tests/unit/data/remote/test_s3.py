@@ -69,9 +69,9 @@ def endpoint(shapes):
 def account(monkeypatch, tmp_path):
     from distgan.data.remote import s3
 
-    s3._made.cache_clear()
+    s3._cached_client.cache_clear()
     monkeypatch.setattr(store, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(bad_samples, "_said", [])
+    monkeypatch.setattr(bad_samples, "_warned", [])
     for name in ("HTTP_PROXY", "http_proxy", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

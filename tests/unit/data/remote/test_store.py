@@ -31,7 +31,7 @@ SHARD = "train-000001.tar"
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     """120 images in three shards."""
-    path = tmp_path_factory.mktemp("far") / "data"
+    path = tmp_path_factory.mktemp("remote") / "data"
     make(path, 120)
     return path
 
@@ -39,7 +39,7 @@ def shapes(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(store, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(bad_samples, "_said", [])
+    monkeypatch.setattr(bad_samples, "_warned", [])
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -60,12 +60,12 @@ def same(one, two):
 
 
 def fetched(server, shapes, name=SHARD, **options):
-    """The shard, through a Far of three tries."""
+    """The shard, fetched with three tries."""
     shard = next(shard for shard in load_manifest(shapes).shards if shard.name == name)
-    place = RemoteStore(
+    remote = RemoteStore(
         server if isinstance(server, str) else server.url, **{"tries": 3, "stall_seconds": 0.3, **options}
     )
-    with place.open(name, shard.bytes, shard.sha256) as file:
+    with remote.open(name, shard.bytes, shard.sha256) as file:
         return file.read()
 
 
@@ -255,7 +255,7 @@ def test_a_full_disk_is_named_and_not_tried_again(shapes, server, monkeypatch):
         calls.append(1)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "save", full)
+    monkeypatch.setattr(store, "save_blocks", full)
     with pytest.raises(DataError, match=r"^a shard cannot be kept in .*: No space left on device; set TMPDIR to a "):
         fetched(server, shapes)
     assert len(calls) == 1

@@ -11,13 +11,13 @@ import torch
 
 from distgan.config.schema import DataConfig
 from distgan.data import bad_samples, reference
-from distgan.data.dataset import ImageDataset, workers_of
+from distgan.data.dataset import ImageDataset, worker_count
 from distgan.data.prepare import Request, prepare
 from distgan.data.shards import blocks
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import first_images, scan, select
+from distgan.data.shards.reader import first_images, scan, select_shards
 from distgan.data.shards.tar import members as plain_members
-from distgan.data.shuffle_buffer import order, slots
+from distgan.data.shuffle_buffer import batch_slots, slot_count
 from distgan.data.sources.shapes import Shapes, render, truth
 from distgan.doctor import data as doctor
 from distgan.utils.errors import DataError
@@ -33,23 +33,23 @@ COUNT, SHARD, ROWS = 230, 40, 15  # shards of three blocks: 15, 15 and 10 images
 def small():
     """Blocks of 15 images of 32x32."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "BYTES", ROWS * 3072)
+        patch.setattr(blocks, "MAX_BLOCK_BYTES", ROWS * 3072)
         yield
 
 
 @pytest.fixture(scope="module")
 def both(small, tmp_path_factory):
     """The same images in either layout: two directories."""
-    place = tmp_path_factory.mktemp("both")
+    directory = tmp_path_factory.mktemp("both")
     for layout in ("pictures", "blocks"):
-        make(place / layout, COUNT, SHARD, layout)
-    return place / "pictures", place / "blocks"
+        make(directory / layout, COUNT, SHARD, layout)
+    return directory / "pictures", directory / "blocks"
 
 
 @pytest.fixture
 def data(small, tmp_path, monkeypatch):
     """120 images in three shards of blocks: where, and {pixels: (index, label)}."""
-    monkeypatch.setattr(bad_samples, "_said", [])
+    monkeypatch.setattr(bad_samples, "_warned", [])
     return tmp_path / "data", make(tmp_path / "data", 120, SHARD, "blocks")
 
 
@@ -96,7 +96,7 @@ def test_a_file_of_a_block_has_the_bytes_that_numpy_would_write():
     for count in (0, 1, 7, 512):
         images = random.integers(256, size=(count, 3, 8, 8)).astype(np.uint8)
         labels = random.integers(10, size=count)
-        content = blocks.encode(images, labels)
+        content = blocks.encode_block(images, labels)
         for part, array in (("images.npy", images), ("labels.npy", labels)):
             file = io.BytesIO()
             np.save(file, array)
@@ -136,14 +136,14 @@ def test_a_data_set_from_before_there_were_layouts_is_one_of_images_and_keeps_it
 
 @pytest.mark.parametrize(("size", "rows"), [(16, 2048), (32, 512), (64, 128), (512, 2), (1024, 1)])
 def test_a_block_of_larger_images_holds_fewer(size, rows, monkeypatch):
-    monkeypatch.setattr(blocks, "BYTES", 512 * 32 * 32 * 3)
-    assert blocks.rows(size) == rows
+    monkeypatch.setattr(blocks, "MAX_BLOCK_BYTES", 512 * 32 * 32 * 3)
+    assert blocks.max_block_images(size) == rows
 
 
 def test_the_images_of_a_block_are_those_of_the_source(data):
     path, _ = data
-    wanted = select(path, load_manifest(path), None)
-    shown = {item.pixels.tobytes(): item.label for shard in wanted.shards for item in read_shard(wanted, shard)}
+    selection = select_shards(path, load_manifest(path), None)
+    shown = {item.pixels.tobytes(): item.label for shard in selection.shards for item in read_shard(selection, shard)}
     drawn = render(truth(0, "train", np.arange(120)))
     assert shown == {image.tobytes(): index % 10 for index, image in enumerate(drawn)}
 
@@ -178,10 +178,12 @@ def test_a_resumed_stream_of_blocks_gives_the_batches_that_would_have_come(both,
 
 
 def test_first_images_and_the_reference_of_the_metrics_are_those_of_the_other_layout(both):
-    one, two = (select(path, load_manifest(path), None) for path in both)
+    one, two = (select_shards(path, load_manifest(path), None) for path in both)
     np.testing.assert_array_equal(first_images(one, 50), first_images(two, 50))
-    places = reference.choose(COUNT, range(60)).sort().values
-    for a, b in zip(*(reference.read(wanted, places, range(60), 16) for wanted in (one, two)), strict=True):
+    indices = reference.choose(COUNT, range(60)).sort().values
+    for a, b in zip(
+        *(reference.read_images(selection, indices, range(60), 16) for selection in (one, two)), strict=True
+    ):
         assert torch.equal(a, b)
 
 
@@ -192,44 +194,44 @@ def test_blocks_over_http_are_those_of_the_directory(both):
 
 
 def test_workers_are_chosen_for_the_layout_the_place_and_the_device(both):
-    images, held = (select(path, load_manifest(path), None) for path in both)
-    far = select("http://host/dir", load_manifest(both[1]), None)
-    for wanted, gpu, auto in (
+    images, held = (select_shards(path, load_manifest(path), None) for path in both)
+    remote = select_shards("http://host/dir", load_manifest(both[1]), None)
+    for selection, gpu, auto in (
         (images, True, 2),
         (images, False, 0),
         (held, True, 0),
-        (far, True, 2),
-        (far, False, 2),
+        (remote, True, 2),
+        (remote, False, 2),
     ):
-        assert workers_of(DataConfig(), wanted, gpu) == auto
-        assert workers_of(DataConfig(workers=3), wanted, gpu) == 3
-        assert workers_of(DataConfig(shuffle=False), wanted, gpu) == min(auto, 1)
+        assert worker_count(DataConfig(), selection, gpu) == auto
+        assert worker_count(DataConfig(workers=3), selection, gpu) == 3
+        assert worker_count(DataConfig(shuffle=False), selection, gpu) == min(auto, 1)
 
 
 @pytest.mark.parametrize(
     ("batches", "batch", "buffer"), [(1, 7, 50), (20, 7, 50), (20, 7, 1), (3, 7, 1000), (0, 7, 50)]
 )
 def test_the_slots_of_an_epoch_give_every_image_once(batches, batch, buffer):
-    held = slots(batches, batch, buffer)
+    held = slot_count(batches, batch, buffer)
     arriving = iter(range(batches * batch))
     kept, shown = list(itertools.islice(arriving, held)), []
-    for places in order(batches, batch, held, np.random.default_rng(0)):
-        shown += [kept[place] for place in places]
-        for place, following in zip(places, arriving, strict=False):
-            kept[place] = following
+    for indices in batch_slots(batches, batch, held, np.random.default_rng(0)):
+        shown += [kept[position] for position in indices]
+        for position, following in zip(indices, arriving, strict=False):
+            kept[position] = following
     assert sorted(shown) == list(range(batches * batch))
 
 
 # --- damage
 
 
-def _spoil(path, shard, part, place=-1):
+def _spoil(path, shard, part, position=-1):
     """Flips a byte of a member; returns the content of its shard."""
     content = members(path / shard)
     rewrite(
         path / shard,
         [
-            (name, data[:place] + bytes([data[place] ^ 1]) + data[place:][1:] if name == part else data)
+            (name, data[:position] + bytes([data[position] ^ 1]) + data[position:][1:] if name == part else data)
             for name, data in content
         ],
     )
@@ -243,12 +245,12 @@ def _held(path, shard, key):
 
 
 @pytest.mark.parametrize("mode", ["resident", "stream"])
-@pytest.mark.parametrize("place", [-1, 5, 60, 2000])
-def test_a_damaged_block_costs_its_own_images_only(data, mode, place):
+@pytest.mark.parametrize("position", [-1, 5, 60, 2000])
+def test_a_damaged_block_costs_its_own_images_only(data, mode, position):
     path, images = data
     whole = _indices(take(_reals(path, 20, mode=mode), 12), images)
     bad = {images[pixels][0] for pixels in _held(path, "train-000001.tar", "000000015")}
-    _spoil(path, "train-000001.tar", "000000015.images.npy", place)
+    _spoil(path, "train-000001.tar", "000000015.images.npy", position)
     reals = _reals(path, 20, mode=mode, on_error="skip")
     shown = _indices(take(reals, 12), images)
     assert reals.skipped == ROWS
@@ -280,7 +282,7 @@ def _relabelled(content):
     files = dict(content)
     images = np.load(io.BytesIO(files["000000000.images.npy"]))
     return [
-        *((f"000000000.{part}", file) for part, file in blocks.encode(images, np.full(ROWS, 3)).items()),
+        *((f"000000000.{part}", file) for part, file in blocks.encode_block(images, np.full(ROWS, 3)).items()),
         *content[3:],
     ]
 
@@ -289,7 +291,7 @@ def _of(shape, count=ROWS):
     """With a block of images of another shape."""
 
     def change(content):
-        block = blocks.encode(np.zeros(shape, np.uint8), np.arange(count) % 10)
+        block = blocks.encode_block(np.zeros(shape, np.uint8), np.arange(count) % 10)
         return [*((f"000000000.{part}", file) for part, file in block.items()), *content[3:]]
 
     return change
@@ -300,7 +302,7 @@ DAMAGE = {
     "images are missing": (_without("0.images.npy"), f"block {SHARD_NAME}/000000000 has no .images.npy member"),
     "labels are missing": (_without("0.labels.npy"), f"block {SHARD_NAME}/000000000 has no .labels.npy member"),
     "the sum is missing": (_without("0.crc32"), f"block {SHARD_NAME}/000000000 has no .crc32 member"),
-    "a block is missing": (lambda content: content[3:], "holds 25 wanted images, its manifest says 40"),
+    "a block is missing": (lambda content: content[3:], "holds 25 selected images, its manifest says 40"),
     "other labels": (_relabelled, "of its images have label 3, not "),
     "another size": (_of((ROWS, 3, 16, 16)), "it does not hold 15 images of 32x32"),
     "another number": (_of((ROWS - 1, 3, 32, 32)), "it does not hold 15 images of 32x32"),
@@ -325,14 +327,14 @@ def test_damage_of_a_block_is_one_sentence(data, name):
 
 
 @pytest.mark.parametrize("part", ["labels.npy", "crc32"])
-@pytest.mark.parametrize("place", [0, -1])
-def test_where_labels_cannot_be_trusted_the_rest_of_a_shard_is_not(data, part, place):
+@pytest.mark.parametrize("position", [0, -1])
+def test_where_labels_cannot_be_trusted_the_rest_of_a_shard_is_not(data, part, position):
     path, images = data
     good = {images[pixels][0] for pixels in _held(path, SHARD_NAME, "000000000")}
-    content = _spoil(path, SHARD_NAME, f"000000015.{part}", place)
+    content = _spoil(path, SHARD_NAME, f"000000015.{part}", position)
     reals = _reals(path, 20, on_error="skip")
     shown = set(_indices(take(reals, 12), images))
-    lost = 15 if (part, place) == ("crc32", 0) else 25  # the first of the two sums is that of the images
+    lost = 15 if (part, position) == ("crc32", 0) else 25  # the first of the two sums is that of the images
     assert (len(content), reals.skipped) == (9, lost)
     assert good <= shown
 
@@ -352,23 +354,23 @@ def test_a_shard_of_blocks_that_is_cut_short_is_used_up_to_there(data):
 
 def test_any_flipped_byte_of_a_shard_of_blocks_is_a_data_error(data):
     path, _ = data
-    wanted, shard = select(path, load_manifest(path), None), path / "train-000000.tar"
+    selection, shard = select_shards(path, load_manifest(path), None), path / "train-000000.tar"
     intact = shard.read_bytes()
     random = np.random.default_rng(0)
-    for place in [*random.integers(0, len(intact), 100), *range(0, 512, 16)]:
+    for position in [*random.integers(0, len(intact), 100), *range(0, 512, 16)]:
         spoilt = bytearray(intact)
-        spoilt[place] ^= int(random.integers(1, 256))
+        spoilt[position] ^= int(random.integers(1, 256))
         shard.write_bytes(spoilt)
         with pytest.raises(DataError, match=r"train-000000\.tar"):
-            list(read_shard(wanted, wanted.shards[0]))
+            list(read_shard(selection, selection.shards[0]))
 
 
 def test_the_doctor_decodes_blocks_and_names_a_damaged_one(data):
     path, _ = data
-    wanted = select(path, load_manifest(path), None)
-    assert [finding.level for finding in doctor.images(wanted, 0)] == ["ok"]
+    selection = select_shards(path, load_manifest(path), None)
+    assert [finding.level for finding in doctor.images(selection, 0)] == ["ok"]
     _spoil(path, "train-000000.tar", "000000000.images.npy")
-    (finding,) = doctor.images(wanted, 0)
+    (finding,) = doctor.images(selection, 0)
     assert finding.level == "fail"
     assert "block train-000000.tar/000000000 is damaged: its images are not as they were written" in finding.text
 
@@ -428,6 +430,6 @@ def test_webdataset_reads_blocks(both):
     wds = pytest.importorskip("webdataset")
     urls = [str(both[1] / shard.name) for shard in load_manifest(both[1]).shards]
     samples = list(wds.WebDataset(urls, shardshuffle=False).decode())
-    wanted = select(both[1], load_manifest(both[1]), None)
-    pixels = [item.pixels.transpose(2, 0, 1) for shard in wanted.shards for item in scan(wanted, shard)]
+    selection = select_shards(both[1], load_manifest(both[1]), None)
+    pixels = [item.pixels.transpose(2, 0, 1) for shard in selection.shards for item in scan(selection, shard)]
     np.testing.assert_array_equal(np.concatenate([sample["images.npy"] for sample in samples]), np.stack(pixels))

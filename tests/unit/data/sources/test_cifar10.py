@@ -6,18 +6,19 @@ import os
 import pickle
 import struct
 import tarfile
-import threading
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from distgan.data.remote.download import Remote, fetch
+from distgan.data import bad_samples
+from distgan.data.prepare import Request, prepare
+from distgan.data.remote import store
+from distgan.data.remote.store import RemoteStore
 from distgan.data.sources import cifar10
-from distgan.data.sources.cifar10 import CLASSES, Cifar10, batch_names, read
+from distgan.data.sources.cifar10 import CLASSES, Archive, Cifar10, batch_names, fetch, read_split
 from distgan.data.sources.safe_pickle import read_batch
 from distgan.utils.errors import DataError
+from tests.support.http_server import serve
 
 PER_BATCH = 20
 
@@ -152,8 +153,8 @@ def _globals(state):
         (pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [10]}, 2), "from 0 to 9"),
         (pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [True]}, 2), "from 0 to 9"),
         (pickle.dumps({b"data": np.zeros((0, 3072), np.uint8), b"labels": []}, 2), "holds no label"),
-        (pickle.dumps({b"data": [1], b"labels": [1]}, 2), "is no CIFAR-10 batch"),
-        (pickle.dumps([1, 2], 2), "is no CIFAR-10 batch"),
+        (pickle.dumps({b"data": [1], b"labels": [1]}, 2), "is not a CIFAR-10 batch"),
+        (pickle.dumps([1, 2], 2), "is not a CIFAR-10 batch"),
         (_python2(*_batch(1)).replace(b"J\x14\x00\x00\x00J", b"J\xff\xff\xff\x7fJ", 1), "does not fit its"),
         (_pickled(2)(*_batch(1))[:5000], "is damaged"),
         (b"P1\n.", "PERSID"),
@@ -177,7 +178,7 @@ def test_the_python_version_the_binary_version_and_a_directory_hold_the_same_ima
         file.extractall(tmp_path / "unpacked", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     for path in (archive, binary, tmp_path / "unpacked", tmp_path / "unpacked" / "cifar-10-batches-py"):
         for split in ("train", "test"):
-            pixels, labels = read(path, split)
+            pixels, labels = read_split(path, split)
             np.testing.assert_array_equal(pixels, _expected(split)[0])
             assert labels.tolist() == _expected(split)[1]
 
@@ -206,8 +207,8 @@ def test_a_truncated_archive_is_refused_at_any_length(tmp_path, archive):
     for length in (0, 5, len(content) // 2, len(content) - 100, len(content) - 1):
         short = tmp_path / "short.tar.gz"
         short.write_bytes(content[:length])
-        with pytest.raises(DataError, match=r"short\.tar\.gz (is damaged or cut short|is not whole|holds no CIFAR)"):
-            read(short, "train")
+        with pytest.raises(DataError, match=r"short\.tar\.gz (is damaged or cut short|is incomplete|holds no CIFAR)"):
+            read_split(short, "train")
 
 
 def test_a_flipped_byte_is_found_by_the_gzip_checksum(tmp_path, archive):
@@ -215,14 +216,14 @@ def test_a_flipped_byte_is_found_by_the_gzip_checksum(tmp_path, archive):
     content[len(content) // 2] ^= 1
     archive.write_bytes(content)
     with pytest.raises(DataError, match=r"damaged"):
-        read(archive, "train")
+        read_split(archive, "train")
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "cifar-10-batches-py/../../evil", "C:\\evil", "a\\..\\evil"])
 def test_a_member_that_points_outside_is_refused_and_nothing_is_unpacked(tmp_path, name):
     path = _archive(tmp_path / "a.tar.gz", {name: b"x", **_members()}, folder="")
     with pytest.raises(DataError, match="points outside the archive"):
-        read(path, "test")
+        read_split(path, "test")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
@@ -234,141 +235,157 @@ def test_a_link_or_a_device_in_the_archive_is_refused(tmp_path, kind):
         info.type, info.linkname = kind, "/etc/passwd"
         archive.addfile(info)
     with pytest.raises(DataError, match="is a link or a device"):
-        read(path, "test")
+        read_split(path, "test")
 
 
 def test_a_member_larger_than_a_batch_is_refused_unread(tmp_path, monkeypatch, archive):
-    monkeypatch.setattr(cifar10, "MEMBER_LIMIT", 1000)
+    monkeypatch.setattr(cifar10, "MAX_BATCH_BYTES", 1000)
     with pytest.raises(DataError, match=r"data_batch_1 has .* bytes, a CIFAR-10 batch at most 1,000"):
-        read(archive, "train")
+        read_split(archive, "train")
 
 
 def test_an_archive_that_unpacks_without_end_is_stopped(monkeypatch, archive):
-    monkeypatch.setattr(cifar10, "ARCHIVE_LIMIT", 100_000)
+    monkeypatch.setattr(cifar10, "MAX_ARCHIVE_BYTES", 100_000)
     with pytest.raises(DataError, match="unpacks to more than 100,000 bytes"):
-        read(archive, "train")
+        read_split(archive, "train")
 
 
 def test_missing_batches_other_archives_and_missing_files_are_told_apart(tmp_path):
     members = _members()
     del members["data_batch_3"]
-    with pytest.raises(DataError, match="is not whole: data_batch_3 is missing"):
-        read(_archive(tmp_path / "a.tar.gz", members), "train")
+    with pytest.raises(DataError, match="is incomplete: data_batch_3 is missing"):
+        read_split(_archive(tmp_path / "a.tar.gz", members), "train")
     with pytest.raises(DataError, match="holds no CIFAR-10 train batches"):
-        read(_archive(tmp_path / "b.tar.gz", {"readme": b"hello"}), "train")
+        read_split(_archive(tmp_path / "b.tar.gz", {"readme": b"hello"}), "train")
     with pytest.raises(DataError, match="holds no CIFAR-10 train batches"):
-        read(tmp_path, "train")
+        read_split(tmp_path, "train")
     with pytest.raises(DataError, match="No such file or directory; leave --from out to download it"):
         Cifar10(tmp_path / "none.tar.gz").offer("train", None)
 
 
 def test_binary_records_of_the_wrong_length_or_label_are_refused():
     data, labels = _batch(1)
-    with pytest.raises(DataError, match="no whole number of 3073-byte records"):
+    with pytest.raises(DataError, match="not a whole number of 3073-byte records"):
         cifar10.read_records(_records(data, labels)[:-1], "x")
     with pytest.raises(DataError, match="record 2 has a label above 9"):
         cifar10.read_records(_records(data[:3], [1, 2, 10]), "x")
 
 
-class _Server:
-    """Serves one archive from the loopback interface; `fault` says how to fail."""
-
-    def __init__(self, content):
-        outer = self
-        self.fault, self.requests, self.content, self.hold = "", 0, content, threading.Event()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                outer.requests += 1
-                if outer.fault == "404":
-                    return self.send_error(404)
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(outer.content)))
-                self.end_headers()
-                body = outer.content
-                if outer.fault in ("short", "stall"):
-                    body = body[: len(body) // 2]
-                self.wfile.write(body[:-1] + b"?" if outer.fault == "wrong" else body)
-                if outer.fault == "stall":
-                    self.wfile.flush()
-                    outer.hold.wait(10)
-                return None
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        url = f"http://127.0.0.1:{self.server.server_port}/cifar-10-python.tar.gz"
-        self.remote = Remote(url, hashlib.md5(content).hexdigest(), timeout=0.3)
-
-    def stop(self):
-        self.hold.set()
-        self.server.shutdown()
-        self.server.server_close()
+NAME = "cifar-10-binary.tar.gz"
 
 
 @pytest.fixture
-def server(archive, monkeypatch):
+def server(tmp_path, monkeypatch):
+    """Serves the archive from the loopback interface."""
+    monkeypatch.setattr(store, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(bad_samples, "_warned", [])
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    server = _Server(archive.read_bytes())
-    yield server
-    server.stop()
+    (tmp_path / "server").mkdir()
+    _archive(tmp_path / "server" / NAME, _members(_records, ".bin"), "cifar-10-batches-bin")
+    with serve(tmp_path / "server") as running:
+        yield running
+
+
+def _official(path):
+    """An archive as if CIFAR's authors had published it."""
+    content = path.read_bytes()
+    return Archive(path.name, len(content), hashlib.md5(content).hexdigest())
+
+
+def _remote(server):
+    """The server's store, tried three times with 0.3 s of patience, and the archives in it."""
+    return RemoteStore(server.url, tries=3, stall_seconds=0.3), (_official(server.root / NAME),)
 
 
 def test_a_download_is_checked_kept_and_not_fetched_twice(tmp_path, server, capsys):
-    source = Cifar10(download_dir=tmp_path / "downloads", remote=server.remote)
+    remote, official = _remote(server)
+    source = Cifar10(None, tmp_path / "downloads", remote, official)
     for _ in range(2):
         images = source.offer("train", None).load(True)
         assert len(images.keys) == 100
-    assert server.requests == 1
-    assert "cifar-10-python.tar.gz: 0." in capsys.readouterr().err  # MiB: progress was shown
-    (tmp_path / "downloads" / "cifar-10-python.tar.gz").write_bytes(b"damaged meanwhile")
+    assert server.requests[NAME] == 1
+    assert "cifar-10-binary.tar.gz: 0." in capsys.readouterr().err  # MiB: progress was shown
+    (tmp_path / "downloads" / NAME).write_bytes(b"damaged meanwhile")
     source.offer("train", None).load(False)
-    assert server.requests == 2
+    assert server.requests[NAME] == 2
+
+
+def _no_pickle(*_):
+    raise AssertionError("a pickle is read")
+
+
+def test_the_download_is_the_binary_archive_without_a_pickle_and_gives_the_bytes_of_the_python_one(
+    tmp_path, server, archive, monkeypatch
+):
+    assert Cifar10().official[0].name == NAME
+    (tmp_path / "kept").mkdir()
+    archive.rename(tmp_path / "kept" / archive.name)  # from a download before there was a choice
+    remote, official = _remote(server)
+    both = (*official, _official(tmp_path / "kept" / archive.name))
+    prepare(Request(tmp_path / "old", Cifar10(None, tmp_path / "kept", remote, both)), progress=False)
+    assert server.requests[NAME] == 0
+    monkeypatch.setattr(cifar10, "read_batch", _no_pickle)
+    prepare(Request(tmp_path / "new", Cifar10(None, tmp_path / "downloads", remote, both)), progress=False)
+    assert server.requests[NAME] == 1
+    old, new = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("old", "new"))
+    assert sorted(old) == ["manifest.json", "train-000000.tar"]
+    assert old == new
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    "faults", [["stall", "stall"], ["truncated", 503], ["hang up", "wrong"], ["trickle", "endless"]]
+)
+def test_a_server_that_stalls_or_fails_twice_still_gives_the_archive(tmp_path, server, faults, capfd):
+    server.faults = {NAME: list(faults)}
+    path = fetch(*_remote(server), tmp_path / "downloads", False)
+    assert path.read_bytes() == (server.root / NAME).read_bytes()
+    assert [entry.name for entry in path.parent.iterdir()] == [NAME]
+    assert server.requests[NAME] == 3
+    assert capfd.readouterr().err.count("trying again in 0.0 s") == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "tries"),
     [
-        ("404", "the server answered 404"),
-        ("short", "the connection ended after .* of .* bytes"),
-        ("wrong", "its MD5 is .*, it should be"),
-        ("stall", "timed out"),
+        (404, "cannot be fetched: the server answered 404", 1),
+        ("to file", "cannot be fetched: the server answered 302 and leads to file://, which is not followed", 1),
+        (503, r"cannot be fetched \(3 tries\): the server answered 503", 3),
+        ("truncated", r"cannot be fetched \(3 tries\): it was cut short: .* of .* bytes came", 3),
+        ("short", r"cannot be fetched \(3 tries\): its MD5 is .*, it should be", 3),
+        ("wrong", r"cannot be fetched \(3 tries\): its MD5 is .*, it should be", 3),
+        ("stall", r"cannot be fetched \(3 tries\): it stalled: nothing came for 0.3 s", 3),
+        ("trickle", r"cannot be fetched \(3 tries\): it stalled: \d bytes came in ", 3),
+        ("endless", r"cannot be fetched \(3 tries\): it has more than [\d,]+ bytes", 3),
     ],
 )
-def test_a_failed_download_says_why_and_leaves_nothing(tmp_path, server, fault, reason):
-    server.fault = fault
-    with pytest.raises(DataError, match=f"could not be downloaded: {reason}.*--from PATH"):
-        fetch(server.remote, tmp_path / "downloads", False)
+def test_a_failed_download_says_why_and_leaves_nothing(tmp_path, server, fault, reason, tries):
+    server.faults = {NAME: [fault] * 3}
+    with pytest.raises(DataError, match=rf"^{server.url}/{NAME} {reason}.*--from PATH \(or put it in .*downloads\)$"):
+        fetch(*_remote(server), tmp_path / "downloads", False)
     assert list((tmp_path / "downloads").glob("*")) == []
+    assert server.requests[NAME] == tries
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path, server):
-    server.stop()
-    with pytest.raises(DataError, match=r"127\.0\.0\.1.* could not be downloaded: .*refused"):
-        fetch(server.remote, tmp_path / "d", False)
-
-
-def test_a_download_larger_than_the_limit_or_too_slow_is_stopped(tmp_path, server):
-    with pytest.raises(DataError, match="it is larger than 1,000 bytes"):
-        fetch(replace(server.remote, limit=1000), tmp_path / "d", False)
-    with pytest.raises(DataError, match=r"less than .* bytes came in 0 s"):
-        fetch(replace(server.remote, slow=0.0), tmp_path / "d", False)
+    remote = _remote(server)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(DataError, match=r"127\.0\.0\.1.* cannot be fetched \(3 tries\): .*refused; .*--from PATH"):
+        fetch(*remote, tmp_path / "d", False)
 
 
 def test_a_download_directory_that_cannot_be_made_is_named(tmp_path, server):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written: Not a directory; give another --download-dir"):
-        fetch(server.remote, tmp_path / "file" / "d", False)
+        fetch(*_remote(server), tmp_path / "file" / "d", False)
 
 
 def test_a_killed_downloads_remains_go_after_an_hour(tmp_path, server):
-    names = [f".{server.remote.name}.{name}.tmp" for name in ("old", "new")]
+    names = [f".{NAME}.{name}.tmp" for name in ("old", "new")]
     for name in names:
         (tmp_path / "d").mkdir(exist_ok=True)
         (tmp_path / "d" / name).write_bytes(b"part")
     os.utime(tmp_path / "d" / names[0], (0, 0))
-    fetch(server.remote, tmp_path / "d", False)
-    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [names[1], server.remote.name]
+    fetch(*_remote(server), tmp_path / "d", False)
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [names[1], NAME]

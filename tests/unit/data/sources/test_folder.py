@@ -30,7 +30,7 @@ def tree(tmp_path):
     return tmp_path / "set"
 
 
-def test_a_image_of_the_right_size_keeps_every_pixel(tmp_path):
+def test_an_image_of_the_right_size_keeps_every_pixel(tmp_path):
     pixels = _noise(32, 32, 3)
     np.testing.assert_array_equal(load_image(_put(tmp_path / "a.png", pixels), 32), pixels)
     np.testing.assert_array_equal(load_image(_put(tmp_path / "a.webp", pixels, lossless=True), 32), pixels)
@@ -181,9 +181,9 @@ def test_class_folders_that_are_called_train_and_hold_images_are_classes(tmp_pat
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"hello", "is no PNG, JPEG or WebP image"),
-        (b"", "is no PNG, JPEG or WebP image"),
-        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "is no PNG, JPEG or WebP image"),
+        (b"hello", "is not a PNG, JPEG or WebP image"),
+        (b"", "is not a PNG, JPEG or WebP image"),
+        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "is not a PNG, JPEG or WebP image"),
         ("png", "cannot be read"),
         ("jpeg", "cannot be read"),
         ("webp", r"(cannot be read|is no PNG)"),
@@ -212,7 +212,7 @@ def test_a_damaged_png_chunk_is_an_error(tmp_path):
         load_image(path, 32)
 
 
-def test_a_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = _put(tmp_path / "a.png", _noise(20, 20, 3))
     monkeypatch.setattr(folder, "MAX_PIXELS", 399)
     with pytest.raises(DataError, match=r"a\.png has more than 399 pixels"):
@@ -272,7 +272,7 @@ def test_an_unknown_class_a_missing_directory_a_file_and_a_flat_directory_are_to
 
 
 @pytest.mark.needs("user")
-def test_a_image_that_may_not_be_read_is_named(tree):
+def test_an_image_that_may_not_be_read_is_named(tree):
     (tree / "cat" / "0.png").chmod(0)
     with pytest.raises(DataError, match=r"cat/0\.png cannot be read \(Permission denied\)"):
         Folder(tree).offer("train", None).load(False).read(np.arange(1))
@@ -280,7 +280,7 @@ def test_a_image_that_may_not_be_read_is_named(tree):
 
 def test_a_class_name_that_is_no_text_is_refused(tree):
     os.mkdir(os.fsencode(tree) + b"/\xff")
-    with pytest.raises(DataError, match="has a sub-folder whose name is no text"):
+    with pytest.raises(DataError, match="has a sub-folder whose name is not text"):
         Folder(tree).offer("train", None)
 
 

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from distgan.data.shards.writer import select_classes
 from distgan.data.sources import shapes
+from distgan.data.sources.base import select_classes
 from distgan.data.sources.shapes import CLASSES, COLOURS, DISTANCES, LUMA, SIZE, Shapes, render, truth
 from distgan.utils.counter_rng import bits, permutation, uniforms
 from distgan.utils.errors import DataError
@@ -41,7 +41,7 @@ def test_a_permutation_holds_every_number_once_and_follows_its_seed():
     assert not np.array_equal(permutation(1, "x", 1000), permutation(2, "x", 1000))
 
 
-def test_a_image_does_not_depend_on_the_images_beside_it():
+def test_an_image_does_not_depend_on_the_images_beside_it():
     together = render(truth(5, "train", np.arange(200)))
     alone = np.concatenate([render(truth(5, "train", [i])) for i in (0, 17, 199)])
     np.testing.assert_array_equal(together[[0, 17, 199]], alone)

@@ -32,7 +32,7 @@ def test_a_slow_disk_is_busy_and_the_caller_is_not(tmp_path, monkeypatch):
     go, original = threading.Event(), storage.save_file
     monkeypatch.setattr(storage, "save_file", lambda tensors, path: (go.wait(60), original(tensors, path)))
     writer = AsyncCheckpointWriter(tmp_path / "checkpoints", CheckpointConfig())
-    writer.put(5, State(TENSORS), 5)
+    writer.put(5, State(TENSORS, {}), 5)
     assert re.fullmatch(r"the checkpoint of step 5 is still being written after \d+ s", writer.busy())
     assert not writer.wait(0.01)
     go.set()
@@ -46,12 +46,12 @@ def test_failures_in_a_row_are_counted_and_each_is_told_once(tmp_path, monkeypat
     with monkeypatch.context() as broken:
         broken.setattr(storage, "save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
         for failures in (1, 2):
-            writer.put(5, State(TENSORS), 5)
+            writer.put(5, State(TENSORS, {}), 5)
             writer.wait()
             assert writer.failures == failures
             assert "No space left" in str(writer.take_failure())
             assert writer.take_failure() is None
-    writer.put(10, State(TENSORS), 10)
+    writer.put(10, State(TENSORS, {}), 10)
     writer.wait()
     assert writer.failures == 0
 
@@ -60,12 +60,12 @@ def test_whatever_goes_wrong_in_the_thread_is_a_failure_and_a_failed_rotation_is
     writer = AsyncCheckpointWriter(tmp_path / "checkpoints", CheckpointConfig())
     with monkeypatch.context() as broken:
         broken.setattr(storage, "save_file", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
-        writer.put(5, State(TENSORS), 5)
+        writer.put(5, State(TENSORS, {}), 5)
         assert writer.wait()
         assert "checkpoint of step 5 cannot be written: MemoryError: no room" in str(writer.take_failure())
         assert writer.failures == 1
     monkeypatch.setattr(storage, "rotate", lambda *_: (_ for _ in ()).throw(OSError(116, "Stale file handle")))
-    writer.put(10, State(TENSORS), 10)
+    writer.put(10, State(TENSORS, {}), 10)
     assert writer.wait()
     assert (writer.take_failure(), writer.failures, storage.steps(tmp_path / "checkpoints")) == (None, 0, [10])
 

@@ -14,7 +14,7 @@ import torch
 
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.resume import choose_checkpoint
-from distgan.training.checkpoint.state import State, capture, restore
+from distgan.training.checkpoint.state import capture, restore
 from distgan.utils.errors import CheckpointError
 from tests.unit.training.test_trainer import build, reals_of
 
@@ -128,7 +128,7 @@ def test_resume_chooses_the_newest_refuses_what_would_lose_work_and_forks_into_a
     assert choose_checkpoint(tmp_path / "new", str(foreign)) == foreign
     for path in here.iterdir():
         (path / "state.json").unlink()
-    with pytest.raises(CheckpointError, match="none of the checkpoints in .* is whole"):
+    with pytest.raises(CheckpointError, match="none of the checkpoints in .* is complete"):
         choose_checkpoint(here, "auto")
 
 
@@ -235,13 +235,13 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tiny_config,
 
     def begun():
         trainer = build(config)
-        trainer.set_balance(2)  # at such a level the balance has something to undo
+        trainer.controllers.by_name["balance"].set_level(2)  # at such a level the balance has something to undo
         return trainer
 
     def steps(trainer, count):
         batches = reals_of(config).batches(trainer.d.updates)
         for _ in range(count):
-            trainer.rebalance(trainer.step(batches))
+            trainer.step(batches)
 
     whole = begun()
     steps(whole, 11)
@@ -250,7 +250,7 @@ def test_resumed_training_equals_uninterrupted_training_bit_for_bit(tiny_config,
     state = capture(first)
     path = storage.save(tmp_path, 6, state.tensors, state.values)
     second = build(config)
-    restore(second, State(*storage.load(path)))
+    restore(second, storage.load(path))
     steps(second, 5)
     expected, actual = capture(whole), capture(second)
     assert actual.values == expected.values

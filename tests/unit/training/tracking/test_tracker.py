@@ -15,10 +15,9 @@ import torch.distributed as dist
 from PIL import Image
 
 from distgan.config.schema import Config
+from distgan.training.meters import RunningMeans
 from distgan.training.tracking.tracker import (
     MetricsFile,
-    NullTracker,
-    RunningMeans,
     Tracker,
     git_revision,
     open_tracker,
@@ -29,7 +28,7 @@ from tests.support import warm
 
 def tracker(directory: Path, start_images: int = 0) -> Tracker:
     config = Config.model_validate({"run": {"dir": directory, "name": "run"}, "wandb": {"mode": "disabled"}})
-    made = open_tracker(config, start_images=start_images, run_id="abc", description={}, is_main=True)
+    made = open_tracker(config.wandb, config.run_dir, start_images=start_images, run_id="abc", description={})
     assert isinstance(made, Tracker)
     return made
 
@@ -188,15 +187,6 @@ def test_curves_show_all_restarts_of_a_run(tmp_path: Path, monkeypatch):
     again.finish()
     assert drawn == [[10, 15]]
     assert (tmp_path / "run" / "curves.png").exists()
-
-
-def test_the_other_ranks_write_nothing(tmp_path: Path):
-    config = Config.model_validate({"run": {"dir": tmp_path, "name": "run"}, "wandb": {"mode": "online"}})
-    other = open_tracker(config, start_images=0, run_id="abc", description={}, is_main=False)
-    assert isinstance(other, NullTracker)
-    other.log(1, {"x": 1.0})
-    other.finish()
-    assert not any(tmp_path.iterdir())
 
 
 def test_the_git_revision_names_the_commit_and_says_whether_files_differ(tmp_path: Path, monkeypatch):

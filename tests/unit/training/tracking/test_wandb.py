@@ -117,7 +117,7 @@ def test_disabled_does_not_import_wandb(tmp_path: Path):
         "import sys; from distgan.config.schema import Config;"
         "from distgan.training.tracking.tracker import open_tracker;"
         f"c = Config.model_validate({{'run': {{'dir': {str(tmp_path)!r}}}, 'wandb': {{'mode': 'disabled'}}}});"
-        "t = open_tracker(c, start_images=0, run_id='a', description={}, is_main=True);"
+        "t = open_tracker(c.wandb, c.run_dir, start_images=0, run_id='a', description={});"
         "t.log(1, {'x': 1.0}); t.finish();"
         "sys.exit('wandb' in sys.modules)"
     )
@@ -191,9 +191,8 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     metrics = {name: float(index) for index, name in enumerate(documented("metric") + documented("score"))}
     assert len(metrics) == 28 + 21
     description = {"config": {"train": {"images": 5}}, "git_revision": "abc-dirty", "manifest": "0f"}
-    tracker = open_tracker(
-        config(tmp_path, tags="a,b"), start_images=0, run_id="id123456", description=description, is_main=True
-    )
+    made = config(tmp_path, tags="a,b")
+    tracker = open_tracker(made.wandb, made.run_dir, start_images=0, run_id="id123456", description=description)
     for images in (64, 128):
         tracker.log(images, {**metrics, "loss/g": float("nan")})
         tracker.samples(images, pixels, pixels)
@@ -237,7 +236,7 @@ from distgan.training.tracking.tracker import open_tracker
 directory, start, wait_for, end = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 mode = {"mode": os.environ.get("M", "auto")}
 config = Config.model_validate({"run": {"dir": directory, "name": "run"}, "wandb": mode})
-tracker = open_tracker(config, start_images=start, run_id="id123456", description={"a": 1}, is_main=True)
+tracker = open_tracker(config.wandb, config.run_dir, start_images=start, run_id="id123456", description={"a": 1})
 slowest = 0.0
 for number in range(1, 201):
     began = time.monotonic()

@@ -1,0 +1,92 @@
+"""The protocol of image sources: `Source` -> `Offer` -> `SourceImages`.
+
+`prepare` asks a source for an offer, compares the offer with the data set that is there, and loads the images only if
+they have to be written.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from distgan.data.shards.png import Pixels
+from distgan.utils.counter_rng import IntArray
+from distgan.utils.errors import DataError
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """N images, read by row."""
+
+    keys: IntArray
+    """[N], unique and >= 0: the image's index in its source, and KEY in the shards."""
+    labels: IntArray
+    """[N], index in the offer's classes."""
+    read: Callable[[IntArray], Sequence[Pixels | None]]
+    """Returns the images of some rows (0 ... N - 1), each uint8 [size, size, 3]; None for an image that is left out.
+
+    Called from several threads at once, for rows in any order. Raises DataError, which ends the work.
+    """
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the user, printed after all images are written; `read` may add to them."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The description of the images that a source will deliver."""
+
+    source: str
+    """Name of the source, for the manifest."""
+    size: int
+    """Height and width of every image, pixels."""
+    classes: tuple[str, ...]
+    """Names of the classes; a label is an index into them."""
+    request: dict[str, Any]
+    """JSON values that determine the images, besides split and classes: settings, versions, checksums.
+
+    They are kept in the manifest: a second run does nothing if they are the same. None matches any value.
+    """
+    load: Callable[[bool], SourceImages]
+    """Opens the source; the argument says whether to show progress. Raises DataError."""
+
+
+class Source(Protocol):
+    """A kind of image source and its settings.
+
+    To add one, write a frozen dataclass with the settings as fields and this method:
+
+        @dataclass(frozen=True)
+        class Noise:
+            count: int = 1000
+
+            def offer(self, split, classes):
+                names = select_classes(("dark", "light"), classes)
+                return Offer("noise", 32, names, {"count": self.count}, lambda progress: self.images(names))
+
+    Then `prepare(Request(out, Noise()))` makes the data set.
+    """
+
+    def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
+        """Describes the images of a split ("train" or "test") and of some classes (None: all).
+
+        Called on every run, also if the data set exists: it may list files, but must not download or decode. Raises
+        DataError for an unknown class, or if the source cannot be used.
+        """
+        ...
+
+
+def select_classes(available: Sequence[str], requested: Sequence[str] | None) -> tuple[str, ...]:
+    """Returns the requested classes in the order of `available`; None requests all. Raises DataError for others."""
+    if requested is None:
+        return tuple(available)
+    listed = ", ".join(available[:20]) + (f", ... ({len(available)} in all)" if len(available) > 20 else "")
+    for name in requested:
+        if name not in available:
+            nearest = difflib.get_close_matches(name.lower(), available, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]}? The classes" if nearest else "the classes"
+            raise DataError(f"class '{name}' is not in this data set; {hint} are: {listed}")
+    if not requested:
+        raise DataError(f"--classes names no class; leave it out for all, or name some of: {listed}")
+    return tuple(name for name in available if name in requested)

@@ -1,0 +1,94 @@
+"""Controllers: objects that watch means of the metrics and change one thing of the training.
+
+A controller is one file here and one line in CONTROLLERS. The trainer knows the class `Controller` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from distgan.config.schema import Config
+from distgan.training.checkpoint.storage import State, counter
+from distgan.training.controllers.ada import build_ada
+from distgan.training.controllers.balance import build_balance
+from distgan.training.controllers.base import Controller
+from distgan.training.meters import Window
+
+if TYPE_CHECKING:
+    from distgan.training.trainer import Trainer
+
+CONTROLLERS: dict[str, Callable[[Config, Trainer], Controller | None]] = {
+    "balance": build_balance,
+    "augment": build_ada,
+}
+"""By name: what builds the controller, or None where the configuration does not ask for it."""
+LEGACY_WINDOWS = {"balance": ("window", "window_steps")}  # names in a checkpoint from before there were others
+
+
+class Controllers:
+    """All controllers of one training, each with the window over which it sees means."""
+
+    def __init__(self, config: Config, trainer: Trainer) -> None:
+        built = {name: build(config, trainer) for name, build in CONTROLLERS.items()}
+        self.by_name = {name: controller for name, controller in built.items() if controller is not None}
+        device = trainer.accelerator.device
+        self.windows = {name: Window(each.watches, device) for name, each in self.by_name.items() if each.watches}
+        self._trainer, self._reports = trainer, list[str]()
+
+    def step(self, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Shows every controller the metrics of a step; those whose window is full act. Returns their own metrics."""
+        added = dict[str, Tensor]()
+        for name, controller in self.by_name.items():
+            if controller.every_steps is not None:
+                window = self.windows.get(name)
+                if window:
+                    window.add(metrics)
+                if self._trainer.steps % controller.every_steps == 0:
+                    self._reports += filter(None, [controller.act(window.means() if window else {})])
+            added |= controller.step_metrics()
+        return added
+
+    def line_metrics(self) -> dict[str, float]:
+        """Values for a line of metrics, as they are now."""
+        return {name: value for each in self.by_name.values() for name, value in each.line_metrics().items()}
+
+    def take_reports(self) -> list[str]:
+        """What the controllers have done since the last call, a sentence each."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def state(self) -> State:
+        """All states and windows, for a checkpoint; a window's sums are gathered: [ranks, names]."""
+        tensors, values = dict[str, Tensor](), dict[str, object]()
+        for name, controller in self.by_name.items():
+            own = controller.state()
+            tensors |= own.tensors
+            values |= own.values
+            if window := self.windows.get(name):
+                sums, steps = window_names(name)
+                tensors[sums] = self._trainer.accelerator.gather(window.sums[None])
+                values[steps] = window.steps
+        return State(tensors, values)
+
+    def load_state(self, state: State) -> None:
+        """Raises KeyError, RuntimeError, TypeError or ValueError if the state does not fit."""
+        for name, controller in self.by_name.items():
+            if window := self.windows.get(name):
+                sums, steps = window_names(name)
+                self._load_window(window, state.tensors[sums], state.values[steps])
+            controller.load_state(state)
+
+    def _load_window(self, window: Window, sums: Tensor, steps: object) -> None:
+        """sums: [ranks that saved, names]."""
+        accelerator = self._trainer.accelerator
+        same_world = len(sums) == accelerator.num_processes
+        window.sums.copy_(sums[accelerator.process_index] if same_world else sums.mean(0))
+        window.steps = counter(steps)
+
+
+def window_names(name: str) -> tuple[str, str]:
+    """Names in a checkpoint of a window's sums (a tensor) and of its steps (a value)."""
+    return LEGACY_WINDOWS.get(name, (f"{name}/window", f"{name}_steps"))

@@ -1,0 +1,154 @@
+"""Measurements while training: means of metrics on the device, time spent on data, speed, memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import psutil
+import torch
+from torch import Tensor
+
+from distgan.data.dataset import Batch
+from distgan.distributed.collectives import mean
+
+
+class Averages:
+    """Means of detached scalars on the device, over micro-batches or over updates of one step."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        """metrics: scalars; a name may be missing at times."""
+        for name, value in metrics.items():
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, Tensor]:
+        """Each metric's mean over the times that it was added."""
+        counts = self._counts
+        return {name: total / counts[name] if counts[name] > 1 else total for name, total in self._sums.items()}
+
+
+class RunningMeans:
+    """Means over the steps of a window, kept on the device: `add` never waits for it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], tuple[Tensor, int]] = {}  # per set of keys: sums [len(keys)], times added
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """metrics: scalars on one device; a key may be missing in some steps, but then on every rank."""
+        if not metrics:
+            return
+        keys = tuple(metrics)
+        on_mps = next(iter(metrics.values())).device.type == "mps"  # has no float64
+        precise = torch.float32 if on_mps else torch.float64
+        values = torch.stack([value.detach().reshape(()) for value in metrics.values()]).to(precise)
+        if keys in self._sums:
+            sums, count = self._sums[keys]
+            sums += values
+            self._sums[keys] = sums, count + 1
+        else:
+            self._sums[keys] = values, 1
+
+    def reduce(self) -> dict[str, float]:
+        """Means over steps and ranks; then empty. One all-reduce and one copy to the host; every rank must call it."""
+        totals: dict[str, tuple[Tensor, int]] = {}
+        for keys, (sums, count) in self._sums.items():
+            for key, value in zip(keys, sums.unbind(), strict=True):
+                total, times = totals.get(key, (torch.zeros_like(value), 0))
+                totals[key] = total + value, times + count
+        self._sums.clear()
+        if not totals:
+            return {}
+        keys = tuple(sorted(totals))  # the same order on every rank
+        means = mean(torch.stack([totals[key][0] / totals[key][1] for key in keys]))
+        return dict(zip(keys, means.tolist(), strict=True))
+
+
+class Window:
+    """Sums of the metrics that a controller watches, since it last acted. They are part of a checkpoint."""
+
+    def __init__(self, names: tuple[str, ...], device: torch.device) -> None:
+        self.names, self.sums, self.steps = names, torch.zeros(len(names), device=device), 0
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        """Adds one step's metrics."""
+        self.sums += torch.stack([metrics[name] for name in self.names])
+        self.steps += 1
+
+    def means(self) -> dict[str, Tensor]:
+        """Means over the window and all ranks, scalars on the device, the same on every rank. Starts a new window."""
+        means = mean(self.sums / self.steps)
+        self.sums, self.steps = torch.zeros_like(self.sums), 0
+        return dict(zip(self.names, means.unbind(), strict=True))
+
+
+class BatchTimer:
+    """Passes batches on and adds up the seconds spent waiting for them."""
+
+    def __init__(self, batches: Iterator[Batch], set_activity: Callable[[str], None]) -> None:
+        """set_activity: is called with what this rank does: it waits for images, it trains."""
+        self._batches, self._set_activity, self.seconds = batches, set_activity, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        start = time.perf_counter()
+        self._set_activity("waits for images")
+        batch = next(self._batches)
+        self._set_activity("trains")
+        self.seconds += time.perf_counter() - start
+        return batch
+
+
+class Stopwatch:
+    """Seconds of training since it was created, without what was left out."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """A context whose time does not count."""
+        before = self.seconds
+        yield
+        self._start += self.seconds - before
+
+
+class Speed:
+    """Images per second and share of time spent waiting for data, since the last line."""
+
+    def __init__(self, watch: Stopwatch, waiting: BatchTimer, images: int) -> None:
+        """images: seen so far."""
+        self._watch, self._waiting, self._images = watch, waiting, images
+        self._seconds, self._waited = watch.seconds, waiting.seconds
+
+    def window(self, images: int) -> dict[str, float]:
+        """Metrics since the last call. images: seen so far."""
+        now, waited = self._watch.seconds, self._waiting.seconds
+        seconds = max(now - self._seconds, 1e-9)
+        speeds = {
+            "speed/images_per_second": (images - self._images) / seconds,
+            "speed/data_wait": (waited - self._waited) / seconds,
+        }
+        self._images, self._seconds, self._waited = images, now, waited
+        return speeds
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """Peak memory of the device and resident set of this process, GiB."""
+    figures = {"memory/host_gb": psutil.Process().memory_info().rss / 2**30}
+    if device.type == "cuda":
+        figures["memory/device_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
+    return figures

@@ -1,0 +1,57 @@
+"""What is planned after a step."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from distgan.distributed.stop import StopReason
+from distgan.training.loop import Intervals, Plan
+
+EVERY = Intervals(total=100, log=5, samples=10, checkpoint=20, consistency=7, seconds=math.inf)
+
+
+def plan(step, reason=StopReason.NONE, evaluation=False, intervals=EVERY):
+    """The names of what is planned."""
+    made = Plan.after(step, intervals, reason, evaluation)
+    return {name for name in vars(made) if getattr(made, name)}
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (1, set()),
+        (5, {"log"}),
+        (7, {"compare_ranks"}),
+        (10, {"log", "samples"}),
+        (20, {"log", "samples", "checkpoint", "compare_ranks"}),
+        (35, {"log", "compare_ranks"}),
+        (100, {"last", "log", "samples", "checkpoint", "compare_ranks"}),
+    ],
+)
+def test_intervals_decide_and_what_is_saved_is_compared_first(step, expected):
+    assert plan(step) == expected
+
+
+def test_the_end_of_the_time_is_the_last_step():
+    assert plan(33, StopReason.TIME_LIMIT) == {"last", "log", "samples", "checkpoint", "compare_ranks"}
+
+
+@pytest.mark.parametrize("reason", [StopReason.SIGINT, StopReason.SIGTERM, StopReason.RULE])
+@pytest.mark.parametrize("step", [33, 100])
+def test_an_urgent_stop_saves_and_logs_and_draws_and_evaluates_nothing(step, reason):
+    assert plan(step, reason, evaluation=True) == {"urgent", "log", "checkpoint", "compare_ranks"}
+
+
+def test_an_evaluation_stands_in_a_line_of_metrics_and_its_state_is_compared_first():
+    assert plan(33, evaluation=True) == {"evaluate", "log", "compare_ranks"}
+
+
+def test_without_an_interval_the_ranks_are_never_compared():
+    assert "compare_ranks" not in plan(100, intervals=EVERY._replace(consistency=None))
+
+
+def test_of_two_reasons_the_larger_number_is_the_more_urgent():
+    assert StopReason.NONE < StopReason.TIME_LIMIT < StopReason.SIGINT < StopReason.SIGTERM < StopReason.RULE
+    assert [reason.urgent for reason in sorted(StopReason)] == [False, False, True, True, True]
