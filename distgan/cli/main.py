@@ -1,75 +1,63 @@
-"""`distgan prepare | doctor | train | sample | export | evaluate | report`: thin, no logic."""
+"""`distgan prepare | doctor | train | sample | export | evaluate | report`: finds the command's module and runs it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import distgan
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError
+from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 
 COMMANDS = {
     "prepare": "make a data set: tar shards and manifest.json",
-    "doctor": "look at all that a training needs before it is launched",
+    "doctor": "check everything that a training needs before it is launched",
     "train": "train in this process; `accelerate launch -m distgan.train` for several",
     "sample": "draw images from an exported generator",
     "export": "write a checkpoint's generator to one safetensors file",
-    "evaluate": "say how far a generator's images are from real ones",
+    "evaluate": "measure how far a generator's images are from real ones",
     "report": "write a run's page, RUN/report.html",
 }
+MODULES = {
+    "prepare": "distgan.cli.prepare",
+    "doctor": "distgan.doctor.__main__",
+    "train": "distgan.train",
+    "sample": "distgan.cli.sample",
+    "export": "distgan.cli.export",
+    "evaluate": "distgan.cli.evaluate",
+    "report": "distgan.cli.report",
+}
+LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `main` of their own
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The console command. Returns the exit code (2: a mistake to mend, told in a sentence)."""
+    """The console command. Returns the exit code (2: a user error, reported in a sentence)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    show_on_terminal()
     cpu.spin_briefly()
-    if arguments[:1] == ["train"]:
-        from distgan import train
-
-        return train.main(arguments[1:], "distgan train")
-    if arguments[:1] == ["doctor"]:
-        from distgan.doctor import command
-
-        return command.main(arguments[1:], "distgan doctor")
+    command = arguments[0] if arguments else ""
+    if command in LAUNCHED:
+        return int(import_module(MODULES[command]).main(arguments[1:], f"distgan {command}"))
     cpu.keep_freed_memory()
     parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
     parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
-        chosen = commands.add_parser(name, help=text, description=text)
-        if arguments[:1] == [name]:
-            _module(name).add_arguments(chosen)
+        subparser = commands.add_parser(name, help=text, description=text)
+        if name == command:
+            import_module(MODULES[name]).add_arguments(subparser)
     options = parser.parse_args(arguments)
     try:
-        return _module(options.command).run(options)
+        guard_stdout()
+        code = int(import_module(MODULES[options.command]).run(options))
+        check_stdout()
     except DistganError as error:
-        print(error, file=sys.stderr)
+        log.error("%s", error)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        log.info("interrupted")
         return 130
-
-
-def _module(command: str):  # type: ignore[no-untyped-def]
-    """The module behind a command, imported when it is asked for."""
-    if command == "prepare":
-        from distgan.cli import prepare
-
-        return prepare
-    if command == "sample":
-        from distgan.cli import sample
-
-        return sample
-    if command == "evaluate":
-        from distgan.cli import evaluate
-
-        return evaluate
-    if command == "report":
-        from distgan.cli import report as report_command
-
-        return report_command
-    from distgan.cli import export
-
-    return export
+    return code

@@ -21,17 +21,12 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config.schema import TrainConfig
-from distgan.utils.errors import ConfigError, LaunchError, LostProcess
+from distgan.distributed.launcher import check_connected, check_launcher
+from distgan.utils.errors import ConfigError, LostProcess
 from distgan.utils.rng import Rows
 
-ONE_MODEL_ENGINES = {
-    "ACCELERATE_USE_FSDP": "FSDP",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-}
 BUCKET, BUCKET_LOW = 25, 1  # MiB: DDP's default, whose first bucket is of 1, and the least that `auto` takes
 HOOKS = {"none": DDPCommunicationHookType.NO, "bf16": DDPCommunicationHookType.BF16}
-PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
 def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.environ) -> tuple[Accelerator, str]:
@@ -124,35 +119,6 @@ def cpu_share(environment: Mapping[str, str]) -> int:
     mine, all_cores = len(os.sched_getaffinity(0)), os.cpu_count() or 1
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0] if mine == all_cores else "1"
     return max(mine // int(environment.get("LOCAL_WORLD_SIZE", tasks)), 1)
-
-
-def check_launcher(environment: Mapping[str, str]) -> None:
-    """Raises LaunchError for an engine that holds one model only, and for a rendezvous that was not given."""
-    for variable, engine in ONE_MODEL_ENGINES.items():
-        if environment.get(variable, "false").lower() in ("true", "1", "yes"):
-            raise LaunchError(
-                f"{engine} shards one model, a GAN has two: launch without it, for instance "
-                "`accelerate launch --multi_gpu --num_processes N distgan/train.py`"
-            )
-    world = environment.get("WORLD_SIZE", "1")
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
-    if world not in ("", "1") and missing:
-        raise LaunchError(
-            f"WORLD_SIZE={world} but {', '.join(missing)} not set, so the processes cannot find each other; start them "
-            f"with `accelerate launch --multi_gpu --num_processes {world} distgan/train.py`, or unset WORLD_SIZE"
-        )
-
-
-def check_connected(environment: Mapping[str, str], processes: int) -> None:
-    """Raises LaunchError if a launcher started more processes than have found each other."""
-    for variable in PROCESS_COUNTS:
-        started = environment.get(variable, "1")
-        if started.isdigit() and int(started) > processes:
-            raise LaunchError(
-                f"{variable}={started} processes were started, but this one knows only {processes}: they would train "
-                f"{started} separate models; start them with `accelerate launch --multi_gpu --num_processes {started} "
-                f"distgan/train.py` or `torchrun --nproc_per_node {started} distgan/train.py`"
-            )
 
 
 def batch_rows(batch: int, accumulation: int, rank: int, world: int) -> Rows:

@@ -6,7 +6,6 @@ one daemon thread per process are all there is: no collective is used, so it wor
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
@@ -15,15 +14,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 
 from distgan.distributed.collectives import gather_objects, open_store
+from distgan.utils.background import call_with_timeout
 from distgan.utils.errors import LostProcess
 from distgan.utils.log import log
 
-T = TypeVar("T")
 BEAT = 1.0  # seconds between two signs of life
 SILENT = 3.0  # seconds without one: fallen silent
 STORE_SECONDS = 5.0  # for an answer of the store
@@ -88,7 +87,7 @@ class Heartbeat:
         if self.rank not in self._members:
             return "nobody knows which process: the store on rank 0 could not be reached from the start"
         try:
-            return describe(*within(SILENT + STORE_SECONDS, self._two_looks), self.rank)
+            return describe(*call_with_timeout(SILENT + STORE_SECONDS, self._two_looks), self.rank)
         except RuntimeError:
             return self._no_store()
 
@@ -104,7 +103,7 @@ class Heartbeat:
 
     def _complain(self, waited: float) -> None:
         try:
-            before, now = within(SILENT + STORE_SECONDS, self._two_looks)
+            before, now = call_with_timeout(SILENT + STORE_SECONDS, self._two_looks)
             speaks = min(rank for rank, sign in now.items() if sign.beat > before[rank].beat) == self.rank
             missing = describe(before, now, self.rank) if speaks else ""
         except RuntimeError:
@@ -149,28 +148,12 @@ def _open_store() -> tuple[Any, str]:
 
 
 def answers(call: Callable[[], object]) -> bool:
-    """Whether a call to the store comes back."""
+    """Whether a call to the store succeeds in time: a store that is cut off may hang for ever."""
     try:
-        within(STORE_SECONDS, call)
+        call_with_timeout(STORE_SECONDS, call)
     except RuntimeError:
         return False
     return True
-
-
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """The call's result. Raises RuntimeError if it fails or takes longer: a store that is cut off may hang for ever."""
-    results: list[T] = []
-
-    def run() -> None:
-        with contextlib.suppress(RuntimeError):
-            results.append(call())
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not results:
-        raise RuntimeError(f"no answer in {seconds:.0f} s")
-    return results[0]
 
 
 def describe(before: Mapping[int, Sign], now: Mapping[int, Sign], asking: int) -> str:

@@ -1,4 +1,5 @@
-"""`distgan doctor`: looks at everything that a training needs before it is launched, and changes nothing.
+"""`distgan doctor`: checks everything that a training needs before it is launched, and changes nothing.
 
-In: a configuration and the processes as they were launched. Out: findings (ok, warn, fail), each with what to do.
+In: a configuration and the processes as they were launched. Out: a report of check results (ok, warn, fail), each with
+advice. The functions named `check_...` return lists of them.
 """

@@ -1,8 +1,70 @@
-"""`python -m distgan.doctor`, `torchrun -m distgan.doctor`, `accelerate launch -m distgan.doctor`."""
+"""The command: `distgan doctor`, `python -m distgan.doctor`, `torchrun -m ...`, `accelerate launch -m ...`.
 
+In: the recipe and overrides of `distgan train`. Out: the report, and an exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
 import sys
+from collections.abc import Sequence
 
-from distgan.doctor.command import main
+from distgan.config.command_line import add_config_arguments, parse_config_arguments
+from distgan.config.load import load_config
+from distgan.utils import cpu
+from distgan.utils.errors import DistganError, Stopped
+from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
+
+
+def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
+    """Parses --config, --json, --quick and the overrides. program: the command's name in its help."""
+    parser = argparse.ArgumentParser(
+        prog=program or "python -m distgan.doctor",
+        usage="%(prog)s [--config RECIPE] [--json] [--quick] [KEY=VALUE ...]",
+        description=(
+            "Check everything that a training needs before it is launched; nothing is changed. For several "
+            "processes, start it as you start the training: `accelerate launch ... -m distgan.doctor`, `torchrun ... "
+            "-m distgan.doctor`. The exit code is 2 if a line says FAIL."
+        ),
+        epilog="`distgan train --help` lists the keys.",
+        allow_abbrev=False,
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
+    parser.add_argument("--quick", action="store_true", help="skip the checksums of the shards")
+    return parse_config_arguments(parser, arguments)
+
+
+def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Returns the exit code: 0, or 2 if a check failed; 130 or 143 after a signal."""
+    show_on_terminal()
+    cpu.spin_briefly()
+    signal.signal(signal.SIGTERM, _stop)
+    main_process = os.environ.get("RANK", "0") == "0"
+    try:
+        options = parse(arguments, program)
+        config = load_config(options.config, options.overrides)
+        from distgan.doctor.output import Report
+        from distgan.doctor.runner import Doctor  # torch and accelerate, seconds: not needed for --help
+
+        guard_stdout()
+        code = Doctor(config, options.quick, Report(options.json, main_process)).run()
+        check_stdout()
+    except KeyboardInterrupt:
+        log.info("interrupted")
+        return 130
+    except DistganError as error:
+        if main_process:
+            log.error("%s", error)
+        return error.exit_code
+    return code
+
+
+def _stop(_signum: int, _frame: object) -> None:
+    raise Stopped("stopped by SIGTERM", signal.SIGTERM)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,7 +1,7 @@
-"""What the processes of one launch look at together. Every function here but the pure ones is for every rank.
+"""The checks that the processes of one launch make together. Every rank calls them; `check_members` is a pure function.
 
-`Together` keeps a process that waits for the others from waiting for one that has failed: a failure goes to a small
-store (torch's TCPStore, on rank 0's machine) that a thread of every process looks at.
+`PeerFailures` keeps a process from waiting for one that has failed: a failed process writes to a small store (torch's
+TCPStore, on rank 0's machine), which a thread of every process reads.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from accelerate import Accelerator
 import distgan
 from distgan.config.schema import Config
 from distgan.distributed.collectives import gather_objects, on_main, open_store
-from distgan.doctor.disk import hidden_file, place_of
-from distgan.doctor.finding import Finding, fail, nearest, ok, shown_seconds, warn
+from distgan.doctor.check_result import CheckResult, existing_directory, fail, format_seconds, ok, warn
+from distgan.doctor.disk import hidden_file, writable_directory
 from distgan.training.consistency import check_same_data, check_same_recipe
 
-POLL = 1.0  # seconds
-GRACE = 5.0  # seconds that a waiting process has to notice by itself that another has failed
-STORE = 30.0  # seconds of a call to the store
-CLOCKS = 2.0  # seconds that clocks may differ
-NFS = 5.0  # seconds that a shared directory may take to show a new file
+POLL_SECONDS = 1.0
+GRACE_SECONDS = 5.0  # for a waiting process to notice by itself that another has failed
+STORE_SECONDS = 30.0  # for a call to the store
+MAX_CLOCK_DIFFERENCE = 2.0  # seconds
+NFS_SECONDS = 5.0  # for a shared directory to show a new file
+MAX_NAMED = 8  # ranks or machines in a sentence
 
 
 class Member(NamedTuple):
@@ -41,159 +42,161 @@ class Member(NamedTuple):
     host: str
     device: str
     gpu: str
-    """Its identity, or nothing."""
+    """Identity of its GPU, empty on the CPU."""
     versions: tuple[str, ...]
     clock: float
+    """Seconds since 1970."""
 
 
 class PeerFailures:
-    """Word of failures between the processes of a launch. Nothing where there is one process."""
+    """Failures that processes of a launch report to one another. Does nothing where there is one process."""
 
     def __init__(self, accelerator: Accelerator, leave: Callable[[str], None]) -> None:
-        """leave: is called, in a thread, with what has failed elsewhere while this process hangs."""
-        self.accelerator, self.rank, self.world = accelerator, accelerator.process_index, accelerator.num_processes
+        """leave: is called in a thread, with the failures of the others, while this process hangs."""
+        self.rank, self.world = accelerator.process_index, accelerator.num_processes
         self._leave, self._over = leave, threading.Event()
         if self.world > 1:
             self._store = self._open()
             self._watcher = threading.Thread(target=self._watch, name="doctor", daemon=True)
             self._watcher.start()
 
-    def failed(self, text: str) -> None:
-        """This process has failed and makes no more collectives."""
+    def report(self, text: str) -> None:
+        """Tells the others that this process has failed. It joins no more collectives."""
         self._over.set()
         if self.world > 1:
             with contextlib.suppress(RuntimeError):
-                self._store.set(f"why{self._store.add('failed', 1)}", f"rank {self.rank} ({platform.node()}): {text}")
+                number = self._store.add("failures", 1)
+                self._store.set(f"failure {number}", f"rank {self.rank} ({platform.node()}): {text}")
 
     def failures(self) -> str:
-        """What has failed elsewhere or here, or nothing."""
+        """All reports so far, this process's too, in a sentence; empty if there are none."""
         try:
-            count = self._store.add("failed", 0) if self.world > 1 else 0
-            return "; ".join(sorted({self._store.get(f"why{place}").decode() for place in range(1, count + 1)})[:4])
+            count = self._store.add("failures", 0) if self.world > 1 else 0
+            texts = {self._store.get(f"failure {number}").decode() for number in range(1, count + 1)}
+            return "; ".join(sorted(texts)[:4])
         except RuntimeError:
             return "the main process has ended"
 
     def wait_for_main(self) -> None:
-        """Where this process has failed: until the main process has said so."""
+        """Waits, on a process that has failed, until the main process has printed its report."""
         if self.world > 1 and self.rank:
             with contextlib.suppress(RuntimeError):
-                self._store.wait(["done"], datetime.timedelta(seconds=STORE))
+                self._store.wait(["done"], datetime.timedelta(seconds=STORE_SECONDS))
 
     def done(self) -> None:
-        """The report is made; nobody is watched any more."""
+        """Ends the thread, and lets the processes end that wait in `wait_for_main`."""
         self._over.set()
         if self.world > 1:
             with contextlib.suppress(RuntimeError):
                 if self.rank == 0:
                     self._store.set("done", "1")
             # a thread that comes out of the store while Python ends takes the process with it (std::terminate)
-            self._watcher.join(GRACE)
+            self._watcher.join(GRACE_SECONDS)
 
     def _open(self) -> Any:
-        store, where = open_store(STORE)
+        store, address = open_store(STORE_SECONDS)
         if store is None:
-            raise RuntimeError(f"no way to the store on {where}")
+            raise RuntimeError(f"the store on {address} cannot be reached")
         return store
 
     def _watch(self) -> None:
-        while not self._over.wait(POLL):
-            why = self.failures()
-            if why and not self._over.wait(GRACE):
-                self._leave(why)
+        while not self._over.wait(POLL_SECONDS):
+            failures = self.failures()
+            if failures and not self._over.wait(GRACE_SECONDS):
+                self._leave(failures)
 
 
-def patiently(accelerator: Accelerator, work: Callable[[], Any]) -> None:
-    """Lets the main process work as long as it takes, while the others come together every few seconds."""
+def work_on_main(accelerator: Accelerator, work: Callable[[], Any]) -> None:
+    """Lets the main process work as long as it takes; the others meet it every few seconds, so none times out."""
     thread = threading.Thread(target=work, daemon=True)
     if accelerator.is_main_process:
         thread.start()
 
-    def through() -> bool:
-        thread.join(POLL)
+    def has_ended() -> bool:
+        thread.join(POLL_SECONDS)
         return not thread.is_alive()
 
-    while not on_main(through):
+    while not on_main(has_ended):
         pass
 
 
-def gathered(accelerator: Accelerator, value: Any) -> list[Any]:
-    """Every rank's value."""
-    return gather_objects(value)
-
-
-def members(accelerator: Accelerator) -> list[Member]:
-    """All processes, with their clocks at about the same moment."""
+def gather_members(accelerator: Accelerator) -> list[Member]:
+    """All processes in order of their ranks, with their clocks at about the same moment."""
     device = accelerator.device
     gpu = str(getattr(torch.cuda.get_device_properties(device), "uuid", "")) if device.type == "cuda" else ""
     versions = (f"python {platform.python_version()}", f"torch {torch.__version__}", f"distgan {distgan.__version__}")
     accelerator.wait_for_everyone()
-    own = Member(accelerator.process_index, platform.node(), str(device), gpu, versions, time.time())
-    return gathered(accelerator, own)
+    return gather_objects(Member(accelerator.process_index, platform.node(), str(device), gpu, versions, time.time()))
 
 
-def about_members(everyone: Sequence[Member]) -> list[Finding]:
-    """Who is where, and whether they differ in what they should have in common."""
+def check_members(members: Sequence[Member]) -> list[CheckResult]:
+    """Where the processes are, and whether their devices, versions and clocks suit one another."""
     hosts: dict[str, list[Member]] = {}
-    for member in everyone:
+    for member in members:
         hosts.setdefault(member.host, []).append(member)
-    where = ", ".join(f"{host}: {_ranks(there)}" for host, there in list(hosts.items())[:8])
-    found = [ok("processes", f"{len(everyone)} on {len(hosts)} machine(s) have met; {where}")]
+    places = ", ".join(f"{host}: {_ranks(there)}" for host, there in list(hosts.items())[:MAX_NAMED])
+    results = [ok("processes", f"{len(members)} on {len(hosts)} machine(s) are connected; {places}")]
     counts = Counter(len(there) for there in hosts.values())
     if len(counts) > 1:
         text = f"{min(counts)} on some machines, {max(counts)} on others"
-        found.append(warn("processes", text, "start as many on each: the slowest sets the pace"))
-    if twice := [gpu for gpu, count in Counter(m.gpu for m in everyone if m.gpu).items() if count > 1]:
-        ranks = [str(member.rank) for member in everyone if member.gpu == twice[0]]
-        advice = "look at CUDA_VISIBLE_DEVICES and LOCAL_RANK"
-        found.append(fail("processes", f"ranks {', '.join(ranks)} have the same GPU", advice))
-    other = next((m for m in everyone if m.versions != everyone[0].versions), None)
+        results.append(warn("processes", text, "start as many on each: the slowest sets the pace"))
+    if shared := [gpu for gpu, count in Counter(m.gpu for m in members if m.gpu).items() if count > 1]:
+        ranks = ", ".join(str(member.rank) for member in members if member.gpu == shared[0])
+        results.append(
+            fail("processes", f"ranks {ranks} use the same GPU", "check CUDA_VISIBLE_DEVICES and LOCAL_RANK")
+        )
+    other = next((member for member in members if member.versions != members[0].versions), None)
     if other is not None:
-        theirs, ours = ", ".join(other.versions), ", ".join(everyone[0].versions)
-        text = f"rank {other.rank} ({other.host}) has {theirs}; rank 0 {ours}"
-        found.append(warn("same versions", text, "install the same on every machine"))
-    clocks = {member.clock - everyone[0].clock: member for member in everyone}
-    furthest = max(clocks, key=abs)
-    if abs(furthest) > CLOCKS:
-        text = f"rank {clocks[furthest].rank}'s ({clocks[furthest].host}) is {furthest:+.1f} s off rank 0's"
-        found.append(warn("clocks", text, "set them by NTP: logs and W&B would not fit together"))
-    else:
-        found.append(ok("clocks", f"within {shown_seconds(abs(furthest))} of each other"))
-    return found
+        text = f"rank {other.rank} ({other.host}) has {', '.join(other.versions)}; rank 0 has "
+        text += ", ".join(members[0].versions)
+        results.append(warn("same versions", text, "install the same versions on every machine"))
+    return [*results, _check_clocks(members)]
 
 
-def _ranks(there: Sequence[Member]) -> str:
-    ranks = [member.rank for member in there]
-    shown = f"{ranks[0]}-{ranks[-1]}" if ranks == list(range(ranks[0], ranks[-1] + 1)) and len(ranks) > 1 else ranks[0]
-    devices = list(dict.fromkeys(member.device for member in there))
+def _check_clocks(members: Sequence[Member]) -> CheckResult:
+    furthest = max(members, key=lambda member: abs(member.clock - members[0].clock))
+    difference = furthest.clock - members[0].clock
+    if abs(difference) <= MAX_CLOCK_DIFFERENCE:
+        return ok("clocks", f"they differ by {format_seconds(abs(difference))} at most")
+    text = f"that of rank {furthest.rank} ({furthest.host}) differs by {difference:+.1f} s from rank 0's"
+    return warn("clocks", text, "synchronise them by NTP: the times in logs and W&B would not match")
+
+
+def _ranks(members: Sequence[Member]) -> str:
+    """The ranks on one machine, and their devices."""
+    ranks = [member.rank for member in members]
+    in_a_row = len(ranks) > 1 and ranks == list(range(ranks[0], ranks[-1] + 1))
+    devices = list(dict.fromkeys(member.device for member in members))
+    shown = f"{ranks[0]}-{ranks[-1]}" if in_a_row else ranks[0]
     return f"rank {shown} ({devices[0]}{f' to {devices[-1]}' if len(devices) > 1 else ''})"
 
 
-def same_recipe(accelerator: Accelerator, config: Config, digest: str) -> list[Finding]:
-    """Raises LaunchError on every rank where one has another recipe or sees other images. digest: of the images."""
+def check_same_configuration(accelerator: Accelerator, config: Config, digest: str) -> list[CheckResult]:
+    """Raises LaunchError on every rank if one has another configuration or other images. digest: of the images."""
     check_same_recipe(accelerator, config)
     check_same_data(accelerator, digest, config.data.mode)
-    return [ok("same recipe", "all processes were started with the same, and see the same images")]
+    return [ok("same recipe", "all processes have the same configuration and the same images")]
 
 
-def shared_directory(accelerator: Accelerator, run_dir: Path) -> list[Finding]:
-    """Whether all processes see what the main process writes beside the run directory."""
+def check_shared_directory(run_dir: Path) -> list[CheckResult]:
+    """Whether all processes see a file that the main process writes beside the run directory. Raises LaunchError."""
     what = "shared directory"
     with contextlib.ExitStack() as stack:
 
         def write() -> tuple[str, int]:
-            path = stack.enter_context(hidden_file(place_of(run_dir)))
+            path = stack.enter_context(hidden_file(writable_directory(run_dir)))
             return path.name, len(run_dir.absolute().parent.parts) - len(path.parent.parts)
 
-        name, above = on_main(write)
-        own = run_dir.absolute().parents[above] / name
-        end = time.monotonic() + NFS
-        while not (there := own.exists()) and time.monotonic() < end:
+        name, levels_up = on_main(write)
+        path = run_dir.absolute().parents[levels_up] / name
+        end = time.monotonic() + NFS_SECONDS
+        while not (visible := path.exists()) and time.monotonic() < end:
             with contextlib.suppress(OSError):
-                os.listdir(nearest(own.parent))  # a network file system looks again
+                os.listdir(existing_directory(path.parent))  # makes a network file system look again
             time.sleep(0.2)
-        sees = gathered(accelerator, (there, platform.node()))
-    blind = [f"rank {rank} ({host})" for rank, (there, host) in enumerate(sees) if not there]
+        answers = gather_objects((visible, platform.node()))
+    blind = [f"rank {rank} ({host})" for rank, (visible, host) in enumerate(answers) if not visible]
     if blind:
-        text = f"{', '.join(blind[:8])} did not see what rank 0 wrote in {own.parent}"
+        text = f"{', '.join(blind[:MAX_NAMED])} did not see the file that rank 0 wrote in {path.parent}"
         return [fail(what, text, "set run.dir to a directory on storage that all machines share")]
-    return [ok(what, f"all processes see what rank 0 writes in {own.parent}")]
+    return [ok(what, f"all processes see the file that rank 0 wrote in {path.parent}")]

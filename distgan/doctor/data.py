@@ -1,4 +1,4 @@
-"""The images: manifest, shards, checksums, first images, classes. Nothing is fetched into a cache or written."""
+"""The images: manifest, shards, checksums, first images, classes. Nothing is cached or written."""
 
 from __future__ import annotations
 
@@ -13,148 +13,171 @@ from distgan.data.prepare import find_existing
 from distgan.data.remote.store import RemoteStore
 from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
 from distgan.data.shards.reader import ShardSelection, first_images, select_shards
-from distgan.doctor.finding import Finding, fail, guarded, nearest, ok, shown_bytes, shown_seconds, warn
+from distgan.doctor.check_result import (
+    CheckResult,
+    existing_directory,
+    fail,
+    format_bytes,
+    format_seconds,
+    ok,
+    run_check,
+    warn,
+)
 from distgan.utils.errors import DataError
 from distgan.utils.files import is_intact
 from distgan.utils.progress import track
 
-MADE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 162 MiB")}  # bytes, what it takes
-CHECKSUM_SECONDS = 600.0  # for all shards; then the rest is left to training
-FAR_TRIES, FAR_SECONDS = 2, 10.0  # the doctor is less patient than training
-FIRST = 16  # images that are decoded
-RARE = 0.1  # of an even share
+TO_PREPARE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 162 MiB")}  # bytes, effort
+CHECKSUM_SECONDS = 600.0  # for all shards; training checks the rest
+REMOTE_TRIES, REMOTE_SECONDS = 2, 10.0  # the doctor is less patient than training
+FIRST_IMAGES = 16  # that are decoded
+RARE = 0.1  # of the mean number of images per class
 
 
-class Seen(NamedTuple):
-    """The images that are there."""
+class DataSet(NamedTuple):
+    """A data set that exists, and the shards of it that data.classes selects."""
 
     manifest: Manifest
-    wanted: ShardSelection
+    selection: ShardSelection
 
 
-def place_of(config: DataConfig) -> Path | RemoteStore:
-    """Where the images are, to be read without a cache."""
+def data_location(config: DataConfig) -> Path | RemoteStore:
+    """The directory or server of the images, to be read without a cache."""
     path = config.path
-    return path if isinstance(path, Path) else RemoteStore(path, FAR_TRIES, min(config.stall_seconds, FAR_SECONDS))
+    if isinstance(path, Path):
+        return path
+    return RemoteStore(path, REMOTE_TRIES, min(config.stall_seconds, REMOTE_SECONDS))
 
 
-def seen(config: Config) -> tuple[Seen | None, list[Finding]]:
-    """What the manifest says, or None where training would make the data set first, or cannot begin."""
-    data, place = config.data, place_of(config.data)
-    if isinstance(place, Path) and data.prepare and not (place / MANIFEST).exists():
-        return None, [to_be_made(place, data.prepare)]
+def check_data(config: Config) -> tuple[DataSet | None, list[CheckResult]]:
+    """The data set, and the result of reading its manifest.
+
+    The data set is None where training would prepare it first (ok), or cannot start (fail).
+    """
+    data, location = config.data, data_location(config.data)
+    if isinstance(location, Path) and data.prepare and not (location / MANIFEST).exists():
+        return None, [check_preparation(location, data.prepare)]
     try:
-        manifest = load_manifest(place)
-        wanted = select_shards(place, manifest, data.classes)
+        manifest = load_manifest(location)
+        selection = select_shards(location, manifest, data.classes)
     except DataError as error:
-        return None, [fail("data", str(error), "mend data.path, data.classes or the copy of the data set")]
-    size = sum(shard.bytes for shard in wanted.shards)
-    text = f"{place}: {wanted.total:,} images of {wanted.size}x{wanted.size}, {len(wanted.classes)} class(es)"
-    found = ok("data", f"{text}, {len(wanted.shards):,} shard(s), {shown_bytes(size)}")
-    return Seen(manifest, wanted), [found]
+        return None, [fail("data", str(error), "fix data.path, data.classes or the copy of the data set")]
+    size = sum(shard.bytes for shard in selection.shards)
+    pixels = f"{selection.size}x{selection.size}"
+    text = f"{location}: {selection.total:,} images of {pixels}, {len(selection.classes)} class(es)"
+    result = ok("data", f"{text}, {len(selection.shards):,} shard(s), {format_bytes(size)}")
+    return DataSet(manifest, selection), [result]
 
 
-def to_be_made(path: Path, source: str) -> Finding:
-    """About a data set that data.prepare will make."""
+def check_preparation(path: Path, source: str) -> CheckResult:
+    """Whether data.prepare=`source` can make a data set at `path`."""
     try:
         find_existing(path, {}, overwrite=False)
-        free = shutil.disk_usage(nearest(path)).free
+        free = shutil.disk_usage(existing_directory(path)).free
     except (DataError, OSError) as error:
         return fail("data", str(error), "set data.path to a new directory")
-    need, takes = MADE[source]
-    text = f"data.prepare={source} will make {path} when training starts: it {takes}, needs up to {shown_bytes(need)}"
+    need, effort = TO_PREPARE[source]
+    text = f"data.prepare={source} will make {path} when training starts: it {effort}, needs up to {format_bytes(need)}"
     if free < need:
-        return fail("data", f"{text}, {shown_bytes(free)} are free", "make room, or set data.path")
+        return fail("data", f"{text}, {format_bytes(free)} are free", "make room, or set data.path")
     return ok("data", text)
 
 
-def contents(config: Config, found: Seen, quick: bool, show: bool) -> list[Finding]:
-    """Shards, checksums, images, classes. quick: without the checksums."""
-    skip = config.data.on_error == "skip"
-    findings = guarded("shards", lambda: shards(found.wanted, skip))
-    if any(finding.level == "fail" for finding in findings):
-        return [*findings, *classes(found.wanted, found.manifest.class_counts)]
-    if isinstance(found.wanted.location, RemoteStore):
-        findings += guarded("checksums", lambda: first_shard(found.wanted), 300)
+def check_contents(config: Config, data_set: DataSet, quick: bool, show: bool) -> list[CheckResult]:
+    """Checks shards, checksums, images and classes. quick: skip the checksums; show: progress on stderr."""
+    selection, skip = data_set.selection, config.data.on_error == "skip"
+    counts = data_set.manifest.class_counts
+    results = run_check("shards", lambda: check_shards(selection, skip))
+    if any(result.level == "fail" for result in results):
+        return [*results, *check_classes(selection, counts)]
+    if isinstance(selection.location, RemoteStore):
+        results += run_check("checksums", lambda: check_first_shard(selection), 300)
     elif quick:
-        findings.append(ok("checksums", "left out (--quick)"))
+        results.append(ok("checksums", "skipped (--quick)"))
     else:
-        findings += guarded("checksums", lambda: checksums(found.wanted, skip, show), CHECKSUM_SECONDS + 60)
-    findings += guarded("images", lambda: images(found.wanted, 0 if not skip else config.data.max_skipped), 300)
-    return [*findings, *classes(found.wanted, found.manifest.class_counts)]
+        results += run_check("checksums", lambda: check_checksums(selection, skip, show), CHECKSUM_SECONDS + 60)
+    results += run_check("images", lambda: check_images(selection, config.data.max_skipped if skip else 0), 300)
+    return [*results, *check_classes(selection, counts)]
 
 
-def shards(wanted: ShardSelection, skip: bool) -> list[Finding]:
-    """Whether all are there, with their sizes. skip: data.on_error=skip."""
-    if isinstance(wanted.location, RemoteStore):
+def check_shards(selection: ShardSelection, skip: bool) -> list[CheckResult]:
+    """Whether all local shards exist with the manifest's sizes. skip: whether data.on_error=skip."""
+    if isinstance(selection.location, RemoteStore):
         return []
-    wrong = []
-    for shard in wanted.shards:
+    problems = []
+    for shard in selection.shards:
         try:
-            size = (wanted.location / shard.name).stat().st_size
+            size = (selection.location / shard.name).stat().st_size
             if size != shard.bytes:
-                wrong.append(f"{shard.name} has {size:,} bytes, its manifest says {shard.bytes:,}")
+                problems.append(f"{shard.name} has {size:,} bytes, its manifest says {shard.bytes:,}")
         except OSError as error:
-            wrong.append(f"{shard.name}: {error.strerror}")
-    count = f"{len(wanted.shards):,} shard(s)"
-    return [_judged("shards", wrong, count, f"{count} are there, with their sizes", skip)]
+            problems.append(f"{shard.name}: {error.strerror}")
+    count = f"{len(selection.shards):,} shard(s)"
+    if problems:
+        return [_damaged("shards", problems, count, skip)]
+    return [ok("shards", f"{count}, all with the sizes in the manifest")]
 
 
-def checksums(wanted: ShardSelection, skip: bool, show: bool, seconds: float = CHECKSUM_SECONDS) -> list[Finding]:
-    """Whether every shard has the manifest's sha256, as far as the time allows. show: progress."""
-    assert isinstance(wanted.location, Path)
-    wrong, done, size, start = list[str](), 0, 0, time.monotonic()
-    for shard in track(wanted.shards, len(wanted.shards), "checksums", "shards", enabled=show):
+def check_checksums(
+    selection: ShardSelection, skip: bool, show: bool, seconds: float = CHECKSUM_SECONDS
+) -> list[CheckResult]:
+    """Whether every local shard has the manifest's sha256.
+
+    skip: whether data.on_error=skip; show: progress on stderr; seconds: after which no other shard is read.
+    """
+    assert isinstance(selection.location, Path)
+    problems, done, size, start = list[str](), 0, 0, time.monotonic()
+    for shard in track(selection.shards, len(selection.shards), "checksums", "shards", enabled=show):
         if time.monotonic() - start > seconds:
             break
-        with (wanted.location / shard.name).open("rb") as file:
+        with (selection.location / shard.name).open("rb") as file:
             if not is_intact(file, shard.bytes, shard.sha256):
-                wrong.append(f"{shard.name} is damaged: its sha256 is not the manifest's")
+                problems.append(f"{shard.name} is damaged: its sha256 is not the manifest's")
         done, size = done + 1, size + shard.bytes
-    took = time.monotonic() - start
-    good = f"{done:,} shard(s) are as the manifest says ({shown_bytes(size / max(took, 1e-6))}/s)"
-    if not wrong and done < len(wanted.shards):
-        text = f"only {done:,} of {len(wanted.shards):,} shards were read in {shown_seconds(took)}"
-        return [warn("checksums", text, "a slow disk: copy the data set nearer, or run `distgan prepare ... --verify`")]
-    return [_judged("checksums", wrong, f"{done:,} shard(s)", good, skip)]
+    elapsed = time.monotonic() - start
+    if problems:
+        return [_damaged("checksums", problems, f"{done:,} shard(s)", skip)]
+    if done < len(selection.shards):
+        text = f"only {done:,} of {len(selection.shards):,} shards were read in {format_seconds(elapsed)}"
+        return [warn("checksums", text, "use a faster disk, or run `distgan prepare ... --verify`")]
+    return [ok("checksums", f"{done:,} shard(s) match the manifest ({format_bytes(size / max(elapsed, 1e-6))}/s)")]
 
 
-def _judged(what: str, wrong: list[str], count: str, good: str, skip: bool) -> Finding:
-    if not wrong:
-        return ok(what, good)
-    text = f"{len(wrong):,} of {count}: {wrong[0]}" + (" ..." if len(wrong) > 1 else "")
+def _damaged(what: str, problems: list[str], count: str, skip: bool) -> CheckResult:
+    text = f"{len(problems):,} of {count}: {problems[0]}" + (" ..." if len(problems) > 1 else "")
     if skip:
         return warn(what, text, "their bad images will be skipped (data.on_error=skip)")
     return fail(what, text, "copy them again, make the data set again, or set data.on_error=skip")
 
 
-def first_shard(wanted: ShardSelection) -> list[Finding]:
-    """Fetches one shard from a URL, and says how long all of them would take."""
-    assert isinstance(wanted.location, RemoteStore)
-    shard, start = wanted.shards[0], time.monotonic()
-    with wanted.location.open(shard.name, shard.bytes, shard.sha256):
+def check_first_shard(selection: ShardSelection) -> list[CheckResult]:
+    """Fetches one shard from a server, and estimates the time for all of them. Raises DataError."""
+    assert isinstance(selection.location, RemoteStore)
+    shard, start = selection.shards[0], time.monotonic()
+    with selection.location.open(shard.name, shard.bytes, shard.sha256):
         seconds = max(time.monotonic() - start, 1e-6)
-    total = sum(item.bytes for item in wanted.shards) * seconds / shard.bytes
-    text = f"{shard.name} came whole at {shown_bytes(shard.bytes / seconds)}/s; all shards, one after another:"
-    return [ok("checksums", f"{text} {shown_seconds(total)}; the others are checked when they are read")]
+    total = sum(item.bytes for item in selection.shards) * seconds / shard.bytes
+    text = f"{shard.name} matches the manifest, fetched at {format_bytes(shard.bytes / seconds)}/s"
+    rest = f"all shards one after another would take {format_seconds(total)}; training checks the others"
+    return [ok("checksums", f"{text}; {rest}")]
 
 
-def images(wanted: ShardSelection, skip: int) -> list[Finding]:
-    """Whether the first ones can be decoded, and have the manifest's size."""
+def check_images(selection: ShardSelection, max_skipped: int) -> list[CheckResult]:
+    """Whether the first images can be decoded and have the manifest's size. max_skipped: bad images that may be."""
     try:
-        found = first_images(wanted, FIRST, skip)
+        count = len(first_images(selection, FIRST_IMAGES, max_skipped))
     except DataError as error:
         return [fail("images", str(error), "make the data set again, or set data.on_error=skip")]
-    return [ok("images", f"the first {len(found)} can be decoded, {wanted.size}x{wanted.size} RGB")]
+    return [ok("images", f"the first {count} can be decoded, {selection.size}x{selection.size} RGB")]
 
 
-def classes(wanted: ShardSelection, counts: Mapping[str, int]) -> list[Finding]:
-    """Whether one is empty or very rare. counts: images of all classes of the manifest."""
-    even = wanted.total / len(wanted.classes)
-    few = [f"{name} has {counts[name]:,}" for name in wanted.classes if counts[name] < RARE * even]
-    if few:
-        text = f"{', '.join(few[:8])}{' ...' if len(few) > 8 else ''} of {wanted.total:,} images"
+def check_classes(selection: ShardSelection, counts: Mapping[str, int]) -> list[CheckResult]:
+    """Whether a class is empty or very rare. counts: {class: images}, for all classes of the manifest."""
+    mean = selection.total / len(selection.classes)
+    rare = [f"{name} has {counts[name]:,}" for name in selection.classes if counts[name] < RARE * mean]
+    if rare:
+        text = f"{', '.join(rare[:8])}{' ...' if len(rare) > 8 else ''} of {selection.total:,} images"
         return [warn("classes", text, "G will hardly learn them: add images, or choose others with data.classes")]
-    least, most = min(counts[name] for name in wanted.classes), max(counts[name] for name in wanted.classes)
+    least, most = (extreme(counts[name] for name in selection.classes) for extreme in (min, max))
     each = f"{most:,} images" if least == most else f"{least:,} to {most:,} images"
-    return [ok("classes", f"{len(wanted.classes)}, {each} each")]
+    return [ok("classes", f"{len(selection.classes)}, {each} each")]

@@ -1,41 +1,46 @@
-"""Findings to lines or to one JSON document on stdout, progress to stderr; silent on all but the main process."""
+"""The report: lines or one JSON document on stdout, progress on stderr; silent on all but the main process."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable
 
-from distgan.doctor.finding import Finding, summary
+from distgan.doctor.check_result import CheckResult, summary
+from distgan.utils.log import log
 
 
 class Report:
-    """What the doctor has found so far."""
+    """The results so far."""
 
     def __init__(self, as_json: bool, enabled: bool) -> None:
+        """as_json: print one document at the end instead of lines; enabled: print anything at all."""
         self.as_json, self.enabled = as_json, enabled
-        self.findings: list[Finding] = []
+        self.results: list[CheckResult] = []
         self._start = time.monotonic()
 
-    def add(self, findings: Iterable[Finding]) -> None:
-        """Lines are shown as they come."""
-        for finding in findings:
-            self.findings.append(finding)
+    def add(self, results: Iterable[CheckResult]) -> None:
+        """Adds results and prints them at once."""
+        for result in results:
+            self.results.append(result)
             if self.enabled and not self.as_json:
-                print(finding.line(), flush=True)
+                print(result.line(), flush=True)
 
-    def say(self, text: str) -> None:
-        """What is being done, for a person who waits."""
+    def progress(self, text: str) -> None:
+        """Tells a person who waits what is being done."""
         if self.enabled:
-            print(f"doctor: {text} ...", file=sys.stderr, flush=True)
+            log.info("doctor: %s ...", text)
 
     def close(self) -> int:
-        """Shows the sum and returns the exit code: 2 where something failed."""
-        failed, seconds = any(finding.level == "fail" for finding in self.findings), time.monotonic() - self._start
+        """Prints the summary and returns the exit code: 2 if a check failed."""
+        failed, seconds = any(result.level == "fail" for result in self.results), time.monotonic() - self._start
         if self.enabled and self.as_json:
-            found = [finding._asdict() for finding in self.findings]
-            print(json.dumps({"failed": failed, "seconds": round(seconds, 1), "findings": found}, indent=1), flush=True)
+            document = {
+                "failed": failed,
+                "seconds": round(seconds, 1),
+                "findings": [result._asdict() for result in self.results],
+            }
+            print(json.dumps(document, indent=1), flush=True)
         elif self.enabled:
-            print(summary(self.findings, seconds), flush=True)
+            print(summary(self.results, seconds), flush=True)
         return 2 if failed else 0

@@ -1,4 +1,4 @@
-"""The configuration against the processes, and against what the run directory already holds. Only reads."""
+"""The configuration against the number of processes, and against the files in the run directory. Only reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from distgan.config.schema import Config
 from distgan.data.reference import open_data
 from distgan.distributed.accelerator import batch_rows
-from distgan.doctor.data import Seen
-from distgan.doctor.finding import Finding, fail, ok, warn
+from distgan.doctor.check_result import CheckResult, fail, ok, warn
+from distgan.doctor.data import DataSet
 from distgan.metrics.evaluator import check, is_shapes, names_of
 from distgan.metrics.extractors.base import load_extractor
 from distgan.training.checkpoint import storage
@@ -22,16 +22,17 @@ from distgan.training.early_stopping import EarlyStopping
 from distgan.utils.errors import CheckpointError, ConfigError, DataError, QualityError
 
 
-class Run(NamedTuple):
-    """What a checkpoint is compared with."""
+class Launch(NamedTuple):
+    """The facts of this launch that a checkpoint is compared with."""
 
     processes: int
     precision: str
     data_digest: str | None
-    """Digest of the manifest of the images; None where it is not known."""
+    """Digest of the manifest of the images; None if there is no manifest yet."""
 
 
-def batch(config: Config, processes: int) -> list[Finding]:
+def check_batch(config: Config, processes: int) -> list[CheckResult]:
+    """Whether train.batch_size can be divided among processes and micro-batches."""
     size, parts = config.train.batch_size, config.train.accumulation
     try:
         rows = batch_rows(size, parts, 0, processes)
@@ -43,75 +44,77 @@ def batch(config: Config, processes: int) -> list[Finding]:
     return [ok("batch", text)]
 
 
-def scores(config: Config, seen: Seen | None) -> list[Finding]:
-    """Whether quality can be evaluated while training; nothing where it is not to be."""
+def check_scores(config: Config, data_set: DataSet | None) -> list[CheckResult]:
+    """Whether quality can be evaluated during training; nothing if evaluate.every_images is not set."""
     what, every = "scores", config.evaluate.every_images
     if every is None:
         return []
     try:
         load_extractor(config.evaluate, torch.device("cpu"))
         best, reference = EarlyStopping(config.best, config.evaluate), config.evaluate.reference
-        if reference is not None or seen is not None:
-            place = config.data if reference is None else config.data.model_copy(update={"path": reference})
-            manifest, wanted = open_data(place)
-            check(config.evaluate, wanted.total, is_shapes(manifest))
+        if reference is not None or data_set is not None:
+            data = config.data if reference is None else config.data.model_copy(update={"path": reference})
+            manifest, selection = open_data(data)
+            check(config.evaluate, selection.total, is_shapes(manifest))
             best.check(names_of(config.evaluate, is_shapes(manifest), config.generator.conditional))
-            if seen is not None and seen.manifest.size != manifest.size:
-                sizes = f"{manifest.size}x{manifest.size}, the images of the training {seen.manifest.size}"
-                return [fail(what, f"the images in {reference} are {sizes}x{seen.manifest.size}", "name others")]
+            if data_set is not None and (size := data_set.manifest.size) != manifest.size:
+                text = (
+                    f"the images in {reference} are {manifest.size}x{manifest.size}, those of data.path {size}x{size}"
+                )
+                return [fail(what, text, "choose another evaluate.reference")]
     except (ConfigError, DataError, QualityError) as error:
-        return [fail(what, str(error), "or evaluate.every_images=null, for training without scores")]
-    by = best.metric
-    return [ok(what, f"every {every:,} images {config.evaluate.count:,} generated ones are looked at; best by {by}")]
+        return [fail(what, str(error), "or set evaluate.every_images=null to train without scores")]
+    text = f"{config.evaluate.count:,} generated images are evaluated every {every:,} images"
+    return [ok(what, f"{text}; the best by {best.metric} is kept")]
 
 
-def lock(run_dir: Path) -> list[Finding]:
-    """Whether another training is writing there now."""
+def check_lock(run_dir: Path) -> list[CheckResult]:
+    """Whether another training is writing to the run directory now."""
     try:
         with (run_dir / ".lock").open("rb") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
-                who = file.read(200).decode(errors="replace").strip()
-                return [fail("lock", f"another training is writing to {run_dir} ({who})", f"stop it, or {NEW_RUN}")]
+                owner = file.read(200).decode(errors="replace").strip()
+                return [fail("lock", f"another training is writing to {run_dir} ({owner})", f"stop it, or {NEW_RUN}")]
             except OSError as error:
-                text = f"no file locks in {run_dir} ({error.strerror})"
-                return [warn("lock", text, "let only one training write there")]
+                text = f"file locks do not work in {run_dir} ({error.strerror})"
+                return [warn("lock", text, "let only one training write to it")]
     except (FileNotFoundError, NotADirectoryError):
-        return [ok("lock", f"no training has been in {run_dir}")]
+        return [ok("lock", f"no training has written to {run_dir} yet")]
     return [ok("lock", f"no other training is writing to {run_dir}")]
 
 
-def resume(config: Config, now: Run) -> tuple[int, list[Finding]]:
-    """Steps that are done, and what `--resume auto` would do."""
+def check_checkpoints(config: Config, launch: Launch) -> tuple[int, list[CheckResult]]:
+    """The step from which `--resume auto` would continue, 0 for none, and the results."""
     what, directory = "resume", config.run_dir / "checkpoints"
-    there, damaged = storage.steps(directory), list[Finding]()
-    for step in reversed(there):
+    steps, damaged = storage.steps(directory), list[CheckResult]()
+    for step in reversed(steps):
         path = directory / f"step-{step:09d}"
         try:
             state = storage.load(path)
         except CheckpointError as error:
-            damaged.append(warn(what, str(error), "training will take the one before it"))
+            damaged.append(warn(what, str(error), "training will use the one before it"))
             continue
-        return step, [*damaged, *fits(config, path, state, now)]
-    if there:
+        return step, [*damaged, *compare_checkpoint(config, path, state, launch)]
+    if steps:
         return 0, [*damaged, fail(what, f"none of the checkpoints in {directory} is complete", NEW_RUN)]
     return 0, [ok(what, f"{config.run_dir} holds no checkpoint: training starts from the beginning")]
 
 
-def fits(config: Config, path: Path, state: State, now: Run) -> list[Finding]:
-    """Whether training may go on from a checkpoint, and what would change."""
+def compare_checkpoint(config: Config, path: Path, state: State, launch: Launch) -> list[CheckResult]:
+    """Whether training may continue from the checkpoint at `path`, and with which changes."""
     what, values = "resume", state.values
-    refusals, changes = check_resume(path, values, config, now.data_digest)
+    refusals, changes = check_resume(path, values, config, launch.data_digest)
     if refusals:
         return [fail(what, refusal.text, refusal.fix) for refusal in refusals]
     steps = int(values["g"]["updates"])
     if steps >= config.total_steps:
         text = f"{path} is at the end of the budget (train.images={config.train.images}): nothing would be trained"
         return [warn(what, text, f"set more train.images, or {NEW_RUN}")]
-    if values["precision"] != now.precision:
-        changes.append(f"precision: {values['precision']} -> {now.precision}")
-    if values["processes"] != now.processes:
-        changes.append(f"processes: {values['processes']} -> {now.processes}")
+    if values["precision"] != launch.precision:
+        changes.append(f"precision: {values['precision']} -> {launch.precision}")
+    if values["processes"] != launch.processes:
+        changes.append(f"processes: {values['processes']} -> {launch.processes}")
     changed = f"; changed since then: {'; '.join(changes)}" if changes else ""
-    return [ok(what, f"training goes on from {path}, step {steps:,} of {config.total_steps:,}{changed}")]
+    return [ok(what, f"training continues from {path}, step {steps:,} of {config.total_steps:,}{changed}")]

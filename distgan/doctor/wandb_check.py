@@ -1,4 +1,4 @@
-"""Weights & Biases: the mode that would be chosen, and whether the server answers. Nothing is sent to it."""
+"""Weights & Biases: the mode that a run would choose, and whether the server answers. Nothing is sent to it."""
 
 from __future__ import annotations
 
@@ -9,55 +9,60 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from distgan.config.schema import Config
-from distgan.doctor.finding import Finding, fail, ok, warn
+from distgan.doctor.check_result import CheckResult, fail, ok, warn
 from distgan.training.tracking.wandb_run import choose_mode, server_url
-from distgan.utils.background import bounded, short
+from distgan.utils.background import CallTimeout, call_with_timeout, short
 from distgan.utils.errors import ConfigError
 
 WHAT = "W&B"
-SECONDS = 5.0  # for the server's answer
+ANSWER_SECONDS = 5.0
 
 
-def wandb_findings(config: Config) -> list[Finding]:
+def check_wandb(config: Config) -> list[CheckResult]:
+    """Checks the mode, and the server if the mode is online."""
     try:
-        mode, why = choose_mode(config.wandb)
+        mode, reason = choose_mode(config.wandb)
     except ConfigError as error:
-        return [fail(WHAT, str(error), "or use wandb.mode=auto, which goes on without")]
-    return judge(mode, why, server_url() if mode == "online" else "", reach)
+        return [fail(WHAT, str(error), "or use wandb.mode=auto, which then trains without W&B")]
+    return check_mode(mode, reason, server_url() if mode == "online" else "", ask_server)
 
 
-def judge(mode: str, why: str | None, url: str, ask: Callable[[str], tuple[float, str | None]]) -> list[Finding]:
-    """mode, why: from `choose_mode`; ask: (seconds, what is wrong) of the server at an address."""
+def check_mode(
+    mode: str, reason: str | None, url: str, ask: Callable[[str], tuple[float, str | None]]
+) -> list[CheckResult]:
+    """mode, reason: from `choose_mode`; url: the server's; ask: as `ask_server`."""
     if mode == "disabled":
-        return [ok(WHAT, f"disabled: {why}" if why else "disabled")]
+        return [ok(WHAT, f"disabled: {reason}" if reason else "disabled")]
     if mode == "offline":
-        if why and why.endswith("recorded offline"):  # nobody asked for that
-            first = "run `wandb login`, set WANDB_API_KEY" if "key" in why else "look at the WANDB_ variables"
-            return [warn(WHAT, why, f"{first}, or, if that is meant, wandb.mode=offline")]
-        return [ok(WHAT, f"offline{f': {why}' if why else ''}; the run says at its end how to upload it")]
+        if reason and reason.endswith("recorded offline"):  # nobody asked for that
+            first = "run `wandb login`, set WANDB_API_KEY" if "key" in reason else "check the WANDB_ variables"
+            return [warn(WHAT, reason, f"{first}, or set wandb.mode=offline if that is what you want")]
+        return [ok(WHAT, f"offline{f': {reason}' if reason else ''}; at its end the run prints how to upload it")]
     host = urlsplit(url).netloc.rsplit("@", 1)[-1]
-    seconds, wrong = ask(url)
-    if wrong:
-        advice = "look at the network, a proxy (https_proxy) and WANDB_BASE_URL; a run would go on offline"
-        return [warn(WHAT, f"online, but {host} does not answer well: {wrong}", advice)]
+    seconds, problem = ask(url)
+    if problem:
+        advice = "check the network, a proxy (https_proxy) and WANDB_BASE_URL; a run would continue offline"
+        return [warn(WHAT, f"online, but {host} cannot be used: {problem}", advice)]
     return [ok(WHAT, f"online with a key; {host} answered in {seconds:.1f} s")]
 
 
-def reach(url: str) -> tuple[float, str | None]:
-    """(seconds until a server answered anything at all, or what is wrong), in SECONDS at most."""
-    start, outcome = time.monotonic(), list[str | None]()
+def ask_server(url: str) -> tuple[float, str | None]:
+    """(seconds until the server answered, the problem or None). Takes ANSWER_SECONDS at most."""
+    start = time.monotonic()
+    try:
+        problem = call_with_timeout(ANSWER_SECONDS, lambda: _problem_with(url))
+    except CallTimeout:
+        problem = f"no answer within {ANSWER_SECONDS:.0f} s"
+    return time.monotonic() - start, problem
 
-    def ask() -> None:
-        try:
-            with urllib.request.urlopen(url, timeout=SECONDS):
-                outcome.append(None)
-        except urllib.error.HTTPError as error:
-            outcome.append(f"status {error.code}" if error.code >= 500 else None)
-        except urllib.error.URLError as error:
-            reason = error.reason
-            outcome.append(short(reason) if isinstance(reason, BaseException) else str(reason))
-        except Exception as error:  # a malformed address, a connection that breaks off
-            outcome.append(short(error))
 
-    bounded(ask, SECONDS)
-    return time.monotonic() - start, outcome[0] if outcome else f"nothing came within {SECONDS:.0f} s"
+def _problem_with(url: str) -> str | None:
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):
+            return None
+    except urllib.error.HTTPError as error:
+        return f"status {error.code}" if error.code >= 500 else None
+    except urllib.error.URLError as error:
+        return short(error.reason) if isinstance(error.reason, BaseException) else str(error.reason)
+    except Exception as error:  # a malformed address, a connection that breaks off
+        return short(error)

@@ -10,10 +10,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
+T = TypeVar("T")
 Call = Callable[[], None]
 QUEUE_SIZE = 512  # calls waiting; more are dropped and counted
 CALL_SECONDS = 60.0  # for any one call
+
+
+class CallTimeout(RuntimeError):
+    """A call has not returned in time."""
 
 
 class Worker:
@@ -79,11 +85,28 @@ class Worker:
                 self._running = None
 
 
-def bounded(call: Call, seconds: float) -> None:
-    """Makes a call in a daemon thread and waits for it no longer than `seconds`."""
-    thread = threading.Thread(target=call, daemon=True)
+def call_with_timeout(seconds: float, call: Callable[[], T]) -> T:
+    """Makes a call in a daemon thread and returns its result.
+
+    Raises what the call raises, or CallTimeout if it has not returned after `seconds`; its thread then runs on.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise CallTimeout(f"no answer in {seconds:.0f} s")
+    return results[0]
 
 
 def short(error: BaseException) -> str:

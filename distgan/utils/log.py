@@ -13,7 +13,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
+
+from distgan.utils.errors import DistganError
 
 log = logging.getLogger("distgan")
 
@@ -26,12 +29,11 @@ class RankFilter(logging.Filter):
 
 
 class LineFormatter(logging.Formatter):
-    """The message; a warning says so, and names its rank if that is not 0."""
+    """The message with "WARNING: " before a warning, and with the rank before both if that is not 0."""
 
     def format(self, record: logging.LogRecord) -> str:
-        if record.levelno < logging.WARNING:
-            return record.getMessage()
-        return f"{'' if (rank := _rank()) == '0' else f'[rank {rank}] '}WARNING: {record.getMessage()}"
+        rank = "" if (number := _rank()) == "0" else f"[rank {number}] "
+        return f"{rank}{'WARNING: ' if record.levelno == logging.WARNING else ''}{record.getMessage()}"
 
 
 class TerminalHandler(logging.Handler):
@@ -47,24 +49,34 @@ class TerminalHandler(logging.Handler):
 
 
 class Unbreakable:
-    """A text stream whose writes never fail: a full disk, a closed pipe or a missing character loses only the text."""
+    """A text stream whose writes never fail: a full disk or a closed pipe loses only the text.
+
+    A character that the stream's encoding lacks is written as \\xe9.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.failure: OSError | ValueError | None = None
+        """The first error by which text was lost."""
 
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
         except UnicodeEncodeError:
             return self.write(text.encode("ascii", "backslashreplace").decode())
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            self.failure = self.failure or error
             return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except (OSError, ValueError):
-            return
+        except (OSError, ValueError) as error:
+            self.failure = self.failure or error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -84,21 +96,37 @@ def show_on_terminal() -> None:
         log.propagate = False
 
 
+def guard_stdout() -> None:
+    """Makes stdout unbreakable. `check_stdout` reports what was lost."""
+    if not isinstance(sys.stdout, Unbreakable):
+        sys.stdout = Unbreakable(sys.stdout)  # type: ignore[assignment]
+
+
+def check_stdout() -> None:
+    """Raises DistganError if text written to stdout since `guard_stdout` was lost."""
+    sys.stdout.flush()
+    if isinstance(sys.stdout, Unbreakable) and (error := sys.stdout.failure):
+        raise DistganError(f"stdout cannot be written: {getattr(error, 'strerror', None) or error}")
+
+
 def fill_closed_descriptors() -> None:
-    """Opens the null device in the place of a closed stdin, stdout or stderr.
+    """Opens the null device in the place of a closed stdin, stdout or stderr, for child processes as well.
 
     Otherwise the next file or socket would get its number, and whatever a library prints would be written into that.
     """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
+            if null == number:
+                os.set_inheritable(number, True)
+            else:
                 os.dup2(null, number)
                 os.close(null)
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed when Python started: by now, another file may have its number
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _rank() -> str:

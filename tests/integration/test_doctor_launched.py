@@ -91,7 +91,7 @@ def test_two_processes_look_at_their_wiring_and_one_of_them_speaks(tiny, tmp_pat
     for what in ("wiring", "processes", "clocks", "same recipe", "shared directory", "dry run", "timeouts"):
         assert found[what] == "ok", output
     assert found["network"] in ("ok", "warn")
-    assert "2 on 1 machine(s) have met" in output
+    assert "2 on 1 machine(s) are connected" in output
     assert output.count("  versions: ") == 1
 
 
@@ -104,7 +104,7 @@ def test_a_resumed_run_is_not_touched(tiny, tmp_path):
     found = json.loads(output[output.index("{") : output.rindex("}") + 1])
     assert found["failed"] is False
     resume = next(item for item in found["findings"] if item["what"] == "resume")
-    assert resume["text"].startswith(f"training goes on from {place}/checkpoints/step-000000010, step 10 of 20")
+    assert resume["text"].startswith(f"training continues from {place}/checkpoints/step-000000010, step 10 of 20")
     assert next(item for item in found["findings"] if item["what"] == "estimate")["text"].startswith("10 steps at ")
     code, output = examine(2, tiny("generator.width=9"), tmp_path / "scratch")
     assert code == 2, output
@@ -119,7 +119,7 @@ def test_a_data_set_that_training_would_make_is_not_made(tiny, tmp_path):
     code, output = examine(1, tiny(f"data.path={place}", "data.prepare=shapes"), tmp_path / "scratch")
     assert code == 0, output
     assert f"data.prepare=shapes will make {place} when training starts" in output
-    assert "400 drawn shapes in place of the images" in output
+    assert "400 drawn shapes instead of the images" in output
     assert not place.exists()
 
 
@@ -161,7 +161,7 @@ def test_processes_with_different_recipes_are_told_apart(tiny, tmp_path):
         "FAIL  same recipe: rank 1 was started with another configuration than rank 0: run.seed: 0 -> 1; "
         "start all processes with the same command and run this again"
     ) in output
-    assert "warn  dry run: left out: because of same recipe, see above" in output
+    assert "warn  dry run: skipped: because of same recipe, see above" in output
 
 
 def test_a_run_directory_that_cannot_be_written_and_a_disk_that_is_too_small(tiny, tmp_path):
@@ -186,10 +186,10 @@ def test_wandb_s_server_answers_or_not(tiny, tmp_path):
         server.behaviour = "hang"
         code, output = examine(1, online, tmp_path / "scratch", **env)
         assert (code, levels(output)["W&B"]) == (0, "warn"), output
-        assert "nothing came within 5 s" in output
+        assert "no answer within 5 s" in output
     code, output = examine(1, online, tmp_path / "scratch", **env)
     assert (code, levels(output)["W&B"]) == (0, "warn"), output
-    assert "does not answer well: [Errno 111] Connection refused" in output
+    assert "cannot be used: [Errno 111] Connection refused" in output
 
 
 def test_mistakes_are_one_line_each(tiny, tmp_path):
@@ -204,7 +204,7 @@ def test_mistakes_are_one_line_each(tiny, tmp_path):
     code, output = examine(2, tiny("train.batch_size=5"), tmp_path / "scratch")
     assert code == 2, output
     assert "FAIL  batch: train.batch_size=5 is not a multiple of processes" in output
-    assert "warn  dry run: left out: because of batch, see above" in output
+    assert "warn  dry run: skipped: because of batch, see above" in output
 
 
 def test_help_does_not_load_torch():

@@ -31,10 +31,10 @@ def signs_of_life() -> None:
 
 def word_of_failures() -> None:
     accelerator = Accelerator(cpu=True)
-    word = PeerFailures(accelerator, leave=print)
+    peers = PeerFailures(accelerator, leave=print)
     assert "doctor" in threads()
     accelerator.wait_for_everyone()
-    word.done()
+    peers.done()
     assert "doctor" not in threads()
 
 

@@ -118,7 +118,7 @@ def _train(fault: str, arguments: list[str]) -> int:
 
 
 def _doctor(arguments: list[str]) -> int:
-    from distgan.doctor.command import main
+    from distgan.doctor.__main__ import main
 
     return main(arguments)
 

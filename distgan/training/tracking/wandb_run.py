@@ -17,7 +17,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from distgan.config.schema import WandbConfig
-from distgan.utils.background import Worker, bounded, short
+from distgan.utils.background import CallTimeout, Worker, call_with_timeout, short
 from distgan.utils.errors import ConfigError
 from distgan.utils.log import log
 
@@ -160,7 +160,7 @@ class WandbRun:
         if not self._worker.last("run.finish", lambda: self._end(exit_code), seconds):
             self._problem = f"W&B did not end within {seconds:.0f} s"
             stop_service()
-            bounded(_teardown, STOP_SECONDS)
+            _teardown_in_time()
         if self._worker.dropped:
             dropped = self._worker.dropped
             log.info("W&B was too slow for %d rows or images; the rows are in metrics.jsonl", dropped)
@@ -189,7 +189,7 @@ class WandbRun:
                 raise
             log.warning("W&B cannot be reached (%s); this run is recorded offline", short(error))
             self.mode = "offline"
-            bounded(_teardown, STOP_SECONDS)  # its service holds the run's id
+            _teardown_in_time()  # its service holds the run's id
             stop_service()
             self._run = self._init("offline")
         self._run.define_metric("images")
@@ -247,6 +247,11 @@ def stop_service() -> None:
             core.terminate()
         for core in psutil.wait_procs(cores, timeout=STOP_SECONDS)[1]:
             core.kill()
+
+
+def _teardown_in_time() -> None:
+    with contextlib.suppress(CallTimeout):
+        call_with_timeout(STOP_SECONDS, _teardown)
 
 
 def _teardown() -> None:

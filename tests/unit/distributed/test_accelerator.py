@@ -13,11 +13,10 @@ from distgan.distributed.accelerator import (
     batch_rows,
     bucket_size,
     build_accelerator,
-    check_connected,
-    check_launcher,
     choose_precision,
     cpu_share,
 )
+from distgan.distributed.launcher import check_launcher
 from distgan.distributed.stop import StopSignal
 from distgan.utils.errors import ConfigError, LaunchError, Stopped
 from distgan.utils.rng import Rows
@@ -60,20 +59,6 @@ def test_engines_for_one_model_are_refused_with_what_to_use_instead(variable, en
     with pytest.raises(LaunchError, match=f"{engine} shards one model, a GAN has two: launch without it"):
         build_accelerator(tiny_config().train, {variable: "true"})
     check_launcher({variable: "false"})
-
-
-def test_processes_that_do_not_know_each_other_are_refused():
-    for variable in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
-        with pytest.raises(LaunchError, match=f"{variable}=2 processes were started, but this one knows only 1"):
-            check_connected({variable: "2"}, 1)
-        check_connected({variable: "2"}, 2)
-    check_connected({}, 1)
-
-
-def test_a_world_without_a_meeting_place_is_refused_by_the_missing_names():
-    with pytest.raises(LaunchError, match="WORLD_SIZE=2 but RANK, MASTER_PORT not set"):
-        check_launcher({"WORLD_SIZE": "2", "MASTER_ADDR": "localhost"})
-    check_launcher({"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "RANK": "0"})
 
 
 def test_ranks_rows_cut_the_batch_without_overlap():

@@ -368,11 +368,11 @@ def test_any_flipped_byte_of_a_shard_of_blocks_is_a_data_error(data):
 def test_the_doctor_decodes_blocks_and_names_a_damaged_one(data):
     path, _ = data
     selection = select_shards(path, load_manifest(path), None)
-    assert [finding.level for finding in doctor.images(selection, 0)] == ["ok"]
+    assert [result.level for result in doctor.check_images(selection, 0)] == ["ok"]
     _spoil(path, "train-000000.tar", "000000000.images.npy")
-    (finding,) = doctor.images(selection, 0)
-    assert finding.level == "fail"
-    assert "block train-000000.tar/000000000 is damaged: its images are not as they were written" in finding.text
+    (result,) = doctor.check_images(selection, 0)
+    assert result.level == "fail"
+    assert "block train-000000.tar/000000000 is damaged: its images are not as they were written" in result.text
 
 
 def test_more_lost_images_than_there_could_ever_be_are_one_thing(tmp_path):

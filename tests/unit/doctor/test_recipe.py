@@ -1,0 +1,120 @@
+"""The configuration against processes, scores, locks and checkpoints."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+
+import pytest
+
+from distgan.doctor import data, recipe
+from distgan.training.checkpoint import storage
+from tests.unit.doctor.results import lines
+
+
+def test_the_batch_over_the_processes(tiny_config):
+    assert lines(recipe.check_batch(tiny_config(), 2)) == [
+        "ok    batch: 12 images over 2 process(es) and 1 micro-batch(es): 6 at a time"
+    ]
+    assert lines(recipe.check_batch(tiny_config(), 5)) == [
+        "FAIL  batch: train.batch_size=12 is not a multiple of processes * train.accumulation = 5 * 1 = 5; nearest "
+        "valid: 10 or 15; set train.batch_size, or start another number of processes"
+    ]
+    assert recipe.check_batch(tiny_config("train.accumulation=12"), 1)[0].level == "warn"
+
+
+def test_another_training_s_lock(tmp_path):
+    assert lines(recipe.check_lock(tmp_path / "run")) == [f"ok    lock: no training has written to {tmp_path}/run yet"]
+    (tmp_path / ".lock").write_text("process 7 on host")
+    assert lines(recipe.check_lock(tmp_path)) == [f"ok    lock: no other training is writing to {tmp_path}"]
+    script = (
+        "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); "
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        results = recipe.check_lock(tmp_path)
+        process.stdin.close()
+    assert lines(results) == [
+        f"FAIL  lock: another training is writing to {tmp_path} (process 7 on host); stop it, or start a new run with "
+        "run.name=NAME"
+    ]
+    with (tmp_path / ".lock").open("r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nothing is held any more
+
+
+def save_checkpoint(config, step, **changes):
+    import torch
+
+    values = {
+        "config": config.model_dump(mode="json"), "data_digest": "d", "precision": "no", "processes": 1, "run_id": "r",
+        "g": {"updates": step},
+    } | changes  # fmt: skip
+    return storage.save(config.run_dir / "checkpoints", step, {"x": torch.ones(3)}, values)
+
+
+def test_what_a_resume_would_do(tiny_config):
+    config = tiny_config()
+    assert lines(recipe.check_checkpoints(config, recipe.Launch(1, "no", "d"))[1]) == [
+        f"ok    resume: {config.run_dir} holds no checkpoint: training starts from the beginning"
+    ]
+    first, second = save_checkpoint(config, 5), save_checkpoint(config, 10)
+    steps, results = recipe.check_checkpoints(tiny_config("train.images=480"), recipe.Launch(2, "bf16", "d"))
+    assert (steps, lines(results)) == (
+        10,
+        [
+            f"ok    resume: training continues from {second}, step 10 of 40; changed since then: train.images: "
+            "240 -> 480; precision: no -> bf16; processes: 1 -> 2"
+        ],
+    )
+    assert lines(recipe.check_checkpoints(tiny_config("generator.width=9"), recipe.Launch(1, "no", "d"))[1]) == [
+        f"FAIL  resume: {second} was made with another recipe: generator.width: 8 -> 9; set these back, or start a new "
+        "run with run.name=NAME"
+    ]
+    assert recipe.check_checkpoints(config, recipe.Launch(1, "no", "other"))[1][0].text == (
+        f"{second} was trained on other images than those in {config.data.path}"
+    )
+    assert recipe.check_checkpoints(tiny_config("train.images=100"), recipe.Launch(1, "no", None))[1][0].level == "warn"
+    (second / "state.json").write_text("{}")
+    steps, results = recipe.check_checkpoints(config, recipe.Launch(1, "no", "d"))
+    assert (steps, [result.level for result in results]) == (5, ["warn", "ok"])
+    assert "state.json is damaged" in results[0].text
+    (first / "state.json").unlink()
+    assert recipe.check_checkpoints(config, recipe.Launch(1, "no", "d"))[1][-1].text.startswith(
+        "none of the checkpoints in"
+    )
+    save_checkpoint(config, 15, run_id="r", extra=1)
+    values = {"config": config.model_dump(mode="json")}
+    (result,) = recipe.compare_checkpoint(config, first, recipe.State({}, values), recipe.Launch(1, "no", None))
+    assert "has no data_digest" in result.text
+
+
+@pytest.mark.parametrize(
+    ("override", "level", "text"),
+    [
+        (
+            "evaluate.count=50",
+            "ok",
+            "50 generated images are evaluated every 100 images; the best by fd_effi",
+        ),
+        (
+            "best.metric=fid",
+            "fail",
+            "best.metric=fid is no score that this training is given; nearest: fd_effi",
+        ),
+        ("evaluate.reference=/nowhere", "fail", "/nowhere"),
+        ("evaluate.reference_count=301", "fail", "evaluate.reference_count=301 must be 20 to 300"),
+        ("evaluate.weights=x.pth", "fail", "evaluate.weights=x.pth goes with inception"),
+    ],
+)
+def test_doctor_says_whether_there_can_be_scores(tiny_config, shapes, override, level, text):
+    config = tiny_config("evaluate.every_images=100", "evaluate.reference_count=40", override)
+    (result,) = recipe.check_scores(config, data.check_data(config)[0])
+    assert result.level == level
+    assert text in result.line()
+
+
+def test_doctor_looks_for_scores_only_where_they_are_wanted(tiny_config):
+    assert recipe.check_scores(tiny_config(), None) == []
