@@ -180,7 +180,7 @@ class Generator:
         branch: str | None = None,
         create_pr: bool = False,
     ) -> str:
-        """Uploads the Hub's layout in one commit and returns its URL; a README.md in the repository is kept.
+        """Uploads the Hub's layout in one commit and returns a URL of it; a README.md in the repository is kept.
 
         repo_id: such as me/cats; made if it does not exist. private: of a new repository; None: the account's default.
         token: None: that of `hf auth login`. branch: None: main. create_pr: opens a pull request instead.

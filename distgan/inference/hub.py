@@ -63,7 +63,7 @@ def find(path_or_repo_id: str | Path, revision: str | None = None) -> Path:
 
 
 def upload(directory: Path, repo_id: str, token: str | bool | None, private: bool | None, **commit: Any) -> str:
-    """Uploads a directory that `save` wrote, in one commit, and returns its URL; the repository's README.md is kept.
+    """Uploads a directory that `save` wrote, in one commit, and returns a URL of it; a README.md that is there is kept.
 
     commit: revision, commit_message, create_pr. Raises ExportError.
     """

@@ -161,11 +161,11 @@ def _events(path: Path) -> list[Event]:
 
 def _samples(directory: Path) -> list[Figure | Missing] | Missing:
     """The first, the middle and the last grid."""
-    there = sorted((int(match[1]), path) for path in directory.iterdir() if (match := SAMPLES.match(path.name)))
-    if not there:
+    grids = sorted((int(match[1]), path) for path in directory.iterdir() if (match := SAMPLES.match(path.name)))
+    if not grids:
         return Missing("there is no grid in samples/")
-    chosen = sorted({0, (len(there) - 1) // 2, len(there) - 1})
-    return [_part(partial(_grid, *there[index])) for index in chosen]
+    chosen = sorted({0, (len(grids) - 1) // 2, len(grids) - 1})
+    return [_part(partial(_grid, *grids[index])) for index in chosen]
 
 
 def _grid(images: int, path: Path) -> Figure:

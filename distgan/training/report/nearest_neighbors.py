@@ -58,15 +58,15 @@ def neighbours(pixels: Tensor, reals: Iterable[Tensor], k: int) -> Neighbours:
     mirrored = torch.empty(count, 0, dtype=torch.bool)
     for block in reals:
         straight, turned = _squared(pixels, block), _squared(pixels.flip(3), block)
-        found, order = torch.minimum(straight, turned).sort(dim=1, stable=True)
+        in_block, order = torch.minimum(straight, turned).sort(dim=1, stable=True)
         order = order[:, :k]
         turn = (turned < straight).gather(1, order)
-        seen = torch.where(turn[:, :, None, None, None], block[order].flip(4), block[order])
-        distance, places = torch.cat([distance, found[:, :k]], dim=1).sort(dim=1, stable=True)
-        distance, places = distance[:, :k], places[:, :k]
+        candidates = torch.where(turn[:, :, None, None, None], block[order].flip(4), block[order])
+        distance, columns = torch.cat([distance, in_block[:, :k]], dim=1).sort(dim=1, stable=True)
+        distance, columns = distance[:, :k], columns[:, :k]
         rows = torch.arange(count)[:, None]
-        images = torch.cat([images, seen], dim=1)[rows, places]
-        mirrored = torch.cat([mirrored, turn], dim=1)[rows, places]
+        images = torch.cat([images, candidates], dim=1)[rows, columns]
+        mirrored = torch.cat([mirrored, turn], dim=1)[rows, columns]
     return Neighbours((distance / shape.numel()).sqrt(), images, mirrored)
 
 

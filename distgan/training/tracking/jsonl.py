@@ -58,7 +58,7 @@ class JsonLines:
             size = file.seek(0, 2)
             try:
                 if file.write(text) != len(text):
-                    raise OSError("no space left for a whole line")
+                    raise OSError("no space left for a complete line")
             except OSError:
                 file.truncate(size)
                 raise
