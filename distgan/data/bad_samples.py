@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, overload
 
 from distgan.utils.errors import DataError
-from distgan.utils.safe_io import SENTENCE, printable
+from distgan.utils.safe_io import MAX_SENTENCE, printable
 
 MAX_WARNINGS = 20  # about the data, per process
 _warned: list[str] = []
@@ -80,7 +80,7 @@ class SkipBudget:
 
 def warn(text: str) -> None:
     """Prints a warning to stderr: each text once, at most MAX_WARNINGS per process."""
-    text = printable(text, SENTENCE)
+    text = printable(text, MAX_SENTENCE)
     if text in _warned or len(_warned) > MAX_WARNINGS:
         return
     _warned.append(text)

@@ -1,6 +1,6 @@
-"""How the processes are wired: the Accelerator, the precision, and a stop that all ranks agree on.
+"""The Accelerator, the precision, DDP, and the division of batches and cores among the processes.
 
-Nothing here starts processes; that is the launcher's work (accelerate launch, torchrun, srun).
+Nothing here starts processes; the launcher does (accelerate launch, torchrun, srun).
 """
 
 from __future__ import annotations
@@ -25,50 +25,53 @@ from distgan.distributed.launcher import check_connected, check_launcher
 from distgan.utils.errors import ConfigError, LostProcess
 from distgan.utils.rng import Rows
 
-BUCKET, BUCKET_LOW = 25, 1  # MiB: DDP's default, whose first bucket is of 1, and the least that `auto` takes
-HOOKS = {"none": DDPCommunicationHookType.NO, "bf16": DDPCommunicationHookType.BF16}
+MIN_BUCKET, MAX_BUCKET = 1, 25  # MiB; the maximum is DDP's default, whose first bucket has 1
+COMPRESSION_HOOKS = {"none": DDPCommunicationHookType.NO, "bf16": DDPCommunicationHookType.BF16}
 
 
 def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.environ) -> tuple[Accelerator, str]:
-    """The Accelerator and one line that says which precision is used and why.
+    """Builds the Accelerator. Also returns a line with the precision and the reason for it.
 
-    Without a GPU, processes that a launcher has started are joined through gloo on the CPU, whatever the launcher said.
+    Without a GPU, processes that a launcher has started are joined through gloo on the CPU, whatever its options are.
     Raises LaunchError for an engine that holds one model only and for processes that do not know each other,
     LostProcess if the launcher or another process ends while they are joined.
     """
     check_launcher(environment)
-    # a [1, n] weight's gradient has two equal ways to lie in memory; DDP warns on every rank that it is the other one
+    # the gradient of a [1, n] weight has two equivalent memory layouts; DDP warns on every rank about one of them
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     gpu = torch.accelerator.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-    precision, why = choose_precision(config.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
+    precision, reason = choose_precision(config.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.timeout_minutes))
     try:
         accelerator = Accelerator(cpu=not gpu, mixed_precision=precision, kwargs_handlers=[limit])
     except dist.DistError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise LostProcess(f"the processes could not be joined, nothing was lost: {reason}") from error
-    # not among the handlers above: there Accelerate takes its own classes only
-    hook = HOOKS[config.gradient_compression]
-    accelerator.ddp_handler = Averaging(gradient_as_bucket_view=True, comm_hook=hook)
+        first_line = str(error).strip().split("\n")[0]
+        raise LostProcess(f"the processes could not be joined, nothing was lost: {first_line}") from error
+    # not among the handlers above, where Accelerate accepts only its own classes
+    hook = COMPRESSION_HOOKS[config.gradient_compression]
+    accelerator.ddp_handler = GradientAveraging(gradient_as_bucket_view=True, comm_hook=hook)
     check_connected(environment, accelerator.num_processes)
     if not gpu:
         torch.set_num_threads(config.cpu_threads or cpu_share(environment))
-    return accelerator, f"precision {precision}: {why}"
+    return accelerator, f"precision {precision}: {reason}"
 
 
-class Averaging(DistributedDataParallelKwargs):
+class GradientAveraging(DistributedDataParallelKwargs):
     """How DDP averages gradients over the ranks. Accelerate calls `register_comm_hook` for every network it wraps."""
 
     def register_comm_hook(self, model: DistributedDataParallel) -> None:
-        # every rank computes the same buffers (batch_norm.py, spectral_norm.py); sending them before each forward costs
+        # every rank computes the same buffers (batch_norm.py, spectral_norm.py): DDP need not send them
         model.broadcast_buffers = False
         if self.comm_hook is DDPCommunicationHookType.BF16:
-            # not by its own name: under that, DDP takes it with NCCL only, but gloo adds up bf16, too
+            # in another function: DDP refuses bf16_compress_hook itself without NCCL, though gloo can sum bf16
             model.register_comm_hook(None, lambda group, bucket: bf16_compress_hook(group, bucket))
 
 
 def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Literal["auto"]) -> nn.Module:
-    """What averages the network's gradients over the processes; where there is one, the network itself."""
+    """The network in DDP, which averages its gradients over the processes; with one process, the network itself.
+
+    bucket_mb: MiB of gradients that DDP sends together, or "auto".
+    """
     if accelerator.ddp_handler is not None:
         gpu = accelerator.device.type != "cpu"
         accelerator.ddp_handler.bucket_cap_mb = bucket_size(network, gpu) if bucket_mb == "auto" else bucket_mb
@@ -76,53 +79,61 @@ def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Litera
 
 
 def end(accelerator: Accelerator) -> None:
-    """Takes this process out of its group; its networks are free before. The caller holds no trainer any more.
+    """Frees the networks, then takes this process out of its group. The caller holds no trainer any more.
 
-    In the other order DDP's reducer, freed last, takes the group with it while it holds Python's lock, for which the
-    group's own thread may be waiting: both for ever (gloo, seen with torch 2.13).
+    In the other order DDP's reducer, freed last, destroys the group while it holds Python's lock. The group's own
+    thread may wait for that lock: both hang for ever (gloo, seen with torch 2.13).
     """
     accelerator.free_memory()
-    gc.collect()  # a trainer and its networks know each other
+    gc.collect()  # a trainer and its networks refer to each other
     accelerator.end_training()
 
 
 def bucket_size(network: nn.Module, gpu: bool) -> float:
-    """MiB of gradients that DDP sends together. After a first MiB, its default holds all of a small GAN's, and little
-    travels before backward has ended. On GPUs other sizes have not been measured."""
+    """MiB of gradients that DDP sends together for `auto`: an eighth of the network on the CPU, DDP's default on a GPU.
+
+    The default would hold all gradients of a small GAN, so that nearly all are sent after backward has ended. On GPUs
+    other sizes have not been measured.
+    """
     size = sum(weight.numel() * weight.element_size() for weight in network.parameters()) / 2**20
-    return BUCKET if gpu else min(max(size / 8, BUCKET_LOW), BUCKET)
+    return MAX_BUCKET if gpu else min(max(size / 8, MIN_BUCKET), MAX_BUCKET)
 
 
-def choose_precision(wanted: str, launcher: str | None, gpu: bool) -> tuple[str, str]:
-    """(mixed precision, reason). fp16 or bf16 from the launcher wins; its `no` cannot be told from silence, so the
-    configuration decides; `auto` is bf16 on a GPU that has it. Raises ConfigError for fp16 without a GPU."""
+def choose_precision(configured: str, launcher: str | None, gpu: bool) -> tuple[str, str]:
+    """(mixed precision: no, fp16 or bf16; the reason).
+
+    configured: train.precision; `auto` is bf16 on a GPU that has it. launcher: its --mixed_precision; fp16 and bf16
+    have priority, but `no` may be its default, so that the configuration decides. Raises ConfigError for fp16 without
+    a GPU.
+    """
     if launcher in ("fp16", "bf16"):
-        precision, why = launcher, "set by the launcher"
+        precision, reason = launcher, "set by the launcher"
     elif launcher not in (None, "", "no"):
         raise ConfigError(f"the launcher's --mixed_precision {launcher} is not supported; use no, fp16 or bf16")
-    elif wanted != "auto":
-        precision, why = wanted, f"train.precision={wanted}"
+    elif configured != "auto":
+        precision, reason = configured, f"train.precision={configured}"
     elif gpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):
-        precision, why = "bf16", "train.precision=auto on a GPU with bf16"
+        precision, reason = "bf16", "train.precision=auto on a GPU with bf16"
     else:
-        precision, why = "no", "train.precision=auto without a bf16 GPU"
+        precision, reason = "no", "train.precision=auto without a bf16 GPU"
     if precision == "fp16" and not gpu:
         raise ConfigError("fp16 needs a GPU (on the CPU it would silently be fp32); use bf16 or no")
-    return precision, why
+    return precision, reason
 
 
 def cpu_share(environment: Mapping[str, str]) -> int:
-    """This machine's cores, shared out among its processes (`accelerate launch` gives every process one thread).
+    """Cores of this machine per process, for torch's threads (`accelerate launch` gives every process one thread).
 
-    SLURM starts processes without a launcher; where it binds them to cores, these are the process's own.
+    SLURM starts processes without a launcher. If it binds each to cores of its own, the process uses all of them.
     """
-    mine, all_cores = len(os.sched_getaffinity(0)), os.cpu_count() or 1
-    tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0] if mine == all_cores else "1"
-    return max(mine // int(environment.get("LOCAL_WORLD_SIZE", tasks)), 1)
+    usable, all_cores = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0]
+    processes = environment.get("LOCAL_WORLD_SIZE", tasks if usable == all_cores else "1")
+    return max(usable // int(processes), 1)
 
 
 def batch_rows(batch: int, accumulation: int, rank: int, world: int) -> Rows:
-    """This rank's rows of the global batch. Raises ConfigError if the batch cannot be cut evenly."""
+    """This rank's rows of the global batch. Raises ConfigError if the batch cannot be divided evenly."""
     unit = world * accumulation
     if batch % unit:
         low = batch // unit * unit

@@ -1,4 +1,4 @@
-"""All that processes say to one another. Without a process group there is one process, and nothing is sent.
+"""All communication between processes. Without a process group there is one process, and nothing is sent.
 
 Every function but `rank` and `world_size` is a collective: all processes call it.
 """
@@ -27,7 +27,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """This process' number, from 0 on."""
+    """Number of this process, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
@@ -50,7 +50,10 @@ def gather_objects(value: T) -> list[T]:
 
 
 def on_main(call: Callable[[], T]) -> T:
-    """What `call` returns on the main process, on every rank; its DistganError or OSError is raised on every rank."""
+    """Makes the call on rank 0 and returns its result on every rank.
+
+    Its DistganError is raised on every rank; so is an OSError, as LaunchError.
+    """
     if world_size() == 1:
         return call()
     result: Any = None
@@ -85,47 +88,50 @@ def largest(values: Tensor) -> Tensor:
 
 
 def barrier(group: Any = None) -> None:
-    """Returns when every rank has come here."""
+    """Returns when every rank has called it."""
     if world_size() > 1:
         dist.barrier(group=group)
 
 
 def gloo_group(minutes: float) -> Any:
-    """A group on the host for words between the processes, or None where there is one process. Raises LaunchError."""
+    """A process group for small messages on the host, None where there is one process. Raises LaunchError.
+
+    minutes: how long a collective of it waits for another process.
+    """
     if world_size() == 1:
         return None
     try:
         return dist.new_group(backend="gloo", timeout=datetime.timedelta(minutes=minutes))
     except RuntimeError as error:
         raise LaunchError(
-            f"the processes cannot talk over the network ({str(error).splitlines()[0]}); set GLOO_SOCKET_IFNAME to the "
-            "name of the network interface between the machines"
+            f"the processes cannot communicate over the network ({str(error).splitlines()[0]}); set "
+            "GLOO_SOCKET_IFNAME to the name of the network interface between the machines"
         ) from None
 
 
 def open_store(seconds: float) -> tuple[dist.TCPStore | None, str]:
-    """A connection to a store on rank 0, or None where there is no way to it; and where the store is.
+    """A connection to a store on rank 0, None if it cannot be reached, and the address of the store.
 
-    seconds: how long a call to it may take. Another port than the launcher's: a firewall may close it.
+    seconds: how long a call to it may take. Its port is not the launcher's, so a firewall may block it.
     """
-    patience = datetime.timedelta(seconds=seconds)
+    timeout = datetime.timedelta(seconds=seconds)
     host = os.environ.get("MASTER_ADDR", "localhost")
-    place: tuple[int, str] = (0, "")
+    address: tuple[int, str] = (0, "")
     store = None
     if rank() == 0:
         with contextlib.suppress(RuntimeError):
-            store = dist.TCPStore("localhost", 0, is_master=True, timeout=patience, wait_for_workers=False)
-            place = (store.port, platform.node())
-    port, name = broadcast(place)
+            store = dist.TCPStore("localhost", 0, is_master=True, timeout=timeout, wait_for_workers=False)
+            address = (store.port, platform.node())
+    port, name = broadcast(address)
     if port and rank():
         with contextlib.suppress(RuntimeError):
-            store = dist.TCPStore(host, port, is_master=False, timeout=patience)
+            store = dist.TCPStore(host, port, is_master=False, timeout=timeout)
     return store, f"machine {name}, {host}:{port}"
 
 
 @contextlib.contextmanager
 def joined(backend: str) -> Iterator[None]:
-    """A process group of all processes that a launcher has started, for a command without Accelerate."""
+    """Joins all processes that a launcher has started, for a command without Accelerate. backend: nccl or gloo."""
     dist.init_process_group(backend)
     try:
         yield
@@ -134,15 +140,15 @@ def joined(backend: str) -> Iterator[None]:
 
 
 class Ranks:
-    """All processes, as one of them sees them. `gather` is a collective."""
+    """Divides rows among all processes, and collects them. `gather` is a collective."""
 
     def __init__(self, device: torch.device) -> None:
-        """device: where the process group's tensors are."""
+        """device: of the process group's tensors."""
         self.device, self.rank, self.world = device, rank(), world_size()
 
     def share(self, total: int, batch: int) -> range:
-        """This rank's rows of `total`: contiguous, between borders of batches, so that the batches are the same for any
-        number of ranks. Empty where there are fewer batches than ranks."""
+        """This rank's rows of `total`: contiguous complete batches, so that the batches are the same for any number of
+        ranks. Empty if there are fewer batches than ranks."""
         return self._share(total, batch, self.rank)
 
     def gather(self, rows: Tensor, total: int, batch: int) -> Tensor:

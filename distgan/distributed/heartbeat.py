@@ -1,4 +1,4 @@
-"""Who is there: processes tell a small store, once a second, how far they are; a waiting one asks who fell silent.
+"""Signs of life: every second each process writes its step to a small store; a waiting one reads who has fallen silent.
 
 In: this rank's step. Out: sentences that name ranks and machines. The store (torch's TCPStore, on rank 0's machine) and
 one daemon thread per process are all there is: no collective is used, so it works while the collectives hang.
@@ -23,40 +23,46 @@ from distgan.utils.background import call_with_timeout
 from distgan.utils.errors import LostProcess
 from distgan.utils.log import log
 
-BEAT = 1.0  # seconds between two signs of life
-SILENT = 3.0  # seconds without one: fallen silent
+INTERVAL = 1.0  # seconds between two signs of life
+SILENT_SECONDS = 3.0  # without a new sign: the process counts as silent
 STORE_SECONDS = 5.0  # for an answer of the store
 PEER_GONE = re.compile("closed by peer|Connection (reset|refused|closed)|[Tt]imed out|NCCL|Broken pipe")
-NAMED = 8  # ranks in a sentence
+MAX_NAMED = 8  # ranks in a sentence
 
 
 class Sign(NamedTuple):
     """A process's last sign of life."""
 
-    beat: int
+    number: int
+    """Counts this process's signs."""
     step: int
     host: str
     pid: int
-    doing: str
-    ended: str
-    """Why it ended, if it could say so."""
+    activity: str
+    """A verb phrase: trains, waits for images."""
+    end_reason: str
+    """The error that has ended the process, if it could write one; else empty."""
+
+
+Signs = Mapping[int, Sign]  # by rank
 
 
 class Heartbeat:
-    """This rank's signs of life, and a look at the others'. Does nothing where there is one process."""
+    """This rank's signs of life, and a reader of the others'. Does nothing where there is one process."""
 
     def __init__(self, accelerator: Accelerator, patience: float) -> None:
-        """patience: seconds without a new step after which the silent ranks are named on stderr."""
+        """patience: seconds without a new step after which the silent ranks are named in a warning."""
         self.rank, self.world, self.patience = accelerator.process_index, accelerator.num_processes, patience
         self.step = 0
-        self._beat, self._doing, self._ended, self._end_of_0 = 0, "starts", "", ""
+        self._number, self._activity, self._end_reason, self._end_of_0 = 0, "starts", "", ""
         self._over = threading.Event()
         self._members: list[int] = []
+        """Ranks that can reach the store."""
         if self.world > 1:
-            self._store, self._where = _open_store()
-            there = self._store is not None and answers(self._tell)
-            self._members = [rank for rank, is_there in enumerate(gather_objects(there)) if is_there]
-        self._thread = threading.Thread(target=self._live, name="presence", daemon=True)
+            self._store, self._address = _open_store()
+            connected = self._store is not None and answers(self._write_sign)
+            self._members = [rank for rank, is_connected in enumerate(gather_objects(connected)) if is_connected]
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
         if self.rank in self._members:
             self._thread.start()
 
@@ -64,87 +70,93 @@ class Heartbeat:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, _trace: Any) -> None:
-        """The others learn why this rank ends, if it is by an error of its own."""
+        """Tells the others why this rank ends, if it is by an error of its own."""
         self._over.set()
-        alone = error is not None and not getattr(error, "everywhere", False)
-        if self.rank in self._members and alone:
-            for signum in (signal.SIGTERM, signal.SIGINT):  # this rank ends anyway, and its own error is to be heard
+        own_error = error is not None and not getattr(error, "everywhere", False)
+        if self.rank in self._members and own_error:
+            for signum in (signal.SIGTERM, signal.SIGINT):  # this rank ends anyway, and must report its own error
                 signal.signal(signum, signal.SIG_IGN)
-            self._ended = "another process was lost" if isinstance(error, LostProcess) else str(error) or repr(error)
-            answers(self._tell)
-            if self.rank == 0 and not isinstance(error, LostProcess):
-                time.sleep(3 * BEAT)  # the store ends with this process; the others have read it by then
+            lost_another = isinstance(error, LostProcess)
+            self._end_reason = "another process was lost" if lost_another else str(error) or repr(error)
+            answers(self._write_sign)
+            if self.rank == 0 and not lost_another:
+                time.sleep(3 * INTERVAL)  # the store ends with this process; the others have read it by then
         if self.rank in self._members:
             # a thread that comes out of the store while Python ends takes the process with it (std::terminate)
             self._thread.join(STORE_SECONDS)
 
-    def set_activity(self, what: str) -> None:
-        """What this rank does now, for the sentence about one that hangs."""
-        self._doing = what
+    def set_activity(self, activity: str) -> None:
+        """Sets what this rank does now, a verb phrase, for the sentence about one that hangs."""
+        self._activity = activity
 
     def missing(self) -> str:
-        """Which ranks have fallen silent or ended, in a sentence. Takes a few seconds."""
+        """A sentence that names the ranks that are silent or have ended. Takes a few seconds."""
         if self.rank not in self._members:
-            return "nobody knows which process: the store on rank 0 could not be reached from the start"
+            return "the process is not known: this rank could not reach the store on rank 0 from the start"
         try:
-            return describe(*call_with_timeout(SILENT + STORE_SECONDS, self._two_looks), self.rank)
+            return describe(*self._two_readings(), self.rank)
         except RuntimeError:
-            return self._no_store()
+            return self._describe_lost_store()
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         step, since, reached = self.step, time.monotonic(), True
-        while not self._over.wait(BEAT):
+        while not self._over.wait(INTERVAL):
             reached = reached and answers(self._exchange)  # a broken connection stays broken
             if self.step != step:
                 step, since = self.step, time.monotonic()
             elif time.monotonic() - since > self.patience:
-                self._complain(time.monotonic() - since)
+                self._warn(time.monotonic() - since)
                 since = float("inf")  # once per step
 
-    def _complain(self, waited: float) -> None:
+    def _warn(self, waited: float) -> None:
+        """Names the silent ranks in a warning of the first rank that is not silent itself."""
         try:
-            before, now = call_with_timeout(SILENT + STORE_SECONDS, self._two_looks)
-            speaks = min(rank for rank, sign in now.items() if sign.beat > before[rank].beat) == self.rank
-            missing = describe(before, now, self.rank) if speaks else ""
+            before, now = self._two_readings()
+            reporter = min(rank for rank, sign in now.items() if sign.number > before[rank].number)
+            missing = describe(before, now, self.rank) if reporter == self.rank else ""
         except RuntimeError:
-            missing = self._no_store()
+            missing = self._describe_lost_store()
         if missing:
             log.warning("no new step for %.0f s, at step %d: %s", waited, self.step, missing)
 
-    def _no_store(self) -> str:
+    def _describe_lost_store(self) -> str:
         if self._end_of_0:
             return f"rank 0 has ended: {self._end_of_0}"
-        return f"rank 0 does not answer ({self._where}): it was killed or stopped, or the network to it is cut"
+        return f"rank 0 does not answer ({self._address}): it was killed or stopped, or the network to it is cut"
 
-    def _two_looks(self) -> tuple[dict[int, Sign], dict[int, Sign]]:
-        """All signs, and all signs SILENT seconds later."""
-        before = self._signs()
-        for _ in range(round(SILENT / BEAT)):
-            time.sleep(BEAT)
-            self._tell()
-        return before, self._signs()
+    def _two_readings(self) -> tuple[Signs, Signs]:
+        """All signs, and all signs SILENT_SECONDS later. Raises RuntimeError if the store does not answer."""
+
+        def read() -> tuple[Signs, Signs]:
+            before = self._read_signs()
+            for _ in range(round(SILENT_SECONDS / INTERVAL)):
+                time.sleep(INTERVAL)
+                self._write_sign()
+            return before, self._read_signs()
+
+        return call_with_timeout(SILENT_SECONDS + STORE_SECONDS, read)
 
     def _exchange(self) -> None:
-        self._tell()
-        if self.rank and not self._end_of_0:  # asked for in time: rank 0 takes the store with it
-            self._end_of_0 = Sign(*json.loads(self._store.get("0"))).ended
+        self._write_sign()
+        if self.rank and not self._end_of_0:  # read in time: the store ends with rank 0
+            self._end_of_0 = Sign(*json.loads(self._store.get("0"))).end_reason
 
-    def _tell(self) -> None:
-        self._beat += 1
-        sign = Sign(self._beat, self.step, platform.node(), os.getpid(), self._doing, self._ended[:300])
+    def _write_sign(self) -> None:
+        self._number += 1
+        sign = Sign(self._number, self.step, platform.node(), os.getpid(), self._activity, self._end_reason[:300])
         self._store.set(str(self.rank), json.dumps(sign))
 
-    def _signs(self) -> dict[int, Sign]:
+    def _read_signs(self) -> Signs:
         texts = self._store.multi_get([str(rank) for rank in self._members])
         return {rank: Sign(*json.loads(text)) for rank, text in zip(self._members, texts, strict=True)}
 
 
 def _open_store() -> tuple[Any, str]:
-    """The store on rank 0 and where it is. Without a way to it this rank cannot name the others; training goes on."""
-    store, where = open_store(STORE_SECONDS)
+    """The store on rank 0, or None if this rank cannot reach it, and its address. Training continues without it."""
+    store, address = open_store(STORE_SECONDS)
     if store is None:
-        log.warning("no way to the store on %s: lost processes will not be named", where)
-    return store, where
+        log.warning("the store on %s cannot be reached: lost processes will not be named", address)
+    return store, address
 
 
 def answers(call: Callable[[], object]) -> bool:
@@ -156,29 +168,35 @@ def answers(call: Callable[[], object]) -> bool:
     return True
 
 
-def describe(before: Mapping[int, Sign], now: Mapping[int, Sign], asking: int) -> str:
-    """What two looks at the signs of life, SILENT seconds apart, say about the others; empty if all are well."""
+def describe(before: Signs, now: Signs, asking: int) -> str:
+    """A sentence about the ranks that are silent, have ended, or hang; empty if there are none.
+
+    before, now: two readings, SILENT_SECONDS apart. asking: the rank that asks; it is never named.
+    """
     others = {rank: sign for rank, sign in now.items() if rank != asking}
-    furthest, own = max(sign.step for sign in now.values()), now[asking].doing
-    ended = [f"rank {rank} has ended: {sign.ended}" for rank, sign in others.items() if sign.ended]
+    furthest, own_activity = max(sign.step for sign in now.values()), now[asking].activity
+    ended = [f"rank {rank} has ended: {sign.end_reason}" for rank, sign in others.items() if sign.end_reason]
     silent = [
         f"rank {rank} (machine {sign.host}, process {sign.pid}) does not answer, last heard of at step {sign.step}: "
         "it was killed or stopped, or the network to it is cut"
         for rank, sign in others.items()
-        if not sign.ended and sign.beat == before[rank].beat
+        if not sign.end_reason and sign.number == before[rank].number
     ]
     behind = [
-        f"rank {rank} (machine {sign.host}, process {sign.pid}) answers but hangs: it {sign.doing} at step "
+        f"rank {rank} (machine {sign.host}, process {sign.pid}) answers but hangs: it {sign.activity} at step "
         f"{sign.step}, others are at {furthest}"
         for rank, sign in others.items()
-        if sign.step < furthest or sign.doing not in (own, "trains")
+        if sign.step < furthest or sign.activity not in (own_activity, "trains")
     ]
-    told = [*silent, *ended] or behind
-    more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
-    return "; ".join(told[:NAMED]) + more
+    problems = [*silent, *ended] or behind
+    more = f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
+    return "; ".join(problems[:MAX_NAMED]) + more
 
 
 def lost(error: RuntimeError, missing: Callable[[], str]) -> LostProcess:
-    """The error for a collective that failed because another process is not there."""
+    """The error to raise for a collective that failed because another process is lost.
+
+    missing: returns the sentence that names the process, or nothing.
+    """
     reason = " ".join(str(error).split())[:200]
     return LostProcess(f"{missing() or 'all processes answer, but a connection between them failed'} ({reason})")

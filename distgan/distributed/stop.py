@@ -1,4 +1,4 @@
-"""A stop that all ranks agree on: signals, the end of the time, rules of the configuration."""
+"""A stop that all ranks agree on: signals, the time limit, rules of the configuration."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from distgan.distributed.collectives import gloo_group
 
 
 class StopReason(IntEnum):
-    """Why training stops; of several reasons on different ranks the largest number counts."""
+    """Why training stops. If ranks have different reasons, the largest number counts."""
 
     NONE = 0
-    """It does not, or the budget or the patience is used up."""
+    """No stop, or the regular end: the budget or the patience is used up."""
     TIME_LIMIT = 1
-    """train.seconds are used up. Every other reason goes before it, and training ends in full."""
+    """train.seconds are used up. Every other reason has priority, and training ends completely."""
     SIGINT = signal.SIGINT
     SIGTERM = signal.SIGTERM
     RULE = 100
@@ -28,15 +28,15 @@ class StopReason(IntEnum):
 
     @property
     def urgent(self) -> bool:
-        """Whether there may be little time left: everything is saved, and nothing else is done."""
+        """Whether there may be little time left: training saves everything and does nothing else."""
         return self > StopReason.TIME_LIMIT
 
 
 class StopSignal:
     """Turns SIGINT, SIGTERM and requests into a decision that all ranks take at the same step.
 
-    Each step's all-reduce (one int, on the host, over gloo) is read one step later, so nobody waits for it, and no
-    device is involved. Further signals change nothing. A launcher that has died counts as SIGTERM.
+    The result of each step's all-reduce (one int, on the host, over gloo) is read one step later, so no rank waits for
+    it, and no device is involved. Further signals change nothing. A launcher that has died counts as SIGTERM.
     """
 
     def __init__(self, minutes: float) -> None:
@@ -44,20 +44,20 @@ class StopSignal:
         self.received = StopReason.NONE
         self._group = gloo_group(minutes)
         self._pending: tuple[Any, torch.Tensor] | None = None
-        self._before: dict[int, Any] = {}
+        self._old_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
         launcher.trains.set()
         for signum in (signal.SIGINT, signal.SIGTERM):
-            self._before[signum] = signal.signal(signum, self._note)
+            self._old_handlers[signum] = signal.signal(signum, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for signum, handler in self._before.items():
+        for signum, handler in self._old_handlers.items():
             signal.signal(signum, handler)
 
     def agreed(self) -> StopReason:
-        """The reason to stop, the same on every rank. Called once per step."""
+        """Returns the reason to stop, the same on every rank. All ranks call it once per step."""
         if launcher.launcher_died():
             self.request(StopReason.SIGTERM)
         if self._group is None:
@@ -68,17 +68,17 @@ class StopSignal:
         return decision
 
     def request(self, reason: StopReason) -> None:
-        """Asks all ranks to stop."""
+        """Asks all ranks to stop. An urgent reason is never replaced."""
         if not self.received.urgent:
             self.received = reason
 
     @property
     def hurried(self) -> bool:
-        """Whether this rank has heard of an urgent reason."""
+        """Whether this rank has received an urgent reason."""
         return self.received.urgent
 
     def wait_for_all(self) -> None:
-        """Returns when every rank has come here: nobody leaves while another still writes."""
+        """Returns when every rank has called it, so that none ends while another still writes."""
         self._collect()
         if self._group is not None:
             dist.barrier(group=self._group)
@@ -91,5 +91,5 @@ class StopSignal:
         self._pending = None
         return StopReason(int(flag.item()))
 
-    def _note(self, signum: int, _frame: FrameType | None) -> None:
+    def _receive(self, signum: int, _frame: FrameType | None) -> None:
         self.request(StopReason(signum))

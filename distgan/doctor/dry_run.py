@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     """Drawn shapes, because the data set does not exist yet."""
     one_shard: bool = False
     """One shard, because all would have to be fetched first."""
-    obstacle: str = ""
+    skip_reason: str = ""
     """Why there can be no dry run, or nothing."""
 
 

@@ -63,11 +63,11 @@ class LocalChecks:
         """Chooses the images of the dry run from the results so far."""
         failed = {result.what for result in self.report.results if result.level == "fail"}
         if broken := sorted(failed & {"batch", "precision", "data", "data memory", "devices"}):
-            return dry_run.Plan(obstacle=f"because of {', '.join(broken)}, see above")
+            return dry_run.Plan(skip_reason=f"because of {', '.join(broken)}, see above")
         if self.to_be_prepared:
             return dry_run.Plan(drawn=True)
         if self.data_set is None:
-            return dry_run.Plan(obstacle="the data set could not be checked")
+            return dry_run.Plan(skip_reason="the data set could not be checked")
         remote = not isinstance(self.data_set.selection.location, Path)
         return dry_run.Plan(one_shard=remote and readers.mode_of(self.config, self.data_set.selection) == "resident")
 

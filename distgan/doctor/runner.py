@@ -122,8 +122,8 @@ class Doctor:
     def _dry_run(self, accelerator: Accelerator) -> None:
         self.stage = "dry run"
         plan = gather_objects(self.local_checks.plan_dry_run())[0]  # the main process has made the local checks
-        if plan.obstacle:
-            return self._skip_dry_run(plan.obstacle)
+        if plan.skip_reason:
+            return self._skip_dry_run(plan.skip_reason)
         self.report.progress("dry run: images and networks")
         host = machine.free_host_memory()
         config, description = dry_run.stand_in(self.config, self.scratch, plan)

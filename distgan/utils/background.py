@@ -1,7 +1,6 @@
-"""Calls into code that may raise or hang, made where nobody waits for them. Standard library only.
+"""Calls that may raise or hang, made in daemon threads. Standard library only.
 
-In: calls. Out: nothing but their effects, in order. One daemon thread makes them; a call that raises or takes too
-long switches the worker off.
+`Worker` makes calls one after another while nobody waits for them; `call_with_timeout` waits for one call.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Call = Callable[[], None]
-QUEUE_SIZE = 512  # calls waiting; more are dropped and counted
-CALL_SECONDS = 60.0  # for any one call
+QUEUE_SIZE = 512  # waiting calls; further ones are dropped and counted
+CALL_SECONDS = 60.0  # for one call of a worker
 
 
 class CallTimeout(RuntimeError):
@@ -23,19 +22,19 @@ class CallTimeout(RuntimeError):
 
 
 class Worker:
-    """Makes calls one after another in a daemon thread; `put` never waits."""
+    """Makes calls one after another in a daemon thread. A call that raises or takes too long switches it off."""
 
     def __init__(self, name: str, warn: Callable[[str], None]) -> None:
-        """name: of what is called, for the warnings; warn: is given one sentence, from either thread."""
+        """name: of the library that is called, for the warnings; warn: is given a sentence, in either thread."""
         self.failure: str | None = None
         self.dropped = 0
         self._name, self._warn = name, warn
         self._queue: queue.Queue[tuple[str, Call, bool]] = queue.Queue(QUEUE_SIZE)
-        self._running: tuple[str, float] | None = None  # the call in progress and when it began
+        self._running: tuple[str, float] | None = None  # label and start of the call in progress
         threading.Thread(target=self._work, name=f"distgan-{name}", daemon=True).start()
 
     def put(self, label: str, call: Call) -> None:
-        """Hands over a call; drops it when the queue is full, or after a failure."""
+        """Hands over a call without waiting; drops it when the queue is full, or after a failure."""
         running = self._running
         if running and time.monotonic() - running[1] > CALL_SECONDS:
             self.fail(f"{running[0]} has not returned for {CALL_SECONDS:.0f} s")
@@ -49,24 +48,24 @@ class Worker:
                 self._warn(f"{self._name} is too slow (in {running[0] if running else label}): rows are being dropped")
 
     def last(self, label: str, call: Call, seconds: float) -> bool:
-        """Makes one more call after all others, also after a failure; false if it is not through in `seconds`."""
+        """Makes one more call after all others, also after a failure. Returns whether it returned within `seconds`."""
         deadline = time.monotonic() + seconds
         done = threading.Event()
 
-        def call_and_tell() -> None:
+        def call_and_notify() -> None:
             try:
                 call()
             finally:
                 done.set()
 
         try:
-            self._queue.put((label, call_and_tell, True), timeout=seconds)
+            self._queue.put((label, call_and_notify, True), timeout=seconds)
         except queue.Full:
             return False
         return done.wait(max(0.0, deadline - time.monotonic()))
 
     def fail(self, reason: str) -> None:
-        """Switches off, with one warning."""
+        """Switches the worker off, with one warning."""
         if self.failure is None:
             self.failure = reason
             self._warn(f"{self._name} is off for the rest of this run: {reason}")

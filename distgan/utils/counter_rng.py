@@ -1,7 +1,7 @@
 """Random numbers that are a pure function of (seed, purpose, index), the same on every machine and NumPy version.
 
-SplitMix64 on a counter (Steele et al. 2014), keyed by a hash of seed and purpose: any index can be asked for on its
-own, in any order, from any process.
+SplitMix64 on a counter (Steele et al. 2014), keyed by a hash of seed and purpose: the number of an index can be
+computed alone, in any order, in any process.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ def uniforms(seed: int, purpose: str, indices: npt.ArrayLike, draws: int) -> npt
 
 
 def permutation(seed: int, purpose: str, count: int) -> IntArray:
-    """The numbers 0 ... count - 1 in a random order."""
+    """The numbers 0 ... count - 1 in a random order, [count], int64."""
     return np.argsort(bits(seed, purpose, np.arange(count)), kind="stable")

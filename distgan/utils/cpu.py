@@ -1,6 +1,6 @@
-"""A CPU training's memory and threads: what the C libraries do by default costs it up to a quarter of a step.
+"""Memory and threads of a training on the CPU: the C libraries' defaults cost up to a quarter of a step.
 
-docs/performance.md has the figures. On a GPU, torch has an allocator of its own, and the threads do little.
+docs/performance.md has the figures. On a GPU, torch has its own allocator, and the threads do little.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import os
 import platform
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
-NEVER = 2**31 - 1  # bytes that the heap's end may have free
-LARGEST = 32 << 20  # bytes of a block that is taken from the heap; glibc allows no more
+MAX_TRIM = 2**31 - 1  # bytes that may be free at the end of the heap: never given back
+MAX_HEAP_BLOCK = 32 << 20  # bytes of a block from the heap; glibc allows no more
 
 
 def keep_freed_memory() -> bool:
-    """Memory that a step frees stays with this process, so that the next step finds it.
+    """Keeps the memory that a step frees in this process, for the next step. Returns whether it can: only with glibc.
 
-    By default glibc gives large blocks back to the system at once, which clears every page of them when the next step
-    takes them again. Returns whether that can be had: with glibc.
+    By default glibc gives large blocks back to the system at once. When the next step asks for them again, the system
+    clears every page.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(M_TRIM_THRESHOLD, NEVER) and libc.mallopt(M_MMAP_THRESHOLD, LARGEST))
+    return bool(libc.mallopt(M_TRIM_THRESHOLD, MAX_TRIM) and libc.mallopt(M_MMAP_THRESHOLD, MAX_HEAP_BLOCK))
 
 
 def spin_briefly() -> None:
-    """A thread that waits for the others of its step soon gives its core away. Before torch is imported.
+    """Makes a waiting thread of OpenMP release its core soon. Must be called before torch is imported.
 
-    By default GNU's OpenMP tries 300,000 times first: whoever the others wait for is kept from its core, and a step
-    takes several times as long when another process is busy.
+    By default a thread of GNU's OpenMP tries 300,000 times first. If another process is busy, it thereby keeps the
+    thread that it waits for from its core, and a step takes several times as long.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -1,4 +1,4 @@
-"""What a user can get wrong or run into. Each error is one sentence: the thing, the rule, the nearest thing that works.
+"""Errors that a user can cause or meet. Each is one sentence: the given value, the rule, the nearest that works.
 
 `cli.main` and `train.main` print these without a traceback and exit with `exit_code`; any other exception is a bug
 and keeps its traceback (exit code 1).
@@ -6,21 +6,21 @@ and keeps its traceback (exit code 1).
 
 from __future__ import annotations
 
-from distgan.utils.safe_io import SENTENCE, printable
+from distgan.utils.safe_io import MAX_SENTENCE, printable
 
 
 class DistganError(Exception):
     """Base of every error that is reported to the user as a sentence.
 
-    The sentence may repeat text of a file: it is cut to SENTENCE characters, and a terminal obeys none of them.
+    The sentence may quote a file: it is cut to MAX_SENTENCE characters, and control characters are escaped.
     """
 
     exit_code = 2
     everywhere = False
-    """Whether every rank raises it, so that one of them is enough to say it."""
+    """Whether every rank raises it, so that only rank 0 reports it."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message, SENTENCE))
+        super().__init__(printable(message, MAX_SENTENCE))
 
 
 class ConfigError(DistganError):
@@ -29,7 +29,7 @@ class ConfigError(DistganError):
     everywhere = True
 
     def __init__(self, message: str = "") -> None:
-        Exception.__init__(self, "\n".join(printable(line, SENTENCE) for line in message.split("\n")))
+        Exception.__init__(self, "\n".join(printable(line, MAX_SENTENCE) for line in message.split("\n")))
 
 
 class DataError(DistganError):
@@ -37,18 +37,18 @@ class DataError(DistganError):
 
 
 class CheckpointError(DistganError):
-    """A checkpoint is damaged, foreign, or does not fit the configuration."""
+    """A checkpoint is damaged, from another program, or does not fit the configuration."""
 
 
 class Unsaved(CheckpointError):
-    """The last checkpoint could not be written when training was stopped; the ones before it are there: start again."""
+    """The last checkpoint could not be written when training was stopped. The ones before it exist: start again."""
 
     exit_code = 3
     everywhere = True
 
 
 class ExportError(DistganError):
-    """A generator file is damaged, foreign, from the future, or cannot be written."""
+    """A generator file is damaged, from another program or a newer version, or cannot be written."""
 
 
 class QualityError(DistganError):
@@ -56,19 +56,19 @@ class QualityError(DistganError):
 
 
 class LaunchError(DistganError):
-    """The processes were started in a way that cannot train."""
+    """The processes cannot train in the way they were started."""
 
     everywhere = True
 
 
 class LostProcess(DistganError):
-    """Another process was killed, stopped, or cannot be reached: starting again makes sense."""
+    """Another process was killed, stopped, or cannot be reached. Starting again may help."""
 
     exit_code = 3
 
 
 class Disagreement(DistganError):
-    """The processes do not hold the same weights, or were dealt the same images or latents."""
+    """The processes have different weights, or were given the same images or latents."""
 
     exit_code = 3
     everywhere = True
@@ -92,4 +92,4 @@ class Stopped(DistganError):
         self.exit_code = 128 + signum
 
     def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:
-        return Stopped, (self.message, self.signum)  # it may have to reach other processes
+        return Stopped, (self.message, self.signum)  # it may be sent to other processes

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, a plain line about every ten seconds elsewhere; on stderr, nothing when disabled."""
+"""Progress on stderr: a bar on a terminal, elsewhere a line about every ten seconds; nothing when disabled."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def track(
     enabled: bool = True,
     weigh: Callable[[T], int] | None = None,
 ) -> Iterator[T]:
-    """Yields the items of `iterable` and reports how many of `total` have passed.
+    """Yields the items of `iterable` and shows how many of `total` have passed.
 
-    total: None where it is not known. unit: "images", or "B" for bytes. weigh: what one item counts (default 1);
-    `weigh=len` with unit "B" counts the bytes of blocks. enabled: false on processes that must stay silent.
+    total: None if it is not known. unit: "images", or "B" for bytes. weigh: returns the count of one item (default 1);
+    `weigh=len` with unit "B" counts the bytes of blocks. enabled: false on processes that must print nothing.
     """
     if not enabled:
         yield from iterable
@@ -33,7 +33,7 @@ def track(
         from tqdm import tqdm
 
         shown = unit if unit == "B" else f" {unit}"
-        with tqdm(total=total, desc=label, unit=shown, unit_scale=unit == "B", **room(100)) as bar:
+        with tqdm(total=total, desc=label, unit=shown, unit_scale=unit == "B", **bar_size(100)) as bar:
             for item in iterable:
                 yield item
                 bar.update(weigh(item) if weigh else 1)
@@ -50,10 +50,10 @@ def track(
     print(f"{label}: {_amount(done, unit)} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
 
 
-def room(most: int) -> dict[str, Any]:
-    """tqdm's options for the size of the terminal, `most` columns wide at most."""
-    terminal = shutil.get_terminal_size()  # 80 x 24 where a terminal says 0 x 0: tqdm would draw nothing
-    return {"ncols": min(terminal.columns, most), "nrows": terminal.lines}
+def bar_size(max_columns: int) -> dict[str, Any]:
+    """tqdm's options for a bar as wide as the terminal, `max_columns` at most."""
+    terminal = shutil.get_terminal_size()  # 80 x 24 if a terminal says 0 x 0: tqdm would draw nothing
+    return {"ncols": min(terminal.columns, max_columns), "nrows": terminal.lines}
 
 
 def _amount(number: float, unit: str) -> str:

@@ -51,7 +51,7 @@ from distgan.training.tracking.tracker import MetricsFile, read_metrics
 from distgan.utils.errors import DistganError
 from distgan.utils.files import sha256
 from distgan.utils.rng import Rows
-from distgan.utils.safe_io import SENTENCE
+from distgan.utils.safe_io import MAX_SENTENCE
 from tests.fuzz import mutations
 from tests.support import forks
 
@@ -377,7 +377,7 @@ def _judge(read: Callable[[], object]) -> Outcome:
     except DistganError as error:
         text = str(error)
         longest = max(map(len, text.split("\n")))
-        if longest > SENTENCE or len(text) > 25 * SENTENCE:
+        if longest > MAX_SENTENCE or len(text) > 25 * MAX_SENTENCE:
             return Outcome(text[:200], f"a sentence of {len(text):,} characters")
         if not text.replace("\n", "").isprintable() or ("\n" in text and type(error).__name__ != "ConfigError"):
             return Outcome(text, "a sentence with control characters")

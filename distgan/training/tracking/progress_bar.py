@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distgan.utils.log import log
-from distgan.utils.progress import room
+from distgan.utils.progress import bar_size
 
 SHOWN = {"loss/d": "loss_d", "loss/g": "loss_g", "d/real_prob": "d_real", "d/fake_prob": "d_fake"}
 INTERVAL = 5.0  # seconds between two plain lines, at least
@@ -28,7 +28,7 @@ class ProgressBar:
         if self.enabled and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self.total, initial=images, desc="training", unit=" images", **room(140))
+            self._bar = tqdm(total=self.total, initial=images, desc="training", unit=" images", **bar_size(140))
 
     def step(self, images: int) -> None:
         """After every step."""

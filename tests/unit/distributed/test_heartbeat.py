@@ -1,19 +1,19 @@
-"""What two looks at the signs of life say."""
+"""Sentences from two readings of the signs of life."""
 
 from __future__ import annotations
 
 from distgan.distributed.heartbeat import Sign, describe, lost
 
 
-def sign(beat, step, ended="", doing="trains"):
-    return Sign(beat, step, "node", 100, doing, ended)
+def sign(number, step, end_reason="", activity="trains"):
+    return Sign(number, step, "node", 100, activity, end_reason)
 
 
 def test_nobody_is_named_where_all_are_well():
     assert describe({0: sign(1, 5), 1: sign(1, 5)}, {0: sign(4, 5), 1: sign(3, 5)}, asking=0) == ""
 
 
-def test_a_rank_whose_beats_have_stopped_is_named_with_machine_process_and_step():
+def test_a_rank_without_a_new_sign_is_named_with_machine_process_and_step():
     text = describe({0: sign(1, 5), 1: sign(9, 4)}, {0: sign(4, 5), 1: sign(9, 4)}, asking=0)
     assert text == (
         "rank 1 (machine node, process 100) does not answer, last heard of at step 4: "
@@ -33,8 +33,8 @@ def test_a_rank_that_lives_but_is_behind_hangs_and_is_named_only_where_none_is_s
 
 
 def test_a_rank_that_waits_for_images_while_the_others_wait_for_it_is_named():
-    before, now = ({rank: sign(beat, 5) for rank in range(3)} for beat in (1, 4))
-    now[2] = sign(4, 5, doing="waits for images")
+    before, now = ({rank: sign(number, 5) for rank in range(3)} for number in (1, 4))
+    now[2] = sign(4, 5, activity="waits for images")
     text = "rank 2 (machine node, process 100) answers but hangs: it waits for images at step 5, others are at 5"
     assert describe(before, now, 0) == text
     assert describe(before, now, 2) == "", "its own sentence must not accuse those that wait for it"
