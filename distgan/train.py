@@ -19,7 +19,8 @@ import threading
 from collections.abc import Sequence
 
 from distgan.config.command_line import add_config_arguments, parse_config_arguments
-from distgan.config.load import help_text, load_config, to_yaml
+from distgan.config.help import help_text
+from distgan.config.load import load_config, to_yaml
 from distgan.distributed import launcher  # first: it remembers who started this process
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError, Stopped

@@ -16,6 +16,8 @@ OWNERS = {  # an outside library, and the only files or packages that may import
     "accelerate": {"distributed", "training", "doctor"},
     "safetensors": {"inference/generator_file", "training/checkpoint/storage"},
     "wandb": {"training/tracking/wandb_run"},
+    "jinja2": {"training/report"},
+    "huggingface_hub": {"inference/hub"},
     "matplotlib": {"training/tracking"},
     "webdataset": {"data/shards/samples"},
     "boto3": {"data/remote/s3"},

@@ -1,4 +1,4 @@
-"""`distgan export CHECKPOINT`: a checkpoint's generator, averaged or raw, as one safetensors file."""
+"""`distgan export CHECKPOINT`: writes a checkpoint's generator, averaged or raw, to one safetensors file."""
 
 from __future__ import annotations
 
@@ -15,39 +15,46 @@ from distgan.utils.safe_io import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `distgan export`."""
     parser.add_argument("checkpoint", type=Path, help="RUN/checkpoints/step-..., or RUN for its newest checkpoint")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: generator.safetensors in the run directory")
-    parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default) or last weights")
+    parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default) or latest weights")
 
 
-def run(options: argparse.Namespace) -> int:
-    path = find(options.checkpoint)
-    out = options.out or path.parent.parent / "generator.safetensors"
+def run(args: argparse.Namespace) -> int:
+    """Exports and prints the digest of the weights. Raises CheckpointError, ExportError."""
+    path = find(args.checkpoint)
+    out = args.out or path.parent.parent / "generator.safetensors"
     if out.suffix != ".safetensors":
         raise ExportError(f"--out {out} must end in .safetensors; nearest: {out.with_suffix('.safetensors')}")
-    digest = export(path, out, options.weights)
-    print(f"{out}: {options.weights} weights of {path}, sha256 {digest}")
+    digest = export(path, out, args.weights)
+    print(f"{out}: {args.weights} weights of {path}, sha256 {digest}")
     return 0
 
 
 def find(path: Path) -> Path:
-    """A checkpoint's directory from itself or from its run's. Raises CheckpointError."""
+    """The checkpoint at `path`, or the newest one of the run at `path`. Raises CheckpointError."""
     if storage.NAME.match(path.name):
         return path
     newest = storage.newest(path / "checkpoints", print)
     if newest is None:
-        raise CheckpointError(f"{path} is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a whole one")
+        raise CheckpointError(
+            f"{path} is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one"
+        )
     return newest
 
 
 def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
-    """Writes the generator of the checkpoint at `path` to `out`; returns the digest of its weights."""
+    """Writes the generator of the checkpoint at `path` to `out`; returns the digest of its weights.
+
+    Raises CheckpointError for a damaged checkpoint, ExportError if the file cannot be written.
+    """
     tensors, values = storage.load(path)
     prefix = {"ema": "ema/", "raw": "g/"}[weights]
     try:
         config = validate(values["config"], str(path))
         if type(updates := values["d"]["updates"]) is not int:
-            raise ValueError("d.updates is no whole number")
+            raise ValueError("d.updates is not a whole number")
         images = updates * config.train.batch_size
         last = BestState.model_validate(values.get("best", {})).last  # checkpoints of 0.1.0 do not have it
         evaluated = last is not None and (last.images_seen, last.weights) == (images, weights)
@@ -64,5 +71,5 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
         raise CheckpointError(f"{path} is damaged: its state.json has no {printable(str(error))}") from None
     except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise CheckpointError(f"{path} is damaged: its state.json is wrong: {printable(str(error))}") from None
-    chosen = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return save_generator(out, chosen, description)
+    network = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return save_generator(out, network, description)

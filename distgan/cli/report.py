@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig
 from distgan.training.report.write import write_report
 from distgan.utils.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `distgan report`."""
+    """Adds the options of `distgan report`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
     parser.add_argument(
         "--data", metavar="SHARDS", help="directory or URL of the real images (default: the training data)"
@@ -21,12 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes and says where. Raises ConfigError."""
+    """Writes the page and prints its path. Raises ConfigError."""
     try:
         data = None if args.data is None else DataConfig(path=args.data)
     except ValidationError as error:
-        raise ConfigError(
-            f"--data: {error.errors(include_url=False)[0]['msg'].removeprefix('Value error, ')}"
-        ) from None
+        raise ConfigError(f"--data: {first_mistake(error).rule}") from None
     print(f"report: {write_report(args.run.expanduser(), data)}")
     return 0

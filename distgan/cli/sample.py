@@ -1,6 +1,6 @@
-"""`distgan sample FILE --seeds 0-63 --out grid.png`: images from a generator file.
+"""`distgan sample FILE --seeds 0-63 --out grid.png`: draws images from a generator file.
 
-In: a generator file and seeds. Out: a grid, a .npz, or a directory of PNGs. Needs neither accelerate nor a data set.
+In: a generator file and seeds. Out: a grid, a .npz file, or a directory of PNGs. Needs no accelerate and no data set.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
 
 MAX_SEEDS = 1_000_000
-MAX_IN_GRID = 10_000
+MAX_GRID_IMAGES = 10_000
 FORMS = "a grid NAME.png, a file NAME.npz, or a directory NAME"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `distgan sample`."""
+    """Adds the options of `distgan sample`."""
     parser.add_argument("file", type=Path, metavar="FILE", help="generator.safetensors, or a directory that holds one")
     parser.add_argument("--seeds", default="0-63", metavar="LIST", help="such as 0-63,70,100-110 (default: 0-63)")
     parser.add_argument("--out", required=True, metavar="PATH", help=FORMS)
     parser.add_argument(
         "--classes",
         metavar="NAMES",
-        help="class names or numbers, such as frog,cat: seed s takes number s modulo how many",
+        help="class names or numbers, such as frog,cat; of N classes seed s takes number s modulo N",
     )
     parser.add_argument(
-        "--truncation", metavar="T", help="cut the latent numbers to [-T, T]: less variety, fewer failures"
+        "--truncation", metavar="T", help="limit the latent numbers to [-T, T]: less variety, fewer failures"
     )
     parser.add_argument("--batch-size", default="16", metavar="N", help="images at a time (default: 16)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Samples and writes. Raises ExportError, before anything is computed where that can be known."""
+    """Samples and writes. Raises ExportError, before the long work if possible."""
     seeds = parse_seeds(args.seeds)
     form = find_form(args.out, len(seeds))
     out = Path(args.out).expanduser()
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator = load_generator(find_file(args.file), args.device)
     names = None if args.classes is None else [name.strip() for name in args.classes.split(",")]
-    generator.labels(range(len(names or [])), names)  # a wrong class is told before the work
+    generator.labels(range(len(names or [])), names)  # refuses a wrong class before the work
     batches = draw(generator, seeds, names, truncation, batch_size)
     if form == "directory":
         write_directory(out, batches)
@@ -67,26 +67,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """'0-3,7' -> [0, 1, 2, 3, 7]. Raises ExportError naming the part that is wrong."""
+    """Seeds from text: '0-3,7' -> [0, 1, 2, 3, 7]. Raises ExportError that names the wrong part."""
     ranges = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         numbers = [first, last] if dash else [first, first]
         if not all(number.isascii() and number.isdigit() and len(number) < 20 for number in numbers):
-            raise ExportError(f"--seeds: '{part}' is neither a whole number nor a range such as 0-63")
+            raise ExportError(f"--seeds: '{part}' is not a whole number or a range such as 0-63")
         low, high = map(int, numbers)
         if low > high:
             raise ExportError(f"--seeds: '{part}' runs backwards; use {high}-{low}")
         if high >= 2**63:
             raise ExportError(f"--seeds: '{part}' is above the largest seed, 2**63 - 1 = {2**63 - 1}")
         ranges.append(range(low, high + 1))
-    if (count := sum(last.stop - last.start for last in ranges)) > MAX_SEEDS:
+    if (count := sum(seeds.stop - seeds.start for seeds in ranges)) > MAX_SEEDS:
         raise ExportError(f"--seeds: {count:,} seeds; use {MAX_SEEDS:,} or fewer at a time")
     return [seed for seeds in ranges for seed in seeds]
 
 
 def find_form(out: str, count: int) -> Literal["grid", "npz", "directory"]:
-    """What to write, by the suffix of `out`. Raises ExportError."""
+    """The form of the output, by the suffix of `out`. Raises ExportError."""
     path = Path(out).expanduser()
     suffix = "" if path.is_dir() or out.endswith("/") else path.suffix.lower()
     if suffix == "" and path.is_file():
@@ -95,9 +95,9 @@ def find_form(out: str, count: int) -> Literal["grid", "npz", "directory"]:
         raise ExportError(f"--out={out} is a directory; use another name, or a directory without {path.suffix}")
     if suffix not in (".png", ".npz", ""):
         raise ExportError(f"--out={out} ends in {path.suffix}; use {FORMS}")
-    if suffix == ".png" and count > MAX_IN_GRID:
+    if suffix == ".png" and count > MAX_GRID_IMAGES:
         raise ExportError(
-            f"--out={out}: a grid holds up to {MAX_IN_GRID:,} images, not {count:,}; use .npz or a directory"
+            f"--out={out}: a grid holds up to {MAX_GRID_IMAGES:,} images, not {count:,}; use .npz or a directory"
         )
     forms: dict[str, Literal["grid", "npz", "directory"]] = {".png": "grid", ".npz": "npz", "": "directory"}
     return forms[suffix]

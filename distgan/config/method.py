@@ -1,7 +1,7 @@
-"""The part of the configuration that says how the game is played: losses, update rules, averages, augmentation.
+"""The settings of the training method: losses, update rules, the averaged generator, augmentation.
 
-Every choice is one section with a name in it (`loss.name`, `augment.kind`; `generator.family` in families.py); the
-choices are independent of each other, so that a new combination is a YAML file.
+Every choice is one section with a name in it (`loss.name`, `augment.kind`; `generator.family` in networks.py). The
+choices are independent, so a new combination is a YAML file.
 """
 
 from __future__ import annotations
@@ -10,24 +10,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from distgan.config.base import (
-    Frozen,
-    Names,
-    Probability,
-    Scheduled,
-    ScheduledDecay,
-    ScheduledShare,
-    ScheduledWeight,
-    named,
-    top,
-)
+from distgan.config.base import Frozen, Names, Probability, default_choice
+from distgan.config.schedule import Scheduled, ScheduledDecay, ScheduledShare, ScheduledWeight, largest
+
+UPDATE_RULE = "Update rule: rmsprop, adam or adamw."
+LEARNING_RATE = "Learning rate: a number, or a schedule over the images seen."
+LOSS = "Adversarial loss: bce, logistic, hinge, least_squares, wasserstein or relativistic."
+AUGMENTATION = "Differentiable augmentation of all that D sees, reals and fakes alike: none, diffaugment or ada."
+POLICY = "Transformations: diffaugment: color, translation, cutout; ada: blit, geometry, color."
 
 
 class _Rule(Frozen):
-    """What every update rule has."""
+    """Settings of every update rule."""
 
-    lr: Scheduled = 2e-4
-    """Learning rate: a number, or a schedule over the images seen."""
+    lr: Scheduled = Field(default=2e-4, description=LEARNING_RATE)
     decay: NonNegativeFloat = 0.0
     """Inverse-time decay per update: lr / (1 + decay * updates)."""
     clip_value: PositiveFloat | None = None
@@ -37,10 +33,8 @@ class _Rule(Frozen):
 class Rmsprop(_Rule):
     """Keras' RMSprop: w -= lr * g / sqrt(mean(g^2) + eps)."""
 
-    name: Literal["rmsprop"] = "rmsprop"
-    """Update rule: rmsprop, adam or adamw."""
-    lr: Scheduled = 4e-4
-    """Learning rate: a number, or a schedule over the images seen."""
+    name: Literal["rmsprop"] = Field(default="rmsprop", description=UPDATE_RULE)
+    lr: Scheduled = Field(default=4e-4, description=LEARNING_RATE)
     rho: Probability = 0.9
     """Share of the old mean square that is kept."""
     eps: PositiveFloat = 1e-7
@@ -50,8 +44,7 @@ class Rmsprop(_Rule):
 class Adam(_Rule):
     """Adam (Kingma & Ba 2015)."""
 
-    name: Literal["adam"] = "adam"
-    """Update rule: rmsprop, adam or adamw."""
+    name: Literal["adam"] = Field(default="adam", description=UPDATE_RULE)
     beta1: Probability = 0.5
     """Share of the old mean gradient that is kept."""
     beta2: ScheduledDecay = 0.999
@@ -63,17 +56,16 @@ class Adam(_Rule):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
-    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
-    """Update rule: rmsprop, adam or adamw."""
+    name: Literal["adamw"] = Field(default="adamw", description=UPDATE_RULE)  # type: ignore[assignment]
     weight_decay: NonNegativeFloat = 0.01
-    """Share of each weight, times lr, taken away per update."""
+    """Share of each weight, times lr, subtracted per update."""
 
 
 Optimizer = Annotated[Rmsprop | Adam | AdamW, Field(discriminator="name")]
 
 
 class OptimizerConfig(Frozen):
-    """Update rules of the two players."""
+    """Update rules of G and D."""
 
     generator: Optimizer = Rmsprop(lr=4e-4)
     """Update rule of G."""
@@ -82,8 +74,8 @@ class OptimizerConfig(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _rmsprop_where_no_rule_is_named(cls, players: Any) -> Any:
-        """A rule without a name, or with the default's, keeps the player's other defaults (D's lr is not G's)."""
+    def _fill_in_defaults(cls, players: Any) -> Any:
+        """Fills in each player's own defaults (D's lr is not G's) if its rule has no name, or the default's name."""
         if not isinstance(players, dict):
             return players
         filled = dict(players)
@@ -95,7 +87,7 @@ class OptimizerConfig(Frozen):
 
 
 class Penalties(Frozen):
-    """Gradient penalties on D, which go with any loss."""
+    """Gradient penalties on D, for any loss."""
 
     r1_gamma: ScheduledWeight = 0.0
     """Weight of the R1 penalty: D's loss grows by gamma / 2 * |dD/dx|^2 on reals (Mescheder et al. 2018); 0: none."""
@@ -104,24 +96,23 @@ class Penalties(Frozen):
     gradient_penalty: NonNegativeFloat = 0.0
     """Weight of (|dD/dx| - 1)^2 between reals and fakes (WGAN-GP, Gulrajani et al. 2017); 0: none."""
     penalty_every_steps: PositiveInt = 1
-    """The penalties are taken in every so many-th update of D, with so many times the weight (Karras et al. 2020)."""
+    """Penalties are computed in every n-th update of D only, with n times their weight (Karras et al. 2020)."""
 
     @property
     def penalised(self) -> tuple[str, ...]:
-        """The penalties that are ever on, by key."""
+        """The keys of the penalties whose weight is ever above 0."""
         weights = {"r1_gamma": self.r1_gamma, "r2_gamma": self.r2_gamma, "gradient_penalty": self.gradient_penalty}
-        return tuple(f"loss.{name}" for name, weight in weights.items() if top(weight) > 0)
+        return tuple(f"loss.{name}" for name, weight in weights.items() if largest(weight) > 0)
 
 
 class LossConfig(Penalties):
-    """Binary cross-entropy on D's logits, with noisy and smoothed labels for D: the seed recipe's loss."""
+    """Loss of the seed recipe: binary cross-entropy on D's logits, with noisy and smoothed labels for D."""
 
-    name: Literal["bce"] = "bce"
-    """Adversarial loss: bce, logistic, hinge, least_squares, wasserstein or relativistic."""
+    name: Literal["bce"] = Field(default="bce", description=LOSS)
     real_label: Literal[0, 1] = 1
     """Label of real images; fakes get the other. The seed recipe has real = 0, fake = 1."""
     label_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Each of D's labels moves by up to this much, uniformly."""
+    """Each of D's labels is moved by up to this much, uniformly."""
     noise_direction: Literal["inward", "outward"] = "inward"
     """inward: between the labels. outward: upwards, as in the seed document; needs `cross_entropy: keras_clipped`."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
@@ -140,17 +131,16 @@ class LossConfig(Penalties):
 
 
 class SimpleLoss(Penalties):
-    """A loss with nothing to set: see the function of its name in losses.py."""
+    """A loss without settings: the function of its name in training/losses.py."""
 
-    name: Literal["logistic", "hinge", "least_squares", "wasserstein", "relativistic"]
-    """Adversarial loss: bce, logistic, hinge, least_squares, wasserstein or relativistic."""
+    name: Literal["logistic", "hinge", "least_squares", "wasserstein", "relativistic"] = Field(description=LOSS)
 
 
-Loss = Annotated[Annotated[LossConfig | SimpleLoss, Field(discriminator="name")], named("name", "bce")]
+Loss = Annotated[Annotated[LossConfig | SimpleLoss, Field(discriminator="name")], default_choice("name", "bce")]
 
 
 class EmaConfig(Frozen):
-    """The averaged generator that is exported and sampled."""
+    """The averaged generator, which is exported and sampled."""
 
     half_life_images: Scheduled = 10_000
     """Real images after which a weight's share in the average has halved; independent of the batch size."""
@@ -159,19 +149,18 @@ class EmaConfig(Frozen):
 
 
 class NoAugment(Frozen):
-    """D sees the images as they are."""
+    """No augmentation: D sees the images as they are."""
 
-    kind: Literal["none"] = "none"
-    """Differentiable augmentation of all that D sees, reals and fakes alike: none, diffaugment or ada."""
+    kind: Literal["none"] = Field(default="none", description=AUGMENTATION)
 
 
 class DiffAugment(Frozen):
-    """Always, on every image (Zhao et al. 2020, arXiv:2006.10738)."""
+    """Transforms every image (Zhao et al. 2020, arXiv:2006.10738)."""
 
-    kind: Literal["diffaugment"] = "diffaugment"
-    """Differentiable augmentation of all that D sees, reals and fakes alike: none, diffaugment or ada."""
-    policy: Annotated[Names, Field(min_length=1)] = ("color", "translation", "cutout")
-    """What is done: diffaugment: color, translation, cutout; ada: blit, geometry, color."""
+    kind: Literal["diffaugment"] = Field(default="diffaugment", description=AUGMENTATION)
+    policy: Annotated[Names, Field(min_length=1)] = Field(
+        default=("color", "translation", "cutout"), description=POLICY
+    )
 
     @model_validator(mode="after")
     def _known(self) -> DiffAugment:
@@ -180,35 +169,35 @@ class DiffAugment(Frozen):
 
 
 class Ada(Frozen):
-    """Each transformation with a probability that follows D's overfitting (Karras et al. 2020, arXiv:2006.06676)."""
+    """Transforms with a probability that follows D's overfitting (Karras et al. 2020, arXiv:2006.06676)."""
 
-    kind: Literal["ada"] = "ada"
-    """Differentiable augmentation of all that D sees, reals and fakes alike: none, diffaugment or ada."""
-    policy: Annotated[Names, Field(min_length=1)] = ("blit", "geometry", "color")
-    """What is done: diffaugment: color, translation, cutout; ada: blit, geometry, color."""
+    kind: Literal["ada"] = Field(default="ada", description=AUGMENTATION)
+    policy: Annotated[Names, Field(min_length=1)] = Field(default=("blit", "geometry", "color"), description=POLICY)
     p: ScheduledShare = 0.0
-    """Probability of each transformation; with a target: at the start."""
+    """Probability of each transformation; with a target: its first value."""
     target: Annotated[float, Field(gt=-1, lt=1)] | None = 0.6
-    """p rises while D is too sure of the reals, else it falls: while 2 * (share of them that it takes for real, as in
-    d/real_accuracy) - 1 is above this; null: p is as set."""
+    """p rises while 2 * (share of the reals that D takes for real, d/real_accuracy) - 1 is above this, else it falls;
+    null: p stays as set."""
     speed_images: PositiveFloat = 500_000
-    """Real images in which p can go from 0 to 1."""
+    """Real images that p needs to go from 0 to 1."""
     every_steps: PositiveInt = 4
-    """Steps between two moves of p."""
+    """Steps between two changes of p."""
 
     @model_validator(mode="after")
     def _known(self) -> Ada:
         check_policy(self.policy, ("blit", "geometry", "color"))
         if self.target is not None and not isinstance(self.p, float):
-            raise ValueError(f"p has a schedule, but target={self.target} moves p, too; set target to null")
+            raise ValueError(f"p has a schedule, but target={self.target} changes p as well; set target to null")
         return self
 
 
 def check_policy(policy: tuple[str, ...], known: tuple[str, ...]) -> None:
-    """Raises ValueError for a name that is not known."""
+    """Raises ValueError for an unknown name."""
     for name in policy:
         if name not in known:
-            raise ValueError(f"policy has '{name}', which is none of {', '.join(known)}")
+            raise ValueError(f"policy has '{name}'; it must be one of {', '.join(known)}")
 
 
-AugmentConfig = Annotated[Annotated[NoAugment | DiffAugment | Ada, Field(discriminator="kind")], named("kind", "none")]
+AugmentConfig = Annotated[
+    Annotated[NoAugment | DiffAugment | Ada, Field(discriminator="kind")], default_choice("kind", "none")
+]

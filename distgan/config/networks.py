@@ -1,4 +1,7 @@
-"""The part of the configuration that says which networks play: families of generators and of discriminators."""
+"""The settings of the networks: families of generators and of discriminators.
+
+`generator.family` and `discriminator.family` select the variant; distgan/networks builds it.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,24 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from distgan.config.base import Frozen, Probability, Widths, named
+from distgan.config.base import Frozen, Probability, Widths, default_choice
+
+FAMILY = "Network family: seed_dcgan, dcgan, sngan or r3gan."
 
 
 class GeneratorSettings(Frozen):
-    """What every family of generators has."""
+    """Settings of every family of generators."""
 
     latent_dim: PositiveInt = 128
     """Length of the normal latent vector."""
     conditional: bool = False
-    """Make images of a given class: each family does it as its paper does."""
+    """Make images of a given class, in the way of the family's paper."""
 
 
 class SeedGenerator(GeneratorSettings):
-    """The seed recipe's generator: dense, 5x5 convolution, 4x4 transposed convolutions, 5x5 convolutions, 7x7, tanh."""
+    """Generator of the seed recipe: dense, 5x5 convolution, 4x4 transposed convolutions, 5x5 and 7x7 ones, tanh."""
 
-    family: Literal["seed_dcgan"] = "seed_dcgan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    family: Literal["seed_dcgan"] = Field(default="seed_dcgan", description=FAMILY)
     latent_dim: PositiveInt = 32
     """Length of the normal latent vector."""
     stem_channels: PositiveInt = 128
@@ -36,47 +40,31 @@ class SeedGenerator(GeneratorSettings):
     dropout: Probability = 0.0
     """Dropout after each full-size convolution; helps when G stalls on noise-like images."""
 
-    @property
-    def fewest_tensors(self) -> int:
-        """Tensors that its file holds at least; known before its layers are made."""
-        return self.depth + self.upsamples
-
 
 class DcganGenerator(GeneratorSettings):
     """The standard CNN of Miyato et al. 2018 (arXiv:1802.05957, table 3), a DCGAN (Radford et al. 2016): dense to
     4x4, batch norm, 4x4 transposed convolutions with stride 2, 3x3 convolution, tanh. Classes: conditional batch norm.
     """
 
-    family: Literal["dcgan"] = "dcgan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    family: Literal["dcgan"] = Field(default="dcgan", description=FAMILY)
     width: PositiveInt = 64
     """Channels of the last map; they double with every halving of the size."""
-
-    @property
-    def fewest_tensors(self) -> int:
-        return 1
 
 
 class SnganGenerator(GeneratorSettings):
     """The ResNet of Miyato et al. 2018 (arXiv:1802.05957, table 4): dense to 4x4, residual blocks that double the
     size, batch norm, 3x3 convolution, tanh. Classes: conditional batch norm (Miyato & Koyama 2018)."""
 
-    family: Literal["sngan"] = "sngan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    family: Literal["sngan"] = Field(default="sngan", description=FAMILY)
     width: PositiveInt = 256
     """Channels of all maps."""
 
-    @property
-    def fewest_tensors(self) -> int:
-        return 1
-
 
 class R3ganGenerator(GeneratorSettings):
-    """After Huang et al. 2024 (arXiv:2501.05441, section 4): stages of residual blocks (1x1, grouped 3x3, 1x1) without
-    normalisation, fix-up initialisation, bilinear resampling. Classes: an embedding beside the latent."""
+    """Generator of Huang et al. 2024 (arXiv:2501.05441, section 4): stages of residual blocks (1x1, grouped 3x3, 1x1)
+    without normalisation, fix-up initialisation, bilinear resampling. Classes: an embedding beside the latent."""
 
-    family: Literal["r3gan"] = "r3gan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    family: Literal["r3gan"] = Field(default="r3gan", description=FAMILY)
     latent_dim: PositiveInt = 64
     """Length of the normal latent vector."""
     widths: Widths = (768, 768, 768, 768)
@@ -84,23 +72,19 @@ class R3ganGenerator(GeneratorSettings):
     blocks: PositiveInt = 2
     """Residual blocks per stage."""
     expansion: PositiveInt = 2
-    """The grouped convolution has this many times the stage's channels."""
+    """Channels of the grouped convolution, as a multiple of the stage's channels."""
     group_width: PositiveInt = 16
-    """Channels of each of its groups."""
-
-    @property
-    def fewest_tensors(self) -> int:
-        return self.blocks * len(self.widths)
+    """Channels of each group of the grouped convolution."""
 
 
 GeneratorConfig = Annotated[
     Annotated[SeedGenerator | DcganGenerator | SnganGenerator | R3ganGenerator, Field(discriminator="family")],
-    named("family", "seed_dcgan"),
+    default_choice("family", "seed_dcgan"),
 ]
 
 
 class DiscriminatorSettings(Frozen):
-    """What every family of discriminators has."""
+    """Settings of every family of discriminators."""
 
     dropout: Probability = 0.0
     """Dropout before the last dense layer."""
@@ -111,10 +95,9 @@ class DiscriminatorSettings(Frozen):
 
 
 class SeedDiscriminator(DiscriminatorSettings):
-    """The seed recipe's discriminator: 3x3 convolution, strided 4x4 convolutions without padding, dropout, dense."""
+    """Discriminator of the seed recipe: 3x3 convolution, strided 4x4 convolutions without padding, dropout, dense."""
 
-    family: Literal["seed_dcgan"] = "seed_dcgan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    family: Literal["seed_dcgan"] = Field(default="seed_dcgan", description=FAMILY)
     width: PositiveInt = 128
     """Channels of the convolutions."""
     downsamples: Annotated[int, Field(ge=1, le=12)] = 3
@@ -126,17 +109,15 @@ class SeedDiscriminator(DiscriminatorSettings):
 class DcganDiscriminator(DiscriminatorSettings):
     """The standard CNN of Miyato et al. 2018 (table 3): 3x3 and strided 4x4 convolutions in turn, dense."""
 
-    family: Literal["dcgan"] = "dcgan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    family: Literal["dcgan"] = Field(default="dcgan", description=FAMILY)
     width: PositiveInt = 64
     """Channels at full size; they double with every halving of the size."""
 
 
 class SnganDiscriminator(DiscriminatorSettings):
-    """The ResNet of Miyato et al. 2018 (table 4): residual blocks down to 8x8, two more, sum over the places, dense."""
+    """The ResNet of Miyato et al. 2018 (table 4): residual blocks down to 8x8, two more, sum over the pixels, dense."""
 
-    family: Literal["sngan"] = "sngan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    family: Literal["sngan"] = Field(default="sngan", description=FAMILY)
     width: PositiveInt = 128
     """Channels of all maps."""
     spectral_norm: bool = True
@@ -146,21 +127,20 @@ class SnganDiscriminator(DiscriminatorSettings):
 class R3ganDiscriminator(DiscriminatorSettings):
     """The mirror of R3GAN's generator (Huang et al. 2024, section 4); the class is embedded and projected."""
 
-    family: Literal["r3gan"] = "r3gan"
-    """Network family: seed_dcgan, dcgan, sngan or r3gan."""
+    family: Literal["r3gan"] = Field(default="r3gan", description=FAMILY)
     widths: Widths = (768, 768, 768, 768)
     """Channels of each stage, from 4x4 to full size: 4 stages take 32x32."""
     blocks: PositiveInt = 2
     """Residual blocks per stage."""
     expansion: PositiveInt = 2
-    """The grouped convolution has this many times the stage's channels."""
+    """Channels of the grouped convolution, as a multiple of the stage's channels."""
     group_width: PositiveInt = 16
-    """Channels of each of its groups."""
+    """Channels of each group of the grouped convolution."""
 
 
 DiscriminatorConfig = Annotated[
     Annotated[
         SeedDiscriminator | DcganDiscriminator | SnganDiscriminator | R3ganDiscriminator, Field(discriminator="family")
     ],
-    named("family", "seed_dcgan"),
+    default_choice("family", "seed_dcgan"),
 ]

@@ -1,7 +1,7 @@
 """The whole configuration, as frozen and validated models.
 
 In: one YAML file per recipe and dotted overrides (`train.batch_size=64`). Out: one `Config`. The text under each
-field is its help (meaning, unit); the type is its rule. What is trained is in recipe.py, how and where is here.
+field is its help (meaning, unit); the type is its rule. Networks and training method have files of their own.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def _is_host(text: str) -> bool:
         return False
 
 
-def _place(value: Any) -> Path | URL:
-    """Text such as https://... is a URL, all else a directory. A wrong URL is not repeated: it may hold a secret."""
+def _directory_or_url(value: Any) -> Path | URL:
+    """Text such as https://... is a URL, any other a directory. Errors do not repeat a URL: it may hold a secret."""
     if not isinstance(value, (str, Path)):
         raise PydanticCustomError("path_type", "Input is not a valid path")
     if isinstance(value, Path) or not re.match("[A-Za-z][A-Za-z0-9+.-]*://", value):
@@ -60,53 +60,53 @@ def _place(value: Any) -> Path | URL:
 
 
 class RunConfig(Frozen):
-    """Where a training run lives and what makes it repeatable."""
+    """Name, place and seed of a training run."""
 
     name: str = Field(default="quickstart", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", json_schema_extra=FREE)
     """Run name: letters, digits, '.', '_', '-'; the run directory is DIR/NAME."""
     dir: Path = free(Path("runs"))
-    """Directory that holds the run directories; with several machines, one that all of them see."""
+    """Directory that holds the run directories; with several machines, one that all of them share."""
     seed: NonNegativeInt = 0
     """Seed of every random draw: weights, order of the images, latents, label noise, dropout."""
 
 
 class DataConfig(Frozen):
-    """Which real images are shown, and how they are read."""
+    """The real images, and how they are read."""
 
-    path: Annotated[Path | URL, PlainValidator(_place)] = free(Path("data/shapes"))
+    path: Annotated[Path | URL, PlainValidator(_directory_or_url)] = free(Path("data/shapes"))
     """Directory made by `distgan prepare` (tar shards, manifest.json), or its copy: https://HOST/DIR, s3://BUCKET/PREFIX."""
     prepare: Literal["shapes", "cifar10"] | None = free(None)
-    """Data set to make at `data.path` when nothing is there yet; null: it must be there."""
+    """Data set to make at `data.path` if nothing is there yet; null: it must be there."""
     classes: Annotated[Names, Field(min_length=1)] | None = None
     """Classes to show, by name (frog or frog,cat); null: all."""
     mode: Literal["auto", "stream", "resident"] = free("auto")
-    """stream: read shards as training goes; resident: decode once, keep as uint8; auto: resident if it fits."""
+    """stream: read shards during training; resident: decode once, keep as uint8; auto: resident if it fits."""
     resident_limit_mb: PositiveInt = free(2048)
-    """Most memory that `mode: auto` gives to resident images, MiB per process."""
+    """Limit of the resident images of `mode: auto`, MiB per process."""
     resident_on: Literal["device", "host"] = free("device")
-    """Where resident images are kept: memory of the training device, or of the host."""
+    """Memory that holds resident images: the training device's, or the host's."""
     shuffle: bool = True
-    """New order every epoch, a function of (seed, epoch); false: as in the shards, wrapped around."""
+    """New order every epoch, a function of (seed, epoch); false: the order of the shards, again and again."""
     shuffle_buffer: PositiveInt = 4096
-    """Images mixed at a time in stream mode, per worker."""
+    """Images that stream mode shuffles at a time, per worker."""
     workers: Literal["auto"] | NonNegativeInt = free("auto")
     """Reader processes per rank in stream mode; 0 reads in the training process; auto: 0 for a directory with
     blocks, or when training on the CPU; else 2."""
     flip: bool = False
     """Mirror each image left to right with probability 1/2."""
     cache: Path | None = free(None)
-    """Local directory to keep the shards of a URL; grows to the size of the data set. null: fetch them every epoch."""
+    """Local directory that keeps the shards of a URL; it grows to the data set's size. null: fetch them every epoch."""
     tries: PositiveInt = free(5)
-    """Times that a shard at a URL is fetched, from its start, before it counts as unreadable."""
+    """Attempts to fetch a shard from a URL before it counts as unreadable."""
     stall_seconds: PositiveFloat = free(30.0)
-    """A server that sends nothing, or less than 1 KiB/s, for this long is given up and the shard fetched anew."""
+    """Seconds without data, or with less than 1 KiB/s, after which a shard is fetched again from its start."""
     on_error: Literal["raise", "skip"] = free("raise")
-    """Images and shards that cannot be read: raise: end training; skip: show good ones in their place."""
+    """Images and shards that cannot be read: raise: end training; skip: use readable ones in their place."""
     max_skipped: PositiveInt = free(1000)
-    """Most different images that a process may skip with `on_error: skip`; one more ends training."""
+    """Different images that a process may skip with `on_error: skip`; one more ends training."""
 
     @model_validator(mode="after")
-    def _only_directories_are_prepared(self) -> DataConfig:
+    def _check_prepare(self) -> DataConfig:
         if self.prepare and not isinstance(self.path, Path):
             raise ValueError(
                 f"prepare={self.prepare} makes a data set in a directory, not at path={self.path}; "
@@ -116,70 +116,70 @@ class DataConfig(Frozen):
 
 
 class BalanceConfig(Frozen):
-    """Keeps D from overwhelming G: lowers D's learning rate and raises D's dropout, and undoes it in balance."""
+    """Keeps D from overwhelming G: lowers D's learning rate and raises its dropout, and undoes it in balance."""
 
     enabled: bool = False
-    """Watch and act."""
+    """Use the controller."""
     every_steps: PositiveInt = 50
-    """Steps between two looks; each look sees the means since the last."""
+    """Steps between two decisions; each uses the means since the last."""
     d_loss_low: PositiveFloat = 0.2
-    """D overwhelms G when its loss is below this ..."""
+    """D overwhelms G if its loss is below this ..."""
     accuracy_high: Annotated[float, Field(gt=0.5, le=1)] = 0.95
     """... and it is right on at least this share of both the real and the fake images ..."""
     g_loss_high: PositiveFloat = 2.0
     """... and G's loss is above this."""
     accuracy_low: Annotated[float, Field(gt=0, lt=1)] = 0.85
-    """Balance has returned when D is right on less than this share of the real or the fake images."""
+    """D and G are in balance again if D is right on less than this share of the real or the fake images."""
     lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """D's learning rate is multiplied by this at each action, divided by it when undone."""
+    """Factor of D's learning rate at each action; it is divided by this when the action is undone."""
     lr_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """D's learning rate never falls below this share of its set value."""
+    """Lower limit of D's learning rate, as a share of its configured value."""
     dropout_step: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """D's dropout rises by this at each action, falls by it when undone."""
+    """Added to D's dropout at each action, subtracted when the action is undone."""
     dropout_max: Probability = 0.7
-    """D's dropout never rises above this."""
+    """Upper limit of D's dropout."""
 
     @model_validator(mode="after")
-    def _thresholds_leave_a_gap(self) -> BalanceConfig:
+    def _check_gap(self) -> BalanceConfig:
         if self.accuracy_low >= self.accuracy_high:
             raise ValueError(
                 f"accuracy_low={self.accuracy_low} must be below accuracy_high={self.accuracy_high}; "
-                "the gap between them is where nothing is done"
+                "nothing is changed while D's accuracy is between them"
             )
         return self
 
 
 class GuardConfig(Frozen):
-    """Where there are several processes: whether all hold the same weights, and see other images and latents."""
+    """Checks of several processes: the same weights on all, different images and latents on each."""
 
     every_steps: PositiveInt | None = free(200)
-    """Steps between two checks; one more is made before each checkpoint; null: no checks."""
+    """Steps between two checks; there is one more before each checkpoint; null: no checks."""
 
 
 class WatchdogConfig(Frozen):
-    """What is done about bad numbers: off; warn: say it; alert: a W&B alert as well; stop: end training, exit code 4;
-    rollback: all processes go back to the last healthy checkpoint, with lower learning rates."""
+    """Reactions to bad numbers: off; warn: a warning; alert: a W&B alert as well; stop: end training, exit code 4;
+    rollback: all processes return to the last healthy checkpoint, with lower learning rates."""
 
     nonfinite: Reaction = free("rollback")
     """A loss or a weight is NaN or infinite."""
     exploding: Reaction = free("alert")
-    """A gradient's norm is far above what it was."""
+    """A gradient's norm is far above its earlier values."""
     saturated: Reaction = free("warn")
-    """D has been right about nearly every image for long."""
+    """D has been right about nearly every image for a long time."""
     collapse: Reaction = free("alert")
     """The generator's images have become alike."""
     gradient_factor: Annotated[float, Field(gt=1)] = free(100.0)
-    """Exploding: the mean norm since the last line of metrics is above this many times the median of 20 lines."""
+    """Exploding: the mean norm since the last line of metrics is above this multiple of the median of 20 lines."""
     saturated_accuracy: Annotated[float, Field(gt=0.5, le=1)] = free(0.995)
     """Saturated: D's accuracy on the reals and on the fakes is at least this ..."""
     saturated_lines: PositiveInt = free(20)
     """... on this many lines of metrics in a row."""
     diversity_low: NonNegativeFloat = free(0.2)
-    """Collapse: `watchdog/diversity` falls below this after it has been above."""
+    """Collapse: `watchdog/diversity` falls below this after it was above."""
     lr_factor: Annotated[float, Field(gt=0, le=1)] = free(0.5)
-    """Both learning rates are multiplied by this at each rollback, for the rest of the run."""
+    """Factor of both learning rates at each rollback, for the rest of the run."""
     max_rollbacks: NonNegativeInt = free(3)
-    """Rollbacks of a run; where one more is needed, training ends, exit code 4."""
+    """Rollbacks that a run may make; if one more is needed, training ends, exit code 4."""
 
 
 class TrainConfig(Frozen):
@@ -194,75 +194,73 @@ class TrainConfig(Frozen):
     d_steps: PositiveInt = 1
     """D updates per G update."""
     share_fakes: bool = False
-    """One G forward for both updates: faster, but G learns on the fakes that D has just seen."""
+    """One forward of G for both updates: faster, but G learns from the fakes that D has just seen."""
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """Mixed precision; `accelerate launch --mixed_precision fp16|bf16` wins over this. auto: bf16 on GPUs with it."""
     gradient_compression: Literal["none", "bf16"] = "none"
-    """What processes send each other of their gradients: all of it, or half the bytes, rounded to 3 digits
-    (docs/scaling.md)."""
+    """Gradients that processes exchange: none: in full; bf16: half the bytes, rounded to 3 digits (docs/scaling.md)."""
     bucket_mb: Literal["auto"] | PositiveFloat = free("auto")
-    """Gradients that travel together between processes, MiB: the last layers' are on their way while backward still
-    computes the first ones'. auto: on CPUs an eighth of the network's, on GPUs torch's 25 (docs/scaling.md)."""
+    """Size of the groups in which gradients are exchanged, MiB: those of the last layers are sent while backward still
+    computes the first layers. auto: on CPUs an eighth of the network, on GPUs torch's 25 (docs/scaling.md)."""
     compile: Literal["auto", "off", "on"] = free("auto")
-    """torch.compile for both networks; updates of D with a penalty stay eager. auto: where it was measured to be faster
-    (docs/performance.md), so far nowhere: on CPUs it is not, on a GPU it was not measured."""
+    """torch.compile for both networks; updates of D with a penalty stay eager. auto: off; on CPUs it is not faster, on
+    a GPU it was not measured (docs/performance.md)."""
     graphs: Literal["auto", "off", "on"] = free("auto")
     """CUDA graphs of each update's forward and backward, on one GPU: for small networks, whose kernels are shorter than
-    their launch. Where that cannot be, training says so and runs without. auto: where it was measured to be faster
-    (docs/performance.md), so far nowhere: on a GPU it was not measured."""
+    their launch. Where that is impossible, training says so and runs without. auto: off; on a GPU it was not measured
+    (docs/performance.md)."""
     cpu_threads: PositiveInt | None = free(None)
     """Threads per process when training on the CPU; null: the machine's cores shared out among its processes."""
     seconds: PositiveFloat | None = free(None)
-    """Training ends after so many seconds of this start, if the budget is not used up before; the same command goes on
-    from there. null: no such limit."""
+    """Time limit, seconds since this start; the same command continues from there. null: no limit."""
     timeout_minutes: PositiveFloat = free(10.0)
-    """A process that does not answer for this long ends the run."""
+    """Time without an answer from a process after which the run ends."""
 
     @model_validator(mode="after")
-    def _shared_fakes_need_one_forward(self) -> TrainConfig:
+    def _check_shared_fakes(self) -> TrainConfig:
         if self.share_fakes and (self.accumulation > 1 or self.d_steps > 1):
-            raise ValueError("share_fakes=true needs accumulation=1 and d_steps=1: there must be one G forward a step")
+            raise ValueError("share_fakes=true needs accumulation=1 and d_steps=1: a step must have one forward of G")
         return self
 
 
 class LogConfig(Frozen):
-    """What is written while training goes on, and how often."""
+    """Metrics and samples that are written during training."""
 
     every_steps: PositiveInt = free(50)
     """Steps between two lines of metrics."""
     samples_every_steps: PositiveInt = free(500)
     """Steps between two sample grids."""
     samples: PositiveInt = free(64)
-    """Images in a sample grid; the real images beside them are as many."""
+    """Generated images in a sample grid, and as many real images beside them."""
 
 
 class EvaluateConfig(Frozen):
-    """Quality scores while training goes on (docs/quality.md)."""
+    """Quality scores during training (docs/quality.md)."""
 
     every_images: PositiveInt | None = free(None)
     """Real images between two evaluations, one more at the end; null: none."""
     extractor: Literal["efficientnet_lite0", "inception", "none"] = free("efficientnet_lite0")
-    """Features: efficientnet_lite0 (extra `quality`, no download); inception (extra `inception`: FID); none: only what
-    the embedded shapes tell without."""
+    """Features: efficientnet_lite0 (extra `quality`, no download); inception (extra `inception`: FID); none: only the
+    scores of the embedded shapes, which need no network."""
     weights: Path | None = free(None)
     """File with Inception's weights; null: torch-fidelity downloads them."""
     count: Annotated[int, Field(ge=20)] = free(5_000)
-    """Generated images, of the seeds 0, 1, 2, ..."""
-    reference: Annotated[Path | URL, PlainValidator(_place)] | None = free(None)
-    """Data set to compare with; null: data.path."""
+    """Number of generated images, from the seeds 0, 1, 2, ..."""
+    reference: Annotated[Path | URL, PlainValidator(_directory_or_url)] | None = free(None)
+    """Data set of the real images to compare with; null: data.path."""
     reference_count: Annotated[int, Field(ge=20)] = free(10_000)
-    """Real images of it."""
+    """Number of real images from the reference."""
     precision: Literal["no", "bf16"] = free("no")
-    """Of the features: float32 or bf16; scores of the two are not compared."""
+    """Precision of the features: no (float32) or bf16; scores of the two are not compared."""
 
 
 class BestConfig(Frozen):
-    """Which state of the run is kept as the best one, and when training gives up to find a better one."""
+    """The best generator of the run, and the end of a training that no longer improves."""
 
     metric: str | None = free(None)
-    """Score that is to be best, such as fid; null: the extractor's Frechet distance, without one shapes_recognised."""
+    """Score that decides, such as fid; null: the extractor's Frechet distance, without one shapes_recognised."""
     patience: PositiveInt | None = free(None)
-    """Training ends after so many evaluations in a row without a better score; null: it does not."""
+    """Evaluations in a row without a better score after which training ends; null: no such end."""
 
 
 class WandbConfig(Frozen):
@@ -282,19 +280,19 @@ class CheckpointConfig(Frozen):
     """Full-state checkpoints in RUN/checkpoints."""
 
     every_steps: PositiveInt = free(500)
-    """Steps between two checkpoints; one more is written at the end and on a signal."""
+    """Steps between two checkpoints; there is one more at the end and on a signal."""
     keep_last: PositiveInt = free(2)
-    """Newest checkpoints kept."""
+    """Number of the newest checkpoints that are kept."""
     keep_every_steps: PositiveInt | None = free(None)
-    """Checkpoints at multiples of this are kept for good; null: none."""
+    """Checkpoints at multiples of this are never removed; null: none."""
     max_failures: PositiveInt | None = free(None)
-    """Training ends, exit code 4, when this many checkpoints in a row could not be written; null: it goes on."""
+    """Failed checkpoints in a row after which training ends, exit code 4; null: training continues."""
     retry_minutes: NonNegativeFloat = free(10.0)
-    """How long the last checkpoint is tried again if it cannot be written (time to make room on a full disk)."""
+    """Time in which the last checkpoint is tried again if it cannot be written (time to free a full disk)."""
 
 
 class Config(Frozen):
-    """Everything that a training run depends on, apart from the images and the versions of the libraries."""
+    """All settings of a training run."""
 
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
@@ -315,7 +313,7 @@ class Config(Frozen):
     checkpoint: CheckpointConfig = CheckpointConfig()
 
     @model_validator(mode="after")
-    def _players_agree(self) -> Config:
+    def _check_conditional(self) -> Config:
         if self.generator.conditional != self.discriminator.conditional:
             raise ValueError(
                 f"generator.conditional={str(self.generator.conditional).lower()} but "
@@ -324,26 +322,27 @@ class Config(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _the_best_needs_scores(self) -> Config:
+    def _check_best(self) -> Config:
         for name, value in (("metric", self.best.metric), ("patience", self.best.patience)):
             if value is not None and self.evaluate.every_images is None:
                 raise ValueError(
-                    f"best.{name}={printable(str(value))} is about evaluations, and there are none; set "
+                    f"best.{name}={printable(str(value))} needs evaluations, and there are none; set "
                     f"evaluate.every_images, such as 50_000, or best.{name}=null"
                 )
         return self
 
     @model_validator(mode="after")
-    def _a_critic_needs_a_limit(self) -> Config:
+    def _check_wasserstein(self) -> Config:
         if self.loss.name == "wasserstein" and not (self.loss.penalised or self.discriminator.spectral_norm):
             raise ValueError(
-                "loss.name=wasserstein needs a D whose slope is limited; set loss.gradient_penalty=10, or "
+                "loss.name=wasserstein needs a D with a limited slope; set loss.gradient_penalty=10, or "
                 "discriminator.spectral_norm=true"
             )
         return self
 
     @property
     def run_dir(self) -> Path:
+        """The directory of the run, run.dir/run.name."""
         return self.run.dir / self.run.name
 
     @property
@@ -353,4 +352,5 @@ class Config(Frozen):
 
     @property
     def total_steps(self) -> int:
+        """Steps that the budget needs, rounded up."""
         return -(-self.train.images // self.images_per_step)

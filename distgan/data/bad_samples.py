@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, overload
 
 from distgan.utils.errors import DataError
+from distgan.utils.log import log
 from distgan.utils.safe_io import MAX_SENTENCE, printable
 
 MAX_WARNINGS = 20  # about the data, per process
@@ -84,7 +83,6 @@ def warn(text: str) -> None:
     if text in _warned or len(_warned) > MAX_WARNINGS:
         return
     _warned.append(text)
-    rank = os.environ.get("RANK", "0")
     if len(_warned) > MAX_WARNINGS:
         text = "there are more problems with the data, which are not shown; training goes on"
-    print(f"{'' if rank == '0' else f'[rank {rank}] '}WARNING: {text}", file=sys.stderr, flush=True)
+    log.warning("%s", text)

@@ -7,7 +7,6 @@ The same request for a finished directory does nothing; another request is refus
 from __future__ import annotations
 
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from distgan.data.sources.shapes import Shapes
 from distgan.utils.counter_rng import permutation
 from distgan.utils.errors import DataError
 from distgan.utils.files import sha256
+from distgan.utils.log import log
 from distgan.utils.progress import track
 
 MAX_NOTES = 20  # of a source, printed
@@ -165,9 +165,9 @@ def _manifest_request(request: Request, offer: Offer) -> dict[str, Any]:
 
 def _print_notes(notes: list[str]) -> None:
     for note in sorted(notes)[:MAX_NOTES]:
-        print(f"note: {note}", file=sys.stderr)
+        log.info("note: %s", note)
     if len(notes) > MAX_NOTES:
-        print(f"note: and {len(notes) - MAX_NOTES:,} more ({len(notes):,} in all)", file=sys.stderr)
+        log.info("note: and %d more (%d in all)", len(notes) - MAX_NOTES, len(notes))
 
 
 def _names_in(out: Path) -> list[str]:

@@ -21,7 +21,7 @@ from collections.abc import Generator, Iterator
 from ctypes import c_byte
 from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import RawValue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -96,7 +96,7 @@ class Stream:
             closing.value = 1
 
 
-class _WorkerDataset(IterableDataset):
+class _WorkerDataset(IterableDataset[Any]):
     """The batches that one worker of the loader makes, or the text of an error."""
 
     def __init__(self, stream: Stream, start: int) -> None:

@@ -56,7 +56,7 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     return accelerator, f"precision {precision}: {reason}"
 
 
-class GradientAveraging(DistributedDataParallelKwargs):
+class GradientAveraging(DistributedDataParallelKwargs):  # type: ignore[misc]
     """How DDP averages gradients over the ranks. Accelerate calls `register_comm_hook` for every network it wraps."""
 
     def register_comm_hook(self, model: DistributedDataParallel) -> None:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from distgan.utils.errors import DistganError, LaunchError
 
@@ -109,7 +110,7 @@ def gloo_group(minutes: float) -> Any:
         ) from None
 
 
-def open_store(seconds: float) -> tuple[dist.TCPStore | None, str]:
+def open_store(seconds: float) -> tuple[Any, str]:
     """A connection to a store on rank 0, None if it cannot be reached, and the address of the store.
 
     seconds: how long a call to it may take. Its port is not the launcher's, so a firewall may block it.
@@ -120,12 +121,12 @@ def open_store(seconds: float) -> tuple[dist.TCPStore | None, str]:
     store = None
     if rank() == 0:
         with contextlib.suppress(RuntimeError):
-            store = dist.TCPStore("localhost", 0, is_master=True, timeout=timeout, wait_for_workers=False)
+            store = TCPStore("localhost", 0, is_master=True, timeout=timeout, wait_for_workers=False)
             address = (store.port, platform.node())
     port, name = broadcast(address)
     if port and rank():
         with contextlib.suppress(RuntimeError):
-            store = dist.TCPStore(host, port, is_master=False, timeout=timeout)
+            store = TCPStore(host, port, is_master=False, timeout=timeout)
     return store, f"machine {name}, {host}:{port}"
 
 

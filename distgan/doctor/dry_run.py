@@ -18,10 +18,10 @@ from accelerate import Accelerator
 
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
-from distgan.data.prepare import Request, Shapes, prepare
+from distgan.data.prepare import Request, prepare
 from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.reader import select_shards
-from distgan.data.sources.shapes import CLASSES
+from distgan.data.sources.shapes import CLASSES, Shapes
 from distgan.distributed.accelerator import batch_rows
 from distgan.distributed.collectives import largest, on_main
 from distgan.doctor.data import data_location

@@ -1,8 +1,8 @@
-"""The generator file: one safetensors file that carries its own description (docs/export.md).
+"""The generator file: one safetensors file that contains its own description (docs/export.md).
 
-In: weights and a `Description`. Out: the file, and from a file the network. All that is not weights is sorted JSON
-under ONE metadata key, since safetensors writes several keys in an order that differs between processes. A file is not
-believed before it is checked: the described network is made without memory and compared with the tensors in the file.
+In: weights and a `Description`. Out: the file, and from a file the network. The description is sorted JSON under one
+metadata key, since safetensors writes several keys in an order that differs between processes. A file is checked before
+it is used: the described network is made without memory and compared with the tensors in the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from distgan.config.networks import GeneratorConfig
+from distgan.config.base import assert_never
+from distgan.config.messages import first_mistake
+from distgan.config.networks import DcganGenerator, GeneratorConfig, R3ganGenerator, SeedGenerator, SnganGenerator
 from distgan.config.schema import Config
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, ExportError
@@ -29,11 +31,11 @@ from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import parse_json, printable
 from distgan.utils.version import __version__
 
-KEY = "distgan"  # the one metadata key
+KEY = "distgan"  # of the metadata
 FORMAT = "distgan-generator"
 FORMAT_VERSION = 1
-MAX_SIZE = 4096  # pixels a side; bounds what a forged file can ask for
-DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bool: "BOOL"}  # torch's names -> safetensors'
+MAX_SIZE = 4096  # height and width of an image, pixels; limits the memory that a forged file can take
+DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bool: "BOOL"}  # torch's types -> safetensors' names
 
 
 def _versions() -> dict[str, str]:
@@ -41,18 +43,18 @@ def _versions() -> dict[str, str]:
 
 
 class Description(BaseModel):
-    """Everything in a generator file but the weights. Keys that this version does not know are kept and not used."""
+    """The contents of a generator file except the weights. Unknown keys are kept, but not used."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, use_attribute_docstrings=True)
 
     generator: GeneratorConfig
-    """Architecture; unknown keys are refused here, since they would change the images."""
+    """Architecture. Unknown keys are refused here, since they would change the images."""
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     """Height and width of an image, pixels."""
     class_names: tuple[str, ...]
     """Names of the classes in the training data, by label."""
     config: dict[str, Any]
-    """The resolved training configuration; a record, not needed to sample."""
+    """The resolved training configuration, for information; sampling does not need it."""
     images_seen: NonNegativeInt
     """Real images that D had seen."""
     weights: Literal["ema", "raw"] = "ema"
@@ -60,15 +62,15 @@ class Description(BaseModel):
     data_digest: str
     """Digest of the manifest of the training data."""
     scores: dict[str, Any] | None = None
-    """What this generator was found to be worth, with its protocol (docs/quality.md); None: not evaluated."""
+    """Scores of this generator with their protocol (docs/quality.md); None: not evaluated."""
     value_range: tuple[Literal[-1], Literal[1]] = (-1, 1)
-    """What the network's output means: -1 is black, 1 is white."""
+    """Meaning of the network's output: -1 is black, 1 is white."""
     versions: dict[str, str] = Field(default_factory=_versions)
-    """distgan and torch that trained it."""
+    """Versions of distgan and torch that trained the generator."""
 
     @classmethod
     def of(cls, config: Config, **facts: Any) -> Description:
-        """What a generator trained by `config` says of itself; facts: the fields that `config` does not tell."""
+        """The description of a generator trained by `config`. facts: the other fields, such as size and images_seen."""
         return cls(generator=config.generator, config=config.model_dump(mode="json"), **facts)
 
     @model_validator(mode="after")
@@ -79,10 +81,10 @@ class Description(BaseModel):
 
 
 def save_generator(path: Path, weights: Mapping[str, Tensor], description: Description) -> str:
-    """Writes the file atomically, mode 0644, and returns the digest of the weights.
+    """Writes a generator file atomically, mode 0644, and returns the digest of the weights.
 
     weights: the network's state_dict, on any device, in any float type and memory format; stored as contiguous fp32.
-    Missing directories are made. Raises ExportError if the weights do not fit the description, or on a failed write.
+    Missing directories are made. Raises ExportError if the weights do not fit the description, or the write fails.
     """
     stored = {
         name: tensor.detach().to(
@@ -102,18 +104,18 @@ def save_generator(path: Path, weights: Mapping[str, Tensor], description: Descr
 
 
 def read_generator(path: Path) -> tuple[nn.Module, Description, str]:
-    """Network on the CPU in eval mode, description, and digest of the weights.
+    """Reads a generator file: the network on the CPU in eval mode, its description, the digest of the weights.
 
-    Raises ExportError: missing, a directory, damaged, foreign, from the future, tampered with, or not fitting itself.
+    Raises ExportError: missing, a directory, damaged, foreign, newer, tampered with, or weights that do not fit.
     """
     try:
-        _check_place(path)
+        _check_path(path)
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             description, expected = _describe((file.metadata() or {}).get(KEY), str(path))
             found = {name: f"{(part := file.get_slice(name)).get_dtype()} {list(part.get_shape())}" for name in names}
             network = _empty_network(description, found, str(path))
-            state = {name: file.get_tensor(name).clone() for name in names}  # else they stay views of the file
+            state = {name: file.get_tensor(name).clone() for name in names}  # clone: a tensor is a view of the file
     except SafetensorError as error:
         raise ExportError(
             f"{path} is not a safetensors file, or it is damaged or cut short ({printable(str(error))}); "
@@ -131,7 +133,7 @@ def read_generator(path: Path) -> tuple[nn.Module, Description, str]:
 
 
 def weight_digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the tensors in order of their names: name, type, shape, little-endian bytes. CPU tensors."""
+    """SHA-256 of CPU tensors in the order of their names: name, type, shape, little-endian bytes."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].contiguous()
@@ -141,7 +143,7 @@ def weight_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def metadata_json(description: Description, digest: str, indent: int | None = None) -> str:
-    """The metadata as sorted JSON. `metadata_digest` is the SHA-256 of the compact JSON of all other keys."""
+    """The metadata as sorted JSON; its `metadata_digest` is the SHA-256 of the compact JSON of all other keys."""
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, "weight_digest": digest}
     content |= description.model_dump(mode="json")
     content["metadata_digest"] = _metadata_digest(content)
@@ -150,7 +152,7 @@ def metadata_json(description: Description, digest: str, indent: int | None = No
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Makes the directory of `path`; inside, an OSError becomes an ExportError with the system's reason."""
+    """Makes the directory of `path`, and turns an OSError inside the context into an ExportError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -167,7 +169,7 @@ def _metadata_digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(_compact(rest).encode()).hexdigest()
 
 
-def _check_place(path: Path) -> None:
+def _check_path(path: Path) -> None:
     if path.is_file():
         return
     if path.is_dir():
@@ -195,7 +197,9 @@ def _describe(text: str | None, origin: str) -> tuple[Description, str]:
     if not isinstance(content, dict):
         raise ExportError(f"{origin} is damaged: its metadata is not a JSON object; export it again")
     if content.pop("format", None) != FORMAT:
-        raise ExportError(f"{origin} is made by distgan, but it is no generator; give a file made by `distgan export`")
+        raise ExportError(
+            f"{origin} is made by distgan, but it is not a generator; give a file made by `distgan export`"
+        )
     version = content.pop("format_version", None)
     if type(version) is int and version > FORMAT_VERSION:
         raise ExportError(
@@ -211,18 +215,18 @@ def _describe(text: str | None, origin: str) -> tuple[Description, str]:
     try:
         return Description.model_validate(content), str(expected)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = printable(".".join(map(str, first["loc"]))) or "its description"
-        raise ExportError(f"{origin} cannot be used: {place}: {first['msg']}; export it again") from None
+        raise ExportError(f"{origin} cannot be used: {first_mistake(error)}; export it again") from None
 
 
 def _empty_network(description: Description, found: Mapping[str, str], origin: str) -> nn.Module:
-    """The described network without memory (meta device), once `found` (name -> type and shape) fits it."""
+    """The described network on the meta device, without memory.
+
+    found: {name: type and shape} of the weights. Raises ExportError if they do not fit the network.
+    """
     config = description.generator
-    if config.fewest_tensors > len(found):  # before looping over that many layers
+    if (layers := _min_layers(config)) > len(found):  # before that many layers are made
         raise ExportError(
-            f"{origin} does not fit its description, which has {config.fewest_tensors} layers or more: it holds "
-            f"{len(found)} tensors"
+            f"{origin} does not fit its description, which has {layers} layers or more: it holds {len(found)} tensors"
         )
     try:
         with torch.device("meta"):
@@ -233,11 +237,25 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
     needed = {name: _label(tensor) for name, tensor in network.state_dict().items()}
     for name in sorted({*needed, *found}):
         if needed.get(name) != found.get(name):
-            has = f"holds {printable(name)} as {printable(found[name])}" if name in found else f"lacks {name}"
+            state = f"holds {printable(name)} as {printable(found[name])}" if name in found else f"lacks {name}"
             rule = f"which should be {needed[name]}" if name in needed else "which it should not have"
-            raise ExportError(f"{origin} does not fit its description: it {has}, {rule}")
+            raise ExportError(f"{origin} does not fit its description: it {state}, {rule}")
     return network
 
 
+def _min_layers(config: GeneratorConfig) -> int:
+    """A lower limit of the layers by the settings; dcgan and sngan have more only for larger images."""
+    match config:
+        case SeedGenerator():
+            return config.depth + config.upsamples
+        case R3ganGenerator():
+            return config.blocks * len(config.widths)
+        case DcganGenerator() | SnganGenerator():
+            return 1
+        case _:
+            return assert_never(config)
+
+
 def _label(tensor: Tensor) -> str:
+    """Type and shape as safetensors writes them: `F32 [3, 4]`."""
     return f"{DTYPES.get(tensor.dtype, tensor.dtype)} {list(tensor.shape)}"

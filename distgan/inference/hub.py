@@ -1,14 +1,20 @@
 """The Hugging Face Hub's layout of a generator: model.safetensors, config.json, README.md.
 
-model.safetensors is the generator file itself, bit for bit; only it is read back. config.json and the model card are
-for readers. The network is used for repository ids alone, never for a local directory.
+model.safetensors is the generator file itself, bit for bit; only it is read back, and its digests are checked. The
+other two files are for readers. A local path never needs the network.
+
+`Generator` has the methods of huggingface_hub's ModelHubMixin, but not the mixin: as a base class it would be imported
+with every `load_generator`; its from_pretrained reads the config.json of a stranger's repository without a limit and
+passes the keys to the constructor; its save_pretrained removes config.json before the weights are written.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -17,18 +23,19 @@ from distgan.utils.errors import ExportError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import printable
 
-MODEL = "model.safetensors"
+MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CARD_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
 
 def save(directory: Path, weights: Mapping[str, Tensor], description: Description) -> None:
-    """Writes the three files, each atomically; a README.md that is there already is kept.
+    """Writes the three files, each atomically; an existing README.md is kept.
 
     Raises ExportError if they cannot be written.
     """
     digest = save_generator(directory / MODEL, weights, description)
-    _write(directory / "config.json", metadata_json(description, digest, indent=2) + "\n")
-    if not (directory / "README.md").exists():
-        _write(directory / "README.md", model_card(description, digest))
+    _write(directory / CONFIG, metadata_json(description, digest, indent=2) + "\n")
+    if not (directory / CARD).exists():
+        _write(directory / CARD, model_card(description, digest))
 
 
 def find(path_or_repo_id: str | Path, revision: str | None = None) -> Path:
@@ -41,7 +48,7 @@ def find(path_or_repo_id: str | Path, revision: str | None = None) -> Path:
     if os.path.exists(path):  # False, not an error, for a name that is too long
         if revision is not None:
             raise ExportError(
-                f"revision={revision} goes with a repository on the Hub, but {text} is here; leave it out"
+                f"revision={revision} goes with a repository on the Hub, but {text} is a local path; leave it out"
             )
         if path.is_dir() and not (path / MODEL).is_file():
             raise ExportError(
@@ -50,48 +57,48 @@ def find(path_or_repo_id: str | Path, revision: str | None = None) -> Path:
         return path / MODEL if path.is_dir() else path
     if _is_path(path_or_repo_id):
         raise ExportError(
-            f"there is no directory {text}; give one that `save_pretrained` wrote, or a Hub id as in me/cats"
+            f"there is no directory {text}; give one that `save_pretrained` wrote, or a Hub id such as me/cats"
         )
     return _download(text, revision)
 
 
+def upload(directory: Path, repo_id: str, token: str | bool | None, private: bool | None, **commit: Any) -> str:
+    """Uploads a directory that `save` wrote, in one commit, and returns a URL of it; a README.md that is there is kept.
+
+    commit: revision, commit_message, create_pr. Raises ExportError.
+    """
+    from huggingface_hub import HfApi
+
+    with _hub_errors(f"{repo_id} cannot be uploaded to the Hub"):
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        kept = [CARD] if api.file_exists(repo_id, CARD, revision=commit["revision"]) else None
+        return str(api.upload_folder(repo_id=repo_id, folder_path=directory, ignore_patterns=kept, **commit))
+
+
 def model_card(description: Description, digest: str) -> str:
-    """The README.md: YAML header (no license: the owner chooses), what it is, how to use it."""
+    """The README.md: a YAML header without a license, which the owner chooses, then facts and an example."""
+    from huggingface_hub import ModelCard, ModelCardData
+
     conditional = description.generator.conditional
-    names = printable(", ".join(description.class_names), 2000) or "not recorded"
     task = "class-conditional-image-generation" if conditional else "unconditional-image-generation"
-    pipeline = "" if conditional else f"pipeline_tag: {task}\n"
-    call = "g.sample(seeds=range(64)" + (f", classes={description.class_names[0]!r})" if conditional else ")")
-    return f"""---
-library_name: distgan
-{pipeline}tags:
-- gan
-- distgan
-- {task}
----
-
-# GAN generator, {description.size}x{description.size}
-
-{"Class-conditional" if conditional else "Unconditional"} generator trained with distgan.
-
-| | |
-| --- | --- |
-| images | {description.size}x{description.size} RGB |
-| architecture | {description.generator.family}, latent vector of {description.generator.latent_dim} |
-| classes of the training data | {names} |
-| real images seen in training | {description.images_seen:,} |
-| weights | {"exponential moving average" if description.weights == "ema" else "last step"}, SHA-256 {digest} |
-| versions | {printable(", ".join(f"{name} {version}" for name, version in sorted(description.versions.items())))} |
-
-```python
-from distgan import Generator
-
-g = Generator.from_pretrained("THIS_DIRECTORY_OR_REPOSITORY")
-images = {call}  # uint8 [64, 3, {description.size}, {description.size}]
-```
-
-The resolved training configuration is in `config.json`.
-"""
+    classes = f", classes={description.class_names[0]!r}" if conditional else ""
+    card = ModelCard.from_template(
+        ModelCardData(
+            library_name="distgan", pipeline_tag=None if conditional else task, tags=["gan", "distgan", task]
+        ),
+        template_path=str(CARD_TEMPLATE),
+        size=description.size,
+        conditional=conditional,
+        generator=description.generator,
+        classes=printable(", ".join(description.class_names), 2000) or "not recorded",
+        images_seen=description.images_seen,
+        weights=description.weights,
+        digest=digest,
+        versions=printable(", ".join(f"{name} {version}" for name, version in sorted(description.versions.items()))),
+        call=f"g.sample(seeds=range(64){classes})",
+    )
+    return str(card) + "\n"
 
 
 def _write(path: Path, text: str) -> None:
@@ -100,6 +107,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _is_path(given: str | Path) -> bool:
+    """Whether a name that does not exist here can only be a path, not a Hub id."""
     text = str(given)
     return (
         isinstance(given, Path)
@@ -111,17 +119,26 @@ def _is_path(given: str | Path) -> bool:
 
 
 def _download(repo_id: str, revision: str | None) -> Path:
-    import huggingface_hub
-    from huggingface_hub.utils import HFValidationError
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
 
+    at = f" at revision {revision}" if revision else ""
+    with _hub_errors(f"{repo_id}{at} is not a directory here, and {MODEL} cannot be downloaded from the Hub"):
+        try:
+            return Path(hf_hub_download(repo_id, MODEL, revision=revision))
+        except HFValidationError:
+            raise ExportError(
+                f"'{repo_id}' is neither a directory here nor a Hub id; an id looks like me/cats"
+            ) from None
+
+
+@contextmanager
+def _hub_errors(sentence: str) -> Iterator[None]:
+    """Turns an error of huggingface_hub into an ExportError: the sentence, and the reason in brackets."""
     try:
-        return Path(huggingface_hub.hf_hub_download(repo_id, MODEL, revision=revision))
-    except HFValidationError:
-        raise ExportError(f"'{repo_id}' is neither a directory here nor a Hub id; an id looks like me/cats") from None
+        yield
+    except ExportError:
+        raise
     except Exception as error:  # the HTTP library's own classes differ between versions of huggingface_hub
         reason = " ".join(str(error).split())
-        at = f" at revision {revision}" if revision else ""
-        raise ExportError(
-            f"{repo_id}{at} is no directory here, and {MODEL} cannot be had from the Hub "
-            f"({type(error).__name__}: {reason[:300]})"
-        ) from error
+        raise ExportError(f"{sentence} ({type(error).__name__}: {reason[:300]})") from error

@@ -1,4 +1,4 @@
-"""Images from a generator file, written as a directory of PNGs or one .npz."""
+"""Samples images and writes them as a directory of PNGs or one .npz file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distgan.utils.progress import track
 
 
 def find_file(path: Path) -> Path:
-    """The generator file; of a directory, the one that a run or `save_pretrained` puts there."""
+    """A generator file by its path, or by a directory of a run or of `save_pretrained`."""
     inside = [path / name for name in ("generator.safetensors", "model.safetensors") if (path / name).is_file()]
     return inside[0] if inside else path
 
@@ -25,19 +25,19 @@ def find_file(path: Path) -> Path:
 def draw(
     generator: Generator, seeds: Sequence[int], names: Sequence[Class] | None, truncation: float | None, batch_size: int
 ) -> Iterator[tuple[Sequence[int], Tensor]]:
-    """Batch by batch: the seeds, and their images, uint8 [n, 3, H, W]."""
+    """Yields batches: the seeds, and their images, uint8 [n, 3, H, W]. names: see `classes_of`."""
     parts = [seeds[start : start + batch_size] for start in range(0, len(seeds), batch_size)]
     for part in track(parts, len(seeds), "sample", "images", weigh=len):
         yield part, generator.sample(part, classes_of(part, names), truncation, batch_size)
 
 
 def classes_of(seeds: Sequence[int], names: Sequence[Class] | None) -> list[Class] | None:
-    """Seed s takes names[s % len(names)]: a function of the seed, so that the order does not matter."""
+    """The class of each seed: names[seed % len(names)], which does not depend on the order of the seeds."""
     return None if names is None else [names[seed % len(names)] for seed in seeds]
 
 
 def write_directory(directory: Path, batches: Iterator[tuple[Sequence[int], Tensor]]) -> None:
-    """DIRECTORY/seed-000000063.png and so on, each atomically; files of the same names are replaced."""
+    """Writes DIRECTORY/seed-000000063.png and so on, each atomically; replaces files of the same names."""
     for seeds, images in batches:
         for seed, image in zip(seeds, images, strict=True):
             path = directory / f"seed-{seed:09d}.png"
@@ -52,7 +52,10 @@ def write_npz(
     names: Sequence[Class] | None,
     batches: Iterator[tuple[Sequence[int], Tensor]],
 ) -> None:
-    """images uint8 [N, H, W, 3], seeds int64 [N], labels int64 [N] (-1: unconditional); same content, same bytes."""
+    """Writes images uint8 [N, H, W, 3], seeds int64 [N] and labels int64 [N] (-1: unconditional).
+
+    The same content gives the same bytes. Raises ExportError.
+    """
     labels = generator.labels(seeds, classes_of(seeds, names))
     images = np.empty((len(seeds), generator.size, generator.size, 3), dtype=np.uint8)
     start = 0

@@ -1,7 +1,7 @@
-"""Arrays that take long to compute, kept between runs: one file per key, believed only if it is whole and the key's.
+"""A cache of arrays that take long to compute: one file per key, used only if its digest fits the key and the arrays.
 
-In: a key (plain JSON values that determine the arrays) and arrays. Out: the same arrays, or None where they must be
-computed. A cache never fails: what cannot be read is computed again, what cannot be written is a warning.
+In: a key (plain JSON values that determine the arrays) and arrays. Out: the same arrays, or None if they must be
+computed. The cache never fails: unreadable arrays are computed again, a failed write is a warning.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from distgan.utils.files import atomic_path
+from distgan.utils.log import log
 from distgan.utils.safe_io import open_regular
 
 Key = Mapping[str, object]
@@ -29,7 +29,7 @@ def cache_directory() -> Path:
 
 
 def load(key: Key) -> Arrays | None:
-    """The arrays stored under the key; None if there are none. One that is damaged or not the key's is told, once."""
+    """The arrays stored under the key, or None. Warns about a file that is damaged or belongs to another key."""
     path = _path(key)
     try:
         with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
@@ -40,13 +40,13 @@ def load(key: Key) -> Arrays | None:
         arrays = {}
     digest = arrays.pop("digest", None)
     if digest is None or digest.tobytes() != _digest(key, arrays):
-        _warn(f"{path} is damaged or not what its name says; it is computed again")
+        log.warning("%s is damaged or belongs to another key; it is computed again", path)
         return None
     return arrays
 
 
 def store(key: Key, arrays: Arrays) -> None:
-    """Writes atomically; a directory that cannot be written is a warning."""
+    """Stores arrays under the key, atomically. Warns if they cannot be written."""
     path = _path(key)
     digest = np.frombuffer(_digest(key, arrays), dtype=np.uint8)
     try:
@@ -54,11 +54,13 @@ def store(key: Key, arrays: Arrays) -> None:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez(file, digest=digest, **arrays)  # type: ignore[arg-type]
     except OSError as error:
-        _warn(f"{path} cannot be written ({error.strerror or error}); the next evaluation computes it again")
+        log.warning(
+            "%s", f"{path} cannot be written ({error.strerror or error}); the next evaluation computes it again"
+        )
 
 
 def numbers(values: Mapping[str, float]) -> Arrays:
-    """Numbers by name, as `store` wants them."""
+    """Numbers as arrays, for `store`."""
     return {name: np.array(value) for name, value in values.items()}
 
 
@@ -78,7 +80,3 @@ def _digest(key: Key, arrays: Mapping[str, np.ndarray]) -> bytes:
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         digest.update(array.data if array.size else b"")
     return digest.digest()
-
-
-def _warn(text: str) -> None:
-    print(f"WARNING: {text}", file=sys.stderr, flush=True)

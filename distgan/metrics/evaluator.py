@@ -1,7 +1,7 @@
-"""A generator in, its `Scores` out, on every rank: what `distgan evaluate` and the training loop call.
+"""A generator in, its `Scores` out, on every rank; for `distgan evaluate` and for evaluations during training.
 
-Each rank looks at its own share of the images in whole batches, so the batches, and with them the numbers, do not
-depend on the number of ranks. The values are computed on the main process and told to the others.
+Each rank processes its share of the images in whole batches, so the numbers do not depend on the number of ranks. The
+main process computes the values and sends them to the others.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from distgan.data.sources.shapes import CLASSES, SIZE
 from distgan.distributed.collectives import Ranks, on_main
 from distgan.inference.generator import Generator
 from distgan.metrics import cache
-from distgan.metrics.distances import MIN, compare_sets
+from distgan.metrics.distances import MIN_IMAGES, compare_sets
 from distgan.metrics.extractors.base import Extractor, load_extractor
 from distgan.metrics.feature_pass import Columns, FeaturePass, ImageBatches
-from distgan.metrics.manifold import DENSITY, MANIFOLD, VERSION, Cloud, cloud
+from distgan.metrics.manifold import DENSITY_K, MANIFOLD_K, VERSION, Manifold, estimate_manifold
 from distgan.metrics.protocol import Protocol, Scores
 from distgan.metrics.registry import DIRECTIONS, SHAPES, full_name
 from distgan.metrics.shapes_coverage import coverage
@@ -34,38 +34,41 @@ Named = dict[str, float]
 
 
 class Evaluator:
-    """Every rank makes one, and all call it together. Attributes: protocol, size (pixels of the real images)."""
+    """Compares generators with one reference. Every rank makes one, and all call its methods together.
+
+    Attributes: protocol, size (height and width of the real images, pixels).
+    """
 
     def __init__(self, config: EvaluateConfig, data: DataConfig, device: torch.device, show: bool) -> None:
-        """device: where the extractor works and the process group's tensors are. show: whether to show progress.
+        """Opens the reference and loads the extractor.
 
+        device: device of the extractor and of the process group's tensors. show: whether to show progress.
         Raises QualityError or DataError if an extra, weights or images are missing.
         """
         self._config = config
-        place = data if config.reference is None else data.model_copy(update={"path": config.reference})
-        manifest, self._wanted = reference.open_data(place)
+        real_data = data if config.reference is None else data.model_copy(update={"path": config.reference})
+        manifest, self._shards = reference.open_data(real_data)
         self.size = manifest.size
         self._shapes = is_shapes(manifest)
-        check(config, self._wanted.total, self._shapes)
+        check(config, self._shards.total, self._shapes)
         self._extractor = load_extractor(config, device)
-        self.protocol = protocol_of(config, manifest, self._wanted, self._extractor)
-        self._ranks = Ranks(device)
-        self._looker = FeaturePass(self._extractor, self._shapes, self.size, self._ranks, show)
+        self.protocol = _protocol(config, manifest, self._shards, self._extractor)
+        self._feature_pass = FeaturePass(self._extractor, self._shapes, self.size, Ranks(device), show)
         self._ready = self._extractor is None
-        self._reference: Cloud | None = None  # on the main process, once ready
+        self._reference: Manifold | None = None  # on the main process, once ready
         self._floor: Named | None = None
 
     def names(self, generator: Generator) -> list[str]:
-        """What its scores will be called. Raises QualityError if its images have another size."""
+        """The names of its scores. Raises QualityError if its images have another size."""
         self._check_size(generator)
-        return names_of(self._config, self._shapes, asked_for(generator, 1) is not None)
+        return names_of(self._config, self._shapes, requested_shapes(generator, 1) is not None)
 
     def evaluate(self, generator: Generator) -> Scores:
-        """The same scores on every rank. Raises QualityError if the generator's images have another size."""
+        """The generator's scores, the same on every rank. Raises QualityError if its images have another size."""
         self._check_size(generator)
         floor = self.prepare()
-        labels = asked_for(generator, self.protocol.count)
-        values, spreads = self.values_of(partial(fakes, generator), "generated images", labels)
+        labels = requested_shapes(generator, self.protocol.count)
+        values, spreads = self.values_of(partial(_generate, generator), "generated images", labels)
         return Scores(
             protocol=self.protocol,
             values=values,
@@ -84,116 +87,137 @@ class Evaluator:
             )
 
     def prepare(self) -> Named:
-        """Looks at the real images, once (minutes on a CPU), or finds in the cache what was seen; returns the floor.
+        """Computes the statistics of the real images (minutes on a CPU) or loads them from the cache.
 
-        Every rank calls it together; `evaluate` does, too. Raises DataError for an image that cannot be read.
+        Returns the floor: the values of other real images. `evaluate` calls it as well; later calls take no time.
+        Raises DataError for an image that cannot be read.
         """
-        self._see_reference()
+        self._prepare_reference()
         if self._floor is None:
-            self._floor = self._see_floor()
+            self._floor = self._load_floor()
         return self._floor
 
-    def values_of(self, images: ImageBatches, what: str, labels: Tensor | None = None) -> tuple[Named, Named]:
-        """Values and spreads of `protocol.count` images, whatever made them. Every rank calls it together.
+    def values_of(self, images: ImageBatches, label: str, labels: Tensor | None = None) -> tuple[Named, Named]:
+        """Values and spreads of any `protocol.count` images.
 
-        what: for the progress. labels: int64 [count], place in `shapes.CLASSES` of what each is to show.
+        label: names the images in the progress. labels: int64 [count], the requested class of each image, as an index
+        of `shapes.CLASSES`.
         """
-        self._see_reference()
-        seen = self._looker.look(images, self.protocol.count, what)
-        return on_main(lambda: self._values(seen, labels))
+        self._prepare_reference()
+        columns = self._feature_pass.run(images, self.protocol.count, label)
+        return on_main(lambda: self._values(columns, labels))
 
-    def _see_reference(self) -> None:
+    def _prepare_reference(self) -> None:
         if self._ready:
             return
         key = {"what": "reference", **self.protocol.model_dump(mode="json", exclude={"count", "seeds"})}
         rows = range(self.protocol.reference_count or 0)
-        arrays = self._known(key, rows, "real images", lambda seen: cloud(seen["features"]).arrays())
-        self._reference = Cloud.of_arrays(arrays) if arrays else None
+        arrays = self._cached(
+            key, rows, "real images", lambda columns: estimate_manifold(columns["features"]).to_arrays()
+        )
+        self._reference = Manifold.from_arrays(arrays) if arrays else None
         self._ready = True
 
-    def _see_floor(self) -> Named:
-        """The values of other real images, on every rank; {} where the data set has too few."""
+    def _load_floor(self) -> Named:
+        """The values of other real images, on every rank; {} if the data set has too few."""
         start = self.protocol.reference_count or 0
         rows = range(start, start + self.protocol.count)
-        if rows.stop > self._wanted.total:
+        if rows.stop > self._shards.total:
             return {}
         key = {"what": "floor", **self.protocol.model_dump(mode="json")}
-        arrays = self._known(key, rows, "other real images", lambda seen: cache.numbers(self._values(seen, None)[0]))
+        arrays = self._cached(
+            key, rows, "other real images", lambda columns: cache.numbers(self._values(columns, None)[0])
+        )
         return on_main(lambda: {name: float(value) for name, value in arrays.items()})
 
-    def _known(
-        self, key: cache.Key, rows: range, what: str, compute: Callable[[Columns], cache.Arrays]
+    def _cached(
+        self, key: cache.Key, rows: range, label: str, compute: Callable[[Columns], cache.Arrays]
     ) -> cache.Arrays:
-        """On the main process what the cache has under the key, or else what is computed of the real images in these
-        rows of the random order, and then stored; {} elsewhere."""
+        """The arrays under the key, on the main process; {} elsewhere.
+
+        If the cache does not have them, they are computed from these rows of the randomly ordered real images, and
+        stored.
+        """
         arrays: cache.Arrays = {}
 
-        def recall() -> bool:
+        def load() -> bool:
             arrays.update(cache.load(key) or {})
             return bool(arrays)
 
-        def remember(seen: Columns) -> None:
-            arrays.update(compute(seen))
+        def store(columns: Columns) -> None:
+            arrays.update(compute(columns))
             cache.store(key, arrays)
 
-        if not on_main(recall):
-            seen = self._look_at_reals(rows, what)
-            on_main(lambda: remember(seen))
+        if not on_main(load):
+            columns = self._real_columns(rows, label)
+            on_main(lambda: store(columns))
         return arrays
 
-    def _look_at_reals(self, rows: range, what: str) -> Columns:
-        places, order = reference.choose(self._wanted.total, rows).sort()  # the shards are read in their order
-        seen = self._looker.look(partial(reference.read_images, self._wanted, places), len(rows), what)
-        return {name: column[order.argsort()] if len(column) else column for name, column in seen.items()}
+    def _real_columns(self, rows: range, label: str) -> Columns:
+        """The columns of these rows of the randomly ordered real images, which are read in the order of the shards."""
+        positions, order = reference.choose(self._shards.total, rows).sort()
+        columns = self._feature_pass.run(partial(reference.read_images, self._shards, positions), len(rows), label)
+        return {name: column[order.argsort()] if len(column) else column for name, column in columns.items()}
 
-    def _values(self, seen: Columns, labels: Tensor | None) -> tuple[Named, Named]:
-        """Values and spreads by their full names, on the main process; what is NaN or infinite is no value.
-
-        labels: of the shapes that were asked for.
-        """
-        values: Named = coverage(seen["images"], labels) if self._shapes else {}
+    def _values(self, columns: Columns, labels: Tensor | None) -> tuple[Named, Named]:
+        """Finite values and spreads by full name, on the main process. labels: see `values_of`."""
+        values: Named = coverage(columns["images"], labels) if self._shapes else {}
         spreads: Named = {}
         if self._extractor and self._reference:
-            found = compare_sets(self._reference, cloud(seen["features"]), seen["logits"])
+            found = compare_sets(self._reference, estimate_manifold(columns["features"]), columns["logits"])
             name = self._extractor.name
             values |= {full_name(value, name): number for value, number in found.values.items()}
             spreads = {full_name(value, name): number for value, number in found.spreads.items()}
-        return finite(values), finite(spreads)
+        return _finite(values), _finite(spreads)
 
 
-def names_of(config: EvaluateConfig, shapes: bool, asked: bool) -> list[str]:
-    """What scores will be called.
+def names_of(config: EvaluateConfig, shapes: bool, conditional: bool) -> list[str]:
+    """The names of the scores.
 
-    shapes: the reference is of embedded shapes; asked: G is asked for their classes.
+    shapes: whether the reference holds embedded shapes; conditional: whether the generator makes requested classes.
     """
     values = () if config.extractor == "none" else (full_name(value, config.extractor) for value in DIRECTIONS)
-    told = (f"shapes_{value}" for value in SHAPES if asked or value != "right_class")
-    return [*values, *(told if shapes else ())]
+    of_shapes = (f"shapes_{value}" for value in SHAPES if conditional or value != "right_class")
+    return [*values, *(of_shapes if shapes else ())]
 
 
 def is_shapes(manifest: Manifest) -> bool:
-    """Whether it is a data set of the embedded shapes, whose truth is known."""
+    """Whether a data set holds the embedded shapes, which can be recognised from pixels."""
     return manifest.source == "shapes" and manifest.size == SIZE
 
 
 def check(config: EvaluateConfig, images: int, shapes: bool) -> None:
-    """Raises QualityError for numbers of images that cannot be, or values that cannot be computed."""
+    """Raises QualityError if the reference has too few images, or the values cannot be computed from it.
+
+    images: number of images of the reference; shapes: whether it holds embedded shapes.
+    """
     if config.extractor == "none":
         if not shapes:
             raise QualityError(
-                "evaluate.extractor=none looks at the embedded shapes only (`distgan prepare shapes`), and the "
+                "evaluate.extractor=none is for the embedded shapes only (`distgan prepare shapes`), and the "
                 "reference is another data set; use efficientnet_lite0, or train without scores "
                 "(evaluate.every_images=null)"
             )
     elif config.reference_count > images:
         raise QualityError(
-            f"evaluate.reference_count={config.reference_count} must be {MIN} to {images}, the images that the "
+            f"evaluate.reference_count={config.reference_count} must be {MIN_IMAGES} to {images}, the images that the "
             f"reference has; nearest valid: {images}"
         )
 
 
-def protocol_of(
-    config: EvaluateConfig, manifest: Manifest, wanted: ShardSelection, extractor: Extractor | None
+def requested_shapes(generator: Generator, count: int) -> Tensor | None:
+    """The shapes that seeds 0 ... count - 1 request, int64 [count], as indices of `shapes.CLASSES`.
+
+    None if the generator is unconditional, or has other classes.
+    """
+    labels = generator.labels(range(count))
+    if labels is None or not set(generator.class_names) <= set(CLASSES):
+        return None
+    return torch.tensor([CLASSES.index(name) for name in generator.class_names])[labels]
+
+
+def _protocol(
+    config: EvaluateConfig, manifest: Manifest, shards: ShardSelection, extractor: Extractor | None
 ) -> Protocol:
     return Protocol(
         extractor=config.extractor,
@@ -204,27 +228,19 @@ def protocol_of(
         seeds=f"0-{config.count - 1}",
         reference_digest=manifest.digest,
         reference_split=manifest.split,
-        reference_classes=wanted.classes,
+        reference_classes=shards.classes,
         reference_count=config.reference_count if extractor else None,
-        manifold_k=MANIFOLD if extractor else None,
-        density_k=DENSITY if extractor else None,
+        manifold_k=MANIFOLD_K if extractor else None,
+        density_k=DENSITY_K if extractor else None,
         version=VERSION,
     )
 
 
-def finite(named: Named) -> Named:
+def _finite(named: Named) -> Named:
     return {name: number for name, number in named.items() if math.isfinite(number)}
 
 
-def fakes(generator: Generator, seeds: range, batch: int) -> Iterator[Tensor]:
-    """The images of consecutive seeds, uint8 [<= batch, 3, size, size] at a time."""
+def _generate(generator: Generator, seeds: range, batch: int) -> Iterator[Tensor]:
+    """Yields the images of consecutive seeds, uint8 [<= batch, 3, size, size] at a time."""
     for start in range(seeds.start, seeds.stop, batch):
         yield generator.sample(range(start, min(start + batch, seeds.stop)), batch_size=batch)
-
-
-def asked_for(generator: Generator, count: int) -> Tensor | None:
-    """Which of the embedded shapes the seeds 0 ... count - 1 ask for, int64 [count]; None: no shapes, or no classes."""
-    labels = generator.labels(range(count))
-    if labels is None or not set(generator.class_names) <= set(CLASSES):
-        return None
-    return torch.tensor([CLASSES.index(name) for name in generator.class_names])[labels]

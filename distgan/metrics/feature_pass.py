@@ -1,4 +1,4 @@
-"""Looking at many images, each rank at its share: images in, columns of what was seen out, on the main process."""
+"""One pass over many images, shared by all ranks: images in, columns of features out, on the main process."""
 
 from __future__ import annotations
 
@@ -15,38 +15,42 @@ from distgan.utils.progress import track
 Columns = dict[str, Tensor]
 """By name: features, float32 [N, D]; logits, float32 [N, K]; images, uint8 [N, 3, H, W]."""
 ImageBatches = Callable[[range, int], Iterable[Tensor]]
-"""Rows and a size of batches in, uint8 [<= size, 3, H, W] at a time out."""
+"""A range of rows and a batch size in; batches of images, uint8 [<= batch size, 3, H, W], out."""
 
 
 @dataclass(frozen=True)
 class FeaturePass:
-    """What is to be seen of an image."""
+    """The columns to compute, and the ranks that share the work."""
 
     extractor: Extractor | None
-    """Makes the columns features and logits."""
-    images: bool
-    """Whether the images themselves are wanted."""
+    """Gives the columns features and logits."""
+    keep_images: bool
+    """Whether the images are a column as well."""
     size: int
-    """Their height and width, pixels."""
+    """Height and width of the images, pixels."""
     ranks: Ranks
     show: bool
     """Whether to show progress."""
 
-    def look(self, pixels: ImageBatches, total: int, what: str) -> Columns:
-        """All ranks' looks at `total` images, in order, on the main process; columns of length 0 elsewhere."""
-        batch = self.extractor.batch_size if self.extractor else 16
-        mine = self.ranks.share(total, batch)
-        shown = track(pixels(mine, batch), len(mine), what, "images", enabled=self.show, weigh=len)
-        parts = [self._see(images) for images in shown] or [self._nothing()]
-        return {name: self.ranks.gather(torch.cat([part[name] for part in parts]), total, batch) for name in parts[0]}
+    def run(self, images: ImageBatches, total: int, label: str) -> Columns:
+        """The columns of rows 0 ... total - 1, in order, on the main process; columns of length 0 elsewhere.
 
-    def _see(self, images: Tensor) -> Columns:
-        columns = {"images": images} if self.images else {}
+        label: names the images in the progress. Every rank calls it together.
+        """
+        batch_size = self.extractor.batch_size if self.extractor else 16
+        rows = self.ranks.share(total, batch_size)
+        batches = track(images(rows, batch_size), len(rows), label, "images", enabled=self.show, weigh=len)
+        parts = [self._columns(batch) for batch in batches] or [self._empty_columns()]
+        whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {name: self.ranks.gather(column, total, batch_size) for name, column in whole.items()}
+
+    def _columns(self, batch: Tensor) -> Columns:
+        columns = {"images": batch} if self.keep_images else {}
         if self.extractor:
-            columns["features"], columns["logits"] = self.extractor(images)
+            columns["features"], columns["logits"] = self.extractor(batch)
         return columns
 
-    def _nothing(self) -> Columns:
-        """What a rank without a share has seen."""
+    def _empty_columns(self) -> Columns:
+        """The columns of a rank without images."""
         blank = torch.zeros((1, 3, self.size, self.size), dtype=torch.uint8)
-        return {name: column[:0] for name, column in self._see(blank).items()}
+        return {name: column[:0] for name, column in self._columns(blank).items()}

@@ -1,7 +1,7 @@
-"""Scores and the protocol that they were made by; only scores of one protocol are compared.
+"""Scores and their protocol; only scores of the same protocol are compared.
 
-In: values by name. Out: JSON and back, and differences. Two numbers that were made in two ways are no comparison, so
-`compare` refuses them and names the first thing that differs.
+In: values by name. Out: JSON and back, and differences. `compare` refuses scores that were computed in different ways,
+and names the first difference.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
+from distgan.config.messages import first_mistake
 from distgan.utils.errors import QualityError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import printable, read_bytes
 
-LIMIT = 1 << 20  # bytes of a file of scores, which has about 2,000 and the names of the classes
+MAX_BYTES = 1 << 20  # of a file of scores, which has about 2,000 and the names of the classes
 
 
 class _Model(BaseModel):
@@ -23,46 +24,46 @@ class _Model(BaseModel):
 
 
 class Protocol(_Model):
-    """How the scores were made: all that two scores must share to be compared."""
+    """The conditions of a measurement; scores are comparable if they share all of them."""
 
     extractor: Literal["efficientnet_lite0", "inception", "none"]
-    """Network whose features are compared; none: only what can be told from the shapes' pixels."""
+    """Network whose features are compared; none: only the scores from the shapes' pixels."""
     extractor_digest: str | None
     """sha256 of the file with its weights."""
     resize: PositiveInt | None
     """Pixels a side to which the extractor brings an image."""
     precision: Literal["no", "bf16"]
-    """Of the features: float32 or bf16."""
+    """Precision of the features: no (float32) or bf16."""
     count: PositiveInt
-    """Generated images."""
+    """Number of generated images."""
     seeds: str
-    """Their seeds; the class of a seed is seed % number of classes."""
+    """Seeds of the generated images; the class of a seed is seed % number of classes."""
     reference_digest: str
     """Digest of the manifest of the real images."""
     reference_split: str
     """train or test."""
     reference_classes: tuple[str, ...]
-    """Classes of which real images are taken."""
+    """Classes of the real images."""
     reference_count: PositiveInt | None
-    """Real images."""
+    """Number of real images."""
     manifold_k: PositiveInt | None
-    """The k of precision and recall."""
+    """k of precision and recall."""
     density_k: PositiveInt | None
-    """The k of density and coverage."""
+    """k of density and coverage."""
     version: PositiveInt
-    """Of the code that computes the values."""
+    """Version of the code that computes the values."""
 
 
 class Scores(_Model):
-    """What one generator was found to be worth."""
+    """The quality of one generator."""
 
     protocol: Protocol
     values: dict[str, float]
-    """By name (`names.BETTER`)."""
+    """Values by name (see `registry.BETTER`)."""
     spreads: dict[str, float]
-    """Standard deviation of a value over ten parts of the images, where it has one."""
+    """Standard deviations over ten parts of the images, for the values that have one."""
     real_values: dict[str, float]
-    """The floor: the same values of as many other real images; empty where the data set has too few."""
+    """The floor: the same values of as many other real images; empty if the data set has too few."""
     images_seen: NonNegativeInt
     """Real images that D had seen."""
     weights: Literal["ema", "raw"]
@@ -72,13 +73,13 @@ class Scores(_Model):
 
 
 def compare(first: Scores, second: Scores) -> dict[str, float]:
-    """second - first, by name. Raises QualityError naming the first thing in which the protocols differ."""
+    """second - first by name. Raises QualityError that names the first difference of the protocols."""
     check_same(first.protocol, second.protocol)
     return {name: value - first.values[name] for name, value in second.values.items() if name in first.values}
 
 
 def check_same(first: Protocol, second: Protocol) -> None:
-    """Raises QualityError naming the first thing in which they differ."""
+    """Raises QualityError that names the first difference of two protocols."""
     for field in Protocol.model_fields:
         one, other = getattr(first, field), getattr(second, field)
         if one != other:
@@ -96,13 +97,11 @@ def save_scores(path: Path, scores: Scores) -> None:
 
 
 def load_scores(path: Path) -> Scores:
-    """Reads what `save_scores` wrote. Raises QualityError if it is missing, damaged or something else."""
+    """Reads a file of `save_scores`. Raises QualityError if it is missing, damaged or another kind of file."""
     try:
-        return Scores.model_validate_json(read_bytes(path, LIMIT))
+        return Scores.model_validate_json(read_bytes(path, MAX_BYTES))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = printable(".".join(str(part) for part in first["loc"])) or "file"
-        raise QualityError(f"{path} holds no scores: {where}: {first['msg']}; `distgan evaluate` makes them") from None
+        raise QualityError(f"{path} holds no scores: {first_mistake(error)}; `distgan evaluate` makes them") from None
     except OSError as error:
         raise QualityError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
@@ -110,7 +109,7 @@ def load_scores(path: Path) -> Scores:
 
 
 def _shown(value: object) -> str:
-    """A value of a protocol, short: digests by their beginning."""
+    """A value of a protocol, cut to 60 characters."""
     if isinstance(value, tuple):
         value = ", ".join(map(str, value))
     return printable(str(value), 60)

@@ -1,7 +1,7 @@
-"""What the values are called, and whether lower or higher is better: one table.
+"""The names of the values, and whether lower or higher is better.
 
-Only Inception's values have the names of the papers (fid, kid, inception_score); those of another extractor are other
-numbers and carry its name.
+Only Inception's values have the names of the papers (fid, kid, inception_score). The values of another extractor are
+other numbers and carry its name.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ DIRECTIONS: dict[str, Direction] = {
     "density": "higher",
     "coverage": "higher",
 }
-OF_THE_PAPERS = {"fd": "fid", "kd": "kid", "is": "inception_score"}
+PAPER_NAMES = {"fd": "fid", "kd": "kid", "is": "inception_score"}
 SHAPES = ("recognised", "sharp", "classes", "colours", "places", "balance", "right_class")
 
 
 def full_name(value: str, extractor: str) -> str:
-    """fd, efficientnet_lite0 -> fd_efficientnet_lite0; fd, inception -> fid."""
-    if extractor == "inception" and value in OF_THE_PAPERS:
-        return OF_THE_PAPERS[value]
+    """A value's name with an extractor: fd, efficientnet_lite0 -> fd_efficientnet_lite0; fd, inception -> fid."""
+    if extractor == "inception" and value in PAPER_NAMES:
+        return PAPER_NAMES[value]
     return f"{value}_{extractor}"
 
 
@@ -42,7 +42,7 @@ BETTER: dict[str, Direction] = {
 
 
 def better(name: str) -> Direction:
-    """Whether a value is better when lower or when higher. Raises QualityError for a name that is no value's."""
+    """Whether lower or higher values of this name are better. Raises QualityError for an unknown name."""
     if name not in BETTER:
         nearest = difflib.get_close_matches(name, BETTER, n=1, cutoff=0)[0]
         raise QualityError(f"there is no value {printable(name)}; nearest: {nearest}")

@@ -1,9 +1,8 @@
-"""What a generator of the embedded shapes covers: its images are recognised from their pixels, with no network.
+"""Coverage of the embedded shapes by a generator's images, which are recognised from their pixels without a network.
 
-In: uint8 images of 32x32. Out: what each shows and how well it fits (`recognise`), and the shares of classes,
-colours and places of a whole set (`coverage`). An image is taken apart the way data/sources/shapes.py puts one
-together: ground, colour, covered share of each pixel; then it is drawn again from what was found, and `fit` compares
-the two.
+In: uint8 images of 32x32. Out: the shape in each image and how well it fits (`recognise`), and the shares of classes,
+colours and positions in a set of images (`coverage`). Recognition reverses data/sources/shapes.py: it finds background,
+colour and the covered share of each pixel, draws the shape again, and compares the two images (`fit`).
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from torch.nn.functional import grid_sample
 from distgan.data.sources.shapes import CLASSES, COLOURS, DISTANCES, LUMA, RADIUS, SIZE, TILT, truth
 from distgan.utils.counter_rng import IntArray
 
-RECOGNISED = 0.93  # least `fit` of an image whose class can be told; 96 in 100 blends of two images have less
-SHARP = 0.97  # ... that is drawn as real ones are: all have it after a blur of 0.8 pixels, 4 in 10 after one of 1.2
-FAIR_SHARE = 0.25  # of the real share: with less, a class, a colour or a cell does not count as covered
-FAINT = 2.0  # squared colour differences, summed over an image: below it there is nothing to be recognised
-CORE = 32  # pixels from which the shape's colour is read; the smallest shape has about 100
-CELLS = (14.0, 18.0)  # pixels: borders of the 3x3 cells in which centres lie, which are all in 10 ... 22
+RECOGNISED = 0.93  # lowest `fit` of an image whose class counts; 96 of 100 blends of two images have less
+SHARP = 0.97  # lowest `fit` of a sharp image: reached by all real images after a blur of 0.8 pixels, by 40 % after 1.2
+FAIR_SHARE = 0.25  # lowest share of a covered class, colour or cell, relative to its share in real images
+MIN_ENERGY = 2.0  # squared colour differences, summed over an image; with less there is no shape to recognise
+CORE = 32  # pixels that give the shape's colour; the smallest shape has about 100
+CELLS = (14.0, 18.0)  # pixels: borders of the 3x3 cells of the centres, which are all in 10 ... 22
 BLOCK = 500  # images at a time
-SIDE, REACH = 24, 2.2  # the templates' pixels a side, and half their width in radii of a disc of the same area
+SIDE, REACH = 24, 2.2  # pixels of a template's side, and half its width in radii of a disc of the same area
 TILTS = np.arange(-TILT, TILT + 1, 1.5)
 
 Floats = npt.NDArray[np.floating]
@@ -36,32 +35,32 @@ Images = Tensor | npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Recognised:
-    """What N images show, most likely; only to be believed where `fit` is at least RECOGNISED."""
+    """The most likely shapes in N images; reliable where `fit` is at least RECOGNISED."""
 
-    label: IntArray  # [N] place in shapes.CLASSES
+    label: IntArray  # [N] index in shapes.CLASSES
     fit: Floats  # [N] in [0, 1]
-    colour: IntArray  # [N] place in shapes.COLOURS
+    colour: IntArray  # [N] index in shapes.COLOURS
     centre: Floats  # [N, 2] x, y in pixels from the top left corner
     radius: Floats  # [N] pixels
 
     @property
     def sure(self) -> npt.NDArray[np.bool_]:
-        """[N] whether the image counts as recognised."""
+        """Whether each image counts as recognised, [N]."""
         return self.fit >= RECOGNISED
 
     @property
     def cell(self) -> IntArray:
-        """[N] 0 ... 8, row by row: in which of 3x3 cells the centre lies."""
+        """Number of the 3x3 cell that holds the centre, [N] in 0 ... 8, row by row."""
         return _cells(self.centre)
 
 
 def recognise(images: Images) -> Recognised:
-    """What images show. images: uint8 [N, 3, 32, 32] on the CPU, N >= 1; each is judged on its own.
+    """Recognises the shape in each image, independently. images: uint8 [N, 3, 32, 32] on the CPU, N >= 1.
 
-    fit = 2 <R, S> / max(|R|^2 + |S|^2, FAINT), clipped to [0, 1], where R is the image less its ground (a plane
-    through the outermost pixels, per channel) and S is the recognised shape, drawn in its place and colour, less the
-    same ground: 1 for the same pixels, 0 where nothing is drawn. A shape of a size that real images do not have is
-    compared with the nearest size that they have.
+    fit = 2 <R, S> / max(|R|^2 + |S|^2, MIN_ENERGY), clipped to [0, 1]. R is the image minus its background (a plane
+    through the outermost pixels, per channel); S is the recognised shape, drawn in its position and colour, minus the
+    same background. Equal pixels give 1, an image without a shape gives 0. A shape whose size real images do not have
+    is compared with the nearest size that they have.
     """
     pixels = np.asarray(images)
     parts = [_recognise(pixels[start : start + BLOCK]) for start in range(0, len(pixels), BLOCK)]
@@ -69,18 +68,19 @@ def recognise(images: Images) -> Recognised:
 
 
 def coverage(images: Images, labels: Tensor | IntArray | None = None) -> dict[str, float]:
-    """Scores of a set of images, uint8 [N, 3, 32, 32], N >= 1; all but the first two are about the recognised ones.
+    """Scores of a set of images, uint8 [N, 3, 32, 32], N >= 1; all but the first two use the recognised images only.
 
-    shapes_recognised: share of the images whose fit is at least RECOGNISED.
-    shapes_sharp: the same for SHARP, which is harder for shapes with long outlines (cross, star, arrow).
-    shapes_classes: how many of the 10 classes have at least FAIR_SHARE of their real share (1/10).
-    shapes_colours: the same for the 10 colours.
-    shapes_places: share of the 3x3 cells that have at least FAIR_SHARE of the share that they have in real images.
-    shapes_balance: entropy of the classes' shares, divided by log 10: 1 where all are as frequent, 0 for one class.
-    shapes_right_class, with labels (int64 [N], places in shapes.CLASSES that were asked for): share of all images
-    that are recognised, and as that class.
+    shapes_recognised: share of the images with a fit of at least RECOGNISED.
+    shapes_sharp: share of the images with a fit of at least SHARP; shapes with long outlines (cross, star, arrow) reach
+    it less easily.
+    shapes_classes: number of the 10 classes with at least FAIR_SHARE of their share in real images (1/10).
+    shapes_colours: number of the 10 colours with at least FAIR_SHARE of their share in real images (1/10).
+    shapes_places: share of the 3x3 cells with at least FAIR_SHARE of their share in real images.
+    shapes_balance: entropy of the classes' shares, divided by log 10: 1 for equal shares, 0 for a single class.
+    shapes_right_class: share of all images that are recognised as the requested class; only with labels (int64 [N],
+    the requested classes as indices of shapes.CLASSES).
 
-    Where no image is recognised, all are 0. With few images a class may be missing by chance: use 1,000 or more.
+    If no image is recognised, all scores are 0. A class may be missing by chance in few images: use 1,000 or more.
     """
     found = recognise(images)
     sure = found.sure
@@ -107,7 +107,7 @@ def _shares(numbers: IntArray, kinds: int) -> Floats:
 
 @cache
 def _real_cells() -> Floats:
-    """[9] shares of the cells in real images."""
+    """Shares of the cells in real images, [9]."""
     return _shares(_cells(truth(0, "cells", np.arange(10_000)).centre), 9)
 
 
@@ -118,12 +118,12 @@ def _cells(centre: Floats) -> IntArray:
 
 def _recognise(pixels: npt.NDArray[np.uint8]) -> Recognised:
     images = pixels.reshape(len(pixels), 3, SIZE * SIZE).astype(np.float32) / 255
-    ground = images[:, :, _RING] @ _PLANE
-    shape = images - ground  # R
+    background = images[:, :, _RING] @ _PLANE
+    shape = images - background  # R
     colour = _core_colour(images, shape)
-    contrast = colour[:, :, None] - ground
+    contrast = colour[:, :, None] - background
     share = np.clip((shape * contrast).sum(1) / np.maximum((contrast**2).sum(1), 1e-6), 0, 1)
-    mask = np.clip((share - 0.15) / 0.7, 0, 1)  # keeps an edge where it is, and faint traces in the ground out
+    mask = np.clip((share - 0.15) / 0.7, 0, 1)  # keeps edges in place, and removes faint traces in the background
     area = np.maximum(mask.sum(1), 1)
     centroid = mask @ _GRID / area[:, None]
     label, tilt = _nearest_template(mask, centroid, np.sqrt(area / np.pi))
@@ -136,11 +136,11 @@ def _recognise(pixels: npt.NDArray[np.uint8]) -> Recognised:
     overlap, energy = (shape * drawn).sum((1, 2)), (shape**2).sum((1, 2)) + (drawn**2).sum((1, 2))
     names = np.array(list(COLOURS.values())) / 255
     nearest = ((colour[:, None, :] - names) ** 2).sum(2).argmin(1)
-    return Recognised(label, np.clip(2 * overlap / np.maximum(energy, FAINT), 0, 1), nearest, centre, radius)
+    return Recognised(label, np.clip(2 * overlap / np.maximum(energy, MIN_ENERGY), 0, 1), nearest, centre, radius)
 
 
 def _core_colour(images: Floats, shape: Floats) -> Floats:
-    """[N, 3]: the median over the pixels whose brightness is farthest from the ground's."""
+    """The median colour of the CORE pixels whose brightness differs most from the background, [N, 3]."""
     far = np.abs(np.einsum("c,ncp->np", LUMA.astype(np.float32), shape))
     core = np.argpartition(far, -CORE, axis=1)[:, -CORE:]
     return np.median(np.take_along_axis(images, core[:, None, :], axis=2), axis=2)
@@ -149,7 +149,7 @@ def _core_colour(images: Floats, shape: Floats) -> Floats:
 def _nearest_template(mask: Floats, centroid: Floats, scale: Floats) -> tuple[IntArray, Floats]:
     """Class [N] and tilt [N], degrees, of the template with the highest correlation.
 
-    mask: [N, 1024], looked at from `centroid` [N, 2] in units of `scale` [N], so that place and size do not matter.
+    mask: [N, 1024]. It is sampled around `centroid` [N, 2] in units of `scale` [N], so position and size do not matter.
     """
     frame = torch.from_numpy(centroid[:, None, :] + scale[:, None, None] * _FRAME)
     grid = (2 / SIZE * frame - 1).float().unflatten(1, (SIDE, SIDE))
@@ -160,7 +160,7 @@ def _nearest_template(mask: Floats, centroid: Floats, scale: Floats) -> tuple[In
 
 
 def _draw(label: IntArray, tilt: Floats, centre: Floats, radius: Floats) -> Floats:
-    """Covered share of each pixel, [N, 1024]."""
+    """The share of each pixel that the shape covers, [N, 1024]."""
     u, v = _unit(_GRID - centre[:, None, :], tilt[:, None], radius[:, None])
     distance = np.empty_like(u)
     for number in np.unique(label):
@@ -170,21 +170,21 @@ def _draw(label: IntArray, tilt: Floats, centre: Floats, radius: Floats) -> Floa
 
 
 def _unit(offset: Floats, tilt: Floats, radius: Floats) -> tuple[Floats, Floats]:
-    """Offsets [..., 2] from a shape's centre in the coordinates of DISTANCES."""
+    """Offsets [..., 2] from a shape's centre, turned and scaled to the coordinates of DISTANCES."""
     cos, sin = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
     x, y = offset[..., 0], offset[..., 1]
     return (cos * x + sin * y) / radius, (cos * y - sin * x) / radius
 
 
 def _square(side: int, reach: float) -> Floats:
-    """[side * side, 2]: x, y of a grid's cells that fills -reach ... reach, row by row."""
+    """x and y of the cells of a grid over -reach ... reach, row by row, [side * side, 2]."""
     line = (np.arange(side) + 0.5) * (2 * reach / side) - reach
     return np.stack([np.tile(line, side), np.repeat(line, side)], axis=1)
 
 
 @cache
 def _moments() -> tuple[Floats, Floats]:
-    """Of each class at radius 1: area [10] and centroid [10, 2]."""
+    """Area [10] and centroid [10, 2] of each class at radius 1."""
     fine = _square(400, 1.2)
     inside = np.stack([DISTANCES[name](*fine.T) < 0 for name in CLASSES])
     return inside.sum(1) * (2.4 / 400) ** 2, inside @ fine / inside.sum(1)[:, None]
@@ -192,7 +192,7 @@ def _moments() -> tuple[Floats, Floats]:
 
 @cache
 def _templates() -> npt.NDArray[np.float32]:
-    """[10 * tilts, SIDE * SIDE]: masks of the classes as `_nearest_template` sees them, each of length 1."""
+    """Masks of the classes as `_nearest_template` samples them, each of length 1, [10 * tilts, SIDE * SIDE]."""
     mean = sum(RADIUS) / 2
     bank = []
     for name, area, centroid in zip(CLASSES, *_moments(), strict=True):

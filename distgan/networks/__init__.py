@@ -1,9 +1,9 @@
-"""Networks by family. `build_generator` and `build_discriminator` are the only doors.
+"""Networks by family; `build_generator` and `build_discriminator` make them.
 
-Every generator takes (latents [B, L], labels [B] or None) and returns [B, 3, H, W] in [-1, 1] (r3gan's may lie a little
-outside: its last layer is linear, as in its paper); every discriminator takes (images [B, 3, H, W] in [-1, 1], labels
-[B] or None) and returns logits [B], and has a KeyedDropout before its last dense layer, at p = 0, too. What the sign of
-a logit means is the loss's affair.
+A generator takes (latents [B, L], labels [B] or None) and returns [B, 3, H, W] in [-1, 1]; r3gan's images may lie a
+little outside, since its last layer is linear, as in its paper. A discriminator takes (images [B, 3, H, W] in [-1, 1],
+labels [B] or None) and returns logits [B], whose sign the loss interprets. It has a KeyedDropout before its last dense
+layer, even if p = 0.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from distgan.config.base import assert_never
 from distgan.config.networks import (
     DcganDiscriminator,
     DcganGenerator,
@@ -34,9 +35,9 @@ from distgan.utils.rng import key
 
 
 def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
-    """G for size x size images of `classes` classes; its weights are a function of the seed.
+    """A generator of size x size images of `classes` classes; its weights are a function of the seed.
 
-    Raises ConfigError if it cannot make that size.
+    Raises ConfigError if the family cannot make that size.
     """
     with _seeded(seed, "init/g"):
         match config:
@@ -48,13 +49,15 @@ def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int 
                 return sngan.Generator(config, size, classes)
             case R3ganGenerator():
                 return r3gan.Generator(config, size, classes)
+            case _:
+                return assert_never(config)
 
 
 def build_discriminator(config: DiscriminatorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
-    """D for size x size images of `classes` classes; its weights are a function of the seed.
+    """A discriminator of size x size images of `classes` classes; its weights are a function of the seed.
 
-    With `config.spectral_norm` every weight is normalised; `spectral_norm.improve` is to be called after each update.
-    Raises ConfigError if D cannot take that size, or cannot be normalised.
+    With `config.spectral_norm` every weight is normalised; call `spectral_norm.power_iteration` after each update.
+    Raises ConfigError if the family cannot take that size, or cannot be normalised.
     """
     with _seeded(seed, "init/d"):
         network = _discriminator(config, size, classes)
@@ -73,13 +76,15 @@ def _discriminator(config: DiscriminatorConfig, size: int, classes: int) -> nn.M
             return sngan.Discriminator(config, size, classes)
         case R3ganDiscriminator():
             return r3gan.Discriminator(config, size, classes)
+        case _:
+            return assert_never(config)
 
 
 def check_same_answer(network: nn.Module, processes: int, accumulation: int) -> None:
-    """Raises ConfigError for a layer whose result depends on how the batch is split, by its name.
+    """Raises ConfigError that names a layer whose result depends on how the batch is split.
 
-    Dropout must be keyed (dropout.py). Batch normalisation must see all processes (batch_norm.py, or torch's
-    SyncBatchNorm), and the whole batch at once: it sees a micro-batch only.
+    Dropout must be keyed (dropout.py). Batch normalisation must use the images of all processes (batch_norm.py, or
+    torch's SyncBatchNorm), and allows no accumulation, since it uses one micro-batch at a time.
     """
     for name, layer in network.named_modules():
         if isinstance(layer, nn.modules.dropout._DropoutNd):
@@ -101,12 +106,12 @@ def check_same_answer(network: nn.Module, processes: int, accumulation: int) -> 
 
 @contextmanager
 def _seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Inside, torch's CPU generator starts from the key; outside it is as it was."""
+    """Seeds torch's CPU generator with the key of (seed, purpose), and restores it at the end."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(seed, purpose))
         yield
 
 
-def place(network: nn.Module, device: torch.device) -> nn.Module:
-    """Moves it, in place, with the weights of convolutions in channels_last, in which they are fastest."""
+def to_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """Moves a network in place, its convolutions' weights to channels_last, which is fastest; returns the network."""
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,7 +1,7 @@
-"""Batch normalisation over the global batch, plain and by class.
+"""Batch normalisation over the global batch, without and with classes.
 
-torch's BatchNorm sees one process's rows, so two processes train another model than one. Here the mean and the variance
-are averaged over all ranks, which hold equally many rows; without a process group that is the ordinary normalisation.
+torch's BatchNorm uses one process's rows, so two processes train a different model than one. Here mean and variance are
+averaged over all ranks, which have equally many rows; without a process group this is ordinary normalisation.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MOMENTUM = 0.1
 
 
 class GlobalBatchNorm(nn.Module):
-    """[B, C, H, W] -> the same shape and type: each channel less its mean, by its deviation, times weight plus bias.
+    """[B, C, H, W] -> the same shape and type: (x - mean) / deviation * weight + bias, per channel.
 
-    Training: statistics of the global batch, at least in float32, through which gradients flow; the running ones move
-    towards them by a tenth (unbiased variance). Eval: the running statistics, and no word between processes.
+    Training: statistics of the global batch, in float32 or higher, through which gradients flow; the running statistics
+    move towards them by MOMENTUM (unbiased variance). Eval: the running statistics, without communication.
     Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
     """
 
@@ -37,18 +37,18 @@ class GlobalBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Labels are taken and not used, so that either kind can stand in a network."""
+        """Normalises. Labels are ignored; a network can hold either class of normalisation."""
         return self._normalise(x, self.weight, self.bias)
 
     def _normalise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """`weight` and `bias`: [C], or [B, C] with a row for each image."""
+        """Normalises with weight and bias: [C], or [B, C] with a row for each image."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         mean, variance = self._measure(wide) if self.training else (self.running_mean, self.running_var)
         scale = weight * torch.rsqrt(variance + EPSILON)
         return torch.addcmul(_as_map(bias - mean * scale), wide, _as_map(scale)).to(x.dtype)
 
     def _measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance [C] of the global batch: the ranks' variances and that of their means."""
+        """Mean and variance [C] of the global batch: variances within the ranks plus the variance of their means."""
         own_variance, own_mean = torch.var_mean(x, (0, 2, 3), correction=0)
         mean = _mean_over_ranks(own_mean)
         variance = _mean_over_ranks(own_variance + (own_mean - mean).square())
@@ -63,7 +63,7 @@ class GlobalBatchNorm(nn.Module):
 
 
 class ConditionalBatchNorm(GlobalBatchNorm):
-    """The same with a weight and a bias for each class, [classes, C], at first 1 and 0.
+    """GlobalBatchNorm with a weight and a bias for each class, [classes, C], initially 1 and 0.
 
     Source: Dumoulin et al. 2017, arXiv:1610.07629; for GANs Miyato & Koyama 2018, arXiv:1802.05637.
     """
@@ -77,12 +77,12 @@ class ConditionalBatchNorm(GlobalBatchNorm):
 
 
 def batch_norm(channels: int, classes: int) -> GlobalBatchNorm:
-    """By class where there are classes (0: none)."""
+    """A conditional normalisation if there are classes (0: none), else a plain one."""
     return ConditionalBatchNorm(channels, classes) if classes else GlobalBatchNorm(channels)
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """Sum over all ranks. Each rank's loss depends on it, so its gradient is the sum of theirs: the same again."""
+    """Sum over all ranks. Every rank's loss depends on it, so its gradient is the sum of the ranks' gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -92,11 +92,11 @@ class _SumOverRanks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _SumOverRanks.apply(*gradients)  # type: ignore[no-any-return]
+        return _SumOverRanks.apply(*gradients)  # type: ignore[no-untyped-call]
 
 
 def _mean_over_ranks(x: Tensor) -> Tensor:
-    return _SumOverRanks.apply(x) / ranks if (ranks := _ranks()) > 1 else x
+    return _SumOverRanks.apply(x) / ranks if (ranks := _ranks()) > 1 else x  # type: ignore[no-untyped-call]
 
 
 def _ranks() -> int:
@@ -104,5 +104,5 @@ def _ranks() -> int:
 
 
 def _as_map(values: Tensor) -> Tensor:
-    """[C] or [B, C] -> that with two sides of length 1 behind."""
+    """[..., C] -> [..., C, 1, 1]."""
     return values[..., None, None]

@@ -1,8 +1,8 @@
 """The standard CNN of Miyato et al. 2018 (arXiv:1802.05957, table 3), after the DCGAN of Radford et al. 2016.
 
-Images of 4 * 2**n a side: n times the size doubles in G and halves in D, and the channels go the other way, from
-`width` at full size to width * 2**n at 4x4. With the defaults and 32x32 G has 3,804,739 parameters, D has 2,935,873.
-A layer before a batch normalisation has no bias, since the normalisation would take it away again.
+Images of 4 * 2**n pixels a side: the size doubles n times in G and halves n times in D, and the channels change the
+other way, from `width` at full size to width * 2**n at 4x4. With the defaults and 32x32 images G has 3,804,739
+parameters, D has 2,935,873. A layer before a batch normalisation has no bias, since the normalisation would remove it.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from torch.nn import functional as F
 
 from distgan.config.networks import DcganDiscriminator, DcganGenerator
 from distgan.networks.batch_norm import batch_norm
-from distgan.networks.layers import SMALLEST, Head, halvings
+from distgan.networks.layers import MIN_SIDE, Head, halvings
 
 LEAK = 0.1
-DEVIATION = 0.02  # of the first weights (Radford et al. 2016, section 4)
+INIT_STD = 0.02  # of the initial weights (Radford et al. 2016, section 4)
 
 
 class Generator(nn.Module):
     """latents [B, L], labels [B] int64 or None -> images [B, 3, size, size] in [-1, 1].
 
-    Dense to 4x4, then 4x4 transposed convolutions with stride 2, batch norm and ReLU after each; 3x3 convolution, tanh.
+    Dense to 4x4; 4x4 transposed convolutions with stride 2, each with batch norm and ReLU; 3x3 convolution, tanh.
     """
 
     def __init__(self, config: DcganGenerator, size: int, classes: int) -> None:
         super().__init__()
-        steps = halvings("generator.family=dcgan", size, fewest=1)
+        steps = halvings("generator.family=dcgan", size, minimum=1)
         classes = classes if config.conditional else 0
         widths = [config.width * 2**step for step in range(steps, -1, -1)]
-        self.dense = nn.Linear(config.latent_dim, widths[0] * SMALLEST**2, bias=False)
+        self.dense = nn.Linear(config.latent_dim, widths[0] * MIN_SIDE**2, bias=False)
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False) for wide, narrow in pairwise(widths)
         )
@@ -40,7 +40,7 @@ class Generator(nn.Module):
         self.apply(_init)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        x = self.dense(latents).unflatten(1, (-1, SMALLEST, SMALLEST))
+        x = self.dense(latents).unflatten(1, (-1, MIN_SIDE, MIN_SIDE))
         x = F.relu(self.norms[0](x, labels))
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
             x = F.relu(norm(up(x), labels))
@@ -50,12 +50,12 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """images [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B].
 
-    3x3 and strided 4x4 convolutions in turn, leaky ReLU 0.1 after each, one more 3x3 at 4x4, dense.
+    3x3 and strided 4x4 convolutions in turn, each with leaky ReLU 0.1; one more 3x3 at 4x4, dense.
     """
 
     def __init__(self, config: DcganDiscriminator, size: int, classes: int) -> None:
         super().__init__()
-        steps = halvings("discriminator.family=dcgan", size, fewest=1)
+        steps = halvings("discriminator.family=dcgan", size, minimum=1)
         layers: list[nn.Module] = []
         channels = 3
         for width in (config.width * 2**step for step in range(steps)):
@@ -65,7 +65,7 @@ class Discriminator(nn.Module):
         last = config.width * 2**steps
         layers += [nn.Conv2d(channels, last, 3, padding=1), nn.LeakyReLU(LEAK), nn.Flatten()]
         self.layers = nn.Sequential(*layers)
-        self.head = Head(last * SMALLEST**2, classes if config.conditional else 0, config.dropout)
+        self.head = Head(last * MIN_SIDE**2, classes if config.conditional else 0, config.dropout)
         self.apply(_init)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -74,6 +74,6 @@ class Discriminator(nn.Module):
 
 def _init(module: nn.Module) -> None:
     if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
-        nn.init.normal_(module.weight, std=DEVIATION)
+        nn.init.normal_(module.weight, std=INIT_STD)
     if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -1,7 +1,7 @@
-"""Dropout whose mask belongs to the image, not to the process.
+"""Dropout whose mask depends on the image, not on the process.
 
-torch's dropout draws from each process's own generator, so two processes with half a batch each do not repeat what one
-process does. Here the mask is drawn for the global batch and sliced (see rng.py).
+torch's dropout draws from each process's own generator, so two processes with half a batch each do not give the result
+of one process. Here the mask is drawn for the global batch and sliced (see utils/rng.py).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from distgan.utils.rng import Draws
 
 
 class KeyedDropout(nn.Module):
-    """Zeroes entries with probability p and divides the rest by 1 - p, in training mode.
+    """Zeroes entries with probability p and divides the others by 1 - p, in training mode.
 
-    `draws` says whose rows the next forward will see, one after another (fakes, then reals); their lengths add up to
-    the batch. It is set by `key_dropout`.
+    `draws` gives the random numbers of the next forward's rows, one part after another (fakes, then reals); the parts'
+    lengths add up to the batch. `key_dropout` sets it.
     """
 
     def __init__(self, p: float) -> None:
@@ -30,7 +30,7 @@ class KeyedDropout(nn.Module):
         return x if not self.training or self.p == 0 else self.drop(x)
 
     def drop(self, x: Tensor) -> Tensor:
-        """Whatever the mode; never compiled (compiling.py): a key is another one in every step."""
+        """Drops in any mode. Never compiled, since the key changes in every step (training/execution.py)."""
         uniform = torch.cat([draws.uniform(x.shape[1:]) for draws in self.draws])
         return x * (uniform >= self.p).to(x.dtype) / (1 - self.p)
 
@@ -39,12 +39,12 @@ class KeyedDropout(nn.Module):
 
 
 def dropouts(network: nn.Module) -> list[KeyedDropout]:
-    """Every KeyedDropout of a network. Looking for them takes longer than setting them, so it is done once."""
+    """Every KeyedDropout of a network. The search takes longer than setting them, so callers search once."""
     return [module for module in network.modules() if isinstance(module, KeyedDropout)]
 
 
 def key_dropout(layers: Iterable[KeyedDropout], *draws: Draws) -> None:
-    """Tells each layer which rows the next forward sees; each gets its own numbers."""
+    """Gives each layer the draws of the next forward's rows; every layer has its own numbers."""
     for index, layer in enumerate(layers):
         layer.draws = tuple(draw.at(draw.purpose, *draw.counters, index) for draw in draws)
 

@@ -1,4 +1,4 @@
-"""What several families share: the last layers of a discriminator, and how often an image's size halves."""
+"""Parts that several families share: the last layers of a discriminator, and the number of halvings of a size."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from torch import Tensor, nn
 from distgan.networks.dropout import KeyedDropout
 from distgan.utils.errors import ConfigError
 
-SMALLEST = 4  # a side of the smallest maps, pixels
-MAX_HALVINGS = 10  # of the largest images
+MIN_SIDE = 4  # height and width of the smallest maps, pixels
+MAX_HALVINGS = 10  # from the largest images to the smallest maps
 
 
 class Head(nn.Module):
-    """features [B, F], labels [B] int64 or None -> logits [B]: dropout, dense; with classes plus a projection.
+    """features [B, F], labels [B] int64 or None -> logits [B]: dropout, dense; with classes a projection is added.
 
-    classes: 0 for none. Source: Miyato & Koyama 2018, arXiv:1802.05637 (the class's vector times the features).
+    classes: 0 for none. The projection is the class's vector times the features. Source: Miyato & Koyama 2018,
+    arXiv:1802.05637.
     """
 
     def __init__(self, features: int, classes: int, dropout: float) -> None:
@@ -32,13 +33,16 @@ class Head(nn.Module):
         return logits
 
 
-def halvings(family: str, size: int, fewest: int) -> int:
-    """n with size = 4 * 2**n. Raises ConfigError with the nearest size if there is none, or if it is below `fewest`."""
-    sizes = [SMALLEST * 2**n for n in range(fewest, MAX_HALVINGS + 1)]
+def halvings(family: str, size: int, minimum: int) -> int:
+    """The n of size = 4 * 2**n, at least `minimum`. Raises ConfigError with the nearest size if there is none.
+
+    family: key and value for the error, such as generator.family=dcgan.
+    """
+    sizes = [MIN_SIDE * 2**n for n in range(minimum, MAX_HALVINGS + 1)]
     if size not in sizes:
         nearest = min(sizes, key=lambda side: abs(side - size))
         raise ConfigError(
-            f"{family} needs images of {sizes[0]}x{sizes[0]}, doubled any number of times, and these are "
+            f"{family} needs images of {sizes[0]}x{sizes[0]}, doubled any number of times, and the images are "
             f"{size}x{size}; use images of {nearest}x{nearest}, or family=seed_dcgan"
         )
-    return fewest + sizes.index(size)
+    return minimum + sizes.index(size)

@@ -1,8 +1,8 @@
-"""After Huang et al. 2024 (arXiv:2501.05441, section 4 and the appendix on the architecture).
+"""The networks of R3GAN: Huang et al. 2024 (arXiv:2501.05441, section 4 and the appendix on the architecture).
 
-A stage for each size, from 4x4 to full: residual blocks without normalisation, whose last convolution begins at zero.
-With the defaults, 32x32 and 10 classes G has 20,781,952 parameters, D has 21,280,512; without classes 20,732,160 and
-20,683,776. G's images are not squashed: what lies outside [-1, 1] is cut when they become bytes.
+One stage for each size, from 4x4 to full size: residual blocks without normalisation, whose last convolution starts at
+zero. With the defaults, 32x32 images and 10 classes G has 20,781,952 parameters, D has 21,280,512; without classes
+20,732,160 and 20,683,776. G has no tanh: values outside [-1, 1] are clipped when images become bytes.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch.nn import functional as F
 
 from distgan.config.networks import R3ganDiscriminator, R3ganGenerator
 from distgan.networks.dropout import KeyedDropout
-from distgan.networks.layers import SMALLEST
+from distgan.networks.layers import MIN_SIDE
 from distgan.utils.errors import ConfigError
 
 LEAK = 0.2
 GAIN = math.sqrt(2 / (1 + LEAK**2))  # keeps the variance through a leaky ReLU (He et al. 2015, arXiv:1502.01852)
 CONVOLUTIONS = 3  # of a block
-MAX_STAGES = 12  # that a configuration may have
-MAX_GROUP_WIDTH = 4096  # that an error names; a foreign file may ask for any number
+MAX_STAGES = 12  # of a configuration
+MAX_GROUP_WIDTH = 4096  # that an error suggests; a foreign file may contain any number
 
 
 class Generator(nn.Module):
     """latents [B, L], labels [B] int64 or None -> images [B, 3, size, size], about in [-1, 1].
 
-    Learnt 4x4 maps, each times a number that is linear in the latent and, beside it, the class's embedding.
+    Learnt 4x4 maps, each scaled by a linear function of the latent and the class's embedding, then the stages.
     """
 
     def __init__(self, config: R3ganGenerator, size: int, classes: int) -> None:
@@ -38,7 +38,7 @@ class Generator(nn.Module):
         widths, latent = config.widths, config.latent_dim
         self.embed = nn.Embedding(classes, latent) if config.conditional else None
         self.dense = nn.Linear(2 * latent if config.conditional else latent, widths[0], bias=False)
-        self.basis = nn.Parameter(torch.empty(widths[0], SMALLEST, SMALLEST))
+        self.basis = nn.Parameter(torch.empty(widths[0], MIN_SIDE, MIN_SIDE))
         layers = _blocks(config, widths[0])
         for before, width in pairwise(widths):
             double = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
@@ -59,7 +59,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """images [B, 3, size, size], labels [B] int64 or None -> logits [B].
 
-    G's stages backwards; then one 4x4 map of weights per channel, and a dense layer. With classes that layer makes a
+    G's stages in reverse; then a 4x4 map of weights per channel, and a dense layer. With classes that layer gives a
     vector, and the logit is its product with the class's embedding.
     """
 
@@ -76,7 +76,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 1, bias=False), *_blocks(config, widths[0])]
         for before, width in pairwise(widths):
             layers += [nn.AvgPool2d(2), *_change(before, width), *_blocks(config, width)]
-        layers += [nn.Conv2d(last, last, SMALLEST, groups=last, bias=False), nn.Flatten(), KeyedDropout(config.dropout)]
+        layers += [nn.Conv2d(last, last, MIN_SIDE, groups=last, bias=False), nn.Flatten(), KeyedDropout(config.dropout)]
         self.layers = nn.Sequential(*layers)
         self.dense = nn.Linear(last, last if config.conditional else 1, bias=False)
         self.embed = nn.Embedding(classes, last) if config.conditional else None
@@ -93,7 +93,7 @@ class Discriminator(nn.Module):
 
 
 class Block(nn.Module):
-    """[B, C, H, W] -> the same shape: 1x1, leaky ReLU, grouped 3x3, leaky ReLU, 1x1, added to what came in."""
+    """[B, C, H, W] -> the same shape: 1x1, leaky ReLU, grouped 3x3, leaky ReLU, 1x1, added to the input."""
 
     def __init__(self, width: int, inner: int, groups: int) -> None:
         super().__init__()
@@ -113,14 +113,14 @@ def _blocks(config: R3ganGenerator | R3ganDiscriminator, width: int) -> list[nn.
 
 
 def _change(before: int, width: int) -> list[nn.Module]:
-    """A 1x1 convolution where the number of channels changes."""
+    """A 1x1 convolution if the number of channels changes."""
     return [] if before == width else [nn.Conv2d(before, width, 1, bias=False)]
 
 
 def _init(network: nn.Module) -> None:
-    """Normal weights that keep the variance; in blocks smaller, the more there are, and zero in their last layer.
+    """Sets normal weights that keep the variance; fix-up scales them down in blocks, and zeroes a block's last layer.
 
-    Source: fix-up (Zhang et al. 2019, arXiv:1901.09321): blocks**(-1 / (2m - 2)) with m layers in a block.
+    Source: Zhang et al. 2019, arXiv:1901.09321: the scale is blocks**(-1 / (2m - 2)) with m layers in a block.
     """
     blocks = [module for module in network.modules() if isinstance(module, Block)]
     for module in network.modules():
@@ -133,7 +133,7 @@ def _init(network: nn.Module) -> None:
 
 
 def _normal(layer: nn.Linear | nn.Conv2d, gain: float) -> None:
-    """Deviation gain / sqrt(inputs of one output), zero bias."""
+    """Sets normal weights of deviation gain / sqrt(inputs of one output), and a zero bias."""
     nn.init.normal_(layer.weight, std=gain / math.sqrt(math.prod(layer.weight.shape[1:])))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -142,10 +142,10 @@ def _normal(layer: nn.Linear | nn.Conv2d, gain: float) -> None:
 def _check(player: str, config: R3ganGenerator | R3ganDiscriminator, size: int) -> None:
     """Raises ConfigError unless the stages fit the size and the groups fit the channels."""
     stages = len(config.widths)
-    if size != (made := SMALLEST * 2 ** (stages - 1)):
-        fitting = [f"use {_stages(n)}, or " for n in range(1, MAX_STAGES + 1) if SMALLEST * 2 ** (n - 1) == size]
+    if size != (made := MIN_SIDE * 2 ** (stages - 1)):
+        fitting = [f"use {_stages(n)}, or " for n in range(1, MAX_STAGES + 1) if MIN_SIDE * 2 ** (n - 1) == size]
         raise ConfigError(
-            f"{player}.widths has {_stages(stages)}, which is for images of {made}x{made}, and these are "
+            f"{player}.widths has {_stages(stages)}, which is for images of {made}x{made}, and the images are "
             f"{size}x{size}; {''.join(fitting) or 'use '}images of {made}x{made}"
         )
     common = math.gcd(*config.widths) * config.expansion

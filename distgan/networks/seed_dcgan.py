@@ -1,7 +1,7 @@
 """The seed recipe's networks (the DCGAN of a Keras book chapter), at any width, depth, latent size and image size.
 
 With the configuration's defaults, 32x32 images and no classes: G has 6,264,579 parameters, D has 790,913.
-Keras' defaults are set by hand: LeakyReLU slope 0.3, Glorot-uniform kernels, zero biases.
+Keras' defaults are set explicitly: LeakyReLU slope 0.3, Glorot-uniform kernels, zero biases.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.classes:
             assert labels is not None, "a conditional generator needs labels"
-            # not F.one_hot, which looks at the labels' values: a wait in every forward
+            # not F.one_hot, which reads the labels' values: a wait in every forward
             one_hot = labels[:, None] == torch.arange(self.classes, device=labels.device)
             latents = torch.cat([latents, one_hot.to(latents.dtype)], dim=1)
         stem = F.leaky_relu(self.dense(latents), LEAK)
@@ -57,10 +57,10 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: SeedDiscriminator, size: int, classes: int) -> None:
         super().__init__()
-        if config.downsamples > (most := _most_downsamples(size)):
+        if config.downsamples > (limit := _max_downsamples(size)):
             raise ConfigError(
-                f"discriminator.downsamples={config.downsamples} leaves nothing of {size}x{size} images; "
-                + (f"use {most} or fewer" if most else "use images of 6x6 or more")
+                f"discriminator.downsamples={config.downsamples} is too many for {size}x{size} images; "
+                + (f"use {limit} or fewer" if limit else "use images of 6x6 or more")
             )
         width, side = config.width, size - 2
         layers: list[nn.Module] = [nn.Conv2d(3, width, 3), nn.LeakyReLU(LEAK)]
@@ -81,7 +81,8 @@ class Discriminator(nn.Module):
         return logits
 
 
-def _most_downsamples(size: int) -> int:
+def _max_downsamples(size: int) -> int:
+    """The number of 4x4 convolutions with stride 2 that fit into images of size x size, after one 3x3."""
     side, steps = size - 2, 0
     while side >= 4:
         side, steps = (side - 4) // 2 + 1, steps + 1
@@ -89,7 +90,7 @@ def _most_downsamples(size: int) -> int:
 
 
 def _keras_init(module: nn.Module) -> None:
-    """Keras' defaults: Glorot-uniform kernels, zero biases."""
+    """Sets Keras' defaults: Glorot-uniform kernels, zero biases."""
     if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

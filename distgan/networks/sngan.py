@@ -1,9 +1,9 @@
 """The ResNet of Miyato et al. 2018 (arXiv:1802.05957, table 4 and appendix B.4); classes as in Miyato & Koyama 2018.
 
-Images of 4 * 2**n a side: n blocks double the size in G; in D n - 1 blocks halve it to 8x8, and two follow there.
-With the defaults and 32x32 G has 4,276,739 parameters, D has 1,053,825.
-The biases before a normalisation are in the paper's count, but do nothing: no gradient beyond rounding reaches them.
-A 1x1 convolution and a change of size may change places: it comes where the maps are smaller, at a quarter of the work.
+Images of 4 * 2**n pixels a side: in G n blocks double the size; in D n - 1 blocks halve it to 8x8, and two more follow.
+With the defaults and 32x32 images G has 4,276,739 parameters, D has 1,053,825.
+Biases before a normalisation are part of the paper's count, but have no effect: only rounding errors reach them as
+gradients. A 1x1 convolution commutes with a change of size, so it runs on the smaller maps, at a quarter of the work.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from distgan.config.networks import SnganDiscriminator, SnganGenerator
 from distgan.networks.batch_norm import batch_norm
-from distgan.networks.layers import SMALLEST, Head, halvings
+from distgan.networks.layers import MIN_SIDE, Head, halvings
 
-RESIDUAL_GAIN = math.sqrt(2)  # of the convolutions in a block, not of those beside it
+RESIDUAL_GAIN = math.sqrt(2)  # of a block's convolutions, except on its shortcut
 
 
 class Generator(nn.Module):
@@ -25,16 +25,16 @@ class Generator(nn.Module):
 
     def __init__(self, config: SnganGenerator, size: int, classes: int) -> None:
         super().__init__()
-        steps = halvings("generator.family=sngan", size, fewest=1)
+        steps = halvings("generator.family=sngan", size, minimum=1)
         width = config.width
-        self.dense = nn.Linear(config.latent_dim, width * SMALLEST**2)
+        self.dense = nn.Linear(config.latent_dim, width * MIN_SIDE**2)
         self.blocks = nn.ModuleList(UpBlock(width, classes if config.conditional else 0) for _ in range(steps))
         self.norm = batch_norm(width, 0)
         self.to_rgb = _conv(width, 3, 3)
         _glorot(self.dense)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        x = self.dense(latents).unflatten(1, (-1, SMALLEST, SMALLEST))
+        x = self.dense(latents).unflatten(1, (-1, MIN_SIDE, MIN_SIDE))
         for block in self.blocks:
             x = block(x, labels)
         return self.to_rgb(F.relu(self.norm(x))).tanh()
@@ -45,7 +45,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: SnganDiscriminator, size: int, classes: int) -> None:
         super().__init__()
-        steps = halvings("discriminator.family=sngan", size, fewest=2) - 1
+        steps = halvings("discriminator.family=sngan", size, minimum=2) - 1
         width = config.width
         down = [DownBlock(width, width, nn.ReLU()) for _ in range(steps - 1)]
         plain = [PlainBlock(width) for _ in range(2)]
@@ -58,7 +58,7 @@ class Discriminator(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """[B, C, H, W], labels -> [B, C, 2H, 2W]: norm, ReLU, nearest upsampling, 3x3, norm, ReLU, 3x3; beside it a 1x1."""
+    """[B, C, H, W], labels -> [B, C, 2H, 2W]: norm, ReLU, nearest upsampling, 3x3, norm, ReLU, 3x3; shortcut: 1x1."""
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """[B, channels, H, W] -> [B, width, H/2, W/2]: `first`, 3x3, ReLU, 3x3, mean of 2x2; beside it a 1x1.
+    """[B, channels, H, W] -> [B, width, H/2, W/2]: `first`, 3x3, ReLU, 3x3, mean of 2x2; shortcut: 1x1.
 
-    first: ReLU, or nothing where the input are images.
+    first: ReLU, or Identity if the input are images.
     """
 
     def __init__(self, channels: int, width: int, first: nn.Module) -> None:
@@ -89,7 +89,7 @@ class DownBlock(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    """[B, C, H, W] -> the same shape: ReLU, 3x3, ReLU, 3x3, added to what came in."""
+    """[B, C, H, W] -> the same shape: ReLU, 3x3, ReLU, 3x3, added to the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class PlainBlock(nn.Module):
 
 
 def _conv(channels: int, width: int, kernel: int, gain: float = 1.0) -> nn.Conv2d:
-    """A convolution that keeps the size."""
+    """A convolution that keeps height and width."""
     conv = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
     _glorot(conv, gain)
     return conv
@@ -112,7 +112,7 @@ def _double(x: Tensor) -> Tensor:
 
 
 def _glorot(module: nn.Module, gain: float = 1.0) -> None:
-    """Glorot-uniform weights times a gain, zero biases."""
+    """Sets Glorot-uniform weights times a gain, and zero biases."""
     if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
         nn.init.xavier_uniform_(module.weight, gain)
     if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:

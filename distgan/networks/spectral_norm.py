@@ -1,7 +1,7 @@
 """Spectral normalisation: each weight is divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
 
-torch's own iterates in `forward`, so what a layer answers depends on how often it was asked. Here `forward` is pure and
-`improve` iterates, once per update of D: micro-batches, a gradient penalty and several processes see the same weights.
+torch's own normalisation iterates in `forward`, so a layer's result depends on the number of calls. Here `forward` is
+pure and `power_iteration` iterates, once per update of D: micro-batches, penalties and all processes use equal weights.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-FIRST_ITERATIONS = 15
+FIRST_ITERATIONS = 15  # of a new weight
 
 
 class SpectralNorm(nn.Module):
     """weight [out, ...] -> weight / sigma, sigma = u^T W v with W the weight as a matrix [out, rest].
 
-    u [out] and v [rest] come from power iterations and count as constants: gradients flow through W only, to any order.
+    u [out] and v [rest] come from power iterations and are constants: gradients flow through W only, of any order.
     """
 
     u: Tensor
     v: Tensor
 
     def __init__(self, weight: Tensor) -> None:
-        """Iterates from a normal v of torch's generator, in the type and on the device of the weight."""
+        """Iterates from a random v of torch's generator, in the type and on the device of the weight."""
         super().__init__()
         rows, columns = weight.flatten(1).shape
         self.register_buffer("u", weight.new_zeros(rows))
@@ -35,7 +35,7 @@ class SpectralNorm(nn.Module):
             self.iterate(weight)
 
     def forward(self, weight: Tensor) -> Tensor:
-        # not torch.mv, which autocast would do in half precision
+        # not torch.mv, which autocast computes in half precision
         return weight / (weight.flatten(1) * torch.outer(self.u, self.v)).sum()
 
     @torch.no_grad()
@@ -47,7 +47,7 @@ class SpectralNorm(nn.Module):
 
 
 def normalise(network: nn.Module) -> None:
-    """Puts SpectralNorm on the weight of every convolution, dense layer and embedding of a network."""
+    """Adds SpectralNorm to the weight of every convolution, dense layer and embedding of a network."""
     for layer in list(network.modules()):
         if isinstance(layer, (nn.Conv2d, nn.Linear, nn.Embedding)):
             norm = SpectralNorm(layer.weight)
@@ -55,12 +55,12 @@ def normalise(network: nn.Module) -> None:
 
 
 def spectral_norms_of(network: nn.Module) -> list[tuple[SpectralNorm, Tensor]]:
-    """Every SpectralNorm of a network, with the weight that it divides. Looking takes longer than `improve`."""
+    """Every SpectralNorm of a network with its weight. The search takes longer than an iteration: search once."""
     lists = (module for module in network.modules() if isinstance(module, parametrize.ParametrizationList))
     return [(module[0], module.original) for module in lists if isinstance(module[0], SpectralNorm)]
 
 
 def power_iteration(norms: Iterable[tuple[SpectralNorm, Tensor]]) -> None:
-    """One power iteration for each."""
+    """Runs one power iteration for each weight."""
     for norm, weight in norms:
         norm.iterate(weight)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgan.config.base import at
 from distgan.config.method import Ada, DiffAugment, NoAugment
+from distgan.config.schedule import at
 from distgan.utils.rng import Draws
 
 DIFF_UNIFORMS = 7  # numbers per image that diff_augment takes: colour 3, translation 2, cutout 2

@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 
+from distgan.config.messages import first_mistake
 from distgan.config.schema import BestConfig, EvaluateConfig
 from distgan.metrics.protocol import Scores
-from distgan.metrics.registry import OF_THE_PAPERS, better, full_name
+from distgan.metrics.registry import PAPER_NAMES, better, full_name
 from distgan.utils.errors import CheckpointError, ConfigError
 from distgan.utils.safe_io import printable
 
@@ -62,14 +63,13 @@ class EarlyStopping:
         try:
             self.memory = BestState.model_validate(values.get("best", {}))  # checkpoints of 0.1.0 do not have it
         except ValidationError as error:
-            where = printable(".".join(str(part) for part in error.errors()[0]["loc"]))
-            raise CheckpointError(f"the checkpoint is damaged: best.{where}: {error.errors()[0]['msg']}") from None
+            raise CheckpointError(f"the checkpoint is damaged: {first_mistake(error, 'best')}") from None
 
     def check(self, names: Iterable[str]) -> None:
         """Raises ConfigError if the metric is none of `names`, the values of an evaluation."""
         if self.metric not in (names := list(names)):
             alike = {
-                paper: name for name in names for value, paper in OF_THE_PAPERS.items() if name.startswith(f"{value}_")
+                paper: name for name in names for value, paper in PAPER_NAMES.items() if name.startswith(f"{value}_")
             }
             nearest = alike.get(self.metric) or get_close_matches(self.metric, names, n=1, cutoff=0)[0]
             raise ConfigError(

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from distgan.config.base import at
 from distgan.config.method import EmaConfig
+from distgan.config.schedule import at
 
 
 def ema_decay(config: EmaConfig, batch_images: int, images_seen: int) -> float:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distgan.config.base import at
 from distgan.config.method import Adam, AdamW, Rmsprop
+from distgan.config.schedule import at
 
 
 class KerasRMSprop(torch.optim.Optimizer):

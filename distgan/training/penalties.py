@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from distgan.config.base import at
 from distgan.config.method import Penalties
+from distgan.config.schedule import at
 
 TINY = 1e-12  # under the root: its derivative at 0 is infinite
 

@@ -10,10 +10,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from distgan.config.base import at
 from distgan.config.method import Adam, AdamW, Rmsprop
+from distgan.config.schedule import at
 from distgan.distributed.accelerator import wrap
-from distgan.networks import place
+from distgan.networks import to_device
 from distgan.training.optim import build_optimizer, inverse_time, set_schedule
 
 
@@ -33,7 +33,7 @@ class Player:
         bucket_mb: float | Literal["auto"] = "auto",
     ) -> None:
         """bucket_mb: size of DDP's buckets, MiB (train.bucket_mb)."""
-        self.network = place(network, accelerator.device)
+        self.network = to_device(network, accelerator.device)
         self.weights = list(self.network.parameters())
         self.config = config
         self.optimizer = build_optimizer(config, self.network)

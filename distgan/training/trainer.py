@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from distgan.config.schema import Config
 from distgan.data.dataset import Batch
-from distgan.networks import build_discriminator, build_generator, check_same_answer, place
+from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
 from distgan.networks.dropout import dropouts, key_dropout
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.augment import Augmenter
@@ -75,7 +75,7 @@ class Trainer:
         discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed)
         for network in (generator, discriminator):
             check_same_answer(network, accelerator.num_processes, config.train.accumulation)
-        self.ema = Ema(place(generator, device))  # a copy as it is: the next lines change `forward`
+        self.ema = Ema(to_device(generator, device))  # a copy as it is: the next lines change `forward`
         for network in (generator, discriminator):
             compile_network(network, config.train.compile)
         self.g = Player(generator, config.optimizer.generator, accelerator, bucket_mb)

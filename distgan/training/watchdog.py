@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
+from distgan.config.messages import first_mistake
 from distgan.config.schema import WatchdogConfig
 from distgan.utils.errors import CheckpointError
 
@@ -80,8 +81,7 @@ class Watchdog:
         try:
             self.memory = WatchdogState.model_validate(values.get("watchdog", {}))
         except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise CheckpointError(f"the checkpoint is damaged: watchdog.{where}: {error.errors()[0]['msg']}") from None
+            raise CheckpointError(f"the checkpoint is damaged: {first_mistake(error, 'watchdog')}") from None
 
     def check(self, step: int, metrics: Mapping[str, float]) -> list[Finding]:
         """Checks one line of metrics: means since the line before it."""

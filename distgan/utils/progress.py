@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from distgan.utils.log import log
+
 T = TypeVar("T")
 INTERVAL = 10.0  # seconds between two plain lines
 
@@ -46,8 +48,8 @@ def track(
         now = time.monotonic()
         if now - last >= INTERVAL:
             last = now
-            print(_line(label, unit, done, total, now - start), file=sys.stderr, flush=True)
-    print(f"{label}: {_amount(done, unit)} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+            log.info("%s", _line(label, unit, done, total, now - start))
+    log.info("%s: %s in %.1f s", label, _amount(done, unit), time.monotonic() - start)
 
 
 def bar_size(max_columns: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("[" * 30_000, "16 levels"),
         ("{a: " * 10_000, "16 levels"),
         ("- " * 30_000, "16 levels"),
-        ("a: b\n" * 10_000, "stands twice"),
+        ("a: b\n" * 10_000, "appears twice"),
         ("".join(f"k{i}: 1\n" for i in range(6000)), "more mistakes"),
         ("x" * 900 + ": 1\n", "unknown key"),
         ("train: {images: '\\x1b[2J'}\n", "train.images"),

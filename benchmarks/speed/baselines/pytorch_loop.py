@@ -19,7 +19,7 @@ from benchmarks.speed.flops import Flops
 from benchmarks.speed.interleave import Lap
 from distgan.config.load import load_config
 from distgan.config.schema import Config
-from distgan.networks import build_discriminator, build_generator, place
+from distgan.networks import build_discriminator, build_generator, to_device
 from distgan.training.optim import KerasRMSprop
 from distgan.utils.cpu import keep_freed_memory
 
@@ -108,7 +108,7 @@ def seed_discriminator() -> nn.Module:
 def seed(lap: Lap, precision: str = "no", batch_size: str = "20", steps: str = "2") -> None:
     """The seed recipe: see configs/seed_frogs.yaml."""
     batch = int(batch_size)
-    g, d = place(seed_generator(), device()), place(seed_discriminator(), device())
+    g, d = to_device(seed_generator(), device()), to_device(seed_discriminator(), device())
     update_g = Update(KerasRMSprop(g.parameters(), 4e-4), precision, clip=1.0)
     update_d = Update(KerasRMSprop(d.parameters(), 8e-4), precision, clip=1.0)
     reals = batches(batch)
@@ -136,8 +136,8 @@ def seed(lap: Lap, precision: str = "no", batch_size: str = "20", steps: str = "
 def players(recipe: str, precision: str) -> tuple[Config, nn.Module, nn.Module, Update, Update]:
     """The recipe's own networks under torch's own Adam."""
     config = load_config(recipe, [])
-    g = place(build_generator(config.generator, SIZE, CLASSES, 0), device())
-    d = place(build_discriminator(config.discriminator, SIZE, CLASSES, 0), device())
+    g = to_device(build_generator(config.generator, SIZE, CLASSES, 0), device())
+    d = to_device(build_discriminator(config.discriminator, SIZE, CLASSES, 0), device())
     update_g, update_d = (
         Update(torch.optim.Adam(network.parameters(), 1e-3, (0.0, 0.99)), precision) for network in (g, d)
     )

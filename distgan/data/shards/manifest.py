@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
+from distgan.config.messages import first_mistake
 from distgan.data.remote.store import Location
 from distgan.utils.errors import DataError
 from distgan.utils.files import atomic_path
-from distgan.utils.safe_io import printable, read_bytes
+from distgan.utils.safe_io import read_bytes
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 64 << 20
@@ -109,9 +110,7 @@ def load_manifest(location: Location) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = printable(".".join(str(part) for part in first["loc"])) or "file"
-        raise DataError(f"{location}/{MANIFEST} is damaged or of another version: {where}: {first['msg']}") from None
+        raise DataError(f"{location}/{MANIFEST} is damaged or of another version: {first_mistake(error)}") from None
 
 
 def _read(directory: Path) -> bytes:

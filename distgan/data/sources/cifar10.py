@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from distgan.data.remote.store import RemoteStore
+from distgan.data.shards.png import Pixels
 from distgan.data.shards.tar import CheckedHeader
-from distgan.data.sources.base import Offer, Pixels, SourceImages, select_classes
+from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.data.sources.safe_pickle import read_batch
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError

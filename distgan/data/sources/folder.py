@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from distgan.data.sources.base import Offer, Pixels, SourceImages, select_classes
+from distgan.data.shards.png import Pixels
+from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 
@@ -127,7 +128,7 @@ def load_image(path: Path, size: int) -> Pixels:
             return square(to_rgb(upright(image)), size)
     except DataError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(f"{path} is not a PNG, JPEG or WebP image; {SKIP_HINT}") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels; make it smaller, or pass --skip-bad") from None

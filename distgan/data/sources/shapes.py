@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from distgan.data.sources.base import Offer, Pixels, SourceImages, select_classes
+from distgan.data.shards.png import Pixels
+from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.utils.counter_rng import IntArray, uniforms
 
 SIZE = 32

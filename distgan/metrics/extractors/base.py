@@ -1,13 +1,11 @@
-"""Networks that make features of images: uint8 images in, features and class logits out.
+"""Feature extractors: uint8 images in, features and class logits out.
 
-A network's weights are part of the protocol by the sha256 of their file. The libraries are imported when an extractor
-is loaded, and a missing one is told by the name of its extra.
+The protocol holds the sha256 of the file with a network's weights. A library is imported when its extractor is loaded;
+the error for a missing one names its extra.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -16,37 +14,40 @@ from torch import Tensor
 from distgan.config.schema import EvaluateConfig
 from distgan.metrics.extractors import efficientnet, inception
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
-from distgan.networks import place
+from distgan.networks import to_device
 from distgan.utils.errors import QualityError
+from distgan.utils.numerics import exact_numerics
 
 Precision = Literal["no", "bf16"]
 
 
 class Extractor:
-    """Attributes: name, digest, resize, dimension, classes (see `PretrainedNetwork`), precision, batch_size.
+    """A pretrained network on a device.
 
-    batch_size: images at a time that suit the device; an image's features are bit-identical for the same batch.
+    Attributes: name, digest, resize, dimension, classes (see `PretrainedNetwork`), precision, batch_size (images at a
+    time that suit the device). The same batch gives bit-identical features.
     """
 
-    def __init__(self, name: str, weighed: PretrainedNetwork, precision: Precision, device: torch.device) -> None:
-        self.name, self.digest, self.resize = name, weighed.digest, weighed.resize
-        self.dimension, self.classes = weighed.dimension, weighed.classes
+    def __init__(self, name: str, pretrained: PretrainedNetwork, precision: Precision, device: torch.device) -> None:
+        self.name, self.digest, self.resize = name, pretrained.digest, pretrained.resize
+        self.dimension, self.classes = pretrained.dimension, pretrained.classes
         self.precision, self.device = precision, device
         self.batch_size = 16 if device.type == "cpu" else 64
-        network = weighed.network.eval().requires_grad_(False)
-        self._network = place(network, device)
+        network = pretrained.network.eval().requires_grad_(False)
+        self._network = to_device(network, device)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [B, 3, H, W] on any device -> float32 features [B, dimension] and logits [B, classes] on the CPU."""
-        with torch.inference_mode(), _numbers(self.device, self.precision):
+        half = torch.bfloat16 if self.precision == "bf16" else None
+        with torch.inference_mode(), exact_numerics(self.device, half):
             features, logits = self._network(images.to(self.device))
         return features.float().cpu(), logits.float().cpu()
 
 
 def load_extractor(config: EvaluateConfig, device: torch.device) -> Extractor | None:
-    """The extractor that `config` names, on the device; None for none.
+    """The extractor `config.extractor` on the device, or None for `none`.
 
-    Raises QualityError: its extra is missing, or its weights are missing, damaged, or not this network's.
+    Raises QualityError: missing extra; missing, damaged or foreign weights.
     """
     if config.weights is not None and config.extractor != "inception":
         raise QualityError(
@@ -54,15 +55,5 @@ def load_extractor(config: EvaluateConfig, device: torch.device) -> Extractor | 
         )
     if config.extractor == "none":
         return None
-    weighed = inception.load(config.weights) if config.extractor == "inception" else efficientnet.load()
-    return Extractor(config.extractor, weighed, config.precision, device)
-
-
-@contextmanager
-def _numbers(device: torch.device, precision: Precision) -> Iterator[None]:
-    """bf16 by autocast, or fp32 whatever the caller's autocast is; no TF32, no choice of algorithms by timing."""
-    with (
-        torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-    ):
-        yield
+    pretrained = inception.load(config.weights) if config.extractor == "inception" else efficientnet.load()
+    return Extractor(config.extractor, pretrained, config.precision, device)

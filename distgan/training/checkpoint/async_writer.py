@@ -14,7 +14,7 @@ from pathlib import Path
 
 from distgan.config.schema import CheckpointConfig
 from distgan.training.checkpoint import storage
-from distgan.training.checkpoint.state import State
+from distgan.training.checkpoint.storage import State
 from distgan.utils.errors import CheckpointError
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from distgan.config.base import at
 from distgan.config.method import Ada
+from distgan.config.schedule import at
 from distgan.config.schema import Config
 from distgan.training.augment import next_p
 from distgan.training.checkpoint.storage import State

@@ -1,1 +1,1 @@
-"""RUN/report.html: what a run was, what came of it, and how far its images are from copies. See `command`."""
+"""RUN/report.html: the settings, curves, scores, samples and events of a run, and its images' nearest real images."""

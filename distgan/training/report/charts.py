@@ -1,69 +1,105 @@
-"""Line charts as inline SVG: text in, text out. Colours are readable on light and on dark ground."""
+"""Line charts as inline SVG, in colours that are readable on a light and on a dark background."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
+
+from distgan.training.report.templates import fill_template
 
 WIDTH, HEIGHT = 460, 220
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 14, 34  # margins
 MAX_POINTS = 500  # of a curve; longer ones are thinned
+MAX_DOTTED = 50  # points of a line that are marked by dots; an isolated point is visible only by its dot
 COLOURS = ("#3b82f6", "#e8780c", "#10a36a", "#d9455f")
+
+Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Curve:
+    """One curve of a chart, in the units of its axes."""
+
     label: str
-    points: Sequence[tuple[float, float]]
-    """x and y, x ascending; a NaN leaves a gap."""
+    points: Points
+    """x and y, x ascending; a NaN makes a gap."""
     dashed: bool = False
 
 
-def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | None = None) -> str:
-    """An <svg> of at most 4 curves over images seen. span: ends of the y axis; None: those of the values.
+@dataclass(frozen=True)
+class Line:
+    """A drawn curve, in pixels."""
 
-    Without a finite value the axes stay empty.
+    label: str
+    colour: str
+    dashed: bool
+    runs: list[Points]
+    """The points between gaps."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawn chart, in pixels. As text it is a <figure> with an <svg>, whose labels are escaped."""
+
+    title: str
+    grid: list[tuple[float, str]]
+    """y and label of each horizontal line."""
+    ticks: list[tuple[float, str, str]]
+    """x, label and anchor of each number below the x axis."""
+    lines: list[Line]
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    width: int = WIDTH
+    height: int = HEIGHT
+
+    def __str__(self) -> str:
+        return fill_template("chart.html.j2", chart=self, max_dotted=MAX_DOTTED)
+
+    __html__ = __str__  # so that a page takes it as HTML
+
+
+def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | None = None) -> Chart:
+    """A chart of at most 4 curves against images seen.
+
+    span: lowest and highest y; values beyond are drawn at the edge. None: the lowest and highest value. Without a
+    finite value the axes stay empty.
     """
-    finite = [point for curve in curves for point in curve.points if all(map(math.isfinite, point))]
+    finite = [point for curve in curves for point in curve.points if _is_finite(point)]
     right = max((x for x, _ in finite), default=1.0) or 1.0
     low, high = span or (min((y for _, y in finite), default=0.0), max((y for _, y in finite), default=1.0))
     if low == high:
         low, high = low - 0.5, high + 0.5
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def to_pixels(x: float, y: float) -> tuple[float, float]:
         share = (min(max(y, low), high) - low) / (high - low)
-        return LEFT + x / right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+        column, row = LEFT + x / right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+        return round(column, 1), round(row, 1)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" font-size="11" role="img" aria-label="{escape(title)}">']
-    for value in (low, (low + high) / 2, high):
-        _, y = place(0, value)
-        parts.append(f'<line stroke="#8884" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        x, _ = place(share * right, low)
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 16}" text-anchor="{anchor}">{share * right:,.0f}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 2}" text-anchor="middle">images seen</text>')
-    for curve, colour in zip(curves, COLOURS, strict=False):
-        dash = ' stroke-dasharray="6 4"' if curve.dashed else ""
-        for run in _runs(curve.points):
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in run))
-            parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"{dash}/>')
-            if len(run) < 50 and not curve.dashed:
-                dots = (place(x, y) for x, y in run)
-                parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{colour}"/>' for x, y in dots]
-    keys = (
-        f'<span style="color:{colour}">&#9632;</span> {escape(curve.label)}'
-        for curve, colour in zip(curves, COLOURS, strict=False)
+    return Chart(
+        title,
+        grid=[(to_pixels(0, value)[1], f"{value:.3g}") for value in (low, (low + high) / 2, high)],
+        ticks=[
+            (to_pixels(share * right, low)[0], f"{share * right:,.0f}", anchor)
+            for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end"))
+        ],
+        lines=[
+            Line(
+                curve.label, colour, curve.dashed, [[to_pixels(*point) for point in run] for run in _runs(curve.points)]
+            )
+            for curve, colour in zip(curves, COLOURS, strict=False)
+        ],
     )
-    return f"<figure><figcaption>{escape(title)}: {' '.join(keys)}</figcaption>{''.join(parts)}</svg></figure>"
 
 
-def _runs(points: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
+def _runs(points: Points) -> Iterator[Points]:
     """The points between gaps, thinned."""
     thin = points[:: max(1, math.ceil(len(points) / MAX_POINTS))]
-    for there, run in groupby(thin, lambda point: all(map(math.isfinite, point))):
-        if there:
+    for finite, run in groupby(thin, _is_finite):
+        if finite:
             yield list(run)
+
+
+def _is_finite(point: tuple[float, float]) -> bool:
+    return all(map(math.isfinite, point))

@@ -1,20 +1,19 @@
-"""Reads a run directory, which may be damaged or a stranger's: what can be read, and a sentence for what cannot.
+"""Reads a run directory, which may be damaged or a stranger's.
 
-In: RUN, and where its real images are. Out: `Facts`. Nothing here raises for one bad part of a run.
+In: RUN, and the data set of its real images. Out: `Facts`, with a sentence in place of each part that cannot be read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from distgan.config.load import load_config
@@ -25,29 +24,29 @@ from distgan.training.checkpoint import storage
 from distgan.training.report.contents import Evaluation, Event, Facts, Figure, Missing
 from distgan.training.report.nearest_neighbors import Likeness, likeness
 from distgan.training.tracking.curves import number
-from distgan.training.tracking.tracker import read_metrics
+from distgan.training.tracking.jsonl import is_number, parse_rows, read_metrics
 from distgan.utils.errors import DistganError
 from distgan.utils.images import to_grid
 from distgan.utils.progress import track
-from distgan.utils.safe_io import parse_json, printable, read_bytes, read_json
+from distgan.utils.safe_io import printable, read_bytes, read_json
 
-GENERATORS = ("best.safetensors", "generator.safetensors")  # of RUN; the first that is there is shown
+GENERATORS = ("best.safetensors", "generator.safetensors")  # in RUN; the first that exists is shown
 SAMPLES = re.compile(r"fakes-(\d{1,18})\.png\Z")
 SEEDS = range(64)  # of the generator's grid
-LOOKED_AT = 10  # of them, whose nearest real images are looked for
-MAX_REALS, MAX_REAL_BYTES = 20_000, 1 << 28  # real images looked at: the fewer of the two, of few shards
-MAX_LINES = 64 << 20  # bytes of scores.jsonl and of events.jsonl
-MAX_FACTS = 40  # of a protocol, which has 13
-MAX_SETTINGS = 1 << 16  # bytes of config.yaml
-MAX_PNG, MAX_PIXELS = 32 << 20, 40_000_000  # of a sample grid
+COMPARED = 10  # generated images whose nearest real images are shown
+MAX_REALS, MAX_REAL_BYTES = 20_000, 1 << 28  # limits of the real images that are compared
+MAX_LINES_BYTES = 64 << 20  # of scores.jsonl and of events.jsonl
+MAX_PROTOCOL = 40  # entries of a protocol, which has 13
+MAX_SETTINGS_BYTES = 1 << 16  # of config.yaml
+MAX_PNG_BYTES, MAX_PIXELS = 32 << 20, 40_000_000  # of a sample grid
 
 T = TypeVar("T")
 
 
 def gather(run_dir: Path, data: DataConfig | None = None) -> Facts:
-    """All that a report says about a run.
+    """Collects the contents of a run's report.
 
-    data: where the real images are. None: where RUN/config.yaml says, if that is a directory; a URL from there is
+    data: the data set of the real images. None: the one in RUN/config.yaml, if it is a directory; a URL from there is
     not followed, since the run may be a stranger's.
     """
     config = _part(lambda: load_config(run_dir / "config.yaml"))
@@ -63,14 +62,14 @@ def gather(run_dir: Path, data: DataConfig | None = None) -> Facts:
         scores=_part(lambda: _scores(run_dir / "scores.jsonl")),
         samples=_part(lambda: _samples(run_dir / "samples")),
         generator=fakes if isinstance(fakes, Missing) else Figure(shown, to_grid(fakes)),
-        likeness=_part(lambda: fakes if isinstance(fakes, Missing) else _likeness(fakes[:LOOKED_AT], config, data)),
+        likeness=_part(lambda: fakes if isinstance(fakes, Missing) else _likeness(fakes[:COMPARED], config, data)),
         events=_part(lambda: _events(run_dir / "events.jsonl")),
-        settings=_part(lambda: read_bytes(run_dir / "config.yaml", MAX_SETTINGS).decode(errors="replace")),
+        settings=_part(lambda: read_bytes(run_dir / "config.yaml", MAX_SETTINGS_BYTES).decode(errors="replace")),
     )
 
 
 def _part(read: Callable[[], T | Missing]) -> T | Missing:
-    """What `read` returns, or why it could not."""
+    """The result of `read`, or the reason for its error."""
     try:
         return read()
     except FileNotFoundError as error:
@@ -84,7 +83,7 @@ def _part(read: Callable[[], T | Missing]) -> T | Missing:
 def _summary(
     run_dir: Path, config: Config | Missing, metrics: list[dict[str, Any]] | Missing, generator: Generator | Missing
 ) -> list[tuple[str, str]]:
-    """Labels and texts; what is not known is left out."""
+    """Labels and texts of the known facts."""
     rows = []
     if isinstance(config, Config):
         networks = f"{config.generator.family}, loss {config.loss.name}, augmentation {config.augment.kind}"
@@ -111,7 +110,7 @@ def _hours(seconds: float) -> str:
 
 
 def _seconds(metrics: list[dict[str, Any]]) -> float:
-    """Time of the training steps, from the speeds; without evaluations, checkpoints and what stopped in between."""
+    """Time of the training steps, from their speeds: without evaluations, checkpoints and interruptions."""
     before = [0, *(row["images"] for row in metrics)]
     speeds = [number(row.get("speed/images_per_second")) for row in metrics]
     return sum(
@@ -126,58 +125,47 @@ def _state(directory: Path) -> dict[str, Any] | Missing:
     return values if isinstance(values, dict) else Missing("there is no checkpoint")
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of JSON lines; damaged lines are left out."""
-    rows = []
-    for line in read_bytes(path, MAX_LINES).splitlines():
-        with contextlib.suppress(ValueError):
-            row = parse_json(line)
-            if isinstance(row, dict) and _finite(row.get("images")):
-                rows.append(row)
-    return rows
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    return parse_rows(read_bytes(path, MAX_LINES_BYTES).splitlines())
 
 
 def _scores(path: Path) -> list[Evaluation] | Missing:
-    found: dict[int, Evaluation] = {}  # of two of the same place, after a restart, the later one
+    """The evaluations by images seen; a later line replaces an earlier one with the same number, after a restart."""
+    found: dict[int, Evaluation] = {}
     for row in _rows(path):
         scores = row.get("scores")
         if isinstance(scores, dict) and (values := _numbers(scores.get("values"))):
             protocol = scores.get("protocol")
-            shown = list(protocol.items())[:MAX_FACTS] if isinstance(protocol, dict) else []
-            told = {printable(name, 40): printable(str(value), 200) for name, value in shown}
+            entries = list(protocol.items())[:MAX_PROTOCOL] if isinstance(protocol, dict) else []
+            shown = {printable(name, 40): printable(str(value), 200) for name, value in entries}
             images = int(row["images"])
-            found[images] = Evaluation(images, values, _numbers(scores.get("real_values")), told)
+            found[images] = Evaluation(images, values, _numbers(scores.get("real_values")), shown)
     return [found[images] for images in sorted(found)] or Missing("scores.jsonl holds no scores")
 
 
 def _numbers(values: Any) -> dict[str, float]:
-    """The finite numbers of a dict by name."""
+    """The numbers of a dict by name."""
     pairs = values.items() if isinstance(values, dict) else ()
-    return {printable(name, 60): float(value) for name, value in pairs if _finite(value)}
-
-
-def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**63
+    return {printable(name, 60): float(value) for name, value in pairs if is_number(value)}
 
 
 def _events(path: Path) -> list[Event]:
-    def text(row: dict[str, Any], name: str, most: int) -> str:
-        return printable(str(row.get(name, "")), most)
+    def text(row: dict[str, Any], name: str, limit: int) -> str:
+        return printable(str(row.get(name, "")), limit)
 
-    rows = _rows(path)
     return [
         Event(int(row["images"]), text(row, "time", 40), text(row, "event", 40), text(row, "text", 1000))
-        for row in rows
+        for row in _rows(path)
     ]
 
 
 def _samples(directory: Path) -> list[Figure | Missing] | Missing:
     """The first, the middle and the last grid."""
-    there = sorted((int(match[1]), path) for path in directory.iterdir() if (match := SAMPLES.match(path.name)))
-    if not there:
+    grids = sorted((int(match[1]), path) for path in directory.iterdir() if (match := SAMPLES.match(path.name)))
+    if not grids:
         return Missing("there is no grid in samples/")
-    places = sorted({0, (len(there) - 1) // 2, len(there) - 1})
-    return [_part(partial(_grid, *there[place])) for place in places]
+    chosen = sorted({0, (len(grids) - 1) // 2, len(grids) - 1})
+    return [_part(partial(_grid, *grids[index])) for index in chosen]
 
 
 def _grid(images: int, path: Path) -> Figure:
@@ -185,12 +173,14 @@ def _grid(images: int, path: Path) -> Figure:
 
 
 def _open(path: Path) -> Image.Image:
-    """A PNG of bounded size as RGB. Raises OSError, ValueError."""
+    """Reads a PNG of bounded size as RGB. Raises OSError, ValueError."""
     try:
-        with Image.open(io.BytesIO(read_bytes(path, MAX_PNG)), formats=("PNG",)) as image:
+        with Image.open(io.BytesIO(read_bytes(path, MAX_PNG_BYTES)), formats=("PNG",)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{path.name} has {image.width}x{image.height} pixels, more than a grid of samples")
             return image.convert("RGB")
+    except UnidentifiedImageError:  # an OSError; its text has an address in memory
+        raise ValueError(f"{path.name} is not a PNG") from None
     except (OSError, ValueError):
         raise
     except Exception as error:  # a damaged image can raise nearly anything
@@ -198,20 +188,20 @@ def _open(path: Path) -> Image.Image:
 
 
 def _likeness(fakes: Tensor, config: Config | Missing, data: DataConfig | None) -> Likeness | Missing:
-    """Raises DataError where the real images cannot be read."""
+    """Compares generated images with the real ones. Raises DataError if those cannot be read."""
     if data is None:
         if isinstance(config, Missing):
-            return Missing(f"where the real images are is not known: {config.reason}")
+            return Missing(f"the place of the real images is not known: {config.reason}")
         data = config.data
         if isinstance(data.path, str):
-            return Missing(f"the real images are at {data.path}: `distgan report RUN --data {data.path}` looks at them")
-    _, wanted = reference.open_data(data)
-    if wanted.size != fakes.shape[-1]:
-        return Missing(f"the real images at {data.path} have {wanted.size} pixels a side, not {fakes.shape[-1]}")
-    count = min(wanted.total, MAX_REALS, MAX_REAL_BYTES // (3 * wanted.size**2))
+            return Missing(f"the real images are at {data.path}; `distgan report RUN --data {data.path}` reads them")
+    _, shards = reference.open_data(data)
+    if shards.size != fakes.shape[-1]:
+        return Missing(f"the real images at {data.path} have {shards.size} pixels a side, not {fakes.shape[-1]}")
+    count = min(shards.total, MAX_REALS, MAX_REAL_BYTES // (3 * shards.size**2))
     if count < 2:
         return Missing(f"{data.path} holds a single image")
-    places = reference.choose_from_few_shards(wanted, count)
-    blocks = reference.read_images(wanted, places, range(count), 500)
+    positions = reference.choose_from_few_shards(shards, count)
+    blocks = reference.read_images(shards, positions, range(count), 500)
     reals = torch.cat(list(track(blocks, count, "real images", "images", weigh=len)))
-    return likeness(fakes, reals, wanted.total)
+    return likeness(fakes, reals, shards.total)

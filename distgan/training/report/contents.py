@@ -1,4 +1,4 @@
-"""What a report says, as plain values: `gather` reads them, `page` shows them."""
+"""The contents of a report as plain values: collect.py reads them, html.py shows them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from distgan.training.report.nearest_neighbors import Likeness
 
 @dataclass(frozen=True)
 class Missing:
-    """Stands for a part that is left out, and says why in a sentence."""
+    """The reason, in a sentence, why a part is left out."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Figure:
+    """An image with its caption."""
+
     caption: str
     image: Image.Image
 
@@ -31,7 +33,7 @@ class Evaluation:
     """Real images that D had seen."""
     values: dict[str, float]
     real_values: dict[str, float]
-    """The floor: the same values of real images."""
+    """The same values of other real images, for comparison."""
     protocol: dict[str, str]
 
 
@@ -47,7 +49,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Facts:
-    """All text comes from files and is not yet escaped."""
+    """All parts of a report. Text comes from files and is not escaped yet."""
 
     name: str
     summary: list[tuple[str, str]]

@@ -1,4 +1,4 @@
-"""Images into a page: a PIL image in, a data URI of bounded size out."""
+"""PIL images in, data URIs of bounded size out."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import io
 
 from PIL import Image
 
-MAX = 360_000  # bytes of an image; larger ones become a JPEG, and then smaller
-THUMB = 64  # pixels a side at which single images are shown
-QUALITY = 88
+MAX_BYTES = 360_000  # of an encoded image
+THUMBNAIL = 64  # pixels a side
+JPEG_QUALITY = 88
 
 
 def data_uri(image: Image.Image) -> str:
-    """data:image/..., a PNG where it is small enough."""
+    """data:image/...: a PNG if it fits into MAX_BYTES, else a JPEG, made smaller until it fits."""
     kind, content = "png", _encoded(image, "PNG")
-    while len(content) > MAX:
-        kind, content = "jpeg", _encoded(image, "JPEG", quality=QUALITY)
+    while len(content) > MAX_BYTES:
+        kind, content = "jpeg", _encoded(image, "JPEG", quality=JPEG_QUALITY)
         image = image.resize((image.width * 3 // 4 or 1, image.height * 3 // 4 or 1), Image.Resampling.LANCZOS)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """At most THUMB pixels a side; smaller ones stay as they are."""
-    return image if max(image.size) <= THUMB else image.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
+    """The image with at most THUMBNAIL pixels a side."""
+    return image if max(image.size) <= THUMBNAIL else image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
 
 
 def _encoded(image: Image.Image, form: str, **options: int) -> bytes:

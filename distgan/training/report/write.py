@@ -1,6 +1,6 @@
 """Writes RUN/report.html, one page that can be sent around.
 
-In: a run directory. Out: the page. A part of the run that is missing or damaged is left out, and said so there.
+In: a run directory. Out: the page. A missing or damaged part is left out, with the reason in its place.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from distgan.utils.errors import ConfigError
 from distgan.utils.files import atomic_path
 
 NAME = "report.html"
-SIGNS = ("config.yaml", "metrics.jsonl")  # by which a run directory is known
+RUN_FILES = ("config.yaml", "metrics.jsonl")  # a run directory has one of them
 
 
 def write_report(run_dir: Path, data: DataConfig | None = None) -> Path:
-    """RUN/report.html, atomically; for one process. data: where the real images are (see `gather`).
+    """Writes RUN/report.html atomically and returns its path; called by one process.
 
-    Raises ConfigError if RUN is no run directory or cannot be written.
+    data: the data set of the real images (see `gather`). Raises ConfigError if RUN is not a run directory or cannot be
+    written.
     """
-    if not any((run_dir / name).is_file() for name in SIGNS):
-        raise ConfigError(f"{run_dir} is no run directory: it holds no {' and no '.join(SIGNS)}; give run.dir/run.name")
+    if not any((run_dir / name).is_file() for name in RUN_FILES):
+        raise ConfigError(
+            f"{run_dir} is not a run directory: it holds no {' and no '.join(RUN_FILES)}; give run.dir/run.name"
+        )
     page = render(gather(run_dir, data))
     path = run_dir / NAME
     try:

@@ -1,6 +1,6 @@
-"""Files of one strict JSON object a line, in the order of "images": metrics.jsonl and scores.jsonl of a run.
+"""Files with one strict JSON object a line, in the order of "images": metrics.jsonl and scores.jsonl of a run.
 
-Every line is written at once. When a part of a training is done again, the lines after its beginning are dropped first.
+Every line is written immediately. When a part of a training is repeated, the lines after its start are dropped first.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +22,31 @@ Row = dict[str, Any]
 
 
 class JsonLines:
-    """One such file; there is none before the first line."""
+    """A file of JSON lines, made with the first line."""
 
     def __init__(self, path: Path, start_images: int) -> None:
-        """Drops lines after `start_images` (that part is trained again) and half-written ones, then appends."""
+        """Opens for appending, and drops lines after `start_images` (that part is trained again) and damaged ones."""
         self.path = path
         self._unwritten: list[Row] = []
-        self._cut: int | None = start_images  # lines after this are still to be dropped
+        self._cut: int | None = start_images  # lines after this are not dropped yet; None: all are
         self._drop()
 
     def rewind(self, images: int) -> None:
-        """Drops lines after `images`. Raises OSError if that cannot be done; it is done before the next line then."""
+        """Drops lines after `images`. Raises OSError if that fails; it is tried again before the next line."""
         self._cut = images
         self._unwritten = [row for row in self._unwritten if row["images"] <= images]
         self._drop()
 
     def add(self, row: Row) -> None:
-        """row: with "images", never falling. Raises OSError if the line cannot be written, and leaves the file as it
-        was; it is written with the next."""
+        """Appends a row, whose "images" is not below the last row's.
+
+        Raises OSError if the line cannot be written. The file stays unchanged then, and the next call writes both.
+        """
         self._unwritten.append(row)
         self._write()
 
     def close(self) -> None:
-        """Raises OSError if lines are left that cannot be written."""
+        """Writes the rows that could not be written before. Raises OSError if that fails again."""
         self._write()
 
     def _write(self) -> None:
@@ -54,7 +58,7 @@ class JsonLines:
             size = file.seek(0, 2)
             try:
                 if file.write(text) != len(text):
-                    raise OSError("no space left for a whole line")
+                    raise OSError("no space left for a complete line")
             except OSError:
                 file.truncate(size)
                 raise
@@ -74,7 +78,7 @@ class MetricsFile(JsonLines):
     """RUN/metrics.jsonl."""
 
     def append(self, images: int, metrics: dict[str, float]) -> None:
-        """What is NaN or infinite becomes null, and "nonfinite" says what it was. Raises OSError, as `add`."""
+        """Appends metrics; NaN and infinity become null, and "nonfinite" names them. Raises OSError like `add`."""
         finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
         row: Row = {"images": images, **finite}
         if bad := {key: str(float(metrics[key])) for key, value in finite.items() if value is None}:
@@ -83,18 +87,38 @@ class MetricsFile(JsonLines):
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The lines of such a file with growing "images"; damaged ones (a killed process, a full disk) are left out."""
+    """The rows of a file whose "images" never fall; [] without a file. Damaged lines are left out."""
     rows: list[Row] = []
     with contextlib.suppress(FileNotFoundError):
         with open_regular(path) as file:
-            while line := file.readline(MAX_LINE):
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    row = parse_json(line)
-                    if isinstance(row, dict) and (rows[-1]["images"] if rows else 0) <= row["images"] < 2**63:
-                        json.dumps(row, allow_nan=False)
-                        if all(abs(value) < 2**63 for value in row.values() if isinstance(value, int)):
-                            rows.append(row)
+            for row in parse_rows(iter(partial(file.readline, MAX_LINE), b"")):
+                if (rows[-1]["images"] if rows else 0) <= row["images"]:
+                    rows.append(row)
     return rows
+
+
+def parse_rows(lines: Iterable[bytes]) -> Iterator[Row]:
+    """Yields the strict JSON objects with a number "images" below 2**63 and no larger integer.
+
+    Other lines are left out: a killed process or a full disk leaves half of one.
+    """
+    for line in lines:
+        try:
+            row = parse_json(line)
+            json.dumps(row, allow_nan=False)  # raises ValueError for NaN and infinity
+        except ValueError:
+            continue
+        if isinstance(row, dict) and is_number(row.get("images")) and all(map(_fits, row.values())):
+            yield row
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value out of a file is a number between -2**63 and 2**63; true and false are none."""
+    return type(value) in (int, float) and abs(value) < 2**63
+
+
+def _fits(value: Any) -> bool:
+    return not isinstance(value, int) or abs(value) < 2**63
 
 
 def _lines(rows: list[Row]) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from distgan.cli.evaluate import together
+from distgan.cli.evaluate import process_device
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.distributed.collectives import on_main
 from distgan.inference.generator import load_generator
@@ -19,7 +19,7 @@ from distgan.utils.errors import QualityError
 def evaluate(generator: Path, data: Path, out: Path, count: int) -> None:
     """Writes its scores to OUT.RANK; joined with the others where there are any."""
     torch.set_num_threads(1)
-    with together("cpu") as device:
+    with process_device("cpu") as device:
         rank = dist.get_rank() if dist.is_initialized() else 0
         config = EvaluateConfig(count=count, reference_count=100)
         evaluator = Evaluator(config, DataConfig(path=data), device, show=False)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from distgan.config.base import Schedule, at, top
 from distgan.config.load import load_config, resume_changes, validate
+from distgan.config.schedule import Schedule, at, largest
 from distgan.utils.errors import ConfigError
 
 
@@ -16,11 +16,11 @@ def test_a_schedule_goes_from_start_to_end_and_stays(images, linear, cosine):
 
 
 def test_a_number_is_always_itself():
-    assert at(0.5, 10**9) == 0.5 == top(0.5)
+    assert at(0.5, 10**9) == 0.5 == largest(0.5)
 
 
 def test_the_top_of_a_schedule_is_its_higher_end():
-    assert top(Schedule(start=0, end=2, images=5)) == top(Schedule(start=2, end=0, images=5)) == 2
+    assert largest(Schedule(start=0, end=2, images=5)) == largest(Schedule(start=2, end=0, images=5)) == 2
 
 
 def test_a_schedule_is_a_section_in_a_file_and_braces_on_the_command_line():

@@ -6,7 +6,10 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from distgan.config.load import RECIPES, flatten, help_text, load_config, resume_changes, to_yaml, validate, walk
+from distgan.config.help import help_text
+from distgan.config.keys import flatten, walk
+from distgan.config.load import RECIPES, load_config, resume_changes, to_yaml, validate
+from distgan.config.messages import first_mistake
 from distgan.config.method import Adam, AdamW, Rmsprop
 from distgan.config.schema import BestConfig, Config, EvaluateConfig, WatchdogConfig
 from distgan.utils.errors import ConfigError
@@ -234,8 +237,8 @@ def test_an_override_with_a_broken_value_is_one_line(write, text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("train: {batch_size: 1, batch_size: 2}", "key 'batch_size' stands twice"),
-        ("train: {images: 1}\ndata: {}\ntrain: {images: 2}", "key 'train' stands twice"),
+        ("train: {batch_size: 1, batch_size: 2}", "key 'batch_size' appears twice"),
+        ("train: {images: 1}\ndata: {}\ntrain: {images: 2}", "key 'train' appears twice"),
         ("- train\n- data\n", "must hold sections such as `train:`, not a list"),
         ("train", "must hold sections such as `train:`, not text"),
         ("7", "must hold sections such as `train:`, not a single value"),
@@ -404,10 +407,34 @@ def test_a_schedule_s_key_where_there_is_a_number_is_answered_with_the_whole_sch
 @pytest.mark.parametrize(
     ("override", "text"),
     [
-        ("best.metric=fid", "best.metric=fid is about evaluations, and there are none"),
+        ("best.metric=fid", "best.metric=fid needs evaluations, and there are none"),
         ("loss={name: wasserstein}", "set loss.gradient_penalty=10"),
     ],
 )
 def test_settings_that_would_do_nothing_or_harm_are_refused(override, text):
     with pytest.raises(ConfigError, match=re.escape(text)):
         load_config("quickstart", [override])
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "text"),
+    [
+        ("", {"patience": 0}, "patience: Input should be greater than 0"),
+        ("best", {"patience": 0}, "best.patience: Input should be greater than 0"),
+        ("best", [], "best: Input should be a valid dictionary or instance of BestConfig"),
+        ("", [], "Input should be a valid dictionary or instance of BestConfig"),
+        ("", {"x\x1b": 1}, r"x\x1b: Extra inputs are not permitted"),
+    ],
+)
+def test_the_first_mistake_of_any_model_is_a_sentence(section, values, text):
+    with pytest.raises(ValidationError) as caught:
+        BestConfig.model_validate(values)
+    assert str(first_mistake(caught.value, section)) == text
+
+
+def test_the_first_mistake_has_the_key_the_value_and_the_rule_in_our_own_words():
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate({"loss": {"noise_direction": "outward", "label_noise": 0.5}})
+    key, value, rule = first_mistake(caught.value)
+    assert (key, value["label_noise"]) == ("loss.bce", 0.5)
+    assert rule.startswith("noise_direction=outward with cross_entropy=logits")

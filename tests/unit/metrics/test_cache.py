@@ -46,7 +46,7 @@ def test_a_file_under_another_key_s_name_is_refused(place, capsys):
     (fresh,) = set(place.iterdir()) - {stale}
     fresh.write_bytes(stale.read_bytes())
     assert cache.load(other) is None
-    assert "is damaged or not what its name says; it is computed again" in capsys.readouterr().err
+    assert "is damaged or belongs to another key; it is computed again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place_of_damage", range(0, 1100, 100))

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from distgan.metrics import manifold as clouds
+from distgan.metrics import manifold
 from distgan.metrics.distances import Moments, compare_sets, frechet_distance, inception_score, kernel_distance, moments
-from distgan.metrics.manifold import Cloud, cloud, pairs
+from distgan.metrics.manifold import Manifold, estimate_manifold, measure_overlap
 from tests.support.fidelity import load_torch_fidelity
 
 load_torch_fidelity()
@@ -98,7 +98,9 @@ def test_the_kernel_distance_is_that_of_torchmetrics_on_the_whole_sets(both):
     other.update(fake, real=False)
     expected = other.compute()[0].item()
     assert kernel_distance(real, fake) == pytest.approx(expected, rel=1e-4)
-    assert compare_sets(cloud(real), cloud(fake), torch.zeros(200, 3)).values["kd"] == pytest.approx(expected, rel=1e-4)
+    assert compare_sets(estimate_manifold(real), estimate_manifold(fake), torch.zeros(200, 3)).values[
+        "kd"
+    ] == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_kernel_distance_is_unbiased_so_that_sets_of_one_distribution_are_at_zero_on_average():
@@ -144,7 +146,7 @@ def naive(real: Tensor, fake: Tensor) -> dict[str, float]:
 
 def test_precision_recall_density_and_coverage_are_those_of_the_papers_double_loops():
     real, fake = points(70, 6, 1), points(40, 6, 2, shift=0.4)
-    found = compare_sets(cloud(real), cloud(fake), torch.zeros(40, 3)).values
+    found = compare_sets(estimate_manifold(real), estimate_manifold(fake), torch.zeros(40, 3)).values
     expected = naive(real, fake)
     assert all(0.1 < value < 0.95 for value in expected.values()), "the case tells the values apart"
     for name, value in expected.items():
@@ -153,22 +155,22 @@ def test_precision_recall_density_and_coverage_are_those_of_the_papers_double_lo
 
 def test_copies_of_the_reals_are_perfect_and_points_far_away_worthless():
     real = points(60, 6, 1)
-    same = compare_sets(cloud(real), cloud(real.clone()), torch.zeros(60, 3)).values
+    same = compare_sets(estimate_manifold(real), estimate_manifold(real.clone()), torch.zeros(60, 3)).values
     assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
     assert same["density"] >= 1
-    far = compare_sets(cloud(real), cloud(real + 1000), torch.zeros(60, 3)).values
+    far = compare_sets(estimate_manifold(real), estimate_manifold(real + 1000), torch.zeros(60, 3)).values
     assert (far["precision"], far["recall"], far["density"], far["coverage"]) == (0, 0, 0, 0)
 
 
 def test_many_small_blocks_give_what_one_large_block_gives(both, monkeypatch):
-    one = [cloud(rows) for rows in both]
-    between = pairs(*one)
-    monkeypatch.setattr(clouds, "BLOCK", 3)  # fewer rows than there are neighbours to keep
-    for small, large in zip([cloud(rows) for rows in both], one, strict=True):
-        assert small.kernel == pytest.approx(large.kernel, rel=1e-12)
+    one = [estimate_manifold(rows) for rows in both]
+    between = measure_overlap(*one)
+    monkeypatch.setattr(manifold, "BLOCK", 3)  # fewer rows than there are neighbours to keep
+    for small, large in zip([estimate_manifold(rows) for rows in both], one, strict=True):
+        assert small.mean_kernel == pytest.approx(large.mean_kernel, rel=1e-12)
         assert torch.allclose(small.nearest, large.nearest, rtol=1e-10)
-    blockwise = pairs(*one)
-    assert blockwise.kernel == pytest.approx(between.kernel, rel=1e-12)
+    blockwise = measure_overlap(*one)
+    assert blockwise.mean_kernel == pytest.approx(between.mean_kernel, rel=1e-12)
     for small, large in zip(blockwise[1:], between[1:], strict=True):
         assert torch.equal(small, large)
 
@@ -176,21 +178,21 @@ def test_many_small_blocks_give_what_one_large_block_gives(both, monkeypatch):
 def test_the_nearest_others_are_those_of_a_sorted_list_of_distances(both):
     rows = both[0].double()
     distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(math.inf)
-    assert torch.allclose(cloud(both[0]).nearest.sqrt(), distances.sort(dim=1).values[:, :5], rtol=1e-9)
+    assert torch.allclose(estimate_manifold(both[0]).nearest.sqrt(), distances.sort(dim=1).values[:, :5], rtol=1e-9)
 
 
-def test_a_cloud_survives_the_way_through_arrays(both):
-    before = cloud(both[0])
-    after = Cloud.of_arrays(before.arrays())
+def test_a_manifold_is_stored_as_arrays_and_comes_back(both):
+    before = estimate_manifold(both[0])
+    after = Manifold.from_arrays(before.to_arrays())
     assert torch.equal(after.features, before.features)
     assert torch.equal(after.nearest, before.nearest)
-    assert after.kernel == before.kernel
+    assert after.mean_kernel == before.mean_kernel
 
 
 def test_spreads_are_the_standard_deviations_over_ten_parts_in_order(both):
     real, fake = both
     logits = 2 * fake
-    spreads = compare_sets(cloud(real), cloud(fake), logits).spreads
+    spreads = compare_sets(estimate_manifold(real), estimate_manifold(fake), logits).spreads
     parts = [kernel_distance(real[30 * n : 30 * n + 30], fake[20 * n : 20 * n + 20]) for n in range(10)]
     assert spreads["kd"] == pytest.approx(torch.tensor(parts, dtype=torch.float64).std(correction=0).item())
     assert spreads["is"] == inception_score(logits)[1]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from distgan.cli import evaluate
-from distgan.cli.evaluate import in_options, real_images, together
+from distgan.cli.evaluate import process_device, reference_data, to_option_names
 from distgan.config.load import load_config
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import DataConfig, EvaluateConfig
@@ -25,8 +25,8 @@ from distgan.metrics import evaluator as evaluator_module
 from distgan.metrics.distances import compare_sets
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.extractors.base import Extractor
-from distgan.metrics.extractors.inception import STANDARD
-from distgan.metrics.manifold import cloud
+from distgan.metrics.extractors.inception import STANDARD_SHA256
+from distgan.metrics.manifold import estimate_manifold
 from distgan.metrics.protocol import load_scores
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, DataError, QualityError
@@ -110,7 +110,7 @@ def test_the_values_are_those_of_exactly_the_images_of_the_seeds(shapes, path):
     ]
     extract = judge._extractor
     features, logits = extract(generator.sample(range(20)))
-    expected = compare_sets(cloud(extract(reals)[0]), cloud(features), logits)
+    expected = compare_sets(estimate_manifold(extract(reals)[0]), estimate_manifold(features), logits)
     for name, value in expected.values.items():
         assert found[f"{name}_efficientnet_lite0"] == pytest.approx(value, rel=1e-4, abs=1e-6), name
 
@@ -149,7 +149,7 @@ def test_a_damaged_cache_is_computed_again_and_mended(shapes, path, capsys, empt
     for file in files:
         file.write_bytes(file.read_bytes()[:1000])
     assert evaluator(shapes).evaluate(generator) == first
-    assert capsys.readouterr().err.count("is damaged or not what its name says") == 2
+    assert capsys.readouterr().err.count("is damaged or belongs to another key") == 2
     assert evaluator(shapes).evaluate(generator) == first
     assert capsys.readouterr().err == ""
 
@@ -208,7 +208,7 @@ def test_none_needs_shapes(shapes, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     manifest = load_manifest(shapes).model_copy(update={"source": "folder"})
     manifest.save(tmp_path)
-    with pytest.raises(QualityError, match="extractor=none looks at the embedded shapes only"):
+    with pytest.raises(QualityError, match="extractor=none is for the embedded shapes only"):
         evaluator(tmp_path, EvaluateConfig(extractor="none"))
 
 
@@ -271,7 +271,9 @@ def test_a_run_s_directory_stands_for_its_generator_and_its_training_data(shapes
 @pytest.mark.parametrize("place", ["data/gone", "https://example.org/shapes", "\x1b[2J"])
 def test_training_data_that_are_not_here_must_be_named_and_a_file_s_url_is_not_followed(tmp_path, place):
     export(tmp_path / "g.safetensors", data=place)
-    with pytest.raises(QualityError, match="is no data set on this machine; name the real images with --data") as error:
+    with pytest.raises(
+        QualityError, match="is not a data set on this machine; name the real images with --data"
+    ) as error:
         command(tmp_path / "g.safetensors")
     assert str(error.value).isprintable()
 
@@ -310,28 +312,28 @@ def test_scores_by_other_weights_than_torch_fidelity_s_say_so(shapes):
     by_standard = evaluator(shapes).protocol.model_copy(
         update={
             "extractor": "inception",
-            "extractor_digest": STANDARD + "0" * 56,
+            "extractor_digest": STANDARD_SHA256 + "0" * 56,
         }
     )
     by_others = by_standard.model_copy(update={"extractor_digest": "0" * 64})
-    assert "not comparable" not in evaluate.described(by_standard)
-    assert "not comparable with FID of other programs" in evaluate.described(by_others)
+    assert "not comparable" not in evaluate.describe(by_standard)
+    assert "not comparable with FID of other programs" in evaluate.describe(by_others)
 
 
 def test_data_without_the_generator_s_classes_are_taken_as_a_whole(shapes, tmp_path):
     generator = load_generator(export(tmp_path / "g.safetensors"))
-    assert real_images(generator, tmp_path, str(shapes)).classes == CLASSES
+    assert reference_data(generator, tmp_path, str(shapes)).classes == CLASSES
     generator.class_names = ("frog",)
-    assert real_images(generator, tmp_path, str(shapes)).classes is None
+    assert reference_data(generator, tmp_path, str(shapes)).classes is None
 
 
 def test_a_world_size_without_a_launcher_is_one_process(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with together("cpu") as device:
+    with process_device("cpu") as device:
         assert device == CPU
 
 
 def test_mistakes_are_named_by_the_options():
     text = "evaluate.reference_count=5 must be 20 to 300; evaluate.weights=x goes with inception"
-    assert in_options(text) == "--reference-count=5 must be 20 to 300; --weights-file=x goes with inception"
+    assert to_option_names(text) == "--reference-count=5 must be 20 to 300; --weights-file=x goes with inception"

@@ -163,7 +163,7 @@ def test_a_file_that_is_not_inception_s_weights_is_told_and_not_run(tmp_path):
     with pytest.raises(QualityError, match="does not hold Inception's weights"):
         inception.load(path)
     path.write_bytes(b"no weights")
-    with pytest.raises(QualityError, match="is no file of plain weights"):
+    with pytest.raises(QualityError, match="is not a file of plain weights"):
         inception.load(path)
 
 
@@ -177,7 +177,7 @@ def test_code_in_a_weights_file_is_refused(tmp_path, monkeypatch):
     load_torch_fidelity()
     monkeypatch.chdir(tmp_path)
     torch.save({"weight": Code()}, tmp_path / "weights.pth")
-    with pytest.raises(QualityError, match="is no file of plain weights"):
+    with pytest.raises(QualityError, match="is not a file of plain weights"):
         inception.load(tmp_path / "weights.pth")
     assert not (tmp_path / "touched").exists()
 

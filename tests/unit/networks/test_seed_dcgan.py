@@ -137,14 +137,14 @@ def test_a_discriminator_takes_as_many_downsamples_as_the_size_allows(size, most
     for downsamples in range(1, most + 1):
         network = build_discriminator(SeedDiscriminator(width=2, downsamples=downsamples), size, 1).eval()
         assert network(torch.zeros(2, 3, size, size)).shape == (2,)
-    sentence = f"^discriminator.downsamples={most + 1} leaves nothing of {size}x{size} images; use {most} or fewer$"
+    sentence = f"^discriminator.downsamples={most + 1} is too many for {size}x{size} images; use {most} or fewer$"
     with pytest.raises(ConfigError, match=sentence):
         build_discriminator(SeedDiscriminator(width=2, downsamples=most + 1), size, 1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_images_that_no_discriminator_takes_are_refused_with_the_smallest_size(size):
-    with pytest.raises(ConfigError, match=f"leaves nothing of {size}x{size} images; use images of 6x6 or more$"):
+    with pytest.raises(ConfigError, match=f"is too many for {size}x{size} images; use images of 6x6 or more$"):
         build_discriminator(SeedDiscriminator(width=2, downsamples=1), size, 1)
 
 

@@ -43,7 +43,7 @@ def test_sizes_that_are_not_four_doubled_are_refused_with_the_nearest(build, con
     with pytest.raises(ConfigError) as caught:
         build(config, size, 1)
     assert str(caught.value) == (
-        f"{player}.family={config.family} needs images of {first}x{first}, doubled any number of times, and these "
+        f"{player}.family={config.family} needs images of {first}x{first}, doubled any number of times, and the images "
         f"are {size}x{size}; use images of {nearest}x{nearest}, or family=seed_dcgan"
     )
 
@@ -54,11 +54,11 @@ def test_sizes_that_are_not_four_doubled_are_refused_with_the_nearest(build, con
         (
             (8,) * 4,
             64,
-            "4 stages, which is for images of 32x32, and these are 64x64; use 5 stages, or images of 32x32",
+            "4 stages, which is for images of 32x32, and the images are 64x64; use 5 stages, or images of 32x32",
         ),
-        ((8,), 8, "1 stage, which is for images of 4x4, and these are 8x8; use 2 stages, or images of 4x4"),
-        ((8,) * 2, 4, "2 stages, which is for images of 8x8, and these are 4x4; use 1 stage, or images of 8x8"),
-        ((8,) * 4, 48, "4 stages, which is for images of 32x32, and these are 48x48; use images of 32x32"),
+        ((8,), 8, "1 stage, which is for images of 4x4, and the images are 8x8; use 2 stages, or images of 4x4"),
+        ((8,) * 2, 4, "2 stages, which is for images of 8x8, and the images are 4x4; use 1 stage, or images of 8x8"),
+        ((8,) * 4, 48, "4 stages, which is for images of 32x32, and the images are 48x48; use images of 32x32"),
     ],
 )
 def test_r3gan_needs_as_many_stages_as_sizes(widths, size, sentence):

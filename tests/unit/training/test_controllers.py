@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from distgan.config.base import Schedule
 from distgan.config.method import Ada
+from distgan.config.schedule import Schedule
 from distgan.config.schema import BalanceConfig
 from distgan.training.augment import Augmenter
 from distgan.training.checkpoint import storage

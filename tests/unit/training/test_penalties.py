@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from distgan.config.base import Schedule
 from distgan.config.method import SimpleLoss
+from distgan.config.schedule import Schedule
 from distgan.training.penalties import Weights, gradient_penalty, mix, squared_gradients
 
 

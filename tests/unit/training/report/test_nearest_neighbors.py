@@ -70,8 +70,8 @@ def test_a_copy_with_a_little_noise_is_told():
 def test_the_usual_distance_is_the_median_over_real_images_without_themselves():
     reals = torch.stack([torch.full((3, 4, 4), value, dtype=torch.uint8) for value in (0, 10, 30, 70, 150)])
     found = likeness(images(1, 0, side=4), reals, 5)
-    assert found.usual == 20  # the nearest others are 10, 10, 20, 40, 80 away
-    assert found.looked_at == 5
+    assert found.usual_distance == 20  # the nearest others are 10, 10, 20, 40, 80 away
+    assert found.compared == 5
 
 
 def test_images_that_are_as_far_as_real_ones_are_from_one_another_are_not_copies():

@@ -21,10 +21,10 @@ from distgan.config.networks import SeedGenerator
 from distgan.data.prepare import Request, Shapes, prepare
 from distgan.inference.generator_file import Description, save_generator
 from distgan.networks import build_generator
-from distgan.training.report.charts import Curve, line_chart
+from distgan.training.report.charts import Chart, Curve, line_chart
 from distgan.training.report.collect import gather
 from distgan.training.report.contents import Missing
-from distgan.training.report.data_uri import MAX, data_uri
+from distgan.training.report.data_uri import MAX_BYTES, data_uri
 from distgan.training.report.write import write_report
 from distgan.utils.errors import ConfigError
 from distgan.utils.images import save_png, to_grid
@@ -121,7 +121,7 @@ def test_a_whole_run_gives_all_sections_and_the_facts(run, shapes):
     page = page_of(run)
     reader = Reader(page)
     assert tuple(reader.titles) == TITLES
-    assert "Missing out" not in page
+    assert "Left out" not in page
     for fact in ("4,000", "seed_dcgan", str(shapes), "about 6.7 minutes", "81.25", "40.5", "3.5", "images alike"):
         assert fact in reader.text  # 4000 images at 10/s are 400 s
     assert "of 300 (of 300) real images" in reader.text
@@ -223,6 +223,7 @@ def test_damaged_parts_are_named_and_the_rest_is_there(run):
     text = Reader(page_of(run)).text
     assert "config.yaml" in text
     assert "is not a safetensors file" in text
+    assert "Left out: fakes-000001000.png is not a PNG." in text
 
 
 @pytest.mark.parametrize(
@@ -280,7 +281,7 @@ def test_other_real_images_can_be_named(run, tmp_path, capsys):
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="is no run directory"):
+    with pytest.raises(ConfigError, match="is not a run directory"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -301,26 +302,37 @@ def test_a_report_that_cannot_be_written_is_an_error_and_leaves_the_old_one(run,
 # Charts and images
 
 
-def polylines(svg: str) -> list[list[tuple[float, float]]]:
+def polylines(chart: Chart) -> list[list[tuple[float, float]]]:
     return [
         [tuple(map(float, point.split(","))) for point in points.split()]
-        for points in re.findall(r'points="([^"]*)"', svg)
+        for points in re.findall(r'points="([^"]*)"', str(chart))
     ]
 
 
 def test_a_chart_runs_from_corner_to_corner_and_gaps_stay_gaps():
-    svg = line_chart("t", [Curve("a", [(0, 0.0), (50, 1.0), (75, float("nan")), (80, 0.5), (100, 0.0)])], (0, 1))
-    assert polylines(svg) == [[(58.0, 186.0), (253.0, 14.0)], [(370.0, 100.0), (448.0, 186.0)]]
+    chart = line_chart("t", [Curve("a", [(0, 0.0), (50, 1.0), (75, float("nan")), (80, 0.5), (100, 0.0)])], (0, 1))
+    assert polylines(chart) == [[(58.0, 186.0), (253.0, 14.0)], [(370.0, 100.0), (448.0, 186.0)]]
 
 
 @pytest.mark.parametrize("points", [[], [(0, float("nan"))], [(0, 3.0), (0, 3.0)]])
 def test_a_chart_of_nothing_or_of_one_value_is_drawn(points):
-    Reader(line_chart("nothing", [Curve("a", points)]))
+    Reader(str(line_chart("nothing", [Curve("a", points)])))
+
+
+def test_labels_of_a_chart_are_escaped_in_text_and_in_attributes():
+    evil = '"><script>alert(1)</script>\x1b'
+    page = str(line_chart(evil, [Curve(evil, [(0, 1.0)])]))
+    reader = Reader(page)
+    assert "<script" not in page
+    assert "\x1b" not in page
+    shown = evil.replace("\x1b", "\ufffd")
+    assert reader.text.count(shown) == 2
+    assert [value for _, name, value in reader.attributes if name == "aria-label"] == [shown]
 
 
 def test_values_above_the_span_are_drawn_at_its_end():
-    svg = line_chart("t", [Curve("a", [(0, 5.0), (1, -5.0)])], (0, 1))
-    assert [y for _, y in polylines(svg)[0]] == [14.0, 186.0]
+    chart = line_chart("t", [Curve("a", [(0, 5.0), (1, -5.0)])], (0, 1))
+    assert [y for _, y in polylines(chart)[0]] == [14.0, 186.0]
 
 
 def opened(uri: str) -> Image.Image:
@@ -335,4 +347,4 @@ def test_a_small_image_comes_through_bit_for_bit():
 def test_a_large_image_becomes_smaller_than_the_limit():
     uri = data_uri(Image.effect_noise((1000, 1000), 100).convert("RGB"))
     assert uri.startswith("data:image/jpeg")
-    assert len(uri) < MAX * 4 / 3 + 100
+    assert len(uri) < MAX_BYTES * 4 / 3 + 100

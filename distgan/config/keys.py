@@ -1,0 +1,56 @@
+"""The dotted keys of the configuration (`train.batch_size`) and how their values are shown."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from distgan.utils.safe_io import printable
+
+
+def walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yields every key of a model with its field, sections expanded.
+
+    A key that several variants of a section share is yielded once for each. A number that may be a schedule is yielded
+    as a key, and then its section is expanded as well.
+    """
+    for name, field in model.model_fields.items():
+        accepted = alternatives(field.annotation)
+        if not all(map(is_section, accepted)):
+            yield prefix + name, field
+        for section in filter(is_section, accepted):
+            yield from walk(section, f"{prefix}{name}.")
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"images": 1}} -> {"train.images": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def alternatives(annotation: Any) -> list[Any]:
+    """The types that a field accepts: the members of a union, without their metadata."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return [item for part in get_args(annotation) for item in alternatives(part)]
+    if origin is not None and hasattr(annotation, "__metadata__"):
+        return alternatives(get_args(annotation)[0])
+    return [annotation]
+
+
+def is_section(kind: Any) -> bool:
+    """Whether a type is a pydantic model."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def show_value(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return printable(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
