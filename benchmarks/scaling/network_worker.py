@@ -25,7 +25,7 @@ from accelerate import Accelerator
 from distgan.config.load import load_config
 from distgan.config.schema import Config
 from distgan.data.dataset import Batch, ImageDataset
-from distgan.distributed.accelerator import batch_rows, build_accelerator, end
+from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
 from distgan.distributed.stop import StopSignal
 from distgan.training.trainer import Trainer
 
@@ -56,7 +56,7 @@ def build(config: Config) -> tuple[Trainer, Iterator[Batch]]:
 
 
 def main(*arguments: str) -> None:
-    end(measure(*arguments))  # the trainers are gone: their networks are freed before the group is left
+    leave_group(measure(*arguments))  # the trainers are gone: their networks are freed before the group is left
 
 
 def measure(out: str, rounds: str, steps: str, against: str, recipe: str, *overrides: str) -> Accelerator:

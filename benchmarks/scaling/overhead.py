@@ -21,7 +21,7 @@ from distgan.config.load import load_config
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, Shapes, prepare
-from distgan.distributed.accelerator import batch_rows, build_accelerator, end
+from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
 from distgan.distributed.heartbeat import Heartbeat
 from distgan.distributed.stop import StopSignal
 from distgan.training.checkpoint.state import capture
@@ -59,7 +59,7 @@ def main(recipe: str = "quickstart", *overrides: str) -> None:
             place = f"{accelerator.num_processes} process(es) on {accelerator.device.type}"
             print(f"{recipe}: {place}, batch {config.train.batch_size}, {ROUNDS} rounds")
             print(table(costs))
-        end(accelerator)  # the trainer is gone: its networks are freed before the group is left
+        leave_group(accelerator)  # the trainer is gone: its networks are freed before the group is left
 
 
 def measure(config: Config, accelerator: Accelerator) -> list[Cost]:

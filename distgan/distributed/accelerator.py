@@ -78,7 +78,7 @@ def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Litera
     return accelerator.prepare(network)
 
 
-def end(accelerator: Accelerator) -> None:
+def leave_group(accelerator: Accelerator) -> None:
     """Frees the networks, then takes this process out of its group. The caller holds no trainer any more.
 
     In the other order DDP's reducer, freed last, destroys the group while it holds Python's lock. The group's own

@@ -193,7 +193,7 @@ def describe(before: Signs, now: Signs, asking: int) -> str:
     return "; ".join(problems[:MAX_NAMED]) + more
 
 
-def lost(error: RuntimeError, missing: Callable[[], str]) -> LostProcess:
+def lost_process(error: RuntimeError, missing: Callable[[], str]) -> LostProcess:
     """The error to raise for a collective that failed because another process is lost.
 
     missing: returns the sentence that names the process, or nothing.

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from distgan.config.schema import Config
-from distgan.distributed.accelerator import build_accelerator, end
+from distgan.distributed.accelerator import build_accelerator, leave_group
 from distgan.distributed.collectives import gather_objects
 from distgan.distributed.heartbeat import PEER_GONE
 from distgan.doctor import collective_checks, data, disk, dry_run, estimate, launch, machine
@@ -94,7 +94,7 @@ class Doctor:
             peers.done()
         else:
             peers.done()
-            end(accelerator)
+            leave_group(accelerator)
 
     def _check_locally(self, accelerator: Accelerator) -> None:
         """Lets the main process make its own checks while the others wait."""

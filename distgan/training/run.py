@@ -16,9 +16,9 @@ from distgan.config.load import to_yaml
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import ensure
-from distgan.distributed.accelerator import batch_rows, build_accelerator, end
+from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
 from distgan.distributed.collectives import barrier, gloo_group, on_main
-from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost
+from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost_process
 from distgan.distributed.stop import StopReason, StopSignal
 from distgan.metrics.evaluator import Evaluator
 from distgan.training.checkpoint.manager import CheckpointManager
@@ -72,8 +72,8 @@ def run(config: Config, resume: str) -> None:
         except RuntimeError as error:
             if world == 1 or not PEER_GONE.search(str(error)):
                 raise
-            raise lost(error, heartbeat.missing) from None
-    end(accelerator)
+            raise lost_process(error, heartbeat.missing) from None
+    leave_group(accelerator)
 
 
 def hold_lock(stack: ExitStack, config: Config) -> None:

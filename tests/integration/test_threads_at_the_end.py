@@ -9,7 +9,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from distgan.distributed.accelerator import end
+from distgan.distributed.accelerator import leave_group
 from distgan.distributed.heartbeat import Heartbeat
 from distgan.doctor.collective_checks import PeerFailures
 from tests.support import warm
@@ -53,7 +53,7 @@ def networks_before_the_group() -> None:
     assert wrapped() is not None, "until Python looks for circles"
     leave, free = accelerator.end_training, []
     accelerator.end_training = lambda: (free.append(wrapped() is None), leave())
-    end(accelerator)
+    leave_group(accelerator)
     assert free == [True]
 
 

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from distgan.config.load import load_config
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
-from distgan.distributed.accelerator import batch_rows, build_accelerator, end
+from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
 from distgan.training.checkpoint.state import capture
 from distgan.training.meters import RunningMeans
 from distgan.training.trainer import Trainer
@@ -35,7 +35,7 @@ def take_steps(out: Path, steps: int, dtype: str, overrides: tuple[str, ...]) ->
     config = load_config("quickstart", overrides)
     accelerator, _ = build_accelerator(config.train)
     torch.save(played(config, accelerator, steps), f"{out}.{accelerator.process_index}")
-    end(accelerator)
+    leave_group(accelerator)
 
 
 def played(config: Config, accelerator: Accelerator, steps: int) -> Ending:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distgan.distributed.heartbeat import Sign, describe, lost
+from distgan.distributed.heartbeat import Sign, describe, lost_process
 
 
 def sign(number, step, end_reason="", activity="trains"):
@@ -53,6 +53,6 @@ def test_the_one_that_asks_is_not_accused_and_many_are_cut():
 
 
 def test_a_failed_collective_becomes_one_sentence_with_its_reason():
-    error = lost(RuntimeError("Timed out\n waiting 10ms"), lambda: "rank 1 does not answer")
+    error = lost_process(RuntimeError("Timed out\n waiting 10ms"), lambda: "rank 1 does not answer")
     assert (str(error), error.exit_code) == ("rank 1 does not answer (Timed out waiting 10ms)", 3)
-    assert "all processes answer" in str(lost(RuntimeError("Connection reset"), lambda: ""))
+    assert "all processes answer" in str(lost_process(RuntimeError("Connection reset"), lambda: ""))
