@@ -42,6 +42,7 @@ from distgan.training.watchdog import Watchdog
 from distgan.utils.cpu import keep_freed_memory
 from distgan.utils.errors import ConfigError, Halted, LaunchError, Stopped
 from distgan.utils.log import log
+from distgan.utils.rng import Rows
 from distgan.utils.version import __version__
 
 MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named; less if the timeout is short
@@ -57,6 +58,9 @@ def run(config: Config, resume: str) -> None:
     accelerator, precision = build_accelerator(config.train)
     if accelerator.device.type == "cpu":
         keep_freed_memory()
+    rows = batch_rows(
+        config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
+    )
     if accelerator.mixed_precision == "fp16" and (penalties := config.loss.penalised):
         names = ", ".join(penalties)
         raise ConfigError(f"{names} with fp16: the penalty's gradients underflow; use bf16, or {penalties[0]}=0")
@@ -68,7 +72,7 @@ def run(config: Config, resume: str) -> None:
             check_same_recipe(accelerator, config)
             on_main(lambda: check_wandb(config))
             log.info("%s: %d process(es) on %s, %s", config.run_dir, world, device, precision)
-            train(config, resume, accelerator, heartbeat)
+            train(config, resume, accelerator, rows, heartbeat)
         except RuntimeError as error:
             if world == 1 or not PEER_GONE.search(str(error)):
                 raise
@@ -98,10 +102,10 @@ class Session:
     heartbeat: Heartbeat
 
 
-def train(config: Config, resume: str, accelerator: Accelerator, heartbeat: Heartbeat) -> None:
+def train(config: Config, resume: str, accelerator: Accelerator, rows: Rows, heartbeat: Heartbeat) -> None:
     """Trains from the newest checkpoint, or from the start, to the end, on this rank."""
     saved = load_saved(config, resume)
-    session = open_session(config, accelerator, heartbeat, saved)
+    session = open_session(config, accelerator, rows, heartbeat, saved)
     trainer, best, exporter = session.trainer, session.monitors.early_stopping, session.exporter
     if trainer.steps >= config.total_steps or best.exhausted:
         # the last start may have been killed between its last checkpoint and this
@@ -120,11 +124,10 @@ def train(config: Config, resume: str, accelerator: Accelerator, heartbeat: Hear
         raise stopped(session, outcome)
 
 
-def open_session(config: Config, accelerator: Accelerator, heartbeat: Heartbeat, saved: Saved | None) -> Session:
+def open_session(
+    config: Config, accelerator: Accelerator, rows: Rows, heartbeat: Heartbeat, saved: Saved | None
+) -> Session:
     """Opens the data, builds the trainer, and puts the saved state into it."""
-    rows = batch_rows(
-        config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
-    )
     prepare_data(config, accelerator)
     reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, accelerator.is_main_process)
     check_same_data(accelerator, reals.manifest_digest, reals.mode)
