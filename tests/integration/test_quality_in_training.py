@@ -320,10 +320,10 @@ def test_patience_ends_training_like_the_budget_and_then_there_is_nothing_to_do(
 @pytest.mark.slow
 def test_the_time_of_a_start_ends_it_and_the_same_command_goes_on(scored, tmp_path, capsys, monkeypatch):
     """A step counts as a second, on a clock of its own; evaluations take an hour, which does not count."""
-    from distgan.training import clock
+    from distgan.training import meters
 
     now = [0.0]
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(meters.time, "perf_counter", lambda: now[0])
     step, evaluate = Trainer.step, Evaluator.evaluate
 
     def second(self, reals):

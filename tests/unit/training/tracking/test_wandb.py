@@ -233,6 +233,8 @@ from distgan.utils import background
 wandb_run.INIT_SECONDS, wandb_run.UPLOAD_SECONDS, wandb_run.FINISH_SECONDS, wandb_run.STOP_SECONDS = 3.0, 3.0, 6.0, 2.0
 from distgan.config.schema import Config
 from distgan.training.tracking.tracker import open_tracker
+from distgan.utils.log import show_on_terminal
+show_on_terminal()
 directory, start, wait_for, end = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 mode = {"mode": os.environ.get("M", "auto")}
 config = Config.model_validate({"run": {"dir": directory, "name": "run"}, "wandb": mode})
