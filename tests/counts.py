@@ -18,10 +18,10 @@ SECTIONS = "run|data|generator|discriminator|optimizer|loss|ema|augment|balance|
 READ = re.compile(rf"\bconfig\.(?:{SECTIONS})\.[a-z]\w*")
 OLD_WORDS = re.compile(
     r"\b(pictures?|heeded|rival|opinions?|dealt|judges?|keeper|farewell|weighed|looker|obstacle|mend(?:ed|s)?|anew|told|"
-    r"far|whole(?! (?:numbers?|pixels?)\b))\b|\b(?:MOST|FEWEST)_?\w*"
+    r"whole (?:checkpoints?|shards?|files?|data sets?|images?|lines?)|(?:is|are|not) whole)\b|\b(?:MOST|FEWEST)_?\w*"
 )
 EXEMPT = re.compile(  # a layout's name in manifests and on the command line; a key of random numbers since 0.1.0
-    r"layout|[\"'|`]pictures[\"'|`]|\"rival\"|so far|as far as|far (?:from|apart|away|more|better)|how far"
+    r"--layout [\w|`]+|layout|[\"'|`]pictures[\"'|`]|\"rival\""
 )
 
 

@@ -66,12 +66,12 @@ MUTANTS = (
         "tests/unit/training/test_trainer.py",
     ),
     Mutant(
-        "data", "a resumed run begins its data anew", "distgan/training/loop.py",
+        "data", "a resumed run reads its data from the start again", "distgan/training/loop.py",
         "self.reals.batches(self.trainer.d.updates)", "self.reals.batches(0)",
         "tests/integration/test_faults.py -k bits",
     ),
     Mutant(
-        "stopping", "a rank that was told to stop does not stop the others", "distgan/distributed/stop.py",
+        "stopping", "a rank that is asked to stop does not stop the others", "distgan/distributed/stop.py",
         "dist.ReduceOp.MAX", "dist.ReduceOp.MIN",
         "tests/integration/test_lost_ranks.py -k one_rank_alone",
     ),

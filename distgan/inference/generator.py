@@ -212,7 +212,7 @@ def _lower_tail(x: Tensor) -> Tensor:
 
 
 def check_seeds(seeds: Iterable[int]) -> list[int]:
-    """Seeds as a list. Raises ExportError unless they are whole numbers in 0 ... 2**63 - 1."""
+    """Seeds as a list. Raises ExportError unless each is a whole number in 0 ... 2**63 - 1."""
     if isinstance(seeds, (str, int)):
         raise ExportError(f"seeds={seeds!r} must be a list of whole numbers, such as range(64) or [{seeds}]")
     checked = []

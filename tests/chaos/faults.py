@@ -152,7 +152,7 @@ def sigkill_under_an_elastic_launcher(ground: Ground) -> float:
 
 
 def signal_to_the_launcher(ground: Ground) -> float:
-    """told to stop - SIGTERM or SIGINT to torchrun at a random moment; the same command again"""
+    """asked to stop - SIGTERM or SIGINT to torchrun at a random moment; the same command again"""
     run = ground.new_run()
     process = run.start(run.command(2))
     at_random(run, process)
@@ -162,7 +162,7 @@ def signal_to_the_launcher(ground: Ground) -> float:
 
 
 def signal_to_a_single_process(ground: Ground) -> float:
-    """told to stop, one process - SIGTERM or SIGINT at a random moment, twice; the same command again"""
+    """asked to stop, one process - SIGTERM or SIGINT at a random moment, twice; the same command again"""
     run = ground.new_run()
     process = run.start(run.command(1))
     at_random(run, process)

@@ -1,7 +1,7 @@
 """A block: some hundreds of raw images in one sample of a shard, to be read many at a time.
 
 `KEY.images.npy` is uint8 [n, 3, size, size], `KEY.labels.npy` int64 [n], as NumPy writes them. `KEY.crc32` holds the
-CRC-32 of each file, so that damaged files can be told from good ones. KEY is the index of the first image in its shard.
+CRC-32 of each file, so that damage is found. KEY is the index of the first image in its shard.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An open shard in, its samples out, grouped as WebDataset does: one image each, or a block of them.
 
-All names are passed on in printable form. Damage to the whole shard raises one of `tar.READ_ERRORS`, or DataError.
+All names are passed on in printable form. Damage to a shard as such raises one of `tar.READ_ERRORS`, or DataError.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
 
 def _number(value: Any) -> float | int:
     if type(value) not in (int, float) or not 0 <= value < math.inf:
-        raise ValueError("a factor is no number from 0 on")
+        raise ValueError("a factor must be a number of 0 or more")
     return value
 
 

@@ -173,5 +173,5 @@ def _reason(error: Exception) -> str:
 def counter(value: Any) -> int:
     """The value of a checkpoint as a count. Raises ValueError if it is none."""
     if type(value) is not int or not 0 <= value < 2**53:
-        raise ValueError("a counter is no whole number from 0 on")
+        raise ValueError("a counter must be a whole number of 0 or more")
     return value
