@@ -67,7 +67,7 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
     return _make(request, offer, asked, target, progress) or _wait_for_existing(request.out, asked)
 
 
-def ensure(path: Path | URL, source: Literal["shapes", "cifar10"], progress: bool) -> Manifest:
+def ensure(path: Path | URL, source: Literal["shapes", "cifar10"]) -> Manifest:
     """Returns the manifest of the data set at `path`; makes the default one of `source` if there is none.
 
     Any number of processes on any machines may call this at the same time: each gets a complete data set.
@@ -77,7 +77,7 @@ def ensure(path: Path | URL, source: Literal["shapes", "cifar10"], progress: boo
     if (path / MANIFEST).exists():
         return load_manifest(path)
     default: Source = Shapes() if source == "shapes" else Cifar10(download_dir=path.parent / "downloads")
-    return prepare(Request(path, default), progress)
+    return prepare(Request(path, default))
 
 
 def find_existing(out: Path, asked: dict[str, Any], overwrite: bool) -> Manifest | None:

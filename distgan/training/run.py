@@ -150,7 +150,7 @@ def prepare_data(config: Config, accelerator: Accelerator) -> None:
         return
     patient = gloo_group(PREPARE_MINUTES)
     if accelerator.is_local_main_process:
-        ensure(config.data.path, config.data.prepare, accelerator.is_local_main_process)
+        ensure(config.data.path, config.data.prepare)
     if patient is not None:
         barrier(patient)
 

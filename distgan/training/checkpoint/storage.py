@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from distgan.utils.errors import CheckpointError
-from distgan.utils.files import fsync, sha256
+from distgan.utils.files import fsync, sha256, sweep_directories
 from distgan.utils.safe_io import parse_json, printable, read_bytes, read_json
 
 NAME = re.compile(r"^step-(\d{9,})$")
@@ -142,8 +142,7 @@ def sweep(directory: Path) -> None:
     """Cleans up after a killed process: removes parts of checkpoints, restores one that was about to be replaced."""
     for replaced in directory.glob(".step-*.replaced"):
         _take_back(directory / replaced.name.removeprefix(".").removesuffix(".replaced"))
-    for leftover in directory.glob(".step-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    sweep_directories(directory, ".step-*")
 
 
 def _remove(path: Path) -> None:

@@ -347,7 +347,7 @@ def test_a_loser_that_wanted_something_else_says_so(tmp_path, monkeypatch):
 def test_ensure_makes_the_default_once_however_many_ask(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "Shapes", lambda: Shapes(40))
     found = []
-    ask = [threading.Thread(target=lambda: found.append(ensure(tmp_path / "a", "shapes", False))) for _ in range(4)]
+    ask = [threading.Thread(target=lambda: found.append(ensure(tmp_path / "a", "shapes"))) for _ in range(4)]
     for thread in ask:
         thread.start()
     for thread in ask:
@@ -356,7 +356,7 @@ def test_ensure_makes_the_default_once_however_many_ask(tmp_path, monkeypatch):
     assert all(manifest == found[0] for manifest in found)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     prepare(_request(tmp_path / "b"), progress=False)
-    assert ensure(tmp_path / "b", "cifar10", False).source == "shapes"  # an existing data set is taken
+    assert ensure(tmp_path / "b", "cifar10").source == "shapes"  # an existing data set is taken
 
 
 def test_skipped_files_are_listed_and_do_not_count(tmp_path, capsys):
