@@ -8,6 +8,7 @@ and a step computes the same on any number of processes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -87,8 +88,9 @@ class Trainer:
         self.matched = self.loss.needs_real_logits or config.loss.gradient_penalty > 0
         self.augment = Augmenter(config.augment, device)
         self.draws = Draws(config.run.seed, rows, device)
-        self.lr_scale = 1.0  # of both learning rates; a rollback lowers it
-        self.d_lr_factor, self.d_dropout = 1.0, config.discriminator.dropout  # a controller may change them
+        self.lr_scale = 1.0  # of both learning rates; rollbacks lower it
+        self.lr_factors: dict[str, dict[str, float]] = {"g": {}, "d": {}}  # of the controllers, by their names
+        self.d_dropout = config.discriminator.dropout  # the balance changes it
         self.controllers = Controllers(config, self)
         graphs = config.train.graphs == "on" and not why_unsupported(config.train, device, accelerator.num_processes)
         self.compute = Graphs(CudaRecorder(device)) if graphs else run_eager
@@ -225,12 +227,12 @@ class Trainer:
     @property
     def g_lr(self) -> float:
         """G's next learning rate."""
-        return self.lr_scale * self.g.lr(self.images_seen)
+        return self.lr_scale * math.prod(self.lr_factors["g"].values()) * self.g.lr(self.images_seen)
 
     @property
     def d_lr(self) -> float:
         """D's next learning rate."""
-        return self.lr_scale * self.d_lr_factor * self.d.lr(self.images_seen)
+        return self.lr_scale * math.prod(self.lr_factors["d"].values()) * self.d.lr(self.images_seen)
 
     def weight_norms(self) -> dict[str, Tensor]:
         """L2 norms of G's and D's weights, on the device: NaN or infinite as soon as one weight is."""

@@ -6,14 +6,13 @@ There is no random state and no data position beside the counters: every draw an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from distgan.training.checkpoint.storage import State, counter
+from distgan.training.checkpoint.storage import State, counter, factor
 from distgan.training.player import Player
 from distgan.training.trainer import Trainer
 from distgan.utils.errors import CheckpointError
@@ -47,9 +46,9 @@ def restore(trainer: Trainer, state: State) -> None:
             _load_optimizer(player, _under(f"optimizer_{name}", state.tensors))
             player.updates = counter(state.values[name]["updates"])
             if scaler := state.values[name]["scaler"]:
-                player.scaler.load_state_dict({key: _number(value) for key, value in scaler.items()})
+                player.scaler.load_state_dict({key: factor(value) for key, value in scaler.items()})
         trainer.controllers.load_state(state)
-        trainer.lr_scale = float(_number(state.values.get("lr_scale", 1.0)))  # checkpoints of 0.1.0 do not have it
+        trainer.lr_scale = float(factor(state.values.get("lr_scale", 1.0)))  # checkpoints of 0.1.0 do not have it
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"the checkpoint does not fit the configured networks and optimisers: {reason}") from None
@@ -77,12 +76,6 @@ def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
         # the counter stays on the host
         player.optimizer.state[weight][key] = value.clone() if key == "step" else torch.empty_like(weight).copy_(value)
-
-
-def _number(value: Any) -> float | int:
-    if type(value) not in (int, float) or not 0 <= value < math.inf:
-        raise ValueError("a factor must be a number of 0 or more")
-    return value
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -167,6 +168,13 @@ def _take_back(path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def factor(value: Any) -> float | int:
+    """The value of a checkpoint as a finite number of 0 or more. Raises ValueError if it is none."""
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise ValueError("a factor must be a number of 0 or more")
+    return value  # type: ignore[no-any-return]
 
 
 def counter(value: Any) -> int:

@@ -56,7 +56,7 @@ class BalanceController(Controller):
     def set_level(self, level: int) -> None:
         """Applies a level to the trainer."""
         self.level, trainer = level, self.trainer
-        trainer.d_lr_factor = lr_scale(self.config, level)
+        trainer.lr_factors["d"]["balance"] = lr_scale(self.config, level)
         trainer.d_dropout = dropout(self.config, self.base_dropout, level)
         set_dropout(trainer.d_dropouts, trainer.d_dropout)
 
@@ -64,7 +64,7 @@ class BalanceController(Controller):
         """balance/action: net number of actions since the last line."""
         actions, self.actions = self.actions, 0
         return {
-            "balance/lr_scale": self.trainer.d_lr_factor,
+            "balance/lr_scale": self.trainer.lr_factors["d"]["balance"],
             "balance/dropout": self.trainer.d_dropout,
             "balance/action": actions,
         }

@@ -156,23 +156,30 @@ class Patience(Controller):
 
     def __init__(self, trainer):
         self.trainer, self.best = trainer, float("inf")
+        self.set_factor(1.0)
+
+    def set_factor(self, factor):
+        for player in ("g", "d"):
+            self.trainer.lr_factors[player]["patience"] = factor
 
     def act(self, means):
         loss = means["loss/g"].item()
         if loss < self.best:
             self.best = loss
             return ""
-        self.trainer.lr_scale /= 2
+        self.set_factor(self.trainer.lr_factors["g"]["patience"] / 2)
         return f"patience: learning rates halved at step {self.trainer.steps}"
 
     def line_metrics(self):
         return {"patience/best": self.best}
 
     def state(self):
-        return storage.State({}, {"patience_best": self.best})
+        factor = self.trainer.lr_factors["g"]["patience"]
+        return storage.State({}, {"patience_best": self.best, "patience_factor": factor})
 
     def load_state(self, state):
         self.best = state.values["patience_best"]
+        self.set_factor(storage.factor(state.values["patience_factor"]))
 
 
 @pytest.fixture
@@ -189,10 +196,10 @@ def test_a_third_controller_watches_acts_reports_and_is_saved(patience, tiny_con
     assert trainer.line_metrics()["patience/best"] == controller.best
     controller.best = -1.0  # from now on nothing is better
     trainer.step(batches)
-    assert (trainer.lr_scale, trainer.controllers.take_reports()) == (1.0, []), "in the middle of a window"
+    assert (trainer.g_lr, trainer.controllers.take_reports()) == (4e-4, []), "in the middle of a window"
     state = capture(trainer)
     trainer.step(batches)
-    assert trainer.lr_scale == 0.5
+    assert (trainer.g_lr, trainer.d_lr) == (2e-4, 2e-4)
     assert trainer.controllers.take_reports() == ["patience: learning rates halved at step 4"]
 
     path = storage.save(tmp_path, 3, *state)
@@ -201,7 +208,9 @@ def test_a_third_controller_watches_acts_reports_and_is_saved(patience, tiny_con
     assert again.controllers.by_name["patience"].best == -1.0
     assert again.controllers.windows["patience"].steps == 1
     again.step(reals_of(config).batches(3))
-    assert again.lr_scale == 0.5
+    assert again.g_lr == 2e-4
+    restore(again, state)
+    assert again.g_lr == 4e-4, "a rollback takes back what the controller has done since"
 
 
 def test_a_checkpoint_without_a_controller_s_state_does_not_fit(tiny_config, monkeypatch):

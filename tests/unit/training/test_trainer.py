@@ -16,6 +16,7 @@ from distgan.config.load import load_config
 from distgan.data.dataset import Batch, ImageDataset
 from distgan.distributed.accelerator import batch_rows, build_accelerator
 from distgan.networks.dropout import KeyedDropout
+from distgan.training import losses
 from distgan.training.checkpoint.state import capture, restore
 from distgan.training.controllers.balance import last_level
 from distgan.training.trainer import Trainer
@@ -466,9 +467,13 @@ LOSSES = (
 )  # fmt: skip
 AUGMENTS = ("{kind: none}", "{kind: diffaugment}", "{kind: ada, p: 0.5}")
 COMBINATIONS = [
-    (g, d, LOSSES[n % 6], AUGMENTS[n % 3], ("false", "true")[n // 4 % 2])
+    (g, d, LOSSES[n % len(LOSSES)], AUGMENTS[n % len(AUGMENTS)], ("false", "true")[n // 4 % 2])
     for n, (g, d) in enumerate(itertools.product(SMALL, SMALL))
 ] + [("r3gan", "sngan", loss, augment, "true") for loss in LOSSES for augment in AUGMENTS]
+
+
+def test_every_loss_is_among_the_combinations():
+    assert {loss.split(",")[0].strip("{}").removeprefix("name: ") for loss in LOSSES} == {"bce", *losses.LOSSES}
 
 
 @pytest.mark.parametrize(("g", "d", "loss", "augment", "conditional"), COMBINATIONS)
