@@ -15,13 +15,15 @@ if not __package__:  # run as a file: Python has put distgan/ itself first on th
 import argparse
 import os
 import signal
-import threading
+import time
 from collections.abc import Sequence
 
+from distgan.distributed import launcher  # first: it remembers who started this process
+
+# isort: split
 from distgan.config.command_line import add_config_arguments, parse_config_arguments
 from distgan.config.help import help_text
 from distgan.config.load import load_config, to_yaml
-from distgan.distributed import launcher  # first: it remembers who started this process
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError, Stopped
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
@@ -93,9 +95,11 @@ def _report(error: DistganError) -> int:
 
 def _wait_for_rank_0() -> None:
     """Gives rank 0 the time to report the error: a launcher ends all processes as soon as one has failed."""
-    ending = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    ending.wait(RANK_0_SECONDS)
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda signum, _: ended.append(signum))
+    deadline = time.monotonic() + RANK_0_SECONDS
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _stop_before_training(_signum: int, _frame: object) -> None:

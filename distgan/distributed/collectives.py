@@ -55,8 +55,6 @@ def on_main(call: Callable[[], T]) -> T:
 
     Its DistganError is raised on every rank; so is an OSError, as LaunchError.
     """
-    if world_size() == 1:
-        return call()
     result: Any = None
     failure: DistganError | None = None
     if rank() == 0:

@@ -38,21 +38,20 @@ class ConsistencyCheck:
         self.suspicions = 0
 
     def check(self, trainer: Trainer) -> None:
-        """Compares digests of G, D and the average of G, of latents and of the last images. A collective.
+        """Compares digests of G, D and the average of G, and of the last latents and images. A collective.
 
         Raises Disagreement on every rank. One all-gather of 8 bytes per tensor, and one copy to the host.
         """
         if self.accelerator.num_processes == 1:
             return
         held = weights(trainer) | {"seed (random numbers)": common_numbers(trainer)}
-        own = {"latents": trainer.next_latents()}
-        own |= {} if trainer.last_images is None else {"images": trainer.last_images}
+        own = trainer.last
         ours = torch.stack([digest(tensor) for tensor in (*held.values(), *own.values())])
         by_rank = self.accelerator.gather(ours[None]).tolist()
         if found := unequal([row[: len(held)] for row in by_rank], list(held)):
             raise Disagreement(f"at step {trainer.steps} {found}; {_WHAT_NOW}")
         twins = {name: equal([row[len(held) + index] for row in by_rank]) for index, name in enumerate(own)}
-        self.suspicions = self.suspicions + 1 if self.images and twins.get("images") else 0
+        self.suspicions = self.suspicions + 1 if self.images and twins["images"] else 0
         if twins["latents"] or self.suspicions == SUSPICIONS:
             what = "latents" if twins["latents"] else "images"
             raise Disagreement(f"at step {trainer.steps} {twins[what]} got the same {what}; {_WHAT_NOW}")

@@ -94,7 +94,7 @@ class Trainer:
         self.controllers = Controllers(config, self)
         graphs = config.train.graphs == "on" and not why_unsupported(config.train, device, accelerator.num_processes)
         self.compute = Graphs(CudaRecorder(device)) if graphs else run_eager
-        self.last_images: Tensor | None = None  # of this rank, for the consistency check
+        self.last: dict[str, Tensor] = {}  # latents and images of this rank, for the consistency check
 
     @property
     def steps(self) -> int:
@@ -121,7 +121,7 @@ class Trainer:
             averages.add(self._update_discriminator(batch, shared))
         metrics = averages.means() | self._update_generator(batch, shared)
         self.ema.update(ema_decay(self.ema_settings, self.images_per_step, self.images_seen))
-        self.last_images = batch.images
+        self.last["images"] = batch.images.chunk(self.settings.accumulation)[-1]
         return metrics | self.controllers.step(metrics)
 
     def _update_discriminator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
@@ -178,6 +178,7 @@ class Trainer:
         real_classes: int64 [b], of the real images that they will stand beside.
         """
         latents = draws.of(f"latent/{purpose}").normal([self.latent_dim])
+        self.last["latents"] = latents
         classes = None
         if self.conditional:
             classes = real_classes if self.matched else draws.of(f"class/{purpose}").integers(self.classes)
@@ -245,10 +246,6 @@ class Trainer:
         if self.g.scaler.is_enabled():
             metrics |= {"precision/scale_d": self.d.scaler.get_scale(), "precision/scale_g": self.g.scaler.get_scale()}
         return metrics
-
-    def next_latents(self) -> Tensor:
-        """Latents of this rank's rows in the next update of G, [rows, latent_dim]."""
-        return self.draws.at("latent/g", self.steps).normal([self.latent_dim])
 
 
 def discriminator_statistics(fake: Tensor, real: Tensor) -> dict[str, Tensor]:

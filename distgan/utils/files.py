@@ -44,7 +44,7 @@ def sweep(directory: Path, name: str = "*", silent_seconds: float = 0.0) -> None
     where no other process writes to the directory now.
     """
     for path in directory.glob(f".{name}.*.tmp"):
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
+        with contextlib.suppress(OSError):  # another process was faster; a link that leads nowhere
             status = path.stat()
             silent = not silent_seconds or time.time() - status.st_mtime > silent_seconds
             if silent and stat.S_ISREG(status.st_mode):

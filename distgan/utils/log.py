@@ -11,6 +11,7 @@ there. The commands call `show_on_terminal`.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterable
@@ -42,7 +43,8 @@ class TerminalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
         tqdm = sys.modules.get("tqdm")
-        if tqdm is not None and getattr(tqdm.tqdm, "_instances", None):
+        owns_bars = multiprocessing.parent_process() is None  # a forked data worker has copies of them
+        if owns_bars and tqdm is not None and getattr(tqdm.tqdm, "_instances", None):
             tqdm.tqdm.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
@@ -130,4 +132,5 @@ def fill_closed_descriptors() -> None:
 
 
 def _rank() -> str:
-    return os.environ.get("RANK", "0")
+    """This process' rank as the launcher gave it; a RANK without a world, left in a shell, means nothing."""
+    return os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") not in ("", "1") else "0"

@@ -18,7 +18,15 @@ from distgan.utils.log import log
 from distgan.utils.safe_io import printable, read_json
 
 NEW_RUN = "start a new run with run.name=NAME"
-FACTS = {"config": dict, "data_digest": str, "precision": str, "processes": int, "run_id": str}  # of a state.json
+FACTS = {  # values that every checkpoint has, and their types
+    "config": dict,
+    "data_digest": str,
+    "precision": str,
+    "processes": int,
+    "run_id": str,
+    "g": dict,
+    "d": dict,
+}
 
 
 class Saved(NamedTuple):

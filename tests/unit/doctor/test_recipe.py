@@ -50,7 +50,7 @@ def save_checkpoint(config, step, **changes):
 
     values = {
         "config": config.model_dump(mode="json"), "data_digest": "d", "precision": "no", "processes": 1, "run_id": "r",
-        "g": {"updates": step},
+        "g": {"updates": step}, "d": {"updates": step},
     } | changes  # fmt: skip
     return storage.save(config.run_dir / "checkpoints", step, {"x": torch.ones(3)}, values)
 

@@ -66,10 +66,18 @@ def test_rank_0_shows_all_and_says_what_is_a_warning(capsys, monkeypatch):
 
 def test_other_ranks_show_warnings_and_errors_with_their_number(capsys, monkeypatch):
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     log.info("resumed")
     log.warning("the disk is slow")
     log.error("a shard is damaged")
     assert capsys.readouterr().err == "[rank 1] WARNING: the disk is slow\n[rank 1] a shard is damaged\n"
+
+
+def test_a_rank_without_a_world_which_a_shell_has_kept_silences_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    log.info("resumed")
+    assert capsys.readouterr().err == "resumed\n"
 
 
 def test_a_message_is_written_above_a_progress_bar(capsys, monkeypatch):
