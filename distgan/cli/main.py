@@ -12,23 +12,14 @@ from distgan.utils import cpu
 from distgan.utils.errors import DistganError
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 
-COMMANDS = {
-    "prepare": "make a data set: tar shards and manifest.json",
-    "doctor": "check everything that a training needs before it is launched",
-    "train": "train in this process; `accelerate launch -m distgan.train` for several",
-    "sample": "draw images from an exported generator",
-    "export": "write a checkpoint's generator to one safetensors file",
-    "evaluate": "measure how far a generator's images are from real ones",
-    "report": "write a run's page, RUN/report.html",
-}
-MODULES = {
-    "prepare": "distgan.cli.prepare",
-    "doctor": "distgan.doctor.__main__",
-    "train": "distgan.train",
-    "sample": "distgan.cli.sample",
-    "export": "distgan.cli.export",
-    "evaluate": "distgan.cli.evaluate",
-    "report": "distgan.cli.report",
+COMMANDS = {  # name: (module, help)
+    "prepare": ("distgan.cli.prepare", "make a data set: tar shards and manifest.json"),
+    "doctor": ("distgan.doctor.__main__", "check everything that a training needs before it is launched"),
+    "train": ("distgan.train", "train in this process; `accelerate launch -m distgan.train` for several"),
+    "sample": ("distgan.cli.sample", "draw images from an exported generator"),
+    "export": ("distgan.cli.export", "write a checkpoint's generator to one safetensors file"),
+    "evaluate": ("distgan.cli.evaluate", "measure how far a generator's images are from real ones"),
+    "report": ("distgan.cli.report", "write a run's page, RUN/report.html"),
 }
 LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `main` of their own
 
@@ -40,19 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cpu.spin_briefly()
     command = arguments[0] if arguments else ""
     if command in LAUNCHED:
-        return int(import_module(MODULES[command]).main(arguments[1:], f"distgan {command}"))
+        return int(import_module(COMMANDS[command][0]).main(arguments[1:], f"distgan {command}"))
     cpu.keep_freed_memory()
     parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
     parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in COMMANDS.items():
+    for name, (module, text) in COMMANDS.items():
         subparser = commands.add_parser(name, help=text, description=text)
         if name == command:
-            import_module(MODULES[name]).add_arguments(subparser)
+            import_module(module).add_arguments(subparser)
     options = parser.parse_args(arguments)
     try:
         guard_stdout()
-        code = int(import_module(MODULES[options.command]).run(options))
+        code = int(import_module(COMMANDS[options.command][0]).run(options))
         check_stdout()
     except DistganError as error:
         log.error("%s", error)

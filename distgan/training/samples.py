@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from distgan.data.dataset import ImageDataset
-from distgan.distributed.collectives import on_main
+from distgan.distributed.collectives import on_main, rank
 from distgan.inference.generator import Generator
 from distgan.training.tracking.tracker import NullTracker, Tracker
 
@@ -32,8 +32,7 @@ class SampleGrid:
     @classmethod
     def of(cls, generator: Generator, data: ImageDataset, shown: int, tracker: Tracker | NullTracker) -> SampleGrid:
         """shown: images of a grid."""
-        main = not isinstance(tracker, NullTracker)
-        reals = data.first(max(shown, DIVERSITY_SAMPLES)) if main else torch.empty(0)
+        reals = data.first(max(shown, DIVERSITY_SAMPLES)) if rank() == 0 else torch.empty(0)
         return cls(generator, reals, shown, tracker)
 
     def draw(self, images_seen: int) -> float:

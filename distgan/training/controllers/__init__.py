@@ -47,7 +47,8 @@ class Controllers:
                 if window:
                     window.add(metrics)
                 if self._trainer.steps % controller.every_steps == 0:
-                    self._reports += filter(None, [controller.act(window.means() if window else {})])
+                    report = controller.act(window.means() if window else {})
+                    self._reports += [report] if report else []
             added |= controller.step_metrics()
         return added
 
