@@ -1,8 +1,6 @@
 """`python -m distgan`: the command `distgan`, also under torchrun."""
 
-import sys
-
-from distgan.cli.main import main
+from distgan.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -18,17 +18,18 @@ import signal
 import time
 from collections.abc import Sequence
 
-from distgan.distributed import launcher  # first: it remembers who started this process
+from distgan.distributed.signals import Signals  # first: launcher.py remembers who started this process
 
 # isort: split
 from distgan.config.command_line import add_config_arguments, parse_config_arguments
 from distgan.config.help import help_text
 from distgan.config.load import load_config, to_yaml
 from distgan.utils import cpu
+from distgan.utils.background import leave
 from distgan.utils.errors import DistganError, Stopped
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 
-RANK_0_SECONDS = 5.0  # for rank 0 to report an error that all ranks share
+RANK_0_SECONDS = 30.0  # for rank 0 to report an error that all ranks share
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
@@ -63,48 +64,45 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     """
     show_on_terminal()
     cpu.spin_briefly()
-    signal.signal(signal.SIGTERM, _stop_before_training)
-    launcher.watch()
-    try:
-        options = parse(arguments, program)
-        config = load_config(options.config, options.overrides)
-        guard_stdout()
-        if options.print_config:
-            print(to_yaml(config), end="")
-            check_stdout()
-            return 0
-        from distgan.training.run import run  # torch and accelerate, seconds: not needed for --help
+    with Signals() as signals:
+        try:
+            options = parse(arguments, program)
+            config = load_config(options.config, options.overrides)
+            guard_stdout()
+            if options.print_config:
+                print(to_yaml(config), end="")
+                check_stdout()
+                return 0
+            from distgan.training.run import run  # torch and accelerate, seconds: not needed for --help
 
-        run(config, options.resume)
-    except KeyboardInterrupt:
-        return _report(Stopped("stopped by SIGINT outside of training; nothing was lost", signal.SIGINT))
-    except DistganError as error:
-        return _report(error)
-    return 0
+            run(config, options.resume, signals)
+        except KeyboardInterrupt:
+            signals.begin()
+            return _report(Stopped("stopped by SIGINT before training began; nothing was lost", signal.SIGINT), signals)
+        except DistganError as error:
+            signals.begin()  # a launcher's SIGTERM for another rank must not end this one before its report
+            return _report(error, signals)
+        return 0
 
 
-def _report(error: DistganError) -> int:
+def _report(error: DistganError, signals: Signals) -> int:
     """Reports an error on stderr: one that all ranks share on rank 0 only, one of a single rank with its number."""
-    rank = os.environ.get("RANK", "0")
-    if rank == "0" or not error.everywhere:
+    own = os.environ.get("RANK", "0") == "0" or not error.everywhere
+    if own or not (isinstance(error, Stopped) or _rank_0_reports(signals)):
         log.error("%s", error)
-    elif not isinstance(error, Stopped):
-        _wait_for_rank_0()
     return error.exit_code
 
 
-def _wait_for_rank_0() -> None:
-    """Gives rank 0 the time to report the error: a launcher ends all processes as soon as one has failed."""
-    ended: list[int] = []
-    signal.signal(signal.SIGTERM, lambda signum, _: ended.append(signum))
+def _rank_0_reports(signals: Signals) -> bool:
+    """Gives rank 0 the time to report the error: a launcher ends all processes as soon as one has failed.
+
+    False if rank 0 seems not to have it: nobody has ended this process.
+    """
     deadline = time.monotonic() + RANK_0_SECONDS
-    while not ended and time.monotonic() < deadline:
+    while signals.received is None and time.monotonic() < deadline:
         time.sleep(0.05)
-
-
-def _stop_before_training(_signum: int, _frame: object) -> None:
-    raise Stopped("stopped by SIGTERM outside of training; nothing was lost", signal.SIGTERM)
+    return signals.received is not None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

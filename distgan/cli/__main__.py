@@ -1,8 +1,6 @@
 """`python -m distgan.cli`, as `python -m distgan`."""
 
-import sys
-
-from distgan.cli.main import main
+from distgan.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 import distgan
 from distgan.utils import cpu
+from distgan.utils.background import leave
 from distgan.utils.errors import DistganError
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 
@@ -22,6 +24,11 @@ COMMANDS = {  # name: (module, help)
     "report": ("distgan.cli.report", "write a run's page, RUN/report.html"),
 }
 LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `main` of their own
+
+
+def entry() -> NoReturn:
+    """The console command, as a process."""
+    leave(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ SILENT_SECONDS = 3.0  # without a new sign: the process counts as silent
 STORE_SECONDS = 5.0  # for an answer of the store
 PEER_GONE = re.compile("closed by peer|Connection (reset|refused|closed)|[Tt]imed out|NCCL|Broken pipe")
 MAX_NAMED = 8  # ranks in a sentence
+STOPPED = "a signal"  # as an end_reason: no fault of the rank
 
 
 class Sign(NamedTuple):
@@ -74,8 +74,6 @@ class Heartbeat:
         self._over.set()
         own_error = error is not None and not getattr(error, "everywhere", False)
         if self.rank in self._members and own_error:
-            for signum in (signal.SIGTERM, signal.SIGINT):  # this rank ends anyway, and must report its own error
-                signal.signal(signum, signal.SIG_IGN)
             lost_another = isinstance(error, LostProcess)
             self._end_reason = "another process was lost" if lost_another else str(error) or repr(error)
             answers(self._write_sign)
@@ -97,6 +95,22 @@ class Heartbeat:
             return describe(*self._two_readings(), self.rank)
         except RuntimeError:
             return self._describe_lost_store()
+
+    def lost_at_a_signal(self) -> str:
+        """Names the ranks that had ended or were silent already when a signal asked all of them to stop; else empty.
+
+        Takes a few seconds, in which every rank asks, and rank 0 stays there to be asked.
+        """
+        if self.rank not in self._members:
+            return ""
+        self._end_reason = STOPPED
+        answers(self._write_sign)
+        try:
+            return describe(*self._two_readings(), self.rank, all_stop=True)
+        except RuntimeError:
+            return self._describe_lost_store() if self._end_of_0 != STOPPED else ""
+        finally:
+            self._end_reason = ""
 
     def _run(self) -> None:
         step, since, reached = self.step, time.monotonic(), True
@@ -168,12 +182,14 @@ def answers(call: Callable[[], object]) -> bool:
     return True
 
 
-def describe(before: Signs, now: Signs, asking: int) -> str:
+def describe(before: Signs, now: Signs, asking: int, all_stop: bool = False) -> str:
     """A sentence about the ranks that are silent, have ended, or hang; empty if there are none.
 
-    before, now: two readings, SILENT_SECONDS apart. asking: the rank that asks; it is never named.
+    before, now: two readings, SILENT_SECONDS apart. asking: the rank that asks; it is never named. all_stop: all ranks
+    were asked to stop, so that none that has answered this is named.
     """
-    others = {rank: sign for rank, sign in now.items() if rank != asking}
+    stopped = {rank for rank, sign in now.items() if all_stop and STOPPED in (sign.end_reason, before[rank].end_reason)}
+    others = {rank: sign for rank, sign in now.items() if rank != asking and rank not in stopped}
     furthest, own_activity = max(sign.step for sign in now.values()), now[asking].activity
     ended = [f"rank {rank} has ended: {sign.end_reason}" for rank, sign in others.items() if sign.end_reason]
     silent = [
@@ -188,7 +204,7 @@ def describe(before: Signs, now: Signs, asking: int) -> str:
         for rank, sign in others.items()
         if sign.step < furthest or sign.activity not in (own_activity, "trains")
     ]
-    problems = [*silent, *ended] or behind
+    problems = [*silent, *ended] or ([] if all_stop else behind)
     more = f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
     return "; ".join(problems[:MAX_NAMED]) + more
 

@@ -1,23 +1,18 @@
 """What started this process: whether it is still there, and whether it started processes that can train a GAN.
 
-Imported before torch: standard library and distgan's errors only.
+Imported before torch: standard library, psutil and distgan's errors only.
 
-SIGTERM to a single-process launcher, or SIGKILL to any, leaves its trainers running. A trainer in its loop notices
-this (`stop.StopSignal`), saves and stops. One that is still starting has nothing to save, but may hang in a call that
-waits for the launcher: `watch` ends it.
+SIGTERM to a single-process launcher, or SIGKILL to any, leaves its trainers running. A trainer notices this, whether it
+is in its loop (`stop.StopSignal`) or still starting (`signals.Signals`).
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 from collections.abc import Mapping
 
 from distgan.utils.errors import LaunchError
 
-PARENT = os.getppid()
 LAUNCHER_VARIABLES = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")  # set by launchers
 ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -25,29 +20,31 @@ ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
 PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-trains = threading.Event()
-"""Set when the training loop watches the launcher itself."""
 
 
-def launcher_died(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a launcher started this process and has ended."""
-    return any(name in environment for name in LAUNCHER_VARIABLES) and os.getppid() != PARENT
+def find_launcher(environment: Mapping[str, str] = os.environ) -> int | None:
+    """The process id of the launcher that started this process; None where there was none.
 
-
-def watch(seconds: float = 1.0) -> None:
-    """Until training begins, ends this process (exit code 143) soon after its launcher has ended.
-
-    seconds: between two looks at the launcher, by a daemon thread.
+    Launchers are Python programs. A shell may have their variables too, exported by hand or left over.
     """
+    parent = os.getppid()
+    if not any(name in environment for name in LAUNCHER_VARIABLES):
+        return None
+    import psutil  # type: ignore[import-untyped]  # accelerate needs it too
 
-    def wait_and_end() -> None:
-        while not trains.wait(seconds):
-            if launcher_died():
-                print("the launcher has ended before training began; nothing was lost", file=sys.stderr, flush=True)
-                os._exit(128 + signal.SIGTERM)
+    try:
+        command = psutil.Process(parent).cmdline()
+    except psutil.Error:
+        return None
+    return parent if command and "python" in os.path.basename(command[0]).lower() else None
 
-    if any(name in os.environ for name in LAUNCHER_VARIABLES):
-        threading.Thread(target=wait_and_end, name="launcher", daemon=True).start()
+
+LAUNCHER = find_launcher()
+
+
+def launcher_died() -> bool:
+    """Whether a launcher started this process and has ended."""
+    return LAUNCHER is not None and os.getppid() != LAUNCHER
 
 
 def check_launcher(environment: Mapping[str, str]) -> None:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import signal
 from enum import IntEnum
-from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from distgan.distributed import launcher
 from distgan.distributed.collectives import gloo_group
+from distgan.distributed.launcher import launcher_died
+from distgan.distributed.signals import Signals
+from distgan.utils.errors import Halted
 
 
 class StopReason(IntEnum):
-    """Why training stops. If ranks have different reasons, the largest number counts."""
+    """Why training stops. If ranks have different reasons, the largest number counts.
+
+    The numbers of the urgent ones are exit codes.
+    """
 
     NONE = 0
     """No stop, or the regular end: the budget or the patience is used up."""
     TIME_LIMIT = 1
     """train.seconds are used up. Every other reason has priority, and training ends completely."""
-    SIGINT = signal.SIGINT
-    SIGTERM = signal.SIGTERM
-    RULE = 100
+    SIGHUP = 128 + 1
+    SIGINT = 128 + 2
+    SIGQUIT = 128 + 3
+    SIGTERM = 128 + 15
+    LAUNCHER_ENDED = 200
+    """Nobody waits for this process any more; its exit code is SIGTERM's."""
+    RULE = 201
     """A rule of the configuration, such as checkpoint.max_failures."""
 
     @property
@@ -31,35 +38,42 @@ class StopReason(IntEnum):
         """Whether there may be little time left: training saves everything and does nothing else."""
         return self > StopReason.TIME_LIMIT
 
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a training that stops for this reason."""
+        ends = {StopReason.RULE: Halted.exit_code, StopReason.LAUNCHER_ENDED: int(StopReason.SIGTERM)}
+        return ends.get(self, int(self) if self.urgent else 0)
+
+    def __str__(self) -> str:
+        """The end of a sentence: stopped by ..."""
+        return "the end of the launcher" if self == StopReason.LAUNCHER_ENDED else self.name
+
 
 class StopSignal:
-    """Turns SIGINT, SIGTERM and requests into a decision that all ranks take at the same step.
+    """Turns signals and requests into a decision that all ranks take at the same step.
 
     The result of each step's all-reduce (one int, on the host, over gloo) is read one step later, so no rank waits for
-    it, and no device is involved. Further signals change nothing. A launcher that has died counts as SIGTERM.
+    it, and no device is involved. Further signals change nothing.
     """
 
-    def __init__(self, minutes: float) -> None:
-        """minutes: how long a rank waits for the others."""
-        self.received = StopReason.NONE
+    def __init__(self, minutes: float, signals: Signals | None = None) -> None:
+        """minutes: how long a rank waits for the others; signals: of this process."""
+        self._received = StopReason.NONE
+        self._signals = signals or Signals()
         self._group = gloo_group(minutes)
         self._pending: tuple[Any, torch.Tensor] | None = None
-        self._old_handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> StopSignal:
-        launcher.trains.set()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            self._old_handlers[signum] = signal.signal(signum, self._receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for signum, handler in self._old_handlers.items():
-            signal.signal(signum, handler)
+    @property
+    def received(self) -> StopReason:
+        """This rank's own reason to stop."""
+        if self._signals.received is not None:
+            self.request(StopReason[self._signals.received.name])
+        elif launcher_died():
+            self.request(StopReason.LAUNCHER_ENDED)
+        return self._received
 
     def agreed(self) -> StopReason:
         """Returns the reason to stop, the same on every rank. All ranks call it once per step."""
-        if launcher.launcher_died():
-            self.request(StopReason.SIGTERM)
         if self._group is None:
             return self.received
         decision = self._collect()
@@ -69,8 +83,8 @@ class StopSignal:
 
     def request(self, reason: StopReason) -> None:
         """Asks all ranks to stop. An urgent reason is never replaced."""
-        if not self.received.urgent:
-            self.received = reason
+        if not self._received.urgent:
+            self._received = reason
 
     @property
     def hurried(self) -> bool:
@@ -90,6 +104,3 @@ class StopSignal:
         work.wait()
         self._pending = None
         return StopReason(int(flag.item()))
-
-    def _receive(self, signum: int, _frame: FrameType | None) -> None:
-        self.request(StopReason(signum))

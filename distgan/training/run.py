@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from distgan.data.prepare import ensure
 from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
 from distgan.distributed.collectives import barrier, gloo_group, on_main
 from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost_process
+from distgan.distributed.signals import Signals
 from distgan.distributed.stop import StopReason, StopSignal
 from distgan.metrics.evaluator import Evaluator
 from distgan.training.checkpoint.manager import CheckpointManager
@@ -49,9 +49,10 @@ MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named;
 PREPARE_MINUTES = 360.0  # a download may take long; the other processes wait
 
 
-def run(config: Config, resume: str) -> None:
+def run(config: Config, resume: str, signals: Signals) -> None:
     """Trains, or goes on training, to the budget, and exports. resume: auto, never or a checkpoint's directory.
 
+    signals: what this process receives.
     Raises DistganError for a user error, LostProcess, Disagreement or Halted where training went wrong, Stopped after a
     signal (everything is saved then).
     """
@@ -68,12 +69,14 @@ def run(config: Config, resume: str) -> None:
     with ExitStack() as stack:
         on_main(lambda: hold_lock(stack, config))
         heartbeat = stack.enter_context(Heartbeat(accelerator, min(MAX_PATIENCE, 30 * config.train.timeout_minutes)))
+        signals.lost_ranks = heartbeat.lost_at_a_signal
         try:
             check_same_recipe(accelerator, config)
             on_main(lambda: check_wandb(config))
             log.info("%s: %d process(es) on %s, %s", config.run_dir, world, device, precision)
-            train(config, resume, accelerator, rows, heartbeat)
+            train(config, resume, accelerator, rows, heartbeat, signals)
         except RuntimeError as error:
+            signals.begin()  # a launcher's SIGTERM follows at once
             if world == 1 or not PEER_GONE.search(str(error)):
                 raise
             raise lost_process(error, heartbeat.missing) from None
@@ -102,7 +105,9 @@ class Session:
     heartbeat: Heartbeat
 
 
-def train(config: Config, resume: str, accelerator: Accelerator, rows: Rows, heartbeat: Heartbeat) -> None:
+def train(
+    config: Config, resume: str, accelerator: Accelerator, rows: Rows, heartbeat: Heartbeat, signals: Signals
+) -> None:
     """Trains from the newest checkpoint, or from the start, to the end, on this rank."""
     saved = load_saved(config, resume)
     session = open_session(config, accelerator, rows, heartbeat, saved)
@@ -117,9 +122,10 @@ def train(config: Config, resume: str, accelerator: Accelerator, rows: Rows, hea
         "wandb_id": run_id_of(config.run_dir, saved, accelerator.is_main_process),
         "began_from": began_from(config.run_dir, resume),
     }
-    with StopSignal(config.train.timeout_minutes) as stop:
-        outcome = train_and_report(session, evaluator, identity, stop)
-        stop.wait_for_all()
+    stop = StopSignal(config.train.timeout_minutes, signals)
+    signals.begin()
+    outcome = train_and_report(session, evaluator, identity, stop)
+    stop.wait_for_all()
     if outcome.reason.urgent:
         raise stopped(session, outcome)
 
@@ -188,8 +194,7 @@ def train_and_export(
     try:
         outcome = build_loop(session, evaluator, checkpoints, telemetry, stop).run()
         export(session, telemetry, outcome)
-        reason = outcome.reason
-        exit_code = Halted.exit_code if reason == StopReason.RULE else 128 + reason if reason.urgent else 0
+        exit_code = outcome.reason.exit_code
     except Halted:
         upload_best(session.exporter, telemetry)
         exit_code = Halted.exit_code
@@ -265,9 +270,9 @@ def stopped(session: Session, outcome: Outcome) -> Stopped:
     if not outcome.saved:
         what = "bad numbers of the last steps are not saved, all before them is"
     return Stopped(
-        f"stopped by {signal.Signals(outcome.reason).name} at {session.trainer.images_seen:,} images; {what} in "
+        f"stopped by {outcome.reason} at {session.trainer.images_seen:,} images; {what} in "
         f"{session.config.run_dir}, the same command goes on from here",
-        outcome.reason,
+        outcome.reason.exit_code - 128,
     )
 
 

@@ -1,15 +1,19 @@
 """Calls that may raise or hang, made in daemon threads. Standard library only.
 
-`Worker` makes calls one after another while nobody waits for them; `call_with_timeout` waits for one call.
+`Worker` makes calls one after another while nobody waits for them; `call_with_timeout` waits for one call; `leave` ends
+a process in which some may still hang.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 Call = Callable[[], None]
@@ -112,3 +116,16 @@ def short(error: BaseException) -> str:
     """The first line of an error's message, or its type."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process: without Python's own end if this exit code is an error's, or if threads are left.
+
+    Python's end would wait for W&B's process, which may wait for its server; and torch's threads may end it by SIGABRT.
+    """
+    if code or threading.active_count() > 1:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # closed, or a pipe that nobody reads
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)

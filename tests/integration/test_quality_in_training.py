@@ -377,9 +377,9 @@ def test_the_end_of_the_time_gives_way_to_every_other_reason_and_is_no_hurry():
     assert (stop.agreed(), stop.hurried) == (StopReason.TIME_LIMIT, False)
     stop.request(StopReason.SIGTERM)
     stop.request(StopReason.TIME_LIMIT)
-    assert (stop.agreed(), stop.hurried) == (signal.SIGTERM, True)
+    assert (stop.agreed(), stop.hurried) == (StopReason.SIGTERM, True)
     stop.request(StopReason.SIGINT)
-    assert stop.agreed() == signal.SIGTERM, "the first one counts"
+    assert stop.agreed() == StopReason.SIGTERM, "the first one counts"
     urgent = [reason for reason in StopReason if reason.urgent]
     assert min(urgent) > StopReason.TIME_LIMIT, "of several ranks' reasons the greatest counts"
 

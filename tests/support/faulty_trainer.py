@@ -17,6 +17,7 @@ from distgan.training.loop import TrainingLoop
 from distgan.training.player import Player
 from distgan.training.trainer import Trainer
 from distgan.utils import files
+from distgan.utils.background import leave
 from distgan.utils.rng import Rows
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -58,9 +59,9 @@ def slow_to_report():
     """Rank 0 needs three seconds more than the others to report why training ended."""
     original = train._report
 
-    def report(error):
+    def report(*arguments):
         time.sleep(3 * (RANK == 0))
-        return original(error)
+        return original(*arguments)
 
     train._report = report
 
@@ -232,4 +233,4 @@ def slower_steps():
 if __name__ == "__main__":
     assert TrainingLoop  # what is changed above is what training uses
     globals()[sys.argv[1]]()
-    sys.exit(train.main(sys.argv[2:]))
+    leave(train.main(sys.argv[2:]))

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import torch.distributed as dist
 
+from distgan.utils.background import leave
 from tests.support import forks
 from tests.support.processes import ROOT, environment
 
@@ -102,14 +103,14 @@ def _rank(function: Callable[..., int | None], arguments: tuple[Any, ...], env: 
         os.dup2(file.fileno(), 2)
     sys.stdout.reconfigure(line_buffering=True)
     faulthandler.register(signal.SIGUSR1, file=2)  # where it hangs, for `_wait`
-    sys.exit(function(*arguments))
+    leave(function(*arguments) or 0)
 
 
 def _train(fault: str, arguments: list[str]) -> int:
     from distgan import train
     from distgan.distributed import launcher
 
-    launcher.PARENT = os.getppid()  # imported by the server, which has another parent
+    launcher.LAUNCHER = os.getppid()  # imported by the server, which has another parent
     if fault:
         from tests.support import faulty_trainer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 
 import pytest
 from torch import nn
@@ -17,7 +16,6 @@ from distgan.distributed.accelerator import (
     cpu_share,
 )
 from distgan.distributed.launcher import check_launcher
-from distgan.distributed.stop import StopSignal
 from distgan.utils.errors import ConfigError, LaunchError, Stopped
 from distgan.utils.rng import Rows
 
@@ -97,15 +95,3 @@ def test_slurm_s_tasks_share_the_cores_unless_each_is_bound_to_its_own(monkeypat
     assert cpu_share({"SLURM_STEP_TASKS_PER_NODE": "4(x2),1"}) == 2
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     assert cpu_share({"SLURM_STEP_TASKS_PER_NODE": "4(x2),1"}) == 3
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_becomes_a_decision_the_first_one_counts_and_handlers_are_put_back(tiny_config, signum):
-    build_accelerator(tiny_config().train)
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with StopSignal(1.0) as stop:
-        assert stop.agreed() == 0
-        os.kill(os.getpid(), signum)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.agreed() == signum
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

@@ -1,0 +1,87 @@
+"""Signals that ask a training to stop. Imported before torch.
+
+A handler that raised would do so between any two lines of Python, also inside a library that catches the error. So the
+handlers only record. What is recorded is acted on where that is safe: before training begins by a thread, which ends
+the process; in the loop by all ranks together (`stop.StopSignal`); after that by nobody, since the process ends anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from distgan.distributed import launcher
+from distgan.utils.log import log
+
+STOPPING = [getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM") if hasattr(signal, name)]
+POLL = 0.1  # seconds between two looks of the thread
+LOST_CODE = 3  # exit code where another process was lost, as of errors.LostProcess
+
+
+class Signals:
+    """What this process has received, inside `with`. Outside of the main thread no signal is received.
+
+    The process is left as it was found.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        """The first signal. Further ones change nothing."""
+        self.lost_ranks: Callable[[], str] = lambda: ""
+        """Names ranks that have ended or are silent, for a signal before training begins. It may take seconds."""
+        self._begun = threading.Event()
+        self._old_handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for signum in STOPPING:
+            ignored = signal.getsignal(signum) == signal.SIG_IGN and signum == signal.SIGHUP  # nohup
+            # Python's own KeyboardInterrupt is better than a thread's end for one process, which may be a notebook
+            if not ignored and (signum != signal.SIGINT or os.environ.get("WORLD_SIZE", "1") not in ("", "1")):
+                self._record(signum)
+        threading.Thread(target=self._end_before_training, name="signals", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._begun.set()
+        for signum, handler in self._old_handlers.items():
+            signal.signal(signum, handler)
+
+    def begin(self) -> None:
+        """From now on the caller looks at `received`: it trains, or it reports an error and ends."""
+        self._begun.set()
+        if signal.SIGINT not in self._old_handlers:
+            self._record(signal.SIGINT)
+
+    def _record(self, signum: int) -> None:
+        def handle(number: int, _frame: FrameType | None) -> None:
+            self.received = self.received or signal.Signals(number)
+
+        with contextlib.suppress(ValueError):  # not the main thread
+            self._old_handlers[signum] = signal.signal(signum, handle)
+
+    def _end_before_training(self) -> None:
+        """Ends the process soon after a signal, or after its launcher has ended.
+
+        At once, in a thread: the main thread may hang in a call that waits for another process.
+        """
+        while not self._begun.wait(POLL):
+            if launcher.launcher_died():
+                log.warning("the launcher has ended before training began; nothing was lost")
+                os._exit(128 + signal.SIGTERM)
+            if self.received is not None:
+                self._end(self.received)
+
+    def _end(self, signum: signal.Signals) -> None:
+        lost = self.lost_ranks()
+        if self._begun.is_set():
+            return
+        if lost:
+            log.error("%s before training began, nothing was lost: %s", signum.name, lost)
+            os._exit(LOST_CODE)
+        log.info("stopped by %s before training began; nothing was lost", signum.name)
+        os._exit(128 + signum)
