@@ -29,7 +29,8 @@ from distgan.utils.background import leave
 from distgan.utils.errors import DistganError, Stopped
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 
-RANK_0_SECONDS = 30.0  # for rank 0 to report an error that all ranks share
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of a lost connection are 40 lines of C++ stack
+RANK_0_SECONDS = 5.0  # for rank 0 to report an error that all ranks share
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
@@ -87,21 +88,18 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
 
 def _report(error: DistganError, signals: Signals) -> int:
     """Reports an error on stderr: one that all ranks share on rank 0 only, one of a single rank with its number."""
-    own = os.environ.get("RANK", "0") == "0" or not error.everywhere
-    if own or not (isinstance(error, Stopped) or _rank_0_reports(signals)):
+    if os.environ.get("RANK", "0") == "0" or not error.everywhere:
         log.error("%s", error)
+    elif not isinstance(error, Stopped):
+        _wait_for_rank_0(signals)
     return error.exit_code
 
 
-def _rank_0_reports(signals: Signals) -> bool:
-    """Gives rank 0 the time to report the error: a launcher ends all processes as soon as one has failed.
-
-    False if rank 0 seems not to have it: nobody has ended this process.
-    """
+def _wait_for_rank_0(signals: Signals) -> None:
+    """Gives rank 0 the time to report the error: a launcher ends all processes as soon as one has failed."""
     deadline = time.monotonic() + RANK_0_SECONDS
     while signals.received is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    return signals.received is not None
 
 
 if __name__ == "__main__":

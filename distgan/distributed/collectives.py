@@ -1,6 +1,6 @@
 """All communication between processes. Without a process group there is one process, and nothing is sent.
 
-Every function but `rank` and `world_size` is a collective: all processes call it.
+Every function but `rank`, `world_size` and `own_row` is a collective: all processes call it.
 """
 
 from __future__ import annotations
@@ -84,6 +84,20 @@ def largest(values: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(values, dist.ReduceOp.MAX)
     return values
+
+
+def rows_of_all(values: Tensor) -> Tensor:
+    """Every rank's values, [ranks, *shape], on the process group's device, which `values` is on too."""
+    if world_size() == 1:
+        return values[None]
+    rows = [torch.empty_like(values) for _ in range(world_size())]
+    dist.all_gather(rows, values)
+    return torch.stack(rows)
+
+
+def own_row(rows: Tensor) -> Tensor:
+    """This rank's values of `rows_of_all`; their mean, if another number of ranks made them. Not a collective."""
+    return rows[rank()] if len(rows) == world_size() else rows.mean(0)
 
 
 def barrier(group: Any = None) -> None:

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 
 from distgan.distributed.collectives import gather_objects, open_store
 from distgan.utils.background import call_with_timeout
-from distgan.utils.errors import LostProcess
+from distgan.utils.errors import DistganError, LostProcess
 from distgan.utils.log import log
 
 INTERVAL = 1.0  # seconds between two signs of life
@@ -27,7 +27,10 @@ SILENT_SECONDS = 3.0  # without a new sign: the process counts as silent
 STORE_SECONDS = 5.0  # for an answer of the store
 PEER_GONE = re.compile("closed by peer|Connection (reset|refused|closed)|[Tt]imed out|NCCL|Broken pipe")
 MAX_NAMED = 8  # ranks in a sentence
-STOPPED = "a signal"  # as an end_reason: no fault of the rank
+COMMON = "an error that all ranks have"  # as an end_reason
+COMMON_SECONDS = 60.0  # for rank 0 to meet it
+STOPPED = "a signal"  # as an end_reason
+NO_LOSS = {COMMON, STOPPED}
 
 
 class Sign(NamedTuple):
@@ -70,8 +73,13 @@ class Heartbeat:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, _trace: Any) -> None:
-        """Tells the others why this rank ends, if it is by an error of its own."""
+        """Tells the others why this rank ends, if it is by an error of its own; waits for them if all have it.
+
+        An error that was thought to be everywhere, but that rank 0 does not have, becomes one of this rank's own.
+        """
         self._over.set()
+        if self.rank in self._members and isinstance(error, DistganError) and error.everywhere:
+            error.everywhere = self._all_have_it()
         own_error = error is not None and not getattr(error, "everywhere", False)
         if self.rank in self._members and own_error:
             lost_another = isinstance(error, LostProcess)
@@ -108,9 +116,23 @@ class Heartbeat:
         try:
             return describe(*self._two_readings(), self.rank, all_stop=True)
         except RuntimeError:
-            return self._describe_lost_store() if self._end_of_0 != STOPPED else ""
+            return "" if self._end_of_0 in NO_LOSS else self._describe_lost_store()
         finally:
             self._end_reason = ""
+
+    def _all_have_it(self) -> bool:
+        """Waits until every rank has met its error too. Whether rank 0 has, or has ended."""
+        self._end_reason = COMMON
+        deadline = time.monotonic() + (COMMON_SECONDS if self.rank else SILENT_SECONDS)
+        try:
+            call_with_timeout(STORE_SECONDS, self._write_sign)
+            while time.monotonic() < deadline:
+                if all(sign.end_reason for sign in call_with_timeout(STORE_SECONDS, self._read_signs).values()):
+                    return True
+                time.sleep(0.1)
+        except RuntimeError:  # the store has ended with rank 0
+            return True
+        return self.rank == 0
 
     def _run(self) -> None:
         step, since, reached = self.step, time.monotonic(), True
@@ -188,7 +210,8 @@ def describe(before: Signs, now: Signs, asking: int, all_stop: bool = False) -> 
     before, now: two readings, SILENT_SECONDS apart. asking: the rank that asks; it is never named. all_stop: all ranks
     were asked to stop, so that none that has answered this is named.
     """
-    stopped = {rank for rank, sign in now.items() if all_stop and STOPPED in (sign.end_reason, before[rank].end_reason)}
+    ends = {rank: {sign.end_reason, before[rank].end_reason} for rank, sign in now.items()}
+    stopped = {rank for rank, reasons in ends.items() if all_stop and reasons & NO_LOSS}
     others = {rank: sign for rank, sign in now.items() if rank != asking and rank not in stopped}
     furthest, own_activity = max(sign.step for sign in now.values()), now[asking].activity
     ended = [f"rank {rank} has ended: {sign.end_reason}" for rank, sign in others.items() if sign.end_reason]

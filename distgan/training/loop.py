@@ -64,7 +64,8 @@ class Plan:
     def after(cls, step: int, intervals: Intervals, reason: StopReason, evaluation_due: bool) -> Plan:
         """step: just done; reason: to stop; evaluation_due: whether the images seen ask for an evaluation.
 
-        Scores stand in a line of metrics. A state that may be the best, or is saved, is compared over the ranks first.
+        Scores stand in a line of metrics. A signal adds no line: its steps are in the checkpoint and in the next line. A
+        state that may be the best, or is saved, is compared over the ranks first.
         """
         urgent = reason.urgent
         last = not urgent and (reason == StopReason.TIME_LIMIT or step == intervals.total)
@@ -75,7 +76,7 @@ class Plan:
             last=last,
             urgent=urgent,
             evaluate=evaluate,
-            log=ending or evaluate or step % intervals.log == 0,
+            log=last or evaluate or step % intervals.log == 0,
             samples=not urgent and (last or step % intervals.samples == 0),
             checkpoint=checkpoint,
             compare_ranks=every is not None and (checkpoint or evaluate or step % every == 0),
@@ -119,8 +120,8 @@ class TrainingLoop:
 
     def __post_init__(self) -> None:
         self.stop, self.heartbeat, self.consistency = self.peers
-        self.watchdog = self.checkpoints.monitors.watchdog
-        self.early_stopping = self.checkpoints.monitors.early_stopping
+        self.monitors = self.checkpoints.monitors
+        self.watchdog, self.early_stopping = self.monitors.watchdog, self.monitors.early_stopping
         self.watch = Stopwatch()  # for the speed and train.seconds; evaluations are left out
         self.healthy = True  # the weights were finite when they were last measured
         self.saved = False  # the last step is in a checkpoint
@@ -136,7 +137,7 @@ class TrainingLoop:
         self.watch = Stopwatch()
         self._begin()
         while trainer.steps < self.intervals.total and not reason and not self.early_stopping.exhausted:
-            self.means.add(trainer.step(self.batches))
+            self.monitors.means.add(trainer.step(self.batches))
             self.heartbeat.step = trainer.steps
             for text in trainer.controllers.take_reports():
                 self.telemetry.say(text)
@@ -150,8 +151,7 @@ class TrainingLoop:
     def _begin(self) -> None:
         """Starts from the trainer's counters: at first, and after a rollback."""
         self.batches = BatchTimer(self.reals.batches(self.trainer.d.updates), self.heartbeat.set_activity)
-        self.diversity: float | None = None  # of the last samples
-        self.means, self.speed = RunningMeans(), Speed(self.watch, self.batches, self.trainer.images_seen)
+        self.speed = Speed(self.watch, self.batches, self.trainer.images_seen)
 
     def _after_step(self, reason: StopReason) -> StopReason:
         """Does what is planned. Returns the reason to end training; none after a rollback."""
@@ -180,8 +180,8 @@ class TrainingLoop:
 
     def _draw_samples(self) -> list[Finding]:
         """Draws a grid. Returns what the watchdog finds in it."""
-        self.diversity = self.samples.draw(self.trainer.images_seen)
-        return self.watchdog.check_samples(self.trainer.steps, self.diversity)
+        self.monitors.diversity = diversity = self.samples.draw(self.trainer.images_seen)
+        return self.watchdog.check_samples(self.trainer.steps, diversity)
 
     def _measure(self, line: bool, findings: list[Finding]) -> dict[str, float]:
         """Metrics over all ranks, checked by the watchdog, whose findings are added.
@@ -189,7 +189,7 @@ class TrainingLoop:
         line: means since the last line of metrics; else the norms of the weights only.
         """
         trainer = self.trainer
-        means = self.means if line else RunningMeans()
+        means = self.monitors.means if line else RunningMeans()
         means.add(trainer.weight_norms() | {"data/skipped": self._skipped()})
         metrics = means.reduce()  # over all ranks: a fault of one is a fault for all
         self.healthy = all(math.isfinite(metrics[name]) for name in WEIGHT_NORMS)
@@ -217,8 +217,8 @@ class TrainingLoop:
             "epoch": self.reals.epoch(trainer.d.updates),
             "watchdog/rollbacks": self.watchdog.memory.rollbacks,
         }
-        if self.diversity is not None:
-            metrics["watchdog/diversity"] = self.diversity
+        if self.monitors.diversity is not None:
+            metrics["watchdog/diversity"] = self.monitors.diversity
         self.telemetry.line(metrics)
 
     def _save(self, plan: Plan, reason: StopReason, sound: bool) -> None:

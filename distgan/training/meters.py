@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from distgan.data.dataset import Batch
-from distgan.distributed.collectives import mean
+from distgan.distributed.collectives import mean, own_row, rows_of_all
+from distgan.training.checkpoint.storage import State, counter
+from distgan.utils.errors import CheckpointError
 
 
 class Averages:
@@ -35,7 +37,10 @@ class Averages:
 
 
 class RunningMeans:
-    """Means over the steps of a window, kept on the device: `add` never waits for it."""
+    """Means over the steps since the last line of metrics, kept on the device: `add` never waits for it.
+
+    They are part of a checkpoint, so that the first line after a restart is the one of an undisturbed training.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, ...], tuple[Tensor, int]] = {}  # per set of keys: sums [len(keys)], times added
@@ -50,8 +55,7 @@ class RunningMeans:
         values = torch.stack([value.detach().reshape(()) for value in metrics.values()]).to(precise)
         if keys in self._sums:
             sums, count = self._sums[keys]
-            sums += values
-            self._sums[keys] = sums, count + 1
+            self._sums[keys] = sums.to(values) + values, count + 1  # from the host, after a restart
         else:
             self._sums[keys] = values, 1
 
@@ -68,6 +72,23 @@ class RunningMeans:
         keys = tuple(sorted(totals))  # the same order on every rank
         means = mean(torch.stack([totals[key][0] / totals[key][1] for key in keys]))
         return dict(zip(keys, means.tolist(), strict=True))
+
+    def state(self) -> State:
+        """All ranks' sums, for a checkpoint. A collective."""
+        tensors = {f"means/{index}": rows_of_all(sums) for index, (sums, _) in enumerate(self._sums.values())}
+        return State(tensors, {"means": [{"names": list(keys), "times": n} for keys, (_, n) in self._sums.items()]})
+
+    def restore(self, state: State) -> None:
+        """Takes the sums of a checkpoint; none from one of 0.1.0. Raises CheckpointError if they are damaged."""
+        self._sums.clear()
+        try:
+            for index, part in enumerate(state.values.get("means", [])):
+                keys, sums = tuple(map(str, part["names"])), own_row(state.tensors[f"means/{index}"])
+                if sums.shape != (len(keys),):
+                    raise ValueError(f"sums of shape {list(sums.shape)} for {len(keys)} metrics")
+                self._sums[keys] = sums, counter(part["times"])
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint is damaged: means of metrics: {error}") from None
 
 
 class Window:

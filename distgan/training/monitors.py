@@ -1,32 +1,40 @@
-"""Watchdog and early stopping of a training; their memories are part of every checkpoint."""
+"""What a training remembers beside its networks, all of it part of every checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from distgan.training.checkpoint.storage import State, finite
 from distgan.training.early_stopping import EarlyStopping
+from distgan.training.meters import RunningMeans
 from distgan.training.watchdog import Watchdog
 
 
-@dataclass(frozen=True)
+@dataclass
 class Monitors:
-    """Both of them."""
+    """Watchdog, early stopping, and what the next line of metrics will hold."""
 
     watchdog: Watchdog
     early_stopping: EarlyStopping
+    means: RunningMeans = field(default_factory=RunningMeans)
+    diversity: float | None = None
+    """Of the last samples; None before the first."""
 
-    def state(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+    def state(self) -> State:
+        """For a checkpoint. A collective."""
         memories = {"watchdog": self.watchdog.memory, "best": self.early_stopping.memory}
-        return {name: memory.model_dump(mode="json") for name, memory in memories.items()}
+        values: dict[str, Any] = {name: memory.model_dump(mode="json") for name, memory in memories.items()}
+        means = self.means.state()
+        return State(means.tensors, values | means.values | {"diversity": self.diversity})
 
-    def restore(self, values: Mapping[str, Any], same_run: bool = True) -> None:
-        """Takes the memories of a checkpoint. same_run: else the best evaluation is another run's, and is forgotten.
+    def restore(self, state: State, same_run: bool = True) -> None:
+        """Takes the memories of a checkpoint. Raises CheckpointError if they are damaged.
 
-        Raises CheckpointError if they are damaged.
+        same_run: else the best evaluation and the line of metrics are another run's, and are forgotten.
         """
-        self.watchdog.restore(values)
+        self.watchdog.restore(state.values)
         if same_run:
-            self.early_stopping.restore(values)
+            self.early_stopping.restore(state.values)
+            self.means.restore(state)
+            self.diversity = finite(state.values.get("diversity"))

@@ -146,7 +146,7 @@ def open_session(
     if saved:
         for line in resume_from(saved, config, trainer, reals.manifest_digest):
             log.info("%s", line)
-        monitors.restore(saved.state.values, same_run=saved.is_of(config.run_dir))
+        monitors.restore(saved.state, same_run=saved.is_of(config.run_dir))
     return Session(config, trainer, reals, monitors, Exporter(config, trainer, reals), heartbeat)
 
 

@@ -43,7 +43,7 @@ class Ended(NamedTuple):
 
 def train(arguments: Sequence[str], processes: int = 1, fault: str = "", **env: str) -> Ended:
     """What `distgan/train.py ARGUMENTS` does on so many ranks; fault: the name of one in faulty_trainer.py."""
-    return run(_train, fault, list(arguments), processes=processes, **env)
+    return run(train_rank, fault, list(arguments), processes=processes, **env)
 
 
 def doctor(arguments: Sequence[str], processes: int = 1, **env: str) -> Ended:
@@ -59,20 +59,28 @@ def run(
     As under torchrun the others are asked to end (SIGTERM) as soon as one has failed, and killed GRACE seconds later.
     Raises TimeoutError, with the output, if they have not ended after `timeout` seconds.
     """
-    with tempfile.TemporaryDirectory() as folder, _store(processes) as meeting:
+    with tempfile.TemporaryDirectory() as folder, meeting_point(processes) as meeting:
         log = Path(folder) / "log"
         log.touch()
-        ranks = []
-        for rank in range(processes):
-            place = environment(**meeting, **(_place(rank, processes) if processes > 1 else {}), **env)
-            ranks.append(forks.context().Process(target=_rank, args=(function, arguments, place, log)))
-            ranks[-1].start()
+        ranks = start_ranks(function, arguments, [log] * processes, **meeting, **env)
         code = _wait(ranks, timeout, log)
         return Ended(code, log.read_text(errors="replace"))
 
 
+def start_ranks(
+    function: Callable[..., int | None], arguments: tuple[Any, ...], logs: Sequence[Path], **env: str
+) -> list[ForkServerProcess]:
+    """Starts a rank for each log file. env: tells them where they meet, among others."""
+    ranks = []
+    for rank, log in enumerate(logs):
+        place = environment(**(_place(rank, len(logs)) if len(logs) > 1 else {}), **env)
+        ranks.append(forks.context().Process(target=_rank, args=(function, arguments, place, log)))
+        ranks[-1].start()
+    return ranks
+
+
 @contextlib.contextmanager
-def _store(processes: int) -> Iterator[dict[str, str]]:
+def meeting_point(processes: int) -> Iterator[dict[str, str]]:
     """Where the ranks meet, as environment variables: the store of torchrun's agent, here pytest's."""
     if processes == 1:
         yield {}
@@ -106,7 +114,8 @@ def _rank(function: Callable[..., int | None], arguments: tuple[Any, ...], env: 
     leave(function(*arguments) or 0)
 
 
-def _train(fault: str, arguments: list[str]) -> int:
+def train_rank(fault: str, arguments: list[str]) -> int:
+    """One rank of `train`."""
     from distgan import train
     from distgan.distributed import launcher
 

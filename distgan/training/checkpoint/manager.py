@@ -114,7 +114,7 @@ class CheckpointManager:
         scale, rollbacks = trainer.lr_scale * watchdog.config.lr_factor, watchdog.memory.rollbacks + 1
         restore(trainer, state)
         trainer.lr_scale = scale
-        self.monitors.restore(state.values)
+        self.monitors.restore(state)
         watchdog.memory.rollbacks = rollbacks
         on_main(lambda: storage.discard(self.directory, trainer.steps))
         self.save()
@@ -125,8 +125,9 @@ class CheckpointManager:
         self._settle()
 
     def _state(self) -> State:
-        state = capture(self.trainer)
-        return State(state.tensors, state.values | self.facts | self.monitors.state())
+        state, monitors = capture(self.trainer), self.monitors.state()
+        tensors = state.tensors | {name: tensor.cpu() for name, tensor in monitors.tensors.items()}
+        return State(tensors, state.values | self.facts | monitors.values)
 
     def _put(self, state: State) -> None:
         step = self.trainer.steps

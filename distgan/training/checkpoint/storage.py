@@ -182,3 +182,8 @@ def counter(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
         raise ValueError("a counter must be a whole number of 0 or more")
     return value
+
+
+def finite(value: Any) -> float | None:
+    """The value of a checkpoint as a finite number; None for anything else."""
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from distgan.config.schema import Config
+from distgan.distributed.collectives import own_row, rows_of_all
 from distgan.training.checkpoint.storage import State, counter
 from distgan.training.controllers.ada import build_ada
 from distgan.training.controllers.balance import build_balance
@@ -70,7 +71,7 @@ class Controllers:
             values |= own.values
             if window := self.windows.get(name):
                 sums, steps = window_names(name)
-                tensors[sums] = self._trainer.accelerator.gather(window.sums[None])
+                tensors[sums] = rows_of_all(window.sums)
                 values[steps] = window.steps
         return State(tensors, values)
 
@@ -84,9 +85,7 @@ class Controllers:
 
     def _load_window(self, window: Window, sums: Tensor, steps: object) -> None:
         """sums: [ranks that saved, names]."""
-        accelerator = self._trainer.accelerator
-        same_world = len(sums) == accelerator.num_processes
-        window.sums.copy_(sums[accelerator.process_index] if same_world else sums.mean(0))
+        window.sums.copy_(own_row(sums))
         window.steps = counter(steps)
 
 
