@@ -21,6 +21,7 @@ from distgan.data.sharding import ReadPlan
 from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.reader import ShardSelection, first_images, select_shards
 from distgan.data.streaming import Stream
+from distgan.data.workers import GiveUp
 from distgan.distributed.collectives import largest
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Draws, Rows, key
@@ -94,10 +95,10 @@ class ImageDataset:
         """Returns the number of epochs that `batches` global batches make."""
         return batches * self.rows.total / (self.images - self.left_out_per_epoch)
 
-    def batches(self, start: int) -> Iterator[Batch]:
-        """Yields batches without end, from batch `start` on. Raises DataError."""
+    def batches(self, start: int, give_up: GiveUp = lambda _seconds: False) -> Iterator[Batch]:
+        """Yields batches without end, from batch `start` on. Raises DataError, and Stalled (see workers.py)."""
         draws = Draws(self.seed, self.rows, self.device)
-        for number, (images, labels) in enumerate(self._source.batches(start), start):
+        for number, (images, labels) in enumerate(self._source.batches(start, give_up), start):
             images, labels = (self._to_device(tensor) for tensor in (images, labels))
             if self.flip:
                 images = mirror(images, draws.at("data/flip", number).uniform() < 0.5)

@@ -21,6 +21,7 @@ from distgan.data.shards.blocks import Block
 from distgan.data.shards.manifest import Shard
 from distgan.data.shards.png import try_decode
 from distgan.data.shards.reader import ShardSelection, scan_pieces
+from distgan.data.workers import GiveUp
 from distgan.utils.errors import DataError
 from distgan.utils.progress import track
 from distgan.utils.rng import Rows, generator
@@ -110,8 +111,8 @@ class Resident:
         self.images, self.labels, self.rows, self.seed, self.shuffle = images, labels, rows, seed, shuffle
         self._order = functools.lru_cache(maxsize=2)(self._epoch_order)
 
-    def batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields batches without end, from global batch `start` on."""
+    def batches(self, start: int, _give_up: GiveUp) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields batches without end, from global batch `start` on. Nothing is waited for."""
         while True:
             indices = self._indices(start)
             yield self.images.index_select(0, indices), self.labels.index_select(0, indices)

@@ -12,34 +12,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
-import signal
-import threading
-import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from ctypes import c_byte
 from dataclasses import dataclass, field
-from multiprocessing.sharedctypes import RawValue
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from distgan.data.bad_samples import BadSample, SkipBudget
 from distgan.data.sharding import ReadPlan, Segment
 from distgan.data.shards.reader import ShardSelection, read_pieces, scan_pieces
 from distgan.data.shards.samples import Piece
 from distgan.data.shuffle_buffer import Chunker, DecodedBatch, batch_slots, build_buffer, slot_count
+from distgan.data.workers import GiveUp, batches_of_workers
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 from distgan.utils.rng import key
 
 OPEN_SHARDS = 4  # read in turns, so that a buffer mixes shards
 TURN_IMAGES = 32  # read from a shard in one turn
-EXIT_SECONDS = 6.0  # for a worker to end by itself; DataLoader waits five
 
 
 class WorkerBatch(NamedTuple):
@@ -65,50 +58,20 @@ class Stream:
     skip_budget: SkipBudget = field(default_factory=lambda: SkipBudget(0))
     """Counts the images that could not be read, as their batches are taken."""
 
-    def batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, start: int, give_up: GiveUp) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields batches without end, from this rank's batch `start` on.
 
-        Raises DataError if more images than may be skipped cannot be read, by this process or by a worker.
+        Raises DataError if more images than may be skipped cannot be read, by this process or by a worker, and Stalled
+        (see workers.py).
         """
-        batches = self._batches_of_workers(start) if self.workers else _batches_from(self, start)
+        make = functools.partial(_batches_from, self)
+        batches = make(start)
+        if self.workers:
+            batches = batches_of_workers(make, start, self.workers, self.pin_memory, give_up)
         with contextlib.closing(batches):
             for batch in batches:
                 self.skip_budget.report(batch.skipped)
                 yield batch.images, batch.labels
-
-    def _batches_of_workers(self, start: int) -> Generator[WorkerBatch, None, None]:
-        closing = RawValue("b", 0)  # not an Event: setting one waits for workers that may have died
-        loader = DataLoader(
-            _WorkerDataset(self, start),
-            batch_size=None,
-            num_workers=self.workers,
-            prefetch_factor=4,
-            pin_memory=self.pin_memory,
-            worker_init_fn=functools.partial(_start_worker, closing),
-        )
-        items = iter(loader)  # has a name, so that it ends after `finally`: it waits for its workers
-        try:
-            for item in items:
-                if isinstance(item, str):
-                    raise DataError(item)
-                yield item
-        finally:
-            closing.value = 1
-
-
-class _WorkerDataset(IterableDataset[Any]):
-    """The batches that one worker of the loader makes, or the text of an error."""
-
-    def __init__(self, stream: Stream, start: int) -> None:
-        self.stream, self.start = stream, start
-
-    def __iter__(self) -> Iterator[WorkerBatch | str]:
-        worker = get_worker_info()
-        first = self.start + (worker.id if worker else 0)
-        try:
-            yield from _batches_from(self.stream, first)
-        except DataError as error:
-            yield str(error)
 
 
 def _batches_from(stream: Stream, first: int) -> Generator[WorkerBatch, None, None]:
@@ -199,23 +162,3 @@ def _without_bad(batch: DecodedBatch, good: DecodedBatch, skipped: list[BadSampl
         rows, chosen = list(batch.bad), np.resize(choices, len(batch.bad))
         batch.images[rows], batch.labels[rows] = good.images[chosen], good.labels[chosen]
     return WorkerBatch(torch.from_numpy(batch.images), torch.from_numpy(batch.labels), skipped)
-
-
-def _start_worker(closing: c_byte, worker: int) -> None:
-    """Prepares a worker process before its first batch."""
-    _ignore_signals(worker)
-    threading.Thread(target=_exit_with_trainer, args=(closing, os.getppid()), daemon=True).start()
-
-
-def _ignore_signals(_worker: int) -> None:
-    """Ignores the signals that stop the trainer, which ends its workers itself."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _exit_with_trainer(closing: c_byte, trainer: int) -> None:
-    """Ends a worker that still waits for a server or a disk after the trainer has closed its batches or ended."""
-    while not closing.value and os.getppid() == trainer:
-        time.sleep(1)
-    time.sleep(EXIT_SECONDS)
-    os._exit(0)

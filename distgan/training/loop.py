@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,10 @@ from distgan.training.samples import SampleGrid
 from distgan.training.telemetry import Telemetry
 from distgan.training.trainer import Trainer
 from distgan.training.watchdog import WEIGHT_NORMS, Finding
-from distgan.utils.errors import Halted
+from distgan.utils.errors import Halted, Stalled
+
+HURRIED_SECONDS = 10.0  # that one of several processes waits for images after a signal
+BEFORE_THE_OTHERS = 0.8  # of their patience, so that a rank without images says so before they miss it
 
 
 class Intervals(NamedTuple):
@@ -36,13 +40,15 @@ class Intervals(NamedTuple):
     """None: the ranks are never compared."""
     seconds: float
     """Time limit, train.seconds; infinite where there is none."""
+    patience: float
+    """Seconds to wait for images or for other processes."""
 
     @classmethod
     def of(cls, config: Config) -> Intervals:
         log = config.log
         return cls(
             config.total_steps, log.every_steps, log.samples_every_steps, config.checkpoint.every_steps,
-            config.guard.every_steps, config.train.seconds or math.inf,
+            config.guard.every_steps, config.train.seconds or math.inf, 60 * config.train.timeout_minutes,
         )  # fmt: skip
 
 
@@ -64,8 +70,8 @@ class Plan:
     def after(cls, step: int, intervals: Intervals, reason: StopReason, evaluation_due: bool) -> Plan:
         """step: just done; reason: to stop; evaluation_due: whether the images seen ask for an evaluation.
 
-        Scores stand in a line of metrics. A signal adds no line: its steps are in the checkpoint and in the next line. A
-        state that may be the best, or is saved, is compared over the ranks first.
+        Scores stand in a line of metrics. A signal adds no line: the steps since the last one are in the checkpoint and
+        in the next line. A state that may be the best, or is saved, is compared over the ranks first.
         """
         urgent = reason.urgent
         last = not urgent and (reason == StopReason.TIME_LIMIT or step == intervals.total)
@@ -137,7 +143,12 @@ class TrainingLoop:
         self.watch = Stopwatch()
         self._begin()
         while trainer.steps < self.intervals.total and not reason and not self.early_stopping.exhausted:
-            self.monitors.means.add(trainer.step(self.batches))
+            try:
+                batches = list(islice(self.batches, trainer.settings.d_steps))
+            except Stalled as error:
+                reason = self._save_without_images(error)
+                break
+            self.monitors.means.add(trainer.step(iter(batches)))
             self.heartbeat.step = trainer.steps
             for text in trainer.controllers.take_reports():
                 self.telemetry.say(text)
@@ -150,8 +161,31 @@ class TrainingLoop:
 
     def _begin(self) -> None:
         """Starts from the trainer's counters: at first, and after a rollback."""
-        self.batches = BatchTimer(self.reals.batches(self.trainer.d.updates), self.heartbeat.set_activity)
+        batches = self.reals.batches(self.trainer.d.updates, self._gives_up)
+        self.batches = BatchTimer(batches, self.heartbeat.set_activity)
         self.speed = Speed(self.watch, self.batches, self.trainer.images_seen)
+
+    def _gives_up(self, seconds: float) -> bool:
+        """Whether to wait no longer for a batch. seconds: waited for it so far."""
+        alone = self.trainer.accelerator.num_processes == 1
+        if self.stop.hurried:
+            return alone or seconds > HURRIED_SECONDS
+        return seconds > self.intervals.patience * (1 if alone else BEFORE_THE_OTHERS)
+
+    def _save_without_images(self, error: Stalled) -> StopReason:
+        """Saves the last step. Returns the reason to stop; raises `error` where there is none but this.
+
+        Of several processes none can save alone: the others are within the next step.
+        """
+        if self.trainer.accelerator.num_processes > 1:
+            raise error
+        self._measure(False, [])
+        reason = self.stop.received
+        self._save(Plan.after(self.trainer.steps, self.intervals, StopReason.SIGTERM, False), reason, self.healthy)
+        if not reason.urgent:
+            self.checkpoints.finish()
+            raise Stalled(f"{error}; all {self.trainer.images_seen:,} images are saved, the same command goes on")
+        return reason
 
     def _after_step(self, reason: StopReason) -> StopReason:
         """Does what is planned. Returns the reason to end training; none after a rollback."""

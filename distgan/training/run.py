@@ -75,9 +75,9 @@ def run(config: Config, resume: str, signals: Signals) -> None:
             on_main(lambda: check_wandb(config))
             log.info("%s: %d process(es) on %s, %s", config.run_dir, world, device, precision)
             train(config, resume, accelerator, rows, heartbeat, signals)
-        except RuntimeError as error:
-            signals.begin()  # a launcher's SIGTERM follows at once
-            if world == 1 or not PEER_GONE.search(str(error)):
+        except Exception as error:
+            signals.begin()  # a launcher's SIGTERM may follow: it must not end this process before its report
+            if world == 1 or not (isinstance(error, RuntimeError) and PEER_GONE.search(str(error))):
                 raise
             raise lost_process(error, heartbeat.missing) from None
     leave_group(accelerator)

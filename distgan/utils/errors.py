@@ -36,6 +36,12 @@ class DataError(DistganError):
     """A source, a shard or a manifest cannot be used."""
 
 
+class Stalled(DistganError):
+    """Images have stopped to come: a reader hangs or was killed. Starting again may help."""
+
+    exit_code = 3
+
+
 class CheckpointError(DistganError):
     """A checkpoint is damaged, from another program, or does not fit the configuration."""
 

@@ -33,6 +33,7 @@ IMPORTED = (
     "tests.fuzz.targets",
 )
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a process of several cannot be forked safely
+QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # as in distgan/train.py: it must be there before torch is
 
 
 @functools.cache
@@ -41,7 +42,7 @@ def context() -> ForkServerContext:
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(list(IMPORTED))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ONE_THREAD.items():
+        for name, value in (ONE_THREAD | QUIET).items():
             patch.setenv(name, value)
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # Python 3.11 hands over none
         forkserver.ensure_running()

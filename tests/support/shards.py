@@ -26,7 +26,7 @@ def known(count):
 
 def take(source, count, start=0):
     """The first batches from number `start` on; the source's workers are ended."""
-    batches = source.batches(start)
+    batches = source.batches(start, lambda _: False)
     taken = list(itertools.islice(batches, count))
     batches.close()
     return taken

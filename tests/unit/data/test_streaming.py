@@ -1,8 +1,6 @@
 """Stream mode on real shards: every image once, exact resumption, bounded memory, errors as sentences."""
 
-import itertools
 import re
-import signal
 import time
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from distgan.data.shards.reader import scan_pieces, select_shards
 from distgan.data.streaming import Stream
 from distgan.utils import files
 from distgan.utils.errors import DataError
-from tests.support.shards import known, make, members, read_shard, rewrite, uneven
+from tests.support.shards import known, make, members, read_shard, rewrite, take, uneven
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
@@ -40,10 +38,7 @@ def _streams(path, batch=7, world=1, workers=0, shuffle=True, buffer=50, classes
 
 
 def _take(stream, start, count):
-    batches = stream.batches(start)
-    taken = list(itertools.islice(batches, count))
-    batches.close()
-    return taken
+    return take(stream, count, start)
 
 
 def _indices(batches, pixels):
@@ -425,13 +420,6 @@ def test_an_unknown_class_is_refused_with_those_that_exist(shapes):
     path, _ = shapes
     with pytest.raises(DataError, match=r"^data.classes=frog: .* has no such class; it has arrow, circle, crescent"):
         select_shards(path, load_manifest(path), ("star", "frog"))
-
-
-def test_workers_ignore_the_signals_that_stop_the_trainer(monkeypatch):
-    handlers = {}
-    monkeypatch.setattr(signal, "signal", lambda number, handler: handlers.update({number: handler}))
-    module._ignore_signals(0)
-    assert handlers == {signal.SIGTERM: signal.SIG_IGN, signal.SIGINT: signal.SIG_IGN}
 
 
 def test_the_images_that_the_tests_know_are_all_different():
