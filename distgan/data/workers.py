@@ -1,7 +1,7 @@
 """Data workers: processes that make batches while training goes on, and what is said when one hangs or is killed.
 
-They hand batches over through /dev/shm. torch's DataLoader starts them; it notices a killed worker, but waits for one
-that hangs for ever.
+They hand batches over through /dev/shm. torch's DataLoader starts them and talks to them, in a thread: for a worker
+that hangs while it hands a batch over, DataLoader waits for ever, the trainer only as long as it likes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import queue
 import shutil
 import signal
 import threading
@@ -49,18 +50,22 @@ def batches_of_workers(
         num_workers=workers,
         prefetch_factor=4,
         pin_memory=pin_memory,
-        timeout=TICK,
         worker_init_fn=functools.partial(_start_worker, closing),
     )
     before = set(multiprocessing.active_children())
     with _own_child_handler():
-        items = iter(loader)  # has a name, so that it ends after `finally`: it waits for its workers
+        items = iter(loader)
     processes = [child for child in multiprocessing.active_children() if child not in before]
+    ready: queue.Queue[Any] = queue.Queue(1)
+    thread = threading.Thread(target=_pass_on, args=(items, ready, closing), name="data", daemon=True)
+    thread.start()
+    del items  # the thread has it, and ends it: that waits for the workers
     try:
         while True:
-            item = _next_item(items, processes, give_up)
-            if isinstance(item, str):
-                raise DataError(item)
+            item = _next_item(ready, processes, give_up)
+            if isinstance(item, Exception):
+                _check_killed(processes)  # DataLoader may have noticed it first
+                raise item
             yield item
     except Stalled:
         for process in processes:
@@ -68,24 +73,45 @@ def batches_of_workers(
         raise
     finally:
         closing.value = 1
+        thread.join(EXIT_SECONDS)
 
 
-def _next_item(items: Iterator[Any], processes: Sequence[BaseProcess], give_up: GiveUp) -> Any:
+def _pass_on(items: Iterator[Any], ready: queue.Queue[Any], closing: c_byte) -> None:
+    """Puts all items, and the error after them, into `ready`, until `closing`."""
+
+    def put(item: Any) -> None:
+        while not closing.value:
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    try:
+        while not closing.value:
+            item = next(items)
+            put(DataError(item) if isinstance(item, str) else item)
+    except Exception as error:
+        put(error)
+
+
+def _next_item(ready: queue.Queue[Any], processes: Sequence[BaseProcess], give_up: GiveUp) -> Any:
     begin = time.monotonic()
     while True:
-        try:
-            return next(items)
-        except RuntimeError as error:
-            for process in processes:
-                if process.exitcode is not None and process.exitcode < 0:
-                    name = signal.Signals(-process.exitcode).name
-                    raise Stalled(f"a data worker (process {process.pid}) was killed by {name}; {_advice()}") from None
-            if "timed out" not in str(error):
-                raise
+        with contextlib.suppress(queue.Empty):
+            return ready.get(timeout=TICK)
+        _check_killed(processes)
         waited = time.monotonic() - begin
         if give_up(waited):
             states = ", ".join(f"process {process.pid}: {_status(process)}" for process in processes)
             raise Stalled(f"the data workers ({states}) have given no batch for {waited:.0f} s; {_advice()}")
+
+
+def _check_killed(processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        if process.exitcode is not None and process.exitcode < 0:
+            name = signal.Signals(-process.exitcode).name
+            raise Stalled(f"a data worker (process {process.pid}) was killed by {name}; {_advice()}")
 
 
 def _advice() -> str:
