@@ -18,6 +18,7 @@ from typing import ClassVar
 import pytest
 import safetensors.torch
 import torch
+from accelerate.utils import load_state_dict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -119,6 +120,15 @@ save_generator(Path(sys.argv[1]), dict(reversed(weights_of(describe()).items()))
         result = python(code, other, PYTHONHASHSEED=hash_seed)
         assert result.returncode == 0, result.stderr
         assert other.read_bytes() == path.read_bytes()
+
+
+def test_the_loader_of_accelerate_takes_the_file_and_a_reader_of_the_description_alone_too(path):
+    loaded = load_state_dict(str(path))  # refuses a file without format: pt
+    assert loaded.keys() == weights_of(describe()).keys()
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    assert (metadata["format"], len(metadata)) == ("pt", 2)
+    assert json.loads(metadata["distgan"])["format_version"] == 1  # the only key that distgan 0.2.0 reads
 
 
 def test_memory_format_and_shared_memory_do_not_change_the_bytes(path, tmp_path):
