@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from distgan.config.schema import TrainConfig
+from distgan.distributed.accelerator import overruled
 from distgan.distributed.launcher import check_connected, check_launcher
 from distgan.doctor.check_result import CheckResult, fail, ok, warn
 from distgan.utils.errors import LaunchError
@@ -35,6 +37,12 @@ def check_environment(environment: Mapping[str, str], processes: int) -> list[Ch
         return [ok(what, f"one process; to check several, launch this as you launch the training: {SEVERAL}")]
     values = ", ".join(f"{name}={environment[name]}" for name in LAUNCH_VARIABLES if environment.get(name))
     return [ok(what, f"{processes} processes: {values}")]
+
+
+def check_overruled(config: TrainConfig, environment: Mapping[str, str]) -> list[CheckResult]:
+    """Warns of the launcher's options that training ignores."""
+    advice = "leave it out, so that nobody relies on it"
+    return [warn("launcher", line, advice) for line in overruled(config, environment)]
 
 
 def find_defaults_file(environment: Mapping[str, str] = os.environ) -> Path | None:
@@ -73,6 +81,10 @@ def unsuitable(settings: Mapping[str, Any], gpus: int) -> list[str]:
         lines.append("says distributed_type: MULTI_CPU, which starts one process only unless mpirun is installed")
     if settings.get("mixed_precision", "no") not in ("no", "fp16", "bf16"):
         lines.append(f"says mixed_precision: {settings['mixed_precision']}, which distgan does not have")
+    dynamo = settings.get("dynamo_config")
+    backend = dynamo.get("dynamo_backend", dynamo.get("backend")) if isinstance(dynamo, Mapping) else None
+    if str(backend or "no").lower() != "no":
+        lines.append(f"says dynamo_backend: {backend}, which has no effect: train.compile decides")
     if isinstance(count, int) and gpus and count > gpus and not settings.get("use_cpu"):
         lines.append(f"says num_processes: {count}, and this machine has {gpus} GPU(s)")
     if isinstance(settings.get("num_machines"), int) and settings["num_machines"] > 1:

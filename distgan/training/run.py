@@ -16,7 +16,7 @@ from distgan.config.load import to_yaml
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import ensure
-from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
+from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group, overruled
 from distgan.distributed.collectives import barrier, gloo_group, on_main
 from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost_process
 from distgan.distributed.stop import StopReason, StopSignal
@@ -72,6 +72,8 @@ def run(config: Config, resume: str) -> None:
             check_same_recipe(accelerator, config)
             on_main(lambda: check_wandb(config))
             log.info("%s: %d process(es) on %s, %s", config.run_dir, world, device, precision)
+            for line in overruled(config.train):
+                log.info("%s", line)
             train(config, resume, accelerator, rows, heartbeat)
         except RuntimeError as error:
             if world == 1 or not PEER_GONE.search(str(error)):
