@@ -74,7 +74,9 @@ def overruled(
     """
     launcher = launcher_command() if launcher is None else launcher
     backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "")
-    steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS") or _option(launcher, "gradient_accumulation_steps")
+    steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS") or _option(
+        launcher, "gradient_accumulation_steps"
+    )
     lines = []
     if backend.lower() not in ("", "no"):
         lines.append(

@@ -109,7 +109,9 @@ def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
     Its header: 8 bytes with the length of a JSON object, which follows, filled up with spaces to a multiple of 8.
     """
     length = int.from_bytes(content[:8], "little")
-    header = json.dumps({"__metadata__": metadata} | json.loads(content[8 : 8 + length]), separators=(",", ":")).encode()
+    header = json.dumps(
+        {"__metadata__": metadata} | json.loads(content[8 : 8 + length]), separators=(",", ":")
+    ).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
 

@@ -118,6 +118,7 @@ def train(config: Config, resume: str, accelerator: Accelerator, rows: Rows, hea
     identity = {
         "wandb_id": run_id_of(config.run_dir, saved, accelerator.is_main_process),
         "began_from": began_from(config.run_dir, resume),
+        "directory": str(config.run_dir.resolve()),
     }
     with StopSignal(config.train.timeout_minutes) as stop:
         outcome = train_and_report(session, evaluator, identity, stop)
