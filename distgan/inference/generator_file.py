@@ -81,7 +81,7 @@ class Description(BaseModel):
 
 
 def save_generator(path: Path, weights: Mapping[str, Tensor], description: Description) -> str:
-    """Writes a generator file atomically, mode 0644, and returns the digest of the weights.
+    """Writes a generator file atomically, and returns the digest of the weights.
 
     weights: the network's state_dict, on any device, in any float type and memory format; stored as contiguous fp32.
     Missing directories are made. Raises ExportError if the weights do not fit the description, or the write fails.
