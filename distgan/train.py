@@ -27,6 +27,7 @@ from distgan.config.load import load_config, to_yaml
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError, Stopped
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
+from distgan.utils.system import check_system
 
 RANK_0_SECONDS = 5.0  # for rank 0 to report an error that all ranks share
 
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     signal.signal(signal.SIGTERM, _stop_before_training)
     launcher.watch()
     try:
+        check_system()
         options = parse(arguments, program)
         config = load_config(options.config, options.overrides)
         guard_stdout()

@@ -26,6 +26,7 @@ from distgan.distributed.launcher import PARENT, check_connected, check_launcher
 from distgan.utils.errors import ConfigError, LostProcess
 from distgan.utils.rng import Rows
 from distgan.utils.safe_io import printable
+from distgan.utils.system import usable_cores
 
 MIN_BUCKET, MAX_BUCKET = 1, 25  # MiB; the maximum is DDP's default, whose first bucket has 1
 COMPRESSION_HOOKS = {"none": DDPCommunicationHookType.NO, "bf16": DDPCommunicationHookType.BF16}
@@ -178,7 +179,7 @@ def cpu_share(environment: Mapping[str, str]) -> int:
 
     SLURM starts processes without a launcher. If it binds each to cores of its own, the process uses all of them.
     """
-    usable, all_cores = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    usable, all_cores = usable_cores(), os.cpu_count() or 1
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0]
     processes = environment.get("LOCAL_WORLD_SIZE", tasks if usable == all_cores else "1")
     return max(usable // int(processes), 1)

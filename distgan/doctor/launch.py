@@ -15,6 +15,7 @@ from distgan.distributed.accelerator import overruled
 from distgan.distributed.launcher import check_connected, check_launcher
 from distgan.doctor.check_result import CheckResult, fail, ok, warn
 from distgan.utils.errors import LaunchError
+from distgan.utils.system import cache_home
 
 LAUNCH_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 ONE_MODEL = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
@@ -47,8 +48,10 @@ def check_overruled(config: TrainConfig, environment: Mapping[str, str]) -> list
 
 def find_defaults_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The file that `accelerate launch` reads if it is given no --config_file; None if there is none."""
-    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = Path(environment.get("HF_HOME") or cache / "huggingface").expanduser()
+    cache, given = cache_home(environment), environment.get("HF_HOME")
+    if not given and cache is None:
+        return None
+    home = Path(os.path.expanduser(given)) if given else Path(cache or "", "huggingface")
     paths = [home / "accelerate" / f"default_config.{kind}" for kind in ("json", "yaml")]
     return next((path for path in paths if path.is_file()), None)
 

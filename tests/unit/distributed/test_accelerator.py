@@ -7,7 +7,6 @@ import pickle
 import signal
 
 import pytest
-from accelerate.state import AcceleratorState
 from torch import nn
 
 from distgan.distributed.accelerator import (
@@ -69,7 +68,6 @@ def test_the_configuration_decides_about_compilation_and_accumulation_and_the_la
         assert overruled(settings, {}, ["python", "accelerate", "launch", *option, "train.py"]) == [accumulation]
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "inductor")
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "four")
-    AcceleratorState._reset_state(reset_partial_state=False)
     trainer = build(tiny_config("loss.r1_gamma=1"))
     assert not hasattr(trainer.d.wrapped, "_orig_mod")
     assert trainer.accelerator.gradient_accumulation_steps == 1
