@@ -28,6 +28,7 @@ from distgan.utils import cpu
 from distgan.utils.background import leave
 from distgan.utils.errors import DistganError, Stopped
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
+from distgan.utils.system import check_system
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of a lost connection are 40 lines of C++ stack
 RANK_0_SECONDS = 5.0  # for rank 0 to report an error that all ranks share
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     cpu.spin_briefly()
     with Signals() as signals:
         try:
+            check_system()
             options = parse(arguments, program)
             config = load_config(options.config, options.overrides)
             guard_stdout()

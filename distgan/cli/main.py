@@ -13,6 +13,7 @@ from distgan.utils import cpu
 from distgan.utils.background import leave
 from distgan.utils.errors import DistganError
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
+from distgan.utils.system import check_system
 
 COMMANDS = {  # name: (module, help)
     "prepare": ("distgan.cli.prepare", "make a data set: tar shards and manifest.json"),
@@ -40,15 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in LAUNCHED:
         return int(import_module(COMMANDS[command][0]).main(arguments[1:], f"distgan {command}"))
     cpu.keep_freed_memory()
-    parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
-    parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module, text) in COMMANDS.items():
-        subparser = commands.add_parser(name, help=text, description=text)
-        if name == command:
-            import_module(module).add_arguments(subparser)
-    options = parser.parse_args(arguments)
     try:
+        check_system()
+        options = parse(arguments, command)
         guard_stdout()
         code = int(import_module(COMMANDS[options.command][0]).run(options))
         check_stdout()
@@ -59,3 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.info("interrupted")
         return 130
     return code
+
+
+def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
+    """Parses the arguments of a command; its module alone is imported."""
+    parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
+    parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, text) in COMMANDS.items():
+        subparser = commands.add_parser(name, help=text, description=text)
+        if name == command:
+            import_module(module).add_arguments(subparser)
+    return parser.parse_args(arguments)

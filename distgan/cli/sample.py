@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--truncation", metavar="T", help="limit the latent numbers to [-T, T]: less variety, fewer failures"
     )
     parser.add_argument("--batch-size", default="16", metavar="N", help="images at a time (default: 16)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--columns", metavar="N", help="columns of the grid (default: about square)")
 
 

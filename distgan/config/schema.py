@@ -268,10 +268,10 @@ class WandbConfig(Frozen):
 
     mode: Literal["auto", "online", "offline", "disabled"] = free("auto")
     """auto: online with a key, else offline; W&B's own WANDB_MODE is respected."""
-    project: str = free("distgan")
-    """W&B project."""
+    project: str | None = free(None)
+    """W&B project; null: that of WANDB_PROJECT or W&B's settings file, without them distgan."""
     entity: str | None = free(None)
-    """W&B user or team; null: your default."""
+    """W&B user or team; null: that of WANDB_ENTITY or W&B's settings file, without them your default."""
     tags: Names = free(())
     """Tags of the run."""
 

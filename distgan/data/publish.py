@@ -50,7 +50,6 @@ def publish(directory: Path, target: Path, replace: bool) -> bool:
     """
     fsync(directory)
     try:
-        directory.chmod(0o755)
         directory.rename(target)  # also replaces an empty directory
     except OSError as error:
         if error.errno not in NAME_TAKEN:

@@ -9,21 +9,24 @@ import datetime
 import gc
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import psutil
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
-from accelerate.utils import DDPCommunicationHookType, parse_flag_from_env
+from accelerate.utils import DDPCommunicationHookType, GradientAccumulationPlugin, parse_flag_from_env
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config.schema import TrainConfig
-from distgan.distributed.launcher import check_connected, check_launcher
+from distgan.distributed.launcher import PARENT, check_connected, check_launcher
 from distgan.utils.errors import ConfigError, LostProcess
 from distgan.utils.rng import Rows
+from distgan.utils.safe_io import printable
+from distgan.utils.system import usable_cores
 
 MIN_BUCKET, MAX_BUCKET = 1, 25  # MiB; the maximum is DDP's default, whose first bucket has 1
 COMPRESSION_HOOKS = {"none": DDPCommunicationHookType.NO, "bf16": DDPCommunicationHookType.BF16}
@@ -43,7 +46,13 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     precision, reason = choose_precision(config.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.timeout_minutes))
     try:
-        accelerator = Accelerator(cpu=not gpu, mixed_precision=precision, kwargs_handlers=[limit])
+        accelerator = Accelerator(
+            cpu=not gpu,
+            mixed_precision=precision,
+            kwargs_handlers=[limit],
+            dynamo_backend="no",  # these two would come from the launcher: see `overruled`
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        )
     except dist.DistError as error:
         first_line = str(error).strip().split("\n")[0]
         raise LostProcess(f"the processes could not be joined, nothing was lost: {first_line}") from error
@@ -54,6 +63,50 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     if not gpu:
         torch.set_num_threads(config.cpu_threads or cpu_share(environment))
     return accelerator, f"precision {precision}: {reason}"
+
+
+def overruled(
+    config: TrainConfig, environment: Mapping[str, str] = os.environ, launcher: Sequence[str] | None = None
+) -> list[str]:
+    """Sentences about options of the launcher that have no effect, since the configuration decides.
+
+    launcher: its command line, without which `accelerate launch` hides its --gradient_accumulation_steps; None: that of
+    this process's launcher.
+    """
+    launcher = launcher_command() if launcher is None else launcher
+    backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "")
+    steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS") or _option(
+        launcher, "gradient_accumulation_steps"
+    )
+    lines = []
+    if backend.lower() not in ("", "no"):
+        lines.append(
+            f"the launcher's dynamo backend {backend.lower()} has no effect: train.compile={config.compile} decides"
+        )
+    if steps not in ("", "1"):
+        lines.append(
+            f"the launcher's gradient_accumulation_steps {steps} has no effect: "
+            f"train.accumulation={config.accumulation} decides"
+        )
+    return [printable(line) for line in lines]
+
+
+def launcher_command() -> list[str]:
+    """The command line of the process that started this one, if that is `accelerate launch`; else []."""
+    try:
+        command = psutil.Process(PARENT).cmdline()
+    except (psutil.Error, OSError):
+        return []
+    return command if any("accelerate" in word for word in command[:4]) else []
+
+
+def _option(command: Sequence[str], name: str) -> str:
+    """The value of --name in the command line of `accelerate launch`, empty if it is not given."""
+    for number, word in enumerate(command, 1):
+        option, equals, value = word.removeprefix("--").replace("-", "_").partition("=")
+        if word.startswith("--") and option == name:
+            return value if equals else "".join(command[number : number + 1])
+    return ""
 
 
 class GradientAveraging(DistributedDataParallelKwargs):  # type: ignore[misc]
@@ -126,7 +179,7 @@ def cpu_share(environment: Mapping[str, str]) -> int:
 
     SLURM starts processes without a launcher. If it binds each to cores of its own, the process uses all of them.
     """
-    usable, all_cores = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    usable, all_cores = usable_cores(), os.cpu_count() or 1
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0]
     processes = environment.get("LOCAL_WORLD_SIZE", tasks if usable == all_cores else "1")
     return max(usable // int(processes), 1)

@@ -16,6 +16,7 @@ from distgan.config.load import load_config
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError, Stopped
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
+from distgan.utils.system import check_system
 
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     signal.signal(signal.SIGTERM, _stop)
     main_process = os.environ.get("RANK", "0") == "0"
     try:
+        check_system()
         options = parse(arguments, program)
         config = load_config(options.config, options.overrides)
         from distgan.doctor.output import Report

@@ -26,7 +26,7 @@ from distgan.doctor.check_result import (
     warn,
 )
 from distgan.utils.errors import LaunchError
-from distgan.utils.files import atomic_path
+from distgan.utils.files import atomic_path, fsync
 
 MAX_PROBE = 64 << 20  # bytes written
 LINE_BYTES = 800  # of a line of metrics
@@ -102,7 +102,7 @@ def probe(run_dir: Path, size: int) -> Probe:
                 for _ in range(blocks):
                     file.write(block)
                 file.flush()
-                os.fsync(file.fileno())
+                fsync(path)
             seconds = max(time.monotonic() - start, 1e-6)
         except OSError as error:
             raise LaunchError(f"{directory} cannot be written: {error.strerror}; set run.dir") from None

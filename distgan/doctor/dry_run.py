@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -151,7 +152,7 @@ def measure(
         **state_bytes(capture(trainer).tensors),
         size=reals.size,
         images=description or reals.mode,
-        host=max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - memory_before, 0),
+        host=max(_largest_memory() - memory_before, 0),
         device=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
         device_free=device_free,
         gradients=4 * gradients,
@@ -195,6 +196,11 @@ def time_all_reduce(count: int, accelerator: Accelerator) -> float:
         return 0.0
     tensor = torch.ones(count, device=accelerator.device)
     return min(_seconds_of(lambda: largest(tensor), accelerator.device) for _ in range(4))
+
+
+def _largest_memory() -> int:
+    """The most memory that this process has had so far, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _seconds_of(call: Callable[[], object], device: torch.device) -> float:

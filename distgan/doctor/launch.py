@@ -10,9 +10,12 @@ from typing import Any
 
 import yaml
 
+from distgan.config.schema import TrainConfig
+from distgan.distributed.accelerator import overruled
 from distgan.distributed.launcher import check_connected, check_launcher
 from distgan.doctor.check_result import CheckResult, fail, ok, warn
 from distgan.utils.errors import LaunchError
+from distgan.utils.system import cache_home
 
 LAUNCH_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 ONE_MODEL = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
@@ -37,10 +40,18 @@ def check_environment(environment: Mapping[str, str], processes: int) -> list[Ch
     return [ok(what, f"{processes} processes: {values}")]
 
 
+def check_overruled(config: TrainConfig, environment: Mapping[str, str]) -> list[CheckResult]:
+    """Warns of the launcher's options that training ignores."""
+    advice = "leave it out, so that nobody relies on it"
+    return [warn("launcher", line, advice) for line in overruled(config, environment)]
+
+
 def find_defaults_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     """The file that `accelerate launch` reads if it is given no --config_file; None if there is none."""
-    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = Path(environment.get("HF_HOME") or cache / "huggingface").expanduser()
+    cache, given = cache_home(environment), environment.get("HF_HOME")
+    if not given and cache is None:
+        return None
+    home = Path(os.path.expanduser(given)) if given else Path(cache or "", "huggingface")
     paths = [home / "accelerate" / f"default_config.{kind}" for kind in ("json", "yaml")]
     return next((path for path in paths if path.is_file()), None)
 
@@ -73,6 +84,10 @@ def unsuitable(settings: Mapping[str, Any], gpus: int) -> list[str]:
         lines.append("says distributed_type: MULTI_CPU, which starts one process only unless mpirun is installed")
     if settings.get("mixed_precision", "no") not in ("no", "fp16", "bf16"):
         lines.append(f"says mixed_precision: {settings['mixed_precision']}, which distgan does not have")
+    dynamo = settings.get("dynamo_config")
+    backend = dynamo.get("dynamo_backend", dynamo.get("backend")) if isinstance(dynamo, Mapping) else None
+    if str(backend or "no").lower() != "no":
+        lines.append(f"says dynamo_backend: {backend}, which has no effect: train.compile decides")
     if isinstance(count, int) and gpus and count > gpus and not settings.get("use_cpu"):
         lines.append(f"says num_processes: {count}, and this machine has {gpus} GPU(s)")
     if isinstance(settings.get("num_machines"), int) and settings["num_machines"] > 1:

@@ -40,6 +40,7 @@ class LocalChecks:
         self.check("versions", lambda: check_versions(config))
         self.check("devices", lambda: machine.check_devices(found, self.local))
         self.check("precision", lambda: machine.check_precision(config, environment, found.on_gpu))
+        self.check("launcher", lambda: launch.check_overruled(config.train, environment))
         defaults = launch.find_defaults_file(environment)
         self.check("accelerate", lambda: launch.check_defaults_file(defaults, len(found.gpus)))
 

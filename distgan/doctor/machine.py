@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from distgan.config.schema import Config
 from distgan.distributed.accelerator import choose_precision
 from distgan.doctor.check_result import CheckResult, fail, format_bytes, ok, warn
 from distgan.utils.errors import ConfigError
+from distgan.utils.system import usable_cores
 
 DOCKER_SHM = 64 << 20  # bytes of /dev/shm in a container, unless it is given more
 
@@ -54,7 +56,7 @@ def inspect_machine(environment: Mapping[str, str] = os.environ) -> Machine:
         gpus=tuple(Gpu(item.name, item.total_memory) for item in properties),
         built_for=f"CUDA {torch.version.cuda}" if torch.version.cuda else torch.version.hip and "ROCm",
         driver=Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None,
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         cpu_requested=environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"),
     )
 
@@ -140,6 +142,8 @@ def check_shared_memory(
     what = "/dev/shm"
     if not workers:
         return [ok(what, "not needed: there are no data workers")]
+    if sys.platform == "darwin":
+        return [ok(what, "not needed: macOS has shared memory without it")]
     need = batch * (4 * workers + 2) * processes  # DataLoader's prefetch, and the batches in use
     if total is None or free is None:
         return [warn(what, "it does not exist, and data workers need it", "mount it, or set data.workers=0")]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from distgan.config.schema import Config
-from distgan.doctor.check_result import CheckResult, fail, ok, warn
+from distgan.doctor.check_result import AGAIN, CheckResult, fail, ok, warn
 from distgan.training.tracking.wandb_run import choose_mode, server_url
 from distgan.utils.background import CallTimeout, call_with_timeout, short
 from distgan.utils.errors import ConfigError
@@ -23,7 +23,8 @@ def check_wandb(config: Config) -> list[CheckResult]:
     try:
         mode, reason = choose_mode(config.wandb)
     except ConfigError as error:
-        return [fail(WHAT, str(error), "or use wandb.mode=auto, which then trains without W&B")]
+        no_key = str(error).startswith("wandb.mode=online")
+        return [fail(WHAT, str(error), "or use wandb.mode=auto, which then trains without W&B" if no_key else AGAIN)]
     return check_mode(mode, reason, server_url() if mode == "online" else "", ask_server)
 
 

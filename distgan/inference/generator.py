@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,11 +29,11 @@ Class = str | int
 
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
-    """Loads the generator in a file made by `distgan export`. device: cpu, cuda, cuda:1, ... or auto.
+    """Loads the generator in a file made by `distgan export`. device: cpu, cuda, cuda:1, mps, ... or auto.
 
     Raises ExportError: missing, damaged, foreign, newer or tampered file; unusable device.
     """
-    return Generator(*read_generator(Path(path).expanduser()), device=device)
+    return Generator(*read_generator(Path(os.path.expanduser(path))), device=device)
 
 
 class Generator:
@@ -158,7 +159,7 @@ class Generator:
 
         Raises ExportError if it cannot be written.
         """
-        hub.save(Path(directory).expanduser(), self.network.state_dict(), self.description)
+        hub.save(Path(os.path.expanduser(directory)), self.network.state_dict(), self.description)
 
     @classmethod
     def from_pretrained(
@@ -228,9 +229,9 @@ def check_seeds(seeds: Iterable[int]) -> list[int]:
 
 
 def find_device(device: str | torch.device) -> torch.device:
-    """A device that was tried; auto: the first GPU, or the CPU. Raises ExportError if it does not work."""
+    """A device that was tried; auto: the first GPU (CUDA, Apple's mps), or the CPU. Raises ExportError if it fails."""
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.zeros(1, device=device).add_(1)
         return torch.device(device)

@@ -1,8 +1,8 @@
 """The generator file: one safetensors file that contains its own description (docs/export.md).
 
 In: weights and a `Description`. Out: the file, and from a file the network. The description is sorted JSON under one
-metadata key, since safetensors writes several keys in an order that differs between processes. A file is checked before
-it is used: the described network is made without memory and compared with the tensors in the file.
+metadata key; another one says `format: pt`, which other loaders ask for. A file is checked before it is used: the
+described network is made without memory and compared with the tensors in the file.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Description(BaseModel):
 
 
 def save_generator(path: Path, weights: Mapping[str, Tensor], description: Description) -> str:
-    """Writes a generator file atomically, mode 0644, and returns the digest of the weights.
+    """Writes a generator file atomically, and returns the digest of the weights.
 
     weights: the network's state_dict, on any device, in any float type and memory format; stored as contiguous fp32.
     Missing directories are made. Raises ExportError if the weights do not fit the description, or the write fails.
@@ -97,10 +97,23 @@ def save_generator(path: Path, weights: Mapping[str, Tensor], description: Descr
     }
     _empty_network(description, {name: _label(tensor) for name, tensor in stored.items()}, str(path))
     digest = weight_digest(stored)
-    content = safetensors.torch.save(stored, metadata={KEY: metadata_json(description, digest)})
+    content = _with_metadata(safetensors.torch.save(stored), {"format": "pt", KEY: metadata_json(description, digest)})
     with writing(path), atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return digest
+
+
+def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with this metadata. safetensors itself writes keys in an order that differs between processes.
+
+    Its header: 8 bytes with the length of a JSON object, which follows, filled up with spaces to a multiple of 8.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.dumps(
+        {"__metadata__": metadata} | json.loads(content[8 : 8 + length]), separators=(",", ":")
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
 def read_generator(path: Path) -> tuple[nn.Module, Description, str]:

@@ -22,6 +22,7 @@ from distgan.inference.generator_file import Description, metadata_json, save_ge
 from distgan.utils.errors import ExportError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import printable
+from distgan.utils.system import cache_home
 
 MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
@@ -44,7 +45,7 @@ def find(path_or_repo_id: str | Path, revision: str | None = None) -> Path:
     Raises ExportError: no such directory or repository, no generator in it, or no network.
     """
     text = str(path_or_repo_id)
-    path = Path(path_or_repo_id).expanduser()
+    path = Path(os.path.expanduser(path_or_repo_id))
     if os.path.exists(path):  # False, not an error, for a name that is too long
         if revision is not None:
             raise ExportError(
@@ -122,6 +123,8 @@ def _download(repo_id: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HFValidationError
 
+    if cache_home() is None and not any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE")):
+        raise ExportError(f"{repo_id} cannot be downloaded: there is no home directory to keep it in; set HF_HOME")
     at = f" at revision {revision}" if revision else ""
     with _hub_errors(f"{repo_id}{at} is not a directory here, and {MODEL} cannot be downloaded from the Hub"):
         try:

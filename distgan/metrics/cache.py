@@ -6,9 +6,9 @@ computed. The cache never fails: unreadable arrays are computed again, a failed 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,19 +18,23 @@ import numpy as np
 from distgan.utils.files import atomic_path
 from distgan.utils.log import log
 from distgan.utils.safe_io import open_regular
+from distgan.utils.system import cache_home
 
 Key = Mapping[str, object]
 Arrays = dict[str, np.ndarray]
 
 
-def cache_directory() -> Path:
-    """XDG_CACHE_HOME/distgan/quality, or ~/.cache/distgan/quality."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "distgan" / "quality"
+def cache_directory() -> Path | None:
+    """XDG_CACHE_HOME/distgan/quality, or ~/.cache/distgan/quality; None for a user without a home directory."""
+    home = cache_home()
+    return home and home / "distgan" / "quality"
 
 
 def load(key: Key) -> Arrays | None:
     """The arrays stored under the key, or None. Warns about a file that is damaged or belongs to another key."""
     path = _path(key)
+    if path is None:
+        return None
     try:
         with open_regular(path) as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -48,6 +52,9 @@ def load(key: Key) -> Arrays | None:
 def store(key: Key, arrays: Arrays) -> None:
     """Stores arrays under the key, atomically. Warns if they cannot be written."""
     path = _path(key)
+    if path is None:
+        _say_once("there is no home directory, so nothing is cached; set XDG_CACHE_HOME to a directory")
+        return
     digest = np.frombuffer(_digest(key, arrays), dtype=np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +71,14 @@ def numbers(values: Mapping[str, float]) -> Arrays:
     return {name: np.array(value) for name, value in values.items()}
 
 
-def _path(key: Key) -> Path:
-    return cache_directory() / f"{hashlib.sha256(_text(key)).hexdigest()[:32]}.npz"
+@functools.cache
+def _say_once(sentence: str) -> None:
+    log.warning("%s", sentence)
+
+
+def _path(key: Key) -> Path | None:
+    directory = cache_directory()
+    return directory and directory / f"{hashlib.sha256(_text(key)).hexdigest()[:32]}.npz"
 
 
 def _text(key: Key) -> bytes:

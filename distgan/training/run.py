@@ -15,7 +15,7 @@ from distgan.config.load import to_yaml
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import ensure
-from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
+from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group, overruled
 from distgan.distributed.collectives import barrier, gloo_group, on_main
 from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost_process
 from distgan.distributed.signals import Signals
@@ -74,6 +74,8 @@ def run(config: Config, resume: str, signals: Signals) -> None:
             check_same_recipe(accelerator, config)
             on_main(lambda: check_wandb(config))
             log.info("%s: %d process(es) on %s, %s", config.run_dir, world, device, precision)
+            for line in overruled(config.train):
+                log.info("%s", line)
             train(config, resume, accelerator, rows, heartbeat, signals)
         except Exception as error:
             signals.begin()  # a launcher's SIGTERM may follow: it must not end this process before its report
@@ -121,6 +123,7 @@ def train(
     identity = {
         "wandb_id": run_id_of(config.run_dir, saved, accelerator.is_main_process),
         "began_from": began_from(config.run_dir, resume),
+        "directory": str(config.run_dir.resolve()),
     }
     stop = StopSignal(config.train.timeout_minutes, signals)
     signals.begin()

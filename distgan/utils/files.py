@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -16,20 +17,20 @@ from typing import BinaryIO
 
 from distgan.utils.safe_io import open_regular
 
+CANNOT_FSYNC = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 ABANDONED_SECONDS = 3600.0
 """Time without a write after which a temporary file counts as left by a killed process, where nothing else can tell."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on a clean exit it is flushed to disk and renamed to `path`, mode 0644.
+    """Yields a temporary path beside `path`; on a clean exit it is flushed to disk and renamed to `path`.
 
-    On an exception the temporary file is removed and `path` is as before.
+    On an exception the temporary file is removed and `path` is as before. The umask decides who may read it.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
-        temporary.chmod(0o644)
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)
@@ -62,12 +63,21 @@ def sweep_directories(directory: Path, pattern: str, is_abandoned: Callable[[Pat
 
 
 def fsync(path: Path) -> None:
-    """Flushes a file or a directory to disk."""
+    """Flushes a file or a directory to disk, as far as the file system can: gcsfuse and CIFS cannot for a directory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_FSYNC:
+            raise
     finally:
         os.close(descriptor)
+
+
+def copy_mode(source: Path, path: Path) -> None:
+    """Gives `path` the mode of `source`, where there are modes: safetensors writes 0600 whatever the umask."""
+    with contextlib.suppress(OSError):
+        path.chmod(stat.S_IMODE(source.stat().st_mode))
 
 
 def sha256(path: Path) -> str:

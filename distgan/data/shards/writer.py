@@ -7,7 +7,6 @@ threads (Pillow and zlib release the interpreter lock), so this also works insid
 from __future__ import annotations
 
 import hashlib
-import os
 import tarfile
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -25,6 +24,7 @@ from distgan.data.sources.base import SourceImages
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.files import fsync
 from distgan.utils.progress import track
+from distgan.utils.system import usable_cores
 
 IMAGES_PER_TASK = 128  # encoded by a thread at a time
 MAX_THREADS = 8
@@ -121,8 +121,7 @@ def encode_all(
 
 def thread_count() -> int:
     """Threads that encode: the cores that this process may use, at most MAX_THREADS."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, MAX_THREADS))
+    return min(usable_cores(), MAX_THREADS)
 
 
 class _ShardFile:

@@ -63,6 +63,11 @@ def _plain_tensors(path: Path) -> bytes:
 def _download(url: str) -> Path:
     """torch-fidelity's file in torch's cache, downloaded if it is missing and checked against the hash in its name."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if str(path).startswith("~"):
+        raise QualityError(
+            "there is no home directory to keep Inception's weights in; set TORCH_HOME, or name the file as "
+            "evaluate.weights or --weights-file"
+        )
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from distgan.utils.errors import CheckpointError
-from distgan.utils.files import fsync, sha256, sweep_directories
+from distgan.utils.files import copy_mode, fsync, sha256, sweep_directories
 from distgan.utils.safe_io import parse_json, printable, read_bytes, read_json
 
 NAME = re.compile(r"^step-(\d{9,})$")
@@ -51,6 +51,7 @@ def save(directory: Path, step: int, tensors: dict[str, Tensor], values: dict[st
         temporary.mkdir(parents=True)
         save_file(tensors, temporary / TENSORS)
         (temporary / VALUES).write_text(json.dumps(values, indent=1, sort_keys=True))
+        copy_mode(temporary / VALUES, temporary / TENSORS)
         files = {name: sha256(temporary / name) for name in (TENSORS, VALUES)}
         (temporary / MANIFEST).write_text(json.dumps({"format_version": FORMAT_VERSION, "files": files}, indent=1))
         for path in (*temporary.iterdir(), temporary):

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import difflib
+import hashlib
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
+from pydantic import ValidationError
 
 from distgan.config.schema import WandbConfig
 from distgan.utils.background import CallTimeout, Worker, call_with_timeout, short
@@ -26,6 +31,17 @@ INIT_SECONDS = 15.0  # for the server to answer at the start; then the run goes 
 UPLOAD_SECONDS = 25.0  # for the rest of the data to be uploaded at the end
 FINISH_SECONDS = 30.0  # for everything at the end
 SIGNAL_SECONDS = 10.0  # for everything at the end after a signal, when a launcher is about to kill
+WANDB_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")  # values of WANDB_MODE
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")  # of a run; W&B's own have 8 letters and digits
+MAX_ARTIFACT_NAME = 128  # characters, W&B's limit
+DEFAULTS: dict[str, Any] = {  # for what W&B's own variables and files do not say
+    "console": "off",  # progress bars would fill the log
+    "silent": True,
+    "quiet": True,
+    "save_code": False,
+    "disable_code": True,
+    "disable_git": True,  # the revision is in the description
+}
 STOP_SECONDS = 5.0  # for wandb's process to end after that, once asked to
 
 
@@ -33,9 +49,13 @@ def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
     """The mode to run in and, where that needs an explanation, one sentence. Uses no network and never prompts.
 
     `auto` follows WANDB_MODE and `wandb offline`; without them it is online with a key and offline without.
-    Raises ConfigError if `wandb.mode=online` is asked for and there are no credentials.
+    Raises ConfigError if `wandb.mode=online` is asked for and there are no credentials, and for a
+    wrong WANDB_ variable.
     """
-    if config.mode == "disabled" or config.mode == "offline":
+    if config.mode == "disabled":
+        return config.mode, None
+    check_variables()
+    if config.mode == "offline":
         return config.mode, None
     configured, problem = "online", None
     try:
@@ -43,7 +63,7 @@ def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
     except ImportError as error:
         problem = f"wandb cannot be imported ({short(error)})"
         configured = "disabled"
-    except Exception as error:  # a malformed key, WANDB_MODE or settings file
+    except Exception as error:  # a malformed key
         problem = short(error)
     if config.mode == "online":
         if problem:
@@ -58,15 +78,61 @@ def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
     return ("offline", f"{problem}, so this run is recorded offline") if problem else ("online", None)
 
 
+def check_variables(environment: Mapping[str, str] = os.environ) -> None:
+    """Raises ConfigError for a wrong value in W&B's environment variables, with which W&B itself would not start."""
+    mode, run_id = environment.get("WANDB_MODE", "online"), environment.get("WANDB_RUN_ID", "id")
+    if mode not in WANDB_MODES:
+        nearest = difflib.get_close_matches(mode.lower(), WANDB_MODES, n=1, cutoff=0.3) or ["online"]
+        raise ConfigError(
+            f"WANDB_MODE={mode} must be one of {', '.join(WANDB_MODES)}; nearest: {nearest[0]}, or unset it and use "
+            "wandb.mode"
+        )
+    if not ID.match(run_id):
+        raise ConfigError(f"WANDB_RUN_ID={run_id} must be 1 to 64 letters, digits, '-' or '_'; unset it for a new id")
+    try:
+        wandb_settings()
+    except Exception as error:  # of others, `choose_mode` makes the best
+        _teardown()  # it would take the next call for one without any settings
+        if reason := _mistake(error):
+            raise ConfigError(
+                f"W&B's environment variables or settings files are wrong: {reason}; correct or unset it, or set "
+                "wandb.mode=disabled"
+            ) from None
+
+
+def _mistake(error: Exception) -> str:
+    """What is wrong in W&B's settings; empty for an error of another kind."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error) if type(error).__name__ == "UsageError" else ""  # W&B's own error, for a name of a project
+
+
+def wandb_settings() -> Any:
+    """The settings in W&B's environment variables and settings files; None with a wandb before 0.31."""
+    try:
+        from wandb.sdk import wandb_setup
+
+        return wandb_setup.singleton().settings
+    except (ImportError, AttributeError, TypeError):
+        return None
+
+
+def artifact_name(run_name: str) -> str:
+    """The name of a run's artifacts: generator-RUNNAME, cut and with a digest where W&B would refuse it as too long."""
+    name = f"generator-{run_name}"
+    digest = hashlib.sha256(run_name.encode()).hexdigest()[:8]
+    return name if len(name) <= MAX_ARTIFACT_NAME else f"{name[: MAX_ARTIFACT_NAME - 9]}-{digest}"
+
+
 def _look_up() -> tuple[str, str | None]:
     """Mode in wandb's environment and settings files, and the problem with the credentials, if there is one."""
     import wandb
 
     try:
-        from wandb.sdk import wandb_setup
         from wandb.sdk.lib import wbauth
 
-        settings = wandb_setup.singleton().settings
+        settings = wandb_settings()
         found: Any = wbauth.authenticate_session(
             host=settings.base_url, source="distgan", prompt=False, update_session=False
         )
@@ -81,12 +147,8 @@ def _look_up() -> tuple[str, str | None]:
 
 def server_url() -> str:
     """Address of W&B's server, from WANDB_BASE_URL or wandb's settings files. Uses no network."""
-    try:
-        from wandb.sdk import wandb_setup
-
-        return str(wandb_setup.singleton().settings.base_url)
-    except (ImportError, AttributeError, TypeError):  # wandb before 0.31
-        return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    settings = wandb_settings()
+    return str(settings.base_url) if settings else os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
 
 
 class WandbRun:
@@ -104,6 +166,8 @@ class WandbRun:
         self._images, self._last_step = -1, -1
         self._problem: str | None = None  # at the end
         self._worker = Worker("W&B", lambda text: log.warning("%s; training goes on, metrics.jsonl is complete", text))
+        if (name := artifact_name(run_dir.name)) != f"generator-{run_dir.name}":
+            log.info("the run's name is too long for a W&B artifact: its generators are called %s there", name)
         atexit.register(self.finish, 1)  # for a training that ends without `finish`
         self._worker.put("wandb.init", self._start)
 
@@ -133,12 +197,12 @@ class WandbRun:
         self._worker.put(f"run.log of {name}", call)
 
     def artifact(self, path: Path, metadata: dict[str, Any], alias: str) -> None:
-        """Uploads a file as a new version of generator-RUNNAME, to which `alias` then points."""
+        """Uploads a file as a new version of `artifact_name`, to which `alias` then points."""
 
         def call() -> None:
             import wandb
 
-            artifact = wandb.Artifact(f"generator-{self.run_dir.name}", type="model", metadata=metadata)
+            artifact = wandb.Artifact(artifact_name(self.run_dir.name), type="model", metadata=metadata)
             if not path.is_file():
                 log.warning("%s was gone before it could become a W&B artifact", path)
                 return
@@ -200,13 +264,8 @@ class WandbRun:
     def _init(self, mode: Mode) -> Any:
         import wandb
 
-        wanted = {
-            "console": "off",  # progress bars would fill the log
-            "silent": True,
-            "quiet": True,
-            "save_code": False,
-            "disable_code": True,
-            "disable_git": True,  # the revision is in the description
+        said = _said_to_wandb()
+        wanted = {key: value for key, value in DEFAULTS.items() if key not in said} | {
             "allow_val_change": True,  # a restart may change free settings
             "init_timeout": INIT_SECONDS,
             "finish_timeout": UPLOAD_SECONDS,
@@ -218,10 +277,10 @@ class WandbRun:
         return wandb.init(
             mode=mode,
             dir=str(self.directory),
-            project=options.project,
+            project=options.project or (None if "project" in said else "distgan"),
             entity=options.entity,
             tags=options.tags or None,
-            name=self.run_dir.name,
+            name=None if "run_name" in said else self.run_dir.name,
             id=self.run_id,
             resume="allow",
             config=self.description,
@@ -235,6 +294,14 @@ class WandbRun:
         except BaseException as error:  # TimeoutError: the server did not take everything in UPLOAD_SECONDS
             self._problem = self._problem or f"W&B did not end well ({short(error)})"
         _teardown()
+
+
+def _said_to_wandb() -> set[str]:
+    """The names of the settings that W&B's environment variables or settings files give."""
+    if settings := wandb_settings():
+        return set(settings.model_fields_set)
+    names = {name.removeprefix("WANDB_").lower() for name in os.environ if name.startswith("WANDB_")}
+    return names | ({"run_name"} if "name" in names else set())
 
 
 def stop_service() -> None:

@@ -14,10 +14,12 @@ from distgan.distributed.accelerator import (
     build_accelerator,
     choose_precision,
     cpu_share,
+    overruled,
 )
 from distgan.distributed.launcher import check_launcher
 from distgan.utils.errors import ConfigError, LaunchError, Stopped
 from distgan.utils.rng import Rows
+from tests.unit.training.test_trainer import build
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,26 @@ def test_fp16_without_a_gpu_is_refused_because_it_would_silently_be_fp32():
 def test_a_precision_that_distgan_does_not_know_is_named():
     with pytest.raises(ConfigError, match="--mixed_precision fp8 is not supported; use no, fp16 or bf16"):
         choose_precision("auto", "fp8", gpu=True)
+
+
+def test_the_configuration_decides_about_compilation_and_accumulation_and_the_launcher_s_options_are_named(
+    tiny_config, monkeypatch
+):
+    settings = tiny_config().train
+    accumulation = "the launcher's gradient_accumulation_steps 4 has no effect: train.accumulation=1 decides"
+    dynamo = "the launcher's dynamo backend inductor has no effect: train.compile=auto decides"
+    assert overruled(settings, {"ACCELERATE_DYNAMO_BACKEND": "no"}, []) == []
+    assert overruled(settings, {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1"}, ["accelerate", "launch"]) == []
+    assert overruled(settings, {"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, []) == [dynamo]
+    assert overruled(settings, {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, []) == [accumulation]
+    for option in (["--gradient_accumulation_steps", "4"], ["--gradient-accumulation-steps=4"]):
+        assert overruled(settings, {}, ["python", "accelerate", "launch", *option, "train.py"]) == [accumulation]
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "inductor")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "four")
+    trainer = build(tiny_config("loss.r1_gamma=1"))
+    assert not hasattr(trainer.d.wrapped, "_orig_mod")
+    assert trainer.accelerator.gradient_accumulation_steps == 1
+    assert trainer.accelerator.state.dynamo_plugin.backend == "NO"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distgan.config.schema import TrainConfig
 from distgan.doctor import launch
 from tests.unit.doctor.results import lines
 
@@ -43,4 +44,18 @@ def test_accelerate_s_own_default_file(tmp_path):
     assert (
         len(launch.unsuitable({"distributed_type": "MULTI_CPU", "mixed_precision": "fp8", "num_machines": 2}, 0)) == 3
     )
+    for key in ("dynamo_backend", "backend"):
+        assert launch.unsuitable({"dynamo_config": {key: "INDUCTOR"}}, 0) == [
+            "says dynamo_backend: INDUCTOR, which has no effect: train.compile decides"
+        ]
+    assert launch.unsuitable({"dynamo_config": {"dynamo_backend": "NO"}}, 0) == []
+    assert launch.unsuitable({"dynamo_config": {}}, 0) == []
     assert launch.unsuitable({"use_cpu": True}, 1) == ["says use_cpu: true, though there is a GPU"]
+
+
+def test_options_of_the_launcher_that_training_ignores_are_warned_of():
+    config = TrainConfig()
+    assert launch.check_overruled(config, {"ACCELERATE_DYNAMO_BACKEND": "no"}) == []
+    (result,) = launch.check_overruled(config, {"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"})
+    assert result.level == "warn"
+    assert result.text == "the launcher's dynamo backend inductor has no effect: train.compile=auto decides"

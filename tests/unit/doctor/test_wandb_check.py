@@ -57,3 +57,10 @@ def test_wandb_online_without_a_key_fails(tiny_config, monkeypatch, tmp_path):
     results = wandb_check.check_wandb(tiny_config("wandb.mode=online"))
     assert results[0].level == "fail"
     assert results[0].advice == "or use wandb.mode=auto, which then trains without W&B"
+
+
+def test_a_wrong_wandb_mode_fails_and_is_not_blamed_on_the_configuration(tiny_config, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    (result,) = wandb_check.check_wandb(tiny_config("wandb.mode=auto"))
+    assert (result.level, result.advice) == ("fail", "fix that and run this again")
+    assert result.text.startswith("WANDB_MODE=ofline must be one of")

@@ -18,6 +18,7 @@ from typing import ClassVar
 import pytest
 import safetensors.torch
 import torch
+from accelerate.utils import load_state_dict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -121,6 +122,15 @@ save_generator(Path(sys.argv[1]), dict(reversed(weights_of(describe()).items()))
         assert other.read_bytes() == path.read_bytes()
 
 
+def test_the_loader_of_accelerate_takes_the_file_and_a_reader_of_the_description_alone_too(path):
+    loaded = load_state_dict(str(path))  # refuses a file without format: pt
+    assert loaded.keys() == weights_of(describe()).keys()
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    assert (metadata["format"], len(metadata)) == ("pt", 2)
+    assert json.loads(metadata["distgan"])["format_version"] == 1  # the only key that distgan 0.2.0 reads
+
+
 def test_memory_format_and_shared_memory_do_not_change_the_bytes(path, tmp_path):
     weights = weights_of(describe())
     flat = torch.cat([tensor.flatten() for tensor in weights.values()])  # views of one buffer, as an EMA may keep them
@@ -153,11 +163,11 @@ def test_files_are_fp32_under_another_default_type_too(path, tmp_path):
     assert load_generator(tmp_path / "double").network.dense.weight.dtype == torch.float32
 
 
-def test_all_metadata_is_sorted_json_under_one_key(path):
+def test_the_description_is_sorted_json_under_one_key_beside_the_format(path):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     content = json.loads(metadata["distgan"])
-    assert list(metadata) == ["distgan"]
+    assert sorted(metadata) == ["distgan", "format"]
     assert list(content) == sorted(content)
     assert (content["format"], content["format_version"]) == ("distgan-generator", 1)
     assert content["config"] == Config().model_dump(mode="json")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from distgan.cli import sample
 from distgan.config.networks import SeedGenerator
-from distgan.inference.generator import load_generator, truncate
+from distgan.inference.generator import find_device, load_generator, truncate
 from distgan.inference.generator_file import Description, save_generator
 from distgan.inference.sampling import classes_of
 from distgan.networks import build_generator
@@ -327,3 +327,16 @@ def test_a_gpu_gives_the_images_of_the_cpu_to_one_grey_level(path):
     assert (images.int() - load_generator(path).sample(range(40)).int()).abs().max() <= 1
     order = random.Random(0).sample(range(40), 40)
     assert torch.equal(load_generator(path, "cuda").sample(order), images[order])
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_is_the_first_gpu_also_one_of_apple_s_or_the_cpu(cuda, mps, expected, monkeypatch):
+    tried: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: tried.append(device) or torch.ones(1))
+    assert find_device("auto") == torch.device(expected)
+    assert tried == [expected]

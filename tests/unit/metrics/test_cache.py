@@ -94,3 +94,14 @@ def test_the_cache_is_in_the_home_directory_where_xdg_says_nothing(monkeypatch, 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache.cache_directory() == tmp_path / ".cache" / "distgan" / "quality"
+
+
+def test_without_a_home_directory_nothing_is_cached_and_one_sentence_says_so(no_home, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache._say_once.cache_clear()
+    assert cache.cache_directory() is None
+    for _ in range(2):
+        cache.store(KEY, ARRAYS)
+        assert cache.load(KEY) is None
+    assert capsys.readouterr().err.count("there is no home directory, so nothing is cached") == 1
+    assert list(tmp_path.iterdir()) == [], "no directory of the name ~"

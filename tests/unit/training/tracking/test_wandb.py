@@ -25,7 +25,7 @@ import wandb
 
 from distgan.config.schema import Config, WandbConfig
 from distgan.training.tracking.tracker import open_tracker, read_metrics
-from distgan.training.tracking.wandb_run import choose_mode
+from distgan.training.tracking.wandb_run import artifact_name, choose_mode
 from distgan.utils.background import Worker
 from distgan.utils.errors import ConfigError
 from tests.support.processes import ROOT
@@ -98,6 +98,28 @@ def test_an_explicit_mode_wins_over_the_environment(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert choose_mode(WandbConfig(mode="online")) == ("online", None)
     assert choose_mode(WandbConfig(mode="offline")) == ("offline", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("WANDB_MODE", "onlin", r"WANDB_MODE=onlin must be one of online, offline, .*; nearest: online"),
+        ("WANDB_MODE", "OFFLINE", r"WANDB_MODE=OFFLINE must be one of .*; nearest: offline"),
+        ("WANDB_MODE", "", r"WANDB_MODE= must be one of .*, or unset it and use wandb.mode"),
+        ("WANDB_RUN_ID", "a/b", r"WANDB_RUN_ID=a/b must be 1 to 64 letters, digits, '-' or '_'; unset it"),
+        ("WANDB_CONSOLE", "banana", r"W&B's environment variables or .* are wrong: console: Input should be"),
+        ("WANDB_PROJECT", "p" * 129, r"are wrong: Invalid project name .*: exceeded 128 characters"),
+    ],
+)
+@recent
+def test_a_wrong_variable_of_wandb_s_is_named_before_training_and_does_not_matter_when_disabled(
+    name, value, sentence, monkeypatch
+):
+    monkeypatch.setenv(name, value)
+    for mode in ("auto", "offline", "auto"):  # again: nothing is left of the first try
+        with pytest.raises(ConfigError, match=sentence):
+            choose_mode(WandbConfig(mode=mode))
+    assert choose_mode(WandbConfig(mode="disabled")) == ("disabled", None)
 
 
 def test_online_without_a_key_is_refused_with_three_ways_out():
@@ -221,6 +243,46 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     assert f"wandb sync {tmp_path}/run/wandb/offline-run-*-id123456" in printed
     assert "gone before it could become" in printed
     assert "off for the rest" not in printed
+
+
+def offline_run(directory: Path, **options: Any) -> dict[str, Any]:
+    """The run's record of a training without steps."""
+    made = config(directory, mode="offline", **options)
+    open_tracker(made.wandb, made.run_dir, start_images=0, run_id="id123456", description={}).finish()
+    (piece,) = (directory / "run" / "wandb").glob("offline-run-*")
+    return next(record["run"] for record in records(piece) if record["type"] == "run")
+
+
+@recent
+def test_the_configuration_wins_where_it_says_something_and_wandb_s_own_settings_elsewhere(tmp_path, monkeypatch):
+    assert offline_run(tmp_path / "silent")["project"] == "distgan"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nproject = of-the-file\nentity = us\n")
+    wandb.teardown()
+    of_file = offline_run(tmp_path / "file")
+    assert (of_file["project"], of_file["entity"], of_file["display_name"]) == ("of-the-file", "us", "run")
+    monkeypatch.setenv("WANDB_PROJECT", "of-the-shell")
+    monkeypatch.setenv("WANDB_NAME", "its-name")
+    wandb.teardown()
+    of_shell = offline_run(tmp_path / "shell")
+    assert (of_shell["project"], of_shell["display_name"]) == ("of-the-shell", "its-name")
+    configured = offline_run(tmp_path / "configured", project="mine", entity="me")
+    assert (configured["project"], configured["entity"]) == ("mine", "me")
+
+
+def test_a_long_run_name_gives_an_artifact_a_name_that_wandb_takes_and_says_so_at_the_start(tmp_path, capsys):
+    assert artifact_name("n" * 118) == "generator-" + "n" * 118
+    assert len(artifact_name("n" * 119)) == 128
+    assert artifact_name("n" * 119) != artifact_name("n" * 120), "two runs do not share their artifacts"
+    made = Config.model_validate({"run": {"dir": tmp_path, "name": "n" * 200}, "wandb": {"mode": "offline"}})
+    exported = tmp_path / "generator.safetensors"
+    exported.write_bytes(b"weights")
+    tracker = open_tracker(made.wandb, made.run_dir, start_images=0, run_id="id123456", description={})
+    assert f"its generators are called {artifact_name('n' * 200)} there" in capsys.readouterr().err
+    tracker.artifact(exported, {})
+    tracker.finish()
+    assert "off for the rest" not in capsys.readouterr().err
 
 
 # Processes
