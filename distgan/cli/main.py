@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import distgan
+from distgan.config.command_line import check_values
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subparser = commands.add_parser(name, help=text, description=text)
         if name == command:
             import_module(module).add_arguments(subparser)
+    check_values(parser, arguments)
     options = parser.parse_args(arguments)
     try:
         guard_stdout()

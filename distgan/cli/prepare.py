@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distgan.config.command_line import to_path
 from distgan.data.prepare import Request, prepare, verify
 from distgan.data.shards.manifest import MANIFEST
 from distgan.data.sources.base import Source
@@ -26,13 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shapes.add_argument("--count", type=_positive, default=Shapes.count, metavar="N", help="images (20000)")
     cifar = sources.add_parser("cifar10", parents=[common], help="CIFAR-10, downloaded or from a local archive")
     cifar.add_argument(
-        "--from", dest="archive", type=Path, metavar="PATH",
+        "--from", dest="archive", type=to_path, metavar="PATH",
         help="cifar-10-binary.tar.gz, cifar-10-python.tar.gz or the unpacked directory",
     )  # fmt: skip
-    cifar.add_argument("--download-dir", type=Path, metavar="DIR", help="keeps the archive (default: OUT/../downloads)")
+    cifar.add_argument(
+        "--download-dir", type=to_path, metavar="DIR", help="keeps the archive (default: OUT/../downloads)"
+    )
     folder = sources.add_parser("folder", parents=[common], help="your own PNG, JPEG or WebP files, a folder per class")
     folder.add_argument(
-        "directory", type=Path, metavar="DIR", help="holds one sub-folder per class, or train/ and test/"
+        "directory", type=to_path, metavar="DIR", help="holds one sub-folder per class, or train/ and test/"
     )
     folder.add_argument("--size", type=_positive, default=Folder.size, metavar="N", help="pixels high and wide (32)")
     folder.add_argument("--skip-bad", action="store_true", help="leave out files that are not images, and list them")
@@ -41,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _common_arguments() -> argparse.ArgumentParser:
     """Returns a parser with the arguments of all sources."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--out", type=Path, required=True, metavar="DIR", help="target directory; new or empty")
+    common.add_argument("--out", type=to_path, required=True, metavar="DIR", help="target directory; new or empty")
     common.add_argument("--split", choices=("train", "test"), default="train", help="part of the source (train)")
     common.add_argument("--classes", type=_names, metavar="A,B", help="only these classes, by name (default: all)")
     common.add_argument("--shard-size", type=_positive, default=1000, metavar="N", help="images per shard (1000)")

@@ -204,7 +204,7 @@ def test_verify_finds_one_flipped_bit(tmp_path):
     shard.unlink()
     with pytest.raises(DataError, match=r"train-000002\.tar is damaged: No such file"):
         verify(tmp_path / "a", progress=False)
-    with pytest.raises(DataError, match="holds no manifest"):
+    with pytest.raises(DataError, match="does not exist"):
         verify(tmp_path / "nothing", progress=False)
 
 
