@@ -17,6 +17,7 @@ from distgan.data.sources.cifar10 import Cifar10
 from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import Shapes
 from distgan.utils.errors import DataError
+from distgan.utils.names import split_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def _common_arguments() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--out", type=to_path, required=True, metavar="DIR", help="target directory; new or empty")
     common.add_argument("--split", choices=("train", "test"), default="train", help="part of the source (train)")
-    common.add_argument("--classes", type=_names, metavar="A,B", help="only these classes, by name (default: all)")
+    common.add_argument("--classes", type=split_names, metavar="A,B", help="only these classes, by name (default: all)")
     common.add_argument("--shard-size", type=_positive, default=1000, metavar="N", help="images per shard (1000)")
     common.add_argument(
         "--layout", choices=("pictures", "blocks"), default="pictures",
@@ -114,10 +115,6 @@ def _identity(out: Path) -> tuple[int, int] | None:
 
 def _count(items: Sequence[Any], singular: str, plural: str) -> str:
     return f"{len(items):,} {singular if len(items) == 1 else plural}"
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _positive(text: str) -> int:

@@ -17,6 +17,7 @@ from distgan.inference.generator_file import writing
 from distgan.inference.sampling import draw, find_file, write_directory, write_npz
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
+from distgan.utils.names import split_names
 from distgan.utils.paths import user_path
 
 MAX_SEEDS = 1_000_000
@@ -34,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes",
         metavar="NAMES",
-        help="class names or numbers, such as frog,cat; of N classes seed s takes number s modulo N",
+        help="class names (or numbers from 0 on, if the names are no numbers), such as frog,cat, with quotes around a "
+        "name with a comma; of N classes seed s takes number s modulo N",
     )
     parser.add_argument(
         "--truncation", metavar="T", help="limit the latent numbers to [-T, T]: less variety, fewer failures"
@@ -55,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator = load_generator(find_file(args.file), args.device)
-    names = None if args.classes is None else [name.strip() for name in args.classes.split(",")]
+    names = None if args.classes is None else split_names(args.classes)
+    if names == ():
+        raise ExportError(f"--classes={args.classes} names no class; leave it out for all, or name some")
     generator.labels(range(len(names or [])), names)  # refuses a wrong class before the work
     batches = draw(generator, seeds, names, truncation, batch_size)
     if form == "directory":

@@ -5,14 +5,14 @@ A resumed run may change the fields marked `FREE`; any other change is refused (
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PositiveInt
 
 from distgan.config.yaml_loader import plain_value
+from distgan.utils.names import split_names
 from distgan.utils.paths import shown_path, user_path
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -22,22 +22,6 @@ FREE: dict[str, Any] = {"resume": "free"}  # json_schema_extra of a field that a
 def free(default: Any) -> Any:
     """A field that a resumed run may change."""
     return Field(default=default, json_schema_extra=FREE)
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    """Splits text at commas, but not in quotes: `a, "b,c"` -> ("a", "b,c"). Empty parts are left out."""
-    parts = [next((group for group in found.groups() if group is not None), "") for found in _PART.finditer(text)]
-    return tuple(part for part in parts if part)
-
-
-def join_names(names: Iterable[Any]) -> str:
-    """The text that `split_names` splits into these names: `a,"b,c"`."""
-    return ",".join(map(_quoted, map(str, names)))
-
-
-def _quoted(name: str) -> str:
-    quote = "'" if '"' in name else '"'
-    return name if split_names(name) == (name,) else f"{quote}{name}{quote}"
 
 
 def _names(value: Any) -> Any:
@@ -65,7 +49,6 @@ def assert_never(value: NoReturn) -> NoReturn:
     raise AssertionError(f"no case for {value!r}")
 
 
-_PART = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^,]*?))\s*(?:,|$)""")
 AS_TEXT = PlainSerializer(shown_path, return_type=str, when_used="json")
 LocalPath = Annotated[Path, BeforeValidator(_path), AS_TEXT]
 """A path on this machine, with `~` expanded; not empty."""

@@ -10,8 +10,8 @@ from typing import Any, NewType, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from distgan.config.base import join_names
 from distgan.config.yaml_loader import Kinds
+from distgan.utils.names import join_names
 from distgan.utils.safe_io import printable
 
 
@@ -75,4 +75,4 @@ def show_value(value: Any) -> str:
     """A value as it is written on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return printable(join_names(value) if isinstance(value, tuple) else str(value))
+    return printable(join_names(map(str, value)) if isinstance(value, tuple) else str(value))

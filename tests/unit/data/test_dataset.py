@@ -243,7 +243,7 @@ def test_a_directory_without_a_manifest_is_refused_with_how_to_make_one(tmp_path
 
 
 def test_an_unknown_class_is_refused(shapes):
-    with pytest.raises(DataError, match=r"^data.classes=frog: .* it has arrow, circle"):
+    with pytest.raises(DataError, match=r"^data.classes=frog: .* there are arrow, circle"):
         _ranks(shapes[0], classes=("frog",))
 
 

@@ -261,7 +261,7 @@ def test_an_empty_class_folder_is_an_error_unless_it_is_not_asked_for(tree):
 
 
 def test_an_unknown_class_a_missing_directory_a_file_and_a_flat_directory_are_told_apart(tree):
-    with pytest.raises(DataError, match=r"class 'cats' is not in this data set; did you mean cat\?"):
+    with pytest.raises(DataError, match=r"class 'cats' is not in this data set; nearest: cat; there are cat, dog"):
         Folder(tree).offer("train", ("cats",))
     with pytest.raises(DataError, match="nowhere cannot be read: No such file"):
         Folder(tree / "nowhere").offer("train", None)
