@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distgan.config.command_line import to_path
+from distgan.config.yaml_loader import plain_value
 from distgan.data.prepare import Request, prepare, verify
 from distgan.data.shards.manifest import MANIFEST
 from distgan.data.sources.base import Source
@@ -22,7 +24,7 @@ from distgan.utils.names import split_names
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `distgan prepare` to its parser."""
-    common = _common_arguments()
+    common = _common_arguments(("train", "test"))
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     shapes = sources.add_parser("shapes", parents=[common], help="ten kinds of drawn shapes; needs no download")
     shapes.add_argument("--count", type=_positive, default=Shapes.count, metavar="N", help="images (20000)")
@@ -34,19 +36,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cifar.add_argument(
         "--download-dir", type=to_path, metavar="DIR", help="keeps the archive (default: OUT/../downloads)"
     )
-    folder = sources.add_parser("folder", parents=[common], help="your own PNG, JPEG or WebP files, a folder per class")
+    with_val = _common_arguments(("train", "val", "test"))
+    folder = sources.add_parser("folder", parents=[with_val], help="your own images, a folder per class")
     folder.add_argument(
-        "directory", type=to_path, metavar="DIR", help="holds one sub-folder per class, or train/ and test/"
+        "directory", type=to_path, metavar="DIR", help="holds one sub-folder per class, or train/ and test/ with them"
     )
     folder.add_argument("--size", type=_positive, default=Folder.size, metavar="N", help="pixels high and wide (32)")
     folder.add_argument("--skip-bad", action="store_true", help="leave out files that are not images, and list them")
+    folder.add_argument(
+        "--white", type=_above_zero, metavar="VALUE",
+        help="value that becomes white in grey images of more than 8 bits, such as 4095 for a 12-bit camera (65535)",
+    )  # fmt: skip
 
 
-def _common_arguments() -> argparse.ArgumentParser:
-    """Returns a parser with the arguments of all sources."""
+def _common_arguments(splits: tuple[str, ...]) -> argparse.ArgumentParser:
+    """Returns a parser with the arguments of all sources. splits: those that the source may have."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--out", type=to_path, required=True, metavar="DIR", help="target directory; new or empty")
-    common.add_argument("--split", choices=("train", "test"), default="train", help="part of the source (train)")
+    common.add_argument("--split", choices=splits, default="train", help="part of the source (train)")
     common.add_argument("--classes", type=split_names, metavar="A,B", help="only these classes, by name (default: all)")
     common.add_argument("--shard-size", type=_positive, default=1000, metavar="N", help="images per shard (1000)")
     common.add_argument(
@@ -90,7 +97,7 @@ def request_of(args: argparse.Namespace) -> Request:
     elif args.source == "cifar10":
         source = Cifar10(args.archive, args.download_dir or args.out.parent / "downloads")
     else:
-        source = Folder(args.directory, args.size, args.skip_bad)
+        source = Folder(args.directory, args.size, args.skip_bad, args.white)
     return Request(
         out=args.out,
         source=source,
@@ -123,6 +130,13 @@ def _positive(text: str) -> int:
 
 def _natural(text: str) -> int:
     return _at_least(text, 0)
+
+
+def _above_zero(text: str) -> float:
+    value = plain_value(text) if len(text) < 30 else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0, such as 4095")
+    return float(value)
 
 
 def _at_least(text: str, minimum: int) -> int:

@@ -144,7 +144,7 @@ def _make(request: Request, offer: Offer, asked: dict[str, Any], target: Path, p
             directory, request.split, request.layout, offer.size, len(offer.classes), request.shard_size
         )
         shards = write_shards(writer, images, order, f"{offer.source} {request.split}", progress)
-        _print_notes(images.notes)
+        _print_notes([*images.notes, *images.finish()])
         totals = np.sum([shard.class_counts for shard in shards], axis=0) if shards else np.zeros(len(offer.classes))
         if not totals.all():
             name = offer.classes[int(np.argmin(totals))]

@@ -30,7 +30,9 @@ class SourceImages:
     Called from several threads at once, for rows in any order. Raises DataError, which ends the work.
     """
     notes: list[str] = field(default_factory=list)
-    """Sentences for the user, printed after all images are written; `read` may add to them."""
+    """Sentences for the user, printed after all images are written."""
+    finish: Callable[[], list[str]] = list
+    """Called when all images are written: more sentences. Raises DataError, and nothing is published."""
 
 
 @dataclass(frozen=True)
