@@ -95,7 +95,7 @@ def images_in(directory: Path) -> tuple[str, ...]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a directory, or a link to one; not for a link to itself, which cannot be told."""
+    """Whether an entry is a directory, or a link to one; a link to itself is none."""
     try:
         return entry.is_dir()
     except OSError:
