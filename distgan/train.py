@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from distgan.distributed.signals import Signals  # first: launcher.py remembers who started this process
 
 # isort: split
-from distgan.config.command_line import add_config_arguments, parse_config_arguments
+from distgan.config.command_line import add_config_arguments, parse_config_arguments, to_path
 from distgan.config.help import help_text
 from distgan.config.load import load_config, to_yaml
 from distgan.utils import cpu
@@ -48,6 +48,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
     parser.add_argument(
         "--resume",
         default="auto",
+        type=_resume,
         metavar="WHAT",
         help=(
             "auto (default): continue from the newest complete checkpoint of the run, if there is one; never: start "
@@ -86,6 +87,10 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
             signals.begin()  # a launcher's SIGTERM for another rank must not end this one before its report
             return _report(error, signals)
         return 0
+
+
+def _resume(text: str) -> str:
+    return text if text in ("auto", "never") else str(to_path(text))
 
 
 def _report(error: DistganError, signals: Signals) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
+from distgan.config.command_line import to_path
 from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data.dataset import location_of
@@ -35,7 +36,7 @@ DEFAULTS = EvaluateConfig()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan evaluate`."""
-    parser.add_argument("file", type=Path, metavar="GENERATOR", help="generator.safetensors, or a run's directory")
+    parser.add_argument("file", type=to_path, metavar="GENERATOR", help="generator.safetensors, or a run's directory")
     parser.add_argument("--data", metavar="SHARDS", help="directory or URL of real images (default: the training data)")
     parser.add_argument(
         "--extractor",
@@ -43,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULTS.extractor,
         help="network whose features are compared; inception: FID; none: only the embedded shapes, from their pixels",
     )
-    parser.add_argument("--weights-file", type=Path, metavar="FILE", help="Inception's weights (default: a download)")
+    parser.add_argument(
+        "--weights-file", type=to_path, metavar="FILE", help="Inception's weights (default: a download)"
+    )
     parser.add_argument(
         "--count", default=DEFAULTS.count, metavar="N", help="number of generated images (default: %(default)s)"
     )
@@ -57,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("no", "bf16"), default="no", help="precision of the features (default: no, fp32)"
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="file for the scores")
-    parser.add_argument("--against", type=Path, metavar="FILE.json", help="earlier scores to compare with")
+    parser.add_argument("--out", type=to_path, metavar="FILE.json", help="file for the scores")
+    parser.add_argument("--against", type=to_path, metavar="FILE.json", help="earlier scores to compare with")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,10 +80,10 @@ def to_option_names(text: str) -> str:
 
 def evaluate(args: argparse.Namespace, config: EvaluateConfig) -> int:
     """Evaluates on all processes; the main process prints and writes. Returns 0."""
-    before = None if args.against is None else load_scores(args.against.expanduser())
+    before = None if args.against is None else load_scores(args.against)
     with process_device(args.device) as device:
         main = rank() == 0
-        path = find_file(args.file.expanduser())
+        path = find_file(args.file)
         generator = load_generator(path, device)
         evaluator = Evaluator(config, reference_data(generator, path, args.data), device, show=main)
         if before is not None:
@@ -89,7 +92,7 @@ def evaluate(args: argparse.Namespace, config: EvaluateConfig) -> int:
     if main:
         print(table(scores, before))
         if args.out is not None:
-            save_scores(args.out.expanduser(), scores)
+            save_scores(args.out, scores)
             print(f"scores: {args.out}")
     return 0
 

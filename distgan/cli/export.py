@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Literal
 
+from distgan.config.command_line import to_path
 from distgan.config.load import validate
 from distgan.inference.generator_file import Description, save_generator
 from distgan.training.checkpoint import storage
@@ -16,8 +17,10 @@ from distgan.utils.safe_io import printable
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan export`."""
-    parser.add_argument("checkpoint", type=Path, help="RUN/checkpoints/step-..., or RUN for its newest checkpoint")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: generator.safetensors in the run directory")
+    parser.add_argument("checkpoint", type=to_path, help="RUN/checkpoints/step-..., or RUN for its newest checkpoint")
+    parser.add_argument(
+        "--out", type=to_path, metavar="FILE", help="default: generator.safetensors in the run directory"
+    )
     parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default) or latest weights")
 
 

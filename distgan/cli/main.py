@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import NoReturn
 
 import distgan
+from distgan.config.command_line import check_values
 from distgan.utils import cpu
 from distgan.utils.background import leave
 from distgan.utils.errors import DistganError
@@ -65,4 +66,5 @@ def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
         subparser = commands.add_parser(name, help=text, description=text)
         if name == command:
             import_module(module).add_arguments(subparser)
+    check_values(parser, arguments)
     return parser.parse_args(arguments)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distgan.config.command_line import to_path
+from distgan.config.yaml_loader import plain_value
 from distgan.data.prepare import Request, prepare, verify
 from distgan.data.shards.manifest import MANIFEST
 from distgan.data.sources.base import Source
@@ -16,34 +19,42 @@ from distgan.data.sources.cifar10 import Cifar10
 from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import Shapes
 from distgan.utils.errors import DataError
+from distgan.utils.names import split_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `distgan prepare` to its parser."""
-    common = _common_arguments()
+    common = _common_arguments(("train", "test"))
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     shapes = sources.add_parser("shapes", parents=[common], help="ten kinds of drawn shapes; needs no download")
     shapes.add_argument("--count", type=_positive, default=Shapes.count, metavar="N", help="images (20000)")
     cifar = sources.add_parser("cifar10", parents=[common], help="CIFAR-10, downloaded or from a local archive")
     cifar.add_argument(
-        "--from", dest="archive", type=Path, metavar="PATH",
+        "--from", dest="archive", type=to_path, metavar="PATH",
         help="cifar-10-binary.tar.gz, cifar-10-python.tar.gz or the unpacked directory",
     )  # fmt: skip
-    cifar.add_argument("--download-dir", type=Path, metavar="DIR", help="keeps the archive (default: OUT/../downloads)")
-    folder = sources.add_parser("folder", parents=[common], help="your own PNG, JPEG or WebP files, a folder per class")
+    cifar.add_argument(
+        "--download-dir", type=to_path, metavar="DIR", help="keeps the archive (default: OUT/../downloads)"
+    )
+    with_val = _common_arguments(("train", "val", "test"))
+    folder = sources.add_parser("folder", parents=[with_val], help="your own images, a folder per class")
     folder.add_argument(
-        "directory", type=Path, metavar="DIR", help="holds one sub-folder per class, or train/ and test/"
+        "directory", type=to_path, metavar="DIR", help="holds one sub-folder per class, or train/ and test/ with them"
     )
     folder.add_argument("--size", type=_positive, default=Folder.size, metavar="N", help="pixels high and wide (32)")
     folder.add_argument("--skip-bad", action="store_true", help="leave out files that are not images, and list them")
+    folder.add_argument(
+        "--white", type=_above_zero, metavar="VALUE",
+        help="value that becomes white in grey images of more than 8 bits, such as 4095 for a 12-bit camera (65535)",
+    )  # fmt: skip
 
 
-def _common_arguments() -> argparse.ArgumentParser:
-    """Returns a parser with the arguments of all sources."""
+def _common_arguments(splits: tuple[str, ...]) -> argparse.ArgumentParser:
+    """Returns a parser with the arguments of all sources. splits: those that the source may have."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--out", type=Path, required=True, metavar="DIR", help="target directory; new or empty")
-    common.add_argument("--split", choices=("train", "test"), default="train", help="part of the source (train)")
-    common.add_argument("--classes", type=_names, metavar="A,B", help="only these classes, by name (default: all)")
+    common.add_argument("--out", type=to_path, required=True, metavar="DIR", help="target directory; new or empty")
+    common.add_argument("--split", choices=splits, default="train", help="part of the source (train)")
+    common.add_argument("--classes", type=split_names, metavar="A,B", help="only these classes, by name (default: all)")
     common.add_argument("--shard-size", type=_positive, default=1000, metavar="N", help="images per shard (1000)")
     common.add_argument(
         "--layout", choices=("pictures", "blocks"), default="pictures",
@@ -86,7 +97,7 @@ def request_of(args: argparse.Namespace) -> Request:
     elif args.source == "cifar10":
         source = Cifar10(args.archive, args.download_dir or args.out.parent / "downloads")
     else:
-        source = Folder(args.directory, args.size, args.skip_bad)
+        source = Folder(args.directory, args.size, args.skip_bad, args.white)
     return Request(
         out=args.out,
         source=source,
@@ -113,16 +124,19 @@ def _count(items: Sequence[Any], singular: str, plural: str) -> str:
     return f"{len(items):,} {singular if len(items) == 1 else plural}"
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def _positive(text: str) -> int:
     return _at_least(text, 1)
 
 
 def _natural(text: str) -> int:
     return _at_least(text, 0)
+
+
+def _above_zero(text: str) -> float:
+    value = plain_value(text) if len(text) < 30 else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0, such as 4095")
+    return float(value)
 
 
 def _at_least(text: str, minimum: int) -> int:

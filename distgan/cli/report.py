@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pydantic import ValidationError
 
+from distgan.config.command_line import to_path
 from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig
 from distgan.training.report.write import write_report
@@ -15,7 +15,7 @@ from distgan.utils.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan report`."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="run directory, such as runs/quickstart")
+    parser.add_argument("run", type=to_path, metavar="RUN", help="run directory, such as runs/quickstart")
     parser.add_argument(
         "--data", metavar="SHARDS", help="directory or URL of the real images (default: the training data)"
     )
@@ -27,5 +27,5 @@ def run(args: argparse.Namespace) -> int:
         data = None if args.data is None else DataConfig(path=args.data)
     except ValidationError as error:
         raise ConfigError(f"--data: {first_mistake(error).rule}") from None
-    print(f"report: {write_report(args.run.expanduser(), data)}")
+    print(f"report: {write_report(args.run, data)}")
     return 0

@@ -11,11 +11,14 @@ from typing import Literal
 
 import torch
 
+from distgan.config.command_line import to_path
 from distgan.inference.generator import load_generator
 from distgan.inference.generator_file import writing
 from distgan.inference.sampling import draw, find_file, write_directory, write_npz
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
+from distgan.utils.names import split_names
+from distgan.utils.paths import user_path
 
 MAX_SEEDS = 1_000_000
 MAX_GRID_IMAGES = 10_000
@@ -24,13 +27,16 @@ FORMS = "a grid NAME.png, a file NAME.npz, or a directory NAME"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan sample`."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="generator.safetensors, or a directory that holds one")
+    parser.add_argument(
+        "file", type=to_path, metavar="FILE", help="generator.safetensors, or a directory that holds one"
+    )
     parser.add_argument("--seeds", default="0-63", metavar="LIST", help="such as 0-63,70,100-110 (default: 0-63)")
     parser.add_argument("--out", required=True, metavar="PATH", help=FORMS)
     parser.add_argument(
         "--classes",
         metavar="NAMES",
-        help="class names or numbers, such as frog,cat; of N classes seed s takes number s modulo N",
+        help="class names (or numbers from 0 on, if the names are no numbers), such as frog,cat, with quotes around a "
+        "name with a comma; of N classes seed s takes number s modulo N",
     )
     parser.add_argument(
         "--truncation", metavar="T", help="limit the latent numbers to [-T, T]: less variety, fewer failures"
@@ -44,14 +50,16 @@ def run(args: argparse.Namespace) -> int:
     """Samples and writes. Raises ExportError, before the long work if possible."""
     seeds = parse_seeds(args.seeds)
     form = find_form(args.out, len(seeds))
-    out = Path(args.out).expanduser()
+    out = _path(args.out)
     batch_size = _whole("--batch-size", args.batch_size)
     columns = None if args.columns is None else _whole("--columns", args.columns)
     if columns and form != "grid":
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator = load_generator(find_file(args.file), args.device)
-    names = None if args.classes is None else [name.strip() for name in args.classes.split(",")]
+    names = None if args.classes is None else split_names(args.classes)
+    if names == ():
+        raise ExportError(f"--classes={args.classes} names no class; leave it out for all, or name some")
     generator.labels(range(len(names or [])), names)  # refuses a wrong class before the work
     batches = draw(generator, seeds, names, truncation, batch_size)
     if form == "directory":
@@ -87,7 +95,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def find_form(out: str, count: int) -> Literal["grid", "npz", "directory"]:
     """The form of the output, by the suffix of `out`. Raises ExportError."""
-    path = Path(out).expanduser()
+    path = _path(out)
     suffix = "" if path.is_dir() or out.endswith("/") else path.suffix.lower()
     if suffix == "" and path.is_file():
         raise ExportError(f"--out={out} is a file, not a directory; use {FORMS}")
@@ -101,6 +109,13 @@ def find_form(out: str, count: int) -> Literal["grid", "npz", "directory"]:
         )
     forms: dict[str, Literal["grid", "npz", "directory"]] = {".png": "grid", ".npz": "npz", "": "directory"}
     return forms[suffix]
+
+
+def _path(out: str) -> Path:
+    try:
+        return user_path(out)
+    except ValueError as error:
+        raise ExportError(f"--out={out}: {error}") from None
 
 
 def _whole(name: str, text: str) -> int:

@@ -6,9 +6,14 @@ A resumed run may change the fields marked `FREE`; any other change is refused (
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PositiveInt
+
+from distgan.config.yaml_loader import plain_value
+from distgan.utils.names import split_names
+from distgan.utils.paths import shown_path, user_path
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 FREE: dict[str, Any] = {"resume": "free"}  # json_schema_extra of a field that a resumed run may change
@@ -19,9 +24,19 @@ def free(default: Any) -> Any:
     return Field(default=default, json_schema_extra=FREE)
 
 
-def split_commas(value: Any) -> Any:
-    """Splits text at commas: "a, b" -> ("a", "b"); other types pass through."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+def _names(value: Any) -> Any:
+    return split_names(value) if isinstance(value, str) else value
+
+
+def _numbers(value: Any) -> Any:
+    """Splits text such as "64,32" into numbers; one number is a list of one."""
+    if isinstance(value, int):
+        return (value,)
+    return tuple(map(plain_value, split_names(value))) if isinstance(value, str) else value
+
+
+def _path(value: Any) -> Any:
+    return user_path(value) if isinstance(value, (str, Path)) else value
 
 
 def default_choice(key: str, default: str) -> BeforeValidator:
@@ -34,8 +49,11 @@ def assert_never(value: NoReturn) -> NoReturn:
     raise AssertionError(f"no case for {value!r}")
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
-Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(split_commas), Field(min_length=1, max_length=12)]
+AS_TEXT = PlainSerializer(shown_path, return_type=str, when_used="json")
+LocalPath = Annotated[Path, BeforeValidator(_path), AS_TEXT]
+"""A path on this machine, with `~` expanded; not empty."""
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_numbers), Field(min_length=1, max_length=12)]
 
 
 class Frozen(BaseModel):

@@ -1,9 +1,13 @@
-"""The arguments that `train` and `doctor` have in common: `--config RECIPE` and `KEY=VALUE` overrides. No torch."""
+"""What commands have in common: paths as arguments, and `--config RECIPE` with `KEY=VALUE` overrides. No torch."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from distgan.utils.paths import user_path
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +18,28 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as in train.batch_size=64")
 
 
+def to_path(text: str) -> Path:
+    """The type of an argument that is a path: `~` is expanded, and empty text is refused."""
+    try:
+        return user_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}") from None
+
+
+def check_values(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """Ends the command where an option has the value `--`, which argparse takes for none and cannot handle."""
+    for argument in arguments:
+        if argument.startswith("-") and argument.endswith("=--"):
+            parser.error(f"{argument}: -- is no value; leave {argument.removesuffix('=--')} out, or give it one")
+
+
 def parse_config_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options of a parser with these arguments, None: of this process's command line.
 
     Options that the parser does not know are added to `overrides`: `load_config` refuses them with a sentence that
     shows how an override is written.
     """
+    check_values(parser, sys.argv[1:] if arguments is None else arguments)
     options, unknown = parser.parse_known_args(arguments)
     options.overrides = unknown + options.overrides
     return options

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from typing import Any, Union, get_args, get_origin
+from pathlib import Path
+from typing import Any, NewType, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from distgan.config.yaml_loader import Kinds
+from distgan.utils.names import join_names
 from distgan.utils.safe_io import printable
 
 
@@ -49,8 +52,27 @@ def is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
+def kinds_of(model: type[BaseModel]) -> Kinds:
+    """The keys of a model that take text, those that take a list of names, and those that take true and false."""
+    accepted: dict[str, set[Any]] = {}
+    for key, field in walk(model):
+        accepted.setdefault(key, set()).update(map(_kind, alternatives(field.annotation)))
+    texts = {key: None in kinds for key, kinds in accepted.items() if kinds <= {str, tuple, None}}
+    names, switches = (frozenset(key for key in accepted if kind in accepted[key]) for kind in (tuple, bool))
+    return Kinds(texts, names, switches)
+
+
+def _kind(accepted: Any) -> Any:
+    """str for what is written as text, tuple for names, None for null; other types stay."""
+    if accepted is type(None):
+        return None
+    if get_origin(accepted) is tuple:
+        return tuple if get_args(accepted)[0] is str else accepted
+    return str if accepted in (str, Path) or isinstance(accepted, NewType) else accepted
+
+
 def show_value(value: Any) -> str:
     """A value as it is written on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return printable(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+    return printable(join_names(map(str, value)) if isinstance(value, tuple) else str(value))

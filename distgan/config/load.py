@@ -14,12 +14,13 @@ import yaml
 from pydantic import ValidationError
 
 from distgan.config.base import FREE
-from distgan.config.keys import flatten, walk
+from distgan.config.keys import flatten, kinds_of, walk
 from distgan.config.messages import config_mistakes, nearest_key
 from distgan.config.schedule import Schedule
 from distgan.config.schema import Config
-from distgan.config.yaml_loader import parse_yaml
+from distgan.config.yaml_loader import parse_yaml, plain_value
 from distgan.utils.errors import ConfigError
+from distgan.utils.paths import user_path
 from distgan.utils.safe_io import printable, read_bytes
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -27,19 +28,27 @@ RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.par
 SCHEDULE_EXAMPLE = "{start: 1e-3, end: 1e-4, images: 100_000}"
 MAX_BYTES = 1 << 16  # of a file; the recipes have about 1,000
 MAX_MISTAKES = 20  # reported at once
+KINDS = kinds_of(Config)
 
 
 def load_config(source: str | Path = "quickstart", overrides: Sequence[str] = ()) -> Config:
     """The configuration in a file, with `key=value` overrides; the last override of a key wins.
 
-    source: a path, or the name of a recipe in configs/. Raises ConfigError, one line per mistake.
+    The file's data.prepare is for the file's data.path: an override of data.path without one of data.prepare names a
+    data set that must be there. source: a path, or the name of a recipe in configs/. Raises ConfigError, one line per
+    mistake.
     """
     path = find_recipe(source)
-    tree = parse_yaml(_read(path), str(path)) or {}
+    tree = parse_yaml(_read(path), str(path), KINDS) or {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: the file must hold sections such as `train:`, not {_kind(tree)}")
+    given: dict[str, Any] = {}
     for override in overrides:
         _apply(tree, override)
+        _apply(given, override)
+    data = given.get("data")
+    if isinstance(data, dict) and "path" in data and "prepare" not in data:
+        tree["data"]["prepare"] = None
     return validate(tree, str(path))
 
 
@@ -57,7 +66,10 @@ def validate(tree: dict[str, Any], origin: str) -> Config:
 
 def find_recipe(source: str | Path) -> Path:
     """A configuration file by its path, or by its name in configs/. Raises ConfigError."""
-    path = Path(source)
+    try:
+        path = user_path(source)
+    except ValueError as error:
+        raise ConfigError(f"--config={source}: {error}") from None
     if path.is_file():
         return path
     if (named := RECIPES / f"{path.name.removesuffix('.yaml')}.yaml").is_file() and path.parent == Path("."):
@@ -117,7 +129,26 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if child is None:
             child = tree[section] = {}
         tree = child
-    tree[leaf] = parse_yaml(text, override) if text else ""
+    tree[leaf] = _override_value(key, text, override)
+
+
+def _override_value(key: str, text: str, override: str) -> Any:
+    """The value of an override. Raises ConfigError for broken brackets or quotes.
+
+    A key that takes text takes it as it is written, without quotes around it; `null` is its null, if it has one. Other
+    values are a word, or YAML in brackets or quotes.
+    """
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    is_yaml = text.startswith("[") if key in KINDS.names else quoted
+    if key in KINDS.texts and not is_yaml:
+        return None if KINDS.texts[key] and text == "null" else text
+    if quoted or text.startswith(("[", "{")):
+        return parse_yaml(text, override, KINDS, key)
+    try:
+        value = plain_value(text.strip()) if text else ""
+    except ValueError as error:
+        raise ConfigError(f"{override}: {error}") from None
+    return text if isinstance(value, bool) and key not in KINDS.switches else value
 
 
 def _kind(value: Any) -> str:

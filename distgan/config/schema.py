@@ -22,9 +22,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from distgan.config.base import FREE, Frozen, Names, Probability, free
+from distgan.config.base import AS_TEXT, FREE, Frozen, LocalPath, Names, Probability, free
 from distgan.config.method import AugmentConfig, EmaConfig, Loss, LossConfig, NoAugment, OptimizerConfig
 from distgan.config.networks import DiscriminatorConfig, GeneratorConfig, SeedDiscriminator, SeedGenerator
+from distgan.utils.paths import user_path
 from distgan.utils.safe_io import printable
 
 Reaction = Literal["off", "warn", "alert", "stop", "rollback"]
@@ -45,7 +46,7 @@ def _directory_or_url(value: Any) -> Path | URL:
     if not isinstance(value, (str, Path)):
         raise PydanticCustomError("path_type", "Input is not a valid path")
     if isinstance(value, Path) or not re.match("[A-Za-z][A-Za-z0-9+.-]*://", value):
-        return Path(value)
+        return user_path(value)
     scheme, rest = value.split("://", 1)
     host = rest.split("/")[0]
     if scheme not in ("http", "https", "s3"):
@@ -59,12 +60,15 @@ def _directory_or_url(value: Any) -> Path | URL:
     return URL(value.rstrip("/"))
 
 
+Location = Annotated[Path | URL, PlainValidator(_directory_or_url), AS_TEXT]
+
+
 class RunConfig(Frozen):
     """Name, place and seed of a training run."""
 
     name: str = Field(default="quickstart", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", json_schema_extra=FREE)
     """Run name: letters, digits, '.', '_', '-'; the run directory is DIR/NAME."""
-    dir: Path = free(Path("runs"))
+    dir: LocalPath = free(Path("runs"))
     """Directory that holds the run directories; with several machines, one that all of them share."""
     seed: NonNegativeInt = 0
     """Seed of every random draw: weights, order of the images, latents, label noise, dropout."""
@@ -73,12 +77,13 @@ class RunConfig(Frozen):
 class DataConfig(Frozen):
     """The real images, and how they are read."""
 
-    path: Annotated[Path | URL, PlainValidator(_directory_or_url)] = free(Path("data/shapes"))
-    """Directory made by `distgan prepare` (tar shards, manifest.json), or its copy: https://HOST/DIR, s3://BUCKET/PREFIX."""
+    path: Location = free(Path("data/shapes"))
+    """Directory made by `distgan prepare` (tar shards, manifest.json), or its copy: https://HOST/DIR, s3://BUCKET/PREFIX.
+    On the command line it turns the recipe's `data.prepare` off: the data set must be there."""
     prepare: Literal["shapes", "cifar10"] | None = free(None)
     """Data set to make at `data.path` if nothing is there yet; null: it must be there."""
     classes: Annotated[Names, Field(min_length=1)] | None = None
-    """Classes to show, by name (frog or frog,cat); null: all."""
+    """Classes to show, by name (frog or frog,cat; quotes around a name with a comma); null: all."""
     mode: Literal["auto", "stream", "resident"] = free("auto")
     """stream: read shards during training; resident: decode once, keep as uint8; auto: resident if it fits."""
     resident_limit_mb: PositiveInt = free(2048)
@@ -94,7 +99,7 @@ class DataConfig(Frozen):
     blocks, or when training on the CPU; else 2."""
     flip: bool = False
     """Mirror each image left to right with probability 1/2."""
-    cache: Path | None = free(None)
+    cache: LocalPath | None = free(None)
     """Local directory that keeps the shards of a URL; it grows to the data set's size. null: fetch them every epoch."""
     tries: PositiveInt = free(5)
     """Attempts to fetch a shard from a URL before it counts as unreadable."""
@@ -242,11 +247,11 @@ class EvaluateConfig(Frozen):
     extractor: Literal["efficientnet_lite0", "inception", "none"] = free("efficientnet_lite0")
     """Features: efficientnet_lite0 (extra `quality`, no download); inception (extra `inception`: FID); none: only the
     scores of the embedded shapes, which need no network."""
-    weights: Path | None = free(None)
+    weights: LocalPath | None = free(None)
     """File with Inception's weights; null: torch-fidelity downloads them."""
     count: Annotated[int, Field(ge=20)] = free(5_000)
     """Number of generated images, from the seeds 0, 1, 2, ..."""
-    reference: Annotated[Path | URL, PlainValidator(_directory_or_url)] | None = free(None)
+    reference: Location | None = free(None)
     """Data set of the real images to compare with; null: data.path."""
     reference_count: Annotated[int, Field(ge=20)] = free(10_000)
     """Number of real images from the reference."""

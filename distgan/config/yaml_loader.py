@@ -1,13 +1,17 @@
 """YAML text in, plain values out; the text may come from a stranger.
 
-YAML 1.2 scalars: `no` is a word (train.precision=no), only true and false are booleans, and there are no dates.
+Nothing becomes another value than it looks like. A number is decimal (0123 is 123, 1_000 and 1e3 are 1000, 1:30 and
+0x10 are text), only true and false are booleans, there are no dates, and a key that takes text keeps it as it is
+written.
 Aliases and tags are refused, so the values are never larger than the text.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -15,19 +19,67 @@ from distgan.utils.errors import ConfigError
 from distgan.utils.safe_io import printable
 
 MAX_DEPTH = 16  # sections and lists inside one another
-MAX_DIGITS = 100  # of a whole number
+MAX_DIGITS = 100  # of a number
+NULLS = ("", "~", "null", "Null", "NULL")
+BOOLEANS = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")}
+_DIGITS = "[0-9]+(?:_[0-9]+)*"
+_WHOLE = re.compile(f"[-+]?{_DIGITS}")
+_NUMBER = re.compile(rf"[-+]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+]?[0-9]{{1,4}})?")
 
 
-def parse_yaml(text: str, origin: str) -> Any:
-    """Plain values of a YAML document. Raises ConfigError that names `origin`, a file or an override."""
+class Kinds(NamedTuple):
+    """What dotted keys take, where that decides how a word without quotes is read."""
+
+    texts: Mapping[str, bool]
+    """Keys that take text: whether they take null as well."""
+    names: frozenset[str]
+    """Those of them that take a list of names, also as text with commas."""
+    switches: frozenset[str]
+    """Keys that take true and false; elsewhere these are text."""
+
+
+def parse_yaml(text: str, origin: str, kinds: Kinds, key: str = "") -> Any:
+    """Plain values of a YAML document. Raises ConfigError that names `origin`, a file or an override.
+
+    key: the dotted key that the document is the value of; empty for the whole configuration.
+    """
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML raises ValueError for 0x_ and the like
+        node = _compose(text)
+        if key and node is not None and (rest := text[node.end_mark.index :].strip()):
+            raise yaml.MarkedYAMLError(problem=f"'{rest}' follows the value", problem_mark=node.end_mark)
+        return None if node is None else _value(node, kinds, key)
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{origin} is not valid YAML: {printable(' '.join(str(error).split()), 500)}") from None
 
 
+def _compose(text: str) -> yaml.Node | None:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()  # type: ignore[no-untyped-call,no-any-return]
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call]
+
+
+def plain_value(text: str) -> Any:
+    """What a word without quotes means: null, true, false, a decimal number, or itself. Raises ValueError."""
+    if text in NULLS:
+        return None
+    if text in BOOLEANS:
+        return BOOLEANS[text]
+    if not _NUMBER.fullmatch(text):
+        return text
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of more than {MAX_DIGITS} digits is not allowed here")
+    digits = text.replace("_", "")
+    if _WHOLE.fullmatch(digits):
+        return int(digits)
+    exact = Decimal(digits)
+    whole = "e" in digits.lower() and exact.adjusted() < MAX_DIGITS and exact == exact.to_integral_value()
+    return int(exact) if whole else float(digits)
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without aliases, tags, repeated keys, deep nesting and YAML 1.1 words."""
+    """PyYAML's parser without aliases, tags and deep nesting."""
 
     depth = 0
 
@@ -44,33 +96,33 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                name = self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
-                if name in seen:
-                    problem = f"key '{name}' appears twice"
-                    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-                seen.add(name)
-        return super().construct_mapping(node, deep)
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        if len(node.value) > MAX_DIGITS:
-            raise _refused(f"number of more than {MAX_DIGITS} digits", node)
-        return super().construct_yaml_int(node)  # type: ignore[no-untyped-call,no-any-return]
+def _value(node: yaml.Node, kinds: Kinds, key: str, in_list: bool = False) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, kinds, key)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, kinds, key, in_list=True) for item in node.value]
+    assert isinstance(node, yaml.ScalarNode)
+    text = str(node.value)
+    if node.style is not None or (in_list and key in kinds.names):  # in quotes, a block of text, or a name
+        return text
+    if key in kinds.texts:
+        return None if kinds.texts[key] and text in NULLS else text
+    value = plain_value(text)
+    return text if isinstance(value, bool) and key not in kinds.switches else value
+
+
+def _mapping(node: yaml.MappingNode, kinds: Kinds, key: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, item in node.value:
+        if not isinstance(name, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=name.start_mark)
+        if name.value in values:
+            raise yaml.MarkedYAMLError(problem=f"key '{name.value}' appears twice", problem_mark=name.start_mark)
+        values[name.value] = _value(item, kinds, f"{key}.{name.value}" if key else name.value)
+    return values
 
 
 def _refused(name: str, position: Any) -> yaml.MarkedYAMLError:
     problem = f"a {name} is not allowed here; write the value itself"
     return yaml.MarkedYAMLError(problem=problem, problem_mark=position.start_mark)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)  # type: ignore[no-untyped-call]
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[1] not in ("bool", "timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF")
-)

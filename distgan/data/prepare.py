@@ -20,6 +20,7 @@ from distgan.data.shards.manifest import MANIFEST, Layout, Manifest, load_manife
 from distgan.data.shards.writer import ShardWriter, write_shards
 from distgan.data.sources.base import Offer, Source
 from distgan.data.sources.cifar10 import Cifar10
+from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import Shapes
 from distgan.utils.counter_rng import permutation
 from distgan.utils.errors import DataError
@@ -58,10 +59,16 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
     Raises DataError if the source or the target cannot be used; the target is then as before.
     """
     target = Path(os.path.realpath(request.out))
+    if isinstance(request.source, Folder):
+        _check_outside(request.out, target, request.source.directory)
     offer = request.source.offer(request.split, request.classes)
     asked = _manifest_request(request, offer)
     if existing := find_existing(request.out, asked, request.overwrite):
         return existing
+    if target.exists() and target.samefile(os.curdir):
+        raise DataError(
+            f"{request.out} is the working directory, which would be replaced; choose {request.out / 'data'}"
+        )
     if os.path.ismount(target):
         raise DataError(f"{request.out} is a mount point and cannot be replaced; choose {request.out / 'data'}")
     return _make(request, offer, asked, target, progress) or _wait_for_existing(request.out, asked)
@@ -78,6 +85,16 @@ def ensure(path: Path | URL, source: Literal["shapes", "cifar10"]) -> Manifest:
         return load_manifest(path)
     default: Source = Shapes() if source == "shapes" else Cifar10(download_dir=path.parent / "downloads")
     return prepare(Request(path, default))
+
+
+def _check_outside(out: Path, target: Path, source: Path) -> None:
+    """Raises DataError if `target` lies in the directory that the images are read from."""
+    root = Path(os.path.realpath(source))
+    if root in (target, *target.parents):
+        beside = root.with_name(f"{root.name or 'images'}-shards")
+        raise DataError(
+            f"{out} lies in {source}, whose folders are read as classes; choose an --out beside it: {beside}"
+        )
 
 
 def find_existing(out: Path, asked: dict[str, Any], overwrite: bool) -> Manifest | None:
@@ -127,7 +144,7 @@ def _make(request: Request, offer: Offer, asked: dict[str, Any], target: Path, p
             directory, request.split, request.layout, offer.size, len(offer.classes), request.shard_size
         )
         shards = write_shards(writer, images, order, f"{offer.source} {request.split}", progress)
-        _print_notes(images.notes)
+        _print_notes([*images.notes, *images.finish()])
         totals = np.sum([shard.class_counts for shard in shards], axis=0) if shards else np.zeros(len(offer.classes))
         if not totals.all():
             name = offer.classes[int(np.argmin(totals))]

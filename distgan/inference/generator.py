@@ -6,7 +6,6 @@ from a stream of its own, and every batch is filled up to the same size.
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import os
@@ -22,6 +21,7 @@ from distgan.inference.generator_file import Description, read_generator
 from distgan.networks import to_device
 from distgan.utils.errors import ExportError
 from distgan.utils.images import to_bytes
+from distgan.utils.names import is_number, join_names, known_names
 from distgan.utils.numerics import exact_numerics
 from distgan.utils.rng import generator
 
@@ -99,7 +99,8 @@ class Generator:
         """One image per seed: uint8 [N, 3, size, size] on the CPU.
 
         seeds: whole numbers in 0 ... 2**63 - 1. classes (conditional only): names or numbers, one for all seeds or one
-        per seed; None: class number seed % number of classes. truncation: see `latents`. batch_size: images at a time.
+        per seed (a number is a class's place, from 0 on, but its name where all names are numbers); None: the class at
+        place seed % number of classes. truncation: see `latents`. batch_size: images at a time.
         A seed's image is bit-identical for the same batch size and device, otherwise equal up to rounding.
         Raises ExportError for a wrong seed, class, truncation or batch size.
         """
@@ -144,15 +145,28 @@ class Generator:
         return torch.tensor([self._class_number(name) for name in classes], dtype=torch.int64)
 
     def _class_number(self, name: Class) -> int:
+        """The class that a name or number means. Raises ExportError: none, or several.
+
+        Text that is a class's name means this class. A number means the class with this number for a name; where there
+        are names that are no numbers, also the class at this place, counted from 0.
+        """
         names = self.class_names
         if isinstance(name, str) and name in names:
             return names.index(name)
-        text = str(name if isinstance(name, str) else operator.index(name))
-        if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < len(names):
-            return int(text)
-        close = difflib.get_close_matches(text.lower(), names, n=1, cutoff=0.4)
-        hint = f"nearest: {close[0]}" if close else f"there are {', '.join(names[:20])}, or 0 to {len(names) - 1}"
-        raise ExportError(f"there is no class {text}; {hint}")
+        text = name if isinstance(name, str) else str(operator.index(name))
+        if not is_number(text):
+            raise ExportError(f"there is no class {text}; {known_names(text, names)}")
+        numbers = [is_number(known) for known in names]
+        found = {place for place, known in enumerate(names) if numbers[place] and int(known) == int(text)}
+        if not all(numbers) and int(text) < len(names):
+            found.add(int(text))
+        if len(found) > 1:
+            meant = join_names((names[place] for place in sorted(found)), " or ")
+            raise ExportError(f"class {text} is ambiguous: it may be {meant}; give the name as text")
+        if not found:
+            places = "" if all(numbers) else f", or 0 to {len(names) - 1}"
+            raise ExportError(f"there is no class {text}; {known_names(text, names)}{places}")
+        return found.pop()
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Writes the Hub's layout: model.safetensors, config.json, and README.md if there is none yet.

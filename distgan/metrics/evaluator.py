@@ -198,6 +198,10 @@ def check(config: EvaluateConfig, images: int, shapes: bool) -> None:
                 "reference is another data set; use efficientnet_lite0, or train without scores "
                 "(evaluate.every_images=null)"
             )
+    elif images < MIN_IMAGES:
+        raise QualityError(
+            f"the reference has {images} images, and scores need {MIN_IMAGES} or more; compare with a larger data set"
+        )
     elif config.reference_count > images:
         raise QualityError(
             f"evaluate.reference_count={config.reference_count} must be {MIN_IMAGES} to {images}, the images that the "

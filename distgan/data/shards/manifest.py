@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -11,11 +12,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeIn
 
 from distgan.config.messages import first_mistake
 from distgan.data.remote.store import Location
+from distgan.data.shards.absent import describe_absence
 from distgan.utils.errors import DataError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import read_bytes
 
 MANIFEST = "manifest.json"
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_SHARD_IMAGES = 10**12  # far above any real shard, far below an overflow
 MAX_SHARD_BYTES = 1024 * MAX_SHARD_IMAGES
@@ -101,7 +104,7 @@ class Manifest(_Model):
     def save(self, directory: Path) -> None:
         """Writes DIRECTORY/manifest.json, complete or not at all. Raises OSError."""
         with atomic_path(directory / MANIFEST) as temporary:
-            temporary.write_text(self.model_dump_json(indent=1) + "\n")
+            temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def load_manifest(location: Location) -> Manifest:
@@ -117,12 +120,9 @@ def _read(directory: Path) -> bytes:
     path = directory / MANIFEST
     try:
         return read_bytes(path, MAX_MANIFEST_BYTES)
-    except FileNotFoundError:
-        raise DataError(
-            f"{directory} holds no {MANIFEST}, so no complete data set; make one with "
-            f"`distgan prepare shapes|cifar10|folder --out {directory}`"
-        ) from None
     except OSError as error:
+        if error.errno in ABSENT:
+            raise DataError(describe_absence(directory, MANIFEST)) from None
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path} is not a manifest: {error}; make the data set again") from None

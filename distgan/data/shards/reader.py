@@ -22,6 +22,7 @@ from distgan.data.shards.samples import Piece, parse_pieces
 from distgan.data.shards.tar import READ_ERRORS
 from distgan.utils.errors import DataError
 from distgan.utils.files import is_intact
+from distgan.utils.names import join_names, known_names
 from distgan.utils.safe_io import open_regular, printable
 
 VERIFY_HINT = "`distgan prepare ... --verify` checks all shards"
@@ -56,7 +57,8 @@ def select_shards(location: Location, manifest: Manifest, classes: Sequence[str]
     """Selects the images of some classes; None: all. Raises DataError for an unknown class, or if no image is left."""
     for name in classes or ():
         if name not in manifest.classes:
-            raise DataError(f"data.classes={name}: {location} has no such class; it has {', '.join(manifest.classes)}")
+            known = known_names(name, manifest.classes)
+            raise DataError(f"data.classes={join_names([name])}: {location} has no such class; {known}")
     names = tuple(name for name in manifest.classes if classes is None or name in classes)
     labels = {name: label for label, name in enumerate(manifest.classes)}
     label_map = {labels[name]: index for index, name in enumerate(names)}

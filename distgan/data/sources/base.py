@@ -6,7 +6,6 @@ they have to be written.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 from distgan.data.shards.png import Pixels
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
+from distgan.utils.names import known_names
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class SourceImages:
     Called from several threads at once, for rows in any order. Raises DataError, which ends the work.
     """
     notes: list[str] = field(default_factory=list)
-    """Sentences for the user, printed after all images are written; `read` may add to them."""
+    """Sentences for the user, printed after all images are written."""
+    finish: Callable[[], list[str]] = list
+    """Called when all images are written: more sentences. Raises DataError, and nothing is published."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,9 @@ def select_classes(available: Sequence[str], requested: Sequence[str] | None) ->
     """Returns the requested classes in the order of `available`; None requests all. Raises DataError for others."""
     if requested is None:
         return tuple(available)
-    listed = ", ".join(available[:20]) + (f", ... ({len(available)} in all)" if len(available) > 20 else "")
     for name in requested:
         if name not in available:
-            nearest = difflib.get_close_matches(name.lower(), available, n=1, cutoff=0.5)
-            hint = f"did you mean {nearest[0]}? The classes" if nearest else "the classes"
-            raise DataError(f"class '{name}' is not in this data set; {hint} are: {listed}")
+            raise DataError(f"class '{name}' is not in this data set; {known_names(name, available)}")
     if not requested:
-        raise DataError(f"--classes names no class; leave it out for all, or name some of: {listed}")
+        raise DataError(f"--classes names no class; leave it out for all, or name some; {known_names('', available)}")
     return tuple(name for name in available if name in requested)

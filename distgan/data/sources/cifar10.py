@@ -1,4 +1,4 @@
-"""CIFAR-10 from its official archives: the binary one is downloaded; a local .tar.gz or its directory may be either.
+"""CIFAR-10 from its official archives: the binary one is downloaded; a local archive or directory may be either.
 
 Both versions hold the same images in the same order. The archive is never unpacked to disk: only members of known
 names and sizes are read. The binary version is plain records; the python version's pickles go through `safe_pickle`.
@@ -14,7 +14,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,14 @@ MAX_BATCH_BYTES = 2 * 10_000 * RECORD_BYTES  # official batches have half; pickl
 MAX_ARCHIVE_BYTES = 1 << 29  # unpacked; the official archives have 187 MB
 MAX_MEMBERS = 1000  # of an archive; the official ones have 9
 FOLDERS = {"bin": "cifar-10-batches-bin", "py": "cifar-10-batches-py"}
+GZIP = b"\x1f\x8b"
+PACKINGS = {
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc\xaf": "7-Zip",
+}
 READ_ERRORS = (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError, RecursionError)
 """Exceptions that a damaged archive can cause."""
 
@@ -53,6 +61,10 @@ class Archive:
     md5: str
 
 
+class _NotOfficial(DataError):
+    """An archive in the download directory is not the one that CIFAR's authors publish."""
+
+
 STORE = RemoteStore("https://www.cs.toronto.edu/~kriz")
 BINARY = Archive("cifar-10-binary.tar.gz", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530")
 PYTHON = Archive("cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a")
@@ -65,7 +77,7 @@ class Cifar10:
     """The source `cifar10`: CIFAR-10 from a local archive or directory, or downloaded to `download_dir`."""
 
     archive: Path | None = None
-    """A .tar.gz or its unpacked directory; None: one of `official` in `download_dir`, or the first, downloaded."""
+    """A .tar.gz, .tar or unpacked directory; None: one of `official` in `download_dir`, or the first, downloaded."""
     download_dir: Path = Path("downloads")
     store: RemoteStore = STORE
     official: tuple[Archive, ...] = OFFICIAL
@@ -94,12 +106,17 @@ def fetch(store: RemoteStore, official: tuple[Archive, ...], directory: Path, pr
     archive = official[0]
     path = directory / archive.name
     try:
-        for known in official:
-            if (kept := directory / known.name).is_file() and md5(kept) == known.md5:
-                return kept
+        there = [known for known in official if (directory / known.name).is_file()]
+        for known in there:
+            if md5(directory / known.name) == known.md5:
+                return directory / known.name
+        if there:
+            raise _not_official(directory / there[0].name)
         directory.mkdir(parents=True, exist_ok=True)
         sweep(directory, archive.name, ABANDONED_SECONDS)
         store.download(archive.name, path, archive.size, archive.md5, progress)
+    except _NotOfficial:
+        raise
     except DataError as error:
         raise DataError(
             f"{error}; try again later, or get {archive.name} another way and pass --from PATH "
@@ -108,6 +125,13 @@ def fetch(store: RemoteStore, official: tuple[Archive, ...], directory: Path, pr
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}; give another --download-dir") from None
     return path
+
+
+def _not_official(path: Path) -> _NotOfficial:
+    return _NotOfficial(
+        f"{path} is there, but its MD5 is not that of the official archive; use it as it is with --from {path}, or "
+        "move it away to download the official one"
+    )
 
 
 def fingerprint(path: Path, split: str) -> str:
@@ -202,11 +226,14 @@ def _read_directory(path: Path, split: str) -> Batches:
 
 
 def _read_archive(path: Path, split: str) -> Batches:
-    """Returns the batch files in a .tar.gz, read once to its end, which checks its gzip checksum. Raises DataError."""
+    """Returns the batch files in a .tar.gz or .tar, read once to its end, which checks gzip's checksum.
+
+    Raises DataError.
+    """
     batch_files = {name for names in batch_names(split).values() for name in names}
     batches: Batches = {}
     try:
-        with open_regular(path) as file, gzip.open(file, "rb") as unpacked:
+        with open_regular(path) as file, _unpacked(file, path) as unpacked:
             stream = _LimitedReader(unpacked, path)
             with tarfile.open(fileobj=stream, mode="r|", tarinfo=CheckedHeader) as archive:  # type: ignore[call-overload]
                 for number, member in enumerate(archive):
@@ -224,6 +251,16 @@ def _read_archive(path: Path, split: str) -> Batches:
     except OSError as error:
         raise _unreadable(path, error) from None
     return batches
+
+
+def _unpacked(file: BinaryIO, path: Path) -> BinaryIO | gzip.GzipFile:
+    """The content of a file, unpacked if it is packed with gzip. Raises DataError for other packings."""
+    start = file.read(6)
+    file.seek(0)
+    for magic, name in PACKINGS.items():
+        if start.startswith(magic):
+            raise DataError(f"{path} is packed with {name}, which is not read here; unpack it and give the directory")
+    return gzip.GzipFile(fileobj=file) if start.startswith(GZIP) else file
 
 
 def _checked_name(member: tarfile.TarInfo, path: Path) -> str:

@@ -1,32 +1,32 @@
-"""Class sub-folders of PNG, JPEG or WebP files, as square RGB images.
+"""The images in class folders: `folder_layout` finds the classes, `image_file` reads a file.
 
-Each image is rotated as its EXIF data says, converted to 8-bit RGB (`to_rgb`), cut to its central square and resized
-with Lanczos. A file in a class folder that is not an image is an error that names it, unless `skip_bad` is set.
+A file in a class folder that is not an image is an error, unless `skip_bad` is set. All such files are listed at once:
+those whose first bytes are no image's before the work, damaged images after it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from distgan.data.shards.png import Pixels
 from distgan.data.sources.base import Offer, SourceImages, select_classes
+from distgan.data.sources.folder_layout import Layout, entries_in, find_layout, is_folder
+from distgan.data.sources.image_file import SKIP_HINT, ImageReader, is_image
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
+from distgan.utils.log import log
+from distgan.utils.names import join_names
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 89_478_485  # of a file: Pillow's own limit against images that would fill the memory
-IGNORED_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
-SPLITS = ("train", "test")
-SKIP_HINT = "remove or repair it, or pass --skip-bad to leave such files out"
+MAX_LISTED = 20  # names in a message
+MAX_REASONS = 8
 
 
 @dataclass(frozen=True)
@@ -38,75 +38,87 @@ class Folder:
     """Height and width of the images that are made, pixels."""
     skip_bad: bool = False
     """Leave out files that are not images, and list them."""
+    white: float | None = None
+    """The value that becomes white in images of more than 8 bits; None: 65,535."""
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split; lists the files but reads none. See `Source`."""
-        root = split_root(self.directory, split)
-        folders = class_folders(root)
-        names = select_classes(folders, classes)
-        files: list[Path] = []
-        labels: list[int] = []
+        layout = find_layout(self.directory, split, classes)
+        names = select_classes(tuple(layout.folders), classes)
+        files: dict[str, list[Path]] = {}
         digest = hashlib.sha256()
-        for label, name in enumerate(names):
-            found = list(walk(root / name))
+        for name in names:
+            found = list(walk(layout.folders[name]))
             if not found:
-                raise DataError(f"{root / name} holds no image; add some, remove it, or leave it out with --classes")
+                folder = layout.folders[name]
+                raise DataError(f"{folder} holds no image; add some, remove it, or leave it out with --classes")
             for path, size in found:
-                digest.update(os.fsencode(f"{path.relative_to(root).as_posix()}\0{size}\0"))
-            files += [path for path, _ in found]
-            labels += [label] * len(found)
+                digest.update(os.fsencode(f"{path.relative_to(layout.root).as_posix()}\0{size}\0"))
+            files[name] = [path for path, _ in found]
         request = {"listing": digest.hexdigest(), "size": self.size, "skip_bad": self.skip_bad}
-        return Offer("folder", self.size, names, request, lambda progress: self._images(files, np.array(labels)))
+        if self.white is not None:
+            request["white"] = self.white
+        return Offer("folder", self.size, names, request, lambda progress: self._images(layout, files))
 
-    def _images(self, files: list[Path], labels: IntArray) -> SourceImages:
-        def read(rows: IntArray) -> list[Pixels | None]:
-            return [load(files[row]) for row in rows]
-
-        def load(path: Path) -> Pixels | None:
-            try:
-                return load_image(path, self.size)
-            except DataError as error:
-                if not self.skip_bad:
-                    raise
-                images.notes.append(f"skipped: {str(error).removesuffix('; ' + SKIP_HINT)}")
-                return None
-
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `load_image` makes it an error
-        images = SourceImages(np.arange(len(files)), labels, read)
-        return images
-
-
-def split_root(directory: Path, split: str) -> Path:
-    """Returns the parent of the class folders: DIR/SPLIT if DIR/train or DIR/test holds folders, else DIR.
-
-    Raises DataError if only the other split is there.
-    """
-    parts = [name for name in SPLITS if (directory / name).is_dir() and _folders(directory / name)]
-    if not parts:
-        return directory
-    if split not in parts:
-        raise DataError(f"{directory} has no {split} split, only {parts[0]}; pass --split {parts[0]}")
-    return directory / split
+    def _images(self, layout: Layout, files: dict[str, list[Path]]) -> SourceImages:
+        """Opens the files of each class."""
+        others = [path for paths in files.values() for path in paths if not is_image(path)]
+        if others and not self.skip_bad:
+            raise DataError(f"{_count(others)} not an image that Pillow reads: {_listed(others)}; {_hint(others)}")
+        if others:
+            log.info("note: %s not an image and left out: %s", _count(others), _listed(others))
+        left_out = set(others)
+        files = {name: [path for path in paths if path not in left_out] for name, paths in files.items()}
+        for note in (*layout.notes, describe_classes(layout.root, files)):
+            log.info("%s", note)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `ImageReader` makes it an error
+        labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
+        opened = _OpenFolder([path for paths in files.values() for path in paths], self)
+        return SourceImages(np.arange(len(labels)), labels, opened.read, finish=opened.finish)
 
 
-def class_folders(root: Path) -> tuple[str, ...]:
-    """Returns the sorted names of the sub-folders. Raises DataError if there is none, or one is a link."""
-    names = _folders(root)
-    if not names:
-        raise DataError(f"{root} has no sub-folder; put the images in one folder per class, as in {root}/cat/1.png")
-    for name in names:
-        if (root / name).is_symlink():
-            raise DataError(f"{root / name} is a link to a directory, and those are not followed; put the folder there")
-        if not name.isprintable() or os.fsencode(name) != name.encode(errors="replace"):
-            raise DataError(f"{root} has a sub-folder whose name is not text, {name!r}; rename it")
-    return names
+class _OpenFolder:
+    """Reads files, and collects the reasons why some of them cannot be read."""
+
+    def __init__(self, files: list[Path], source: Folder) -> None:
+        self.files, self.skip_bad = files, source.skip_bad
+        self.reader = ImageReader(source.size, source.white)
+        self.failures: list[str] = []
+
+    def read(self, rows: IntArray) -> list[Pixels | None]:
+        return [self._load(self.files[row]) for row in rows]
+
+    def finish(self) -> list[str]:
+        """Notes after all files were read. Raises DataError with all failures, if files may not be left out."""
+        failures = sorted(self.failures)
+        if failures and not self.skip_bad:
+            raise DataError(failures[0] if len(failures) == 1 else _all_failures(failures))
+        skipped = [f"skipped: {failure.removesuffix(f'; {SKIP_HINT}')}" for failure in failures]
+        return [*self.reader.notes(), *skipped]
+
+    def _load(self, path: Path) -> Pixels | None:
+        try:
+            return self.reader.read(path)
+        except DataError as error:
+            if not self.failures and not self.skip_bad:
+                log.warning("%s; the other files are still read, to name all at once", error)
+            self.failures.append(str(error))
+            return None
+
+
+def describe_classes(root: Path, files: dict[str, list[Path]]) -> str:
+    """What was taken for classes, and how many images each has."""
+    counts = [f"{join_names([name])} ({len(paths):,} images)" for name, paths in files.items()]
+    more = f", ... {join_names(list(files)[-1:])}" if len(counts) > MAX_LISTED else ""
+    classes = "1 class" if len(counts) == 1 else f"{len(counts):,} classes"
+    return f"{root}: {classes}: {', '.join(counts[:MAX_LISTED])}{more}"
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, int]]:
     """Yields the files below a class folder and their sizes in bytes, sorted; no hidden files, no IGNORED_NAMES."""
-    for entry in _entries(folder):
+    for entry in entries_in(folder):
         path = Path(entry.path)
-        if entry.is_dir():
+        if is_folder(entry):
             if entry.is_symlink():
                 raise DataError(f"{path} is a link to a directory, and those are not followed; put the folder there")
             yield from walk(path)
@@ -117,70 +129,20 @@ def walk(folder: Path) -> Iterator[tuple[Path, int]]:
                 yield path, 0
 
 
-def load_image(path: Path, size: int) -> Pixels:
-    """Loads one file as uint8 [size, size, 3]. Raises DataError, naming the file, if it cannot be read as an image."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{path} is not a regular file; {SKIP_HINT}")
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            return square(to_rgb(upright(image)), size)
-    except DataError:
-        raise
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not a PNG, JPEG or WebP image; {SKIP_HINT}") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{path} has more than {MAX_PIXELS:,} pixels; make it smaller, or pass --skip-bad") from None
-    except Exception as error:  # a damaged image can raise nearly anything
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DataError(f"{path} cannot be read ({reason}); {SKIP_HINT}") from None
+def _all_failures(failures: list[str]) -> str:
+    reasons = [failure.removesuffix(f"; {SKIP_HINT}") for failure in failures]
+    more = f", and {len(reasons) - MAX_REASONS:,} more" if len(reasons) > MAX_REASONS else ""
+    return f"{len(reasons):,} files cannot be used: {', '.join(reasons[:MAX_REASONS])}{more}; {_hint(reasons)}"
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Rotates and mirrors an image as its EXIF orientation says; ignores damaged EXIF data."""
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
+def _count(files: list[Path]) -> str:
+    return f"{files[0]} is" if len(files) == 1 else f"{len(files):,} files are"
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts an image of any mode to 8-bit RGB: transparency on white, 16 bits scaled to 8, grey repeated."""
-    if image.mode.startswith("I"):  # 16-bit grey, mode I or I;16 depending on Pillow's version
-        values = np.asarray(image).astype(np.int64)
-        grey = np.clip((values + 128) // 257, 0, 255)
-        if isinstance(transparent := image.info.get("transparency"), int):
-            grey[values == transparent] = 255
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+def _listed(files: list[Path]) -> str:
+    names = ", ".join(f"{path.parent.name}/{path.name}" for path in files[:MAX_LISTED])
+    return names + (", ..." if len(files) > MAX_LISTED else "")
 
 
-def square(image: Image.Image, size: int) -> Pixels:
-    """Cuts out the central square of an RGB image and resizes it with Lanczos: uint8 [size, size, 3]."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    if image.size != (size, size):
-        image = image.crop(box) if side == size else image.resize((size, size), Image.Resampling.LANCZOS, box=box)
-    return np.asarray(image)
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            visible = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in IGNORED_NAMES]
-    except NotADirectoryError:
-        raise DataError(f"{folder} is a file, not a directory of class sub-folders") from None
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}") from None
-    return sorted(visible, key=lambda entry: entry.name)
-
-
-def _folders(directory: Path) -> tuple[str, ...]:
-    return tuple(entry.name for entry in _entries(directory) if entry.is_dir())
+def _hint(items: list[Path] | list[str]) -> str:
+    return SKIP_HINT if len(items) == 1 else "remove or repair them, or pass --skip-bad to leave such files out"

@@ -26,14 +26,15 @@ _VALUES = {
 }  # fmt: skip
 _TEXTS = {"BINSTRING", "SHORT_BINSTRING"}  # Python 2's bytes
 _PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
-_ARRAYS = ("numpy.core.multiarray", "numpy._core.multiarray")  # NumPy 1 and 2
+_CORES = ("numpy.core", "numpy._core")  # NumPy 1 and 2
 _NAMES = {
     "_codecs.encode": "bytes",
     "__builtin__.bytes": "bytes",
     "builtins.bytes": "bytes",
     "numpy.dtype": "dtype",
     "numpy.ndarray": "class",
-    **{f"{module}._reconstruct": "array" for module in _ARRAYS},
+    **{f"{core}.multiarray._reconstruct": "array" for core in _CORES},
+    **{f"{core}.numeric._frombuffer": "filled" for core in _CORES},  # protocol 5
 }
 
 
@@ -64,15 +65,14 @@ class _Array:
     def __init__(self) -> None:
         self.pixels: npt.NDArray[np.uint8] | None = None
 
-    def fill(self, state: Any) -> None:
-        _, shape, dtype, fortran, raw = state
+    def fill(self, shape: Any, dtype: Any, raw: Any, fortran: bool) -> None:
         if type(dtype) is not _Dtype or type(raw) is not bytes or type(shape) is not tuple or len(shape) != 2:
             raise _Refused("its images are not a table of bytes")
         if any(type(n) is not int or n < 0 for n in shape):
             raise _Refused("its images are not a table of bytes")
         if math.prod(shape) != len(raw):
             raise _Refused(f"its table of {shape} does not fit its {len(raw)} bytes")
-        self.pixels = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran is True else "C")
+        self.pixels = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
 class _Machine:
@@ -102,6 +102,9 @@ class _Machine:
 
     def push_bytes(self, text: str) -> None:
         self.stack.append(text.encode("latin1"))
+
+    def push_bytearray(self, value: bytearray) -> None:
+        self.stack.append(bytes(value))
 
     def store(self, index: int | None) -> None:
         """Remembers the top of the stack. index: None takes the next free one."""
@@ -150,7 +153,8 @@ class _Machine:
         (state,) = self.pop(1)
         target = self.stack[-1]
         if type(target) is _Array:
-            target.fill(state)
+            _, shape, dtype, fortran, raw = state
+            target.fill(shape, dtype, raw, fortran is True)
         elif type(target) is not _Dtype:  # a dtype's state is its byte order and the like, which does not matter here
             raise _Refused("it changes a function")
 
@@ -194,6 +198,11 @@ class _Machine:
             return _Dtype()
         if role == "array":
             return _Array()
+        if role == "filled":
+            raw, dtype, shape, order = arguments
+            array = _Array()
+            array.fill(shape, dtype, raw, order == "F")
+            return array
         raise _Refused("it calls something that is not a function")
 
     def _encode(self, text: Any = "", encoding: Any = "latin1") -> bytes:
@@ -209,6 +218,7 @@ class _Machine:
 _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     **dict.fromkeys(_VALUES, _Machine.push),
     **dict.fromkeys(_TEXTS, _Machine.push_bytes),
+    "BYTEARRAY8": _Machine.push_bytearray,
     "NONE": lambda machine, _: machine.push(None),
     "NEWTRUE": lambda machine, _: machine.push(True),
     "NEWFALSE": lambda machine, _: machine.push(False),
@@ -248,8 +258,9 @@ def read_batch(content: bytes, name: str) -> tuple[npt.NDArray[np.uint8], npt.ND
         raise DataError(
             f"{name} is damaged or was not made by CIFAR's authors: {reason}; get the archive again"
         ) from None
-    table = batch.get(b"data") if isinstance(batch, dict) else None
-    labels = batch.get(b"labels") if isinstance(batch, dict) else None
+    table, labels = (
+        batch.get(key.encode(), batch.get(key)) if isinstance(batch, dict) else None for key in ("data", "labels")
+    )
     if not isinstance(table, _Array) or table.pixels is None or not isinstance(labels, list):
         raise DataError(f"{name} is not a CIFAR-10 batch: it needs 'data' (a table) and 'labels' (a list)")
     if table.pixels.shape != (len(labels), 3072):

@@ -47,3 +47,50 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--config", "cifar10"]])
+def test_a_mistyped_data_path_is_refused_and_nothing_is_prepared_there(shapes, tmp_path, monkeypatch, capsys, more):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "shapes").symlink_to(shapes)
+    given = [*more, "data.path=data/shpaes", "train.images=16", "wandb.mode=disabled"]
+    assert main(["train", *given]) == 2
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert "data/shpaes does not exist in the working directory" in sentence
+    assert "nearest: data/shapes" in sentence
+    assert main(["doctor", "--quick", *given]) == 2
+    assert "FAIL  data: data/shpaes does not exist" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["shapes"]
+
+
+OPTIONS = ["prepare shapes --out", "sample FILE --out", "sample FILE --seeds", "export RUN --out", "report RUN --data"]
+OPTIONS += ["evaluate FILE --data", "evaluate FILE --out", "train --config", "train --resume", "doctor --config"]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_with_an_empty_value_or_two_dashes_for_one_is_refused(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for value in ("", "--"):
+        try:
+            code = main([*option.split()[:-1], f"{option.split()[-1]}={value}"])
+        except SystemExit as ended:
+            code = ended.code
+        assert code == 2
+        assert capsys.readouterr().err.count("\n") > 0
+    assert not list(tmp_path.iterdir())
+
+
+COMMANDS = ["report ~/x", "evaluate ~/x", "export ~/x", "sample ~/x --out ~/y", "prepare cifar10 --from ~/x --out ~/y"]
+COMMANDS += ["prepare folder ~/x --out ~/y", "prepare shapes --verify --out ~/x", "train data.path=~/x"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_home_directory_is_expanded_in_every_path(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    if command.startswith("train"):
+        command += " wandb.mode=disabled run.dir=~/runs"
+    assert main(command.split()) == 2
+    assert f"{tmp_path}/home/x" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["home"])

@@ -33,7 +33,7 @@ def test_one_line_says_what_was_made_and_the_second_run_that_it_is_there(tmp_pat
 
 def test_verify_makes_nothing_and_checks_what_is_there(tmp_path, capsys):
     out = tmp_path / "shapes"
-    with pytest.raises(DataError, match="holds no manifest"):
+    with pytest.raises(DataError, match="does not exist"):
         _run("shapes", "--out", out, "--verify")
     assert not out.exists()
     _run("shapes", "--out", out, "--count", 40, "--quiet")

@@ -65,6 +65,85 @@ def test_exponents_without_a_point_are_numbers(write, text):
     assert load_config(write(""), [f"optimizer.generator.lr={text}"]).optimizer.generator.lr == 1e-4
 
 
+TEXTS = ["0123", "1_5", "1e6", "2026-01-01", "12", "true", "null", "1.50", "0x1F", "1:30"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_key_that_takes_text_keeps_it_as_it_is_written(write, text):
+    assert load_config(write(""), [f"wandb.project={text}"]).wandb.project == text
+    assert load_config(write(f"wandb:\n  project: {text}\n")).wandb.project == text
+    assert load_config(write(f"wandb:\n  tags:\n  - {text}\n")).wandb.tags == (text,)
+    assert load_config(write(""), [f"wandb.tags=[{text}]"]).wandb.tags == (text,)
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        ("data.path=/tmp/my images #2", "/tmp/my images #2"),
+        ("data.path='/tmp/my images #2'", "/tmp/my images #2"),
+        ('data.path="/tmp/it\'s"', "/tmp/it's"),
+        ("data.path=/tmp/it's", "/tmp/it's"),
+        ("data.path=[1] {a} *b &c !d: e", "[1] {a} *b &c !d: e"),
+        ("data.path=007", "007"),
+        ("data={path: '/tmp/a #b'}", "/tmp/a #b"),
+    ],
+)
+def test_a_path_is_taken_as_it_is_written_and_quotes_are_optional(write, override, path):
+    assert str(load_config(write(""), [override]).data.path) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0123", 123), ("016", 16), ("1e6", 10**6), ("1_000_000", 10**6), ("1.5e3", 1500), ("+7", 7), ("1e22", 10**22)],
+)
+def test_numbers_are_decimal_and_whole_ones_may_have_an_exponent(write, text, number):
+    assert load_config(write(""), [f"run.seed={text}"]).run.seed == number
+    assert load_config(write(f"run: {{seed: {text}}}")).run.seed == number
+
+
+def test_a_list_of_numbers_may_be_one_number_and_follows_the_same_rules(write):
+    recipe = ["generator={family: r3gan}", "discriminator={family: r3gan}"]
+    for text, widths in (("64", (64,)), ("016,1e2", (16, 100)), ("[016, 1_0]", (16, 10))):
+        config = load_config(write(""), [*recipe, f"generator.widths={text}", "generator.group_width=1"])
+        assert config.generator.widths == widths
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("7", ("7",)), ("01,1e3", ("01", "1e3")), ('"a,b",c', ("a,b", "c")), ('["a,b", 07]', ("a,b", "07"))],
+)
+def test_names_of_classes_are_never_numbers_and_may_hold_a_comma_in_quotes(write, text, names):
+    assert load_config(write(""), [f"data.classes={text}"]).data.classes == names
+    assert load_config(write(to_yaml(load_config(write(""), [f"data.classes={text}"])))).data.classes == names
+
+
+def test_the_home_directory_is_expanded_in_overrides_and_files(write, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    keys = ("run.dir", "data.path", "data.cache", "evaluate.weights", "evaluate.reference")
+    given = load_config(write(""), [f"{key}=~/x" for key in keys])
+    read = load_config(
+        write("run: {dir: ~/x}\ndata: {path: ~/x, cache: ~/x}\nevaluate: {weights: ~/x, reference: ~/x}")
+    )
+    for config in (given, read):
+        paths = (config.run.dir, config.data.path, config.data.cache, config.evaluate.weights)
+        assert {*paths, config.evaluate.reference} == {tmp_path / "x"}
+    assert load_config("~/recipe.yaml").run.dir == tmp_path / "x"
+    literal = load_config(write(""), ["run.dir=./~"])
+    assert load_config(write(to_yaml(literal))).run.dir == literal.run.dir == tmp_path / "~"
+
+
+def test_an_override_of_the_path_alone_turns_the_recipe_s_preparation_off(write):
+    recipe = write("data: {path: data/shapes, prepare: shapes}")
+    assert load_config(recipe).data.prepare == "shapes"
+    assert load_config(recipe, ["run.seed=1"]).data.prepare == "shapes"
+    for path in ("data.path=x", "data={path: x}", "data.path=https://host/x"):
+        assert load_config(recipe, [path]).data.prepare is None
+        if "://" not in path:
+            assert load_config(recipe, [path, "data.prepare=shapes"]).data.prepare == "shapes"
+            assert load_config(recipe, ["data.prepare=cifar10", path.replace("data={", "data={prepare: cifar10, ")])
+
+
 def test_overrides_win_over_the_file_and_later_ones_over_earlier(write):
     path = write("train: {batch_size: 8, images: 100}")
     config = load_config(path, ["train.batch_size=16", "train.batch_size=32", "data.classes=circle, star"])
@@ -128,7 +207,8 @@ REFUSALS = [
     ("loss.label_noise=0.6", "loss.label_noise=0.6", "must be less than or equal to 0.5", "nearest valid: 0.5"),
     ("discriminator.dropout=1", "discriminator.dropout=1", "must be less than 1", "use less than 1"),
     ("ema.half_life_images=0", "ema.half_life_images=0", "must be greater than 0", "use more than 0"),
-    ("ema.half_life_images=.inf", "ema.half_life_images=inf", "must be a finite number", ""),
+    ("ema.half_life_images=.inf", "ema.half_life_images=.inf", "must be a valid number", ""),
+    ("ema.half_life_images=inf", "ema.half_life_images=inf", "must be a finite number", ""),
     ("data.shuffle=maybe", "data.shuffle=maybe", "must be a valid boolean", ""),
     ("data.mode=streem", "data.mode=streem", "must be one of auto, stream, resident", "nearest: stream"),
     ("train.precision=fp8", "train.precision=fp8", "must be one of auto, no, fp16, bf16", "nearest: fp16"),
@@ -136,8 +216,17 @@ REFUSALS = [
     ("data.prepare=cifar", "data.prepare=cifar", "must be one of shapes, cifar10", "nearest: cifar10"),
     ("data.classes=", "data.classes=", "must have at least 1 item", ""),
     ("run.name=a/b", "run.name=a/b", "must match pattern", ""),
-    ("run.name=12", "run.name=12", "must be text", "write it in quotes: \"'12'\""),
-    ("data.path=3", "data.path=3", "must be text", "write it in quotes: \"'3'\""),
+    ("data.path=", "data.path: it is empty", "", "such as . for the working directory"),
+    ("run.dir= ", "run.dir: it is empty", "", "such as . for the working directory"),
+    ("data.cache=''", "data.cache: it is empty", "", "such as . for the working directory"),
+    ("evaluate.reference=", "evaluate.reference: it is empty", "", "such as . for the working directory"),
+    ("run.dir=~nobody_here/runs", "run.dir: ~nobody_here is nobody's home directory", "", "or ./~nobody_here for that"),
+    ("train.batch_size=0x10", "train.batch_size=0x10", "must be a valid integer", ""),
+    ("train.batch_size=1:30", "train.batch_size=1:30", "must be a valid integer", ""),
+    ("train.batch_size=64 # images", "train.batch_size=64 # images", "must be a valid integer", ""),
+    ("train.batch_size=true", "train.batch_size=true", "must be a valid integer", ""),
+    ("train.batch_size=1e-3", "train.batch_size=0.001", "must be a valid integer", ""),
+    (f"run.seed={'9' * 101}", "run.seed=9", "a number of more than 100 digits", ""),
     ("train=5", "train=5", "train is a section", "such as train.images"),
     ("train=null", "train=null", "train is a section", "such as train.images"),
     ("ema=3", "ema=3", "ema is a section", "such as ema.half_life_images"),
@@ -228,10 +317,10 @@ def test_an_override_of_a_key_below_a_value_is_refused(write):
     assert line.startswith("train.batch_size.big=4: batch_size is a value, not a section")
 
 
-@pytest.mark.parametrize("text", ["[", "'", "*x", "!!python/object:os.system x"])
+@pytest.mark.parametrize("text", ["[", "{", "{a: *x}", "[!!python/object:os.system x]", "{a: 1} # b", "{path: /a #b}"])
 def test_an_override_with_a_broken_value_is_one_line(write, text):
-    (line,) = _refusal(write(""), f"wandb.project={text}")
-    assert line.startswith(f"wandb.project={text} is not valid YAML: ")
+    (line,) = _refusal(write(""), f"data={text}")
+    assert line.startswith(f"data={text} is not valid YAML: ")
 
 
 @pytest.mark.parametrize(

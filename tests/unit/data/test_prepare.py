@@ -171,6 +171,31 @@ def test_an_empty_directory_is_used(tmp_path):
     assert prepare(_request(tmp_path / "a"), progress=False).count == 50
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_working_directory_is_not_replaced_but_a_finished_data_set_in_it_is_found(tmp_path, monkeypatch, overwrite):
+    monkeypatch.chdir(tmp_path)
+    for out in (Path("."), tmp_path, Path("../") / tmp_path.name):
+        with pytest.raises(DataError, match="is the working directory, which would be replaced; choose "):
+            prepare(_request(out, overwrite=overwrite), progress=False)
+    assert not list(tmp_path.iterdir())
+    prepare(_request(tmp_path / "own"), progress=False)
+    monkeypatch.chdir(tmp_path / "own")
+    assert prepare(_request(Path(".")), progress=False).count
+    assert os.path.samefile(".", tmp_path / "own")
+
+
+@pytest.mark.parametrize("inside", ["", "out", "cat/out", "../link/out"])
+def test_a_target_in_the_directory_of_the_images_is_refused_at_once(tmp_path, inside):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    request = Request(tmp_path / "images" / inside, Folder(tmp_path / "images"))
+    with pytest.raises(
+        DataError, match=r"whose folders are read as classes; choose an --out beside it: .*images-shards"
+    ):
+        prepare(request, progress=False)
+    assert not (tmp_path / "images" / "out").exists()
+
+
 def test_a_link_to_a_directory_stays_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
@@ -204,7 +229,7 @@ def test_verify_finds_one_flipped_bit(tmp_path):
     shard.unlink()
     with pytest.raises(DataError, match=r"train-000002\.tar is damaged: No such file"):
         verify(tmp_path / "a", progress=False)
-    with pytest.raises(DataError, match="holds no manifest"):
+    with pytest.raises(DataError, match="does not exist"):
         verify(tmp_path / "nothing", progress=False)
 
 
@@ -366,7 +391,9 @@ def test_skipped_files_are_listed_and_do_not_count(tmp_path, capsys):
         Image.new("RGB", (8, 8), (i, 0, 0)).save(path)
         (path.parent / f"bad{i}.png").write_text("no image")
     request = Request(tmp_path / "a", Folder(tmp_path / "set", 8), shard_size=7)
-    with pytest.raises(DataError, match=r"bad\d+\.png is not a PNG, JPEG or WebP image"):
+    with pytest.raises(
+        DataError, match=r"^30 files cannot be used: .*bad\d+\.png is not an image that Pillow reads, and 22 more"
+    ):
         prepare(request, progress=False)
     assert not (tmp_path / "a").exists()
     manifest = prepare(replace(request, source=Folder(tmp_path / "set", 8, skip_bad=True)), progress=False)

@@ -418,7 +418,7 @@ def test_a_relative_path_that_looks_like_a_url_is_a_path(tmp_path, monkeypatch):
 
 def test_an_unknown_class_is_refused_with_those_that_exist(shapes):
     path, _ = shapes
-    with pytest.raises(DataError, match=r"^data.classes=frog: .* has no such class; it has arrow, circle, crescent"):
+    with pytest.raises(DataError, match=r"^data.classes=frog: .* has no such class; there are arrow, circle, crescent"):
         select_shards(path, load_manifest(path), ("star", "frog"))
 
 

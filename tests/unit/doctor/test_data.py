@@ -22,20 +22,21 @@ def test_a_whole_data_set(tiny_config, shapes):
 
 def test_a_data_set_that_is_not_there(tiny_config, tmp_path):
     nothing = tmp_path / "nothing"
-    data_set, results = data.check_data(tiny_config(f"data.path={nothing}", "data.prepare=null"))
+    data_set, results = data.check_data(tiny_config(f"data.path={nothing}"))
     assert data_set is None
     assert lines(results) == [
-        f"FAIL  data: {nothing} holds no manifest.json, so no complete data set; make one with `distgan prepare "
-        f"shapes|cifar10|folder --out {nothing}`; fix data.path, data.classes or the copy of the data set"
+        f"FAIL  data: {nothing} does not exist, so it is no data set; make one with `distgan prepare "
+        f"shapes|cifar10|folder --out {nothing}`, or train with data.prepare=shapes or cifar10 as well, which makes it "
+        "there; fix data.path, data.classes or the copy of the data set"
     ]
-    data_set, results = data.check_data(tiny_config(f"data.path={nothing}"))
+    data_set, results = data.check_data(tiny_config(f"data.path={nothing}", "data.prepare=shapes"))
     assert lines(results) == [
         f"ok    data: data.prepare=shapes will make {nothing} when training starts: it takes seconds, needs up to "
         "60.0 MiB"
     ]
     nothing.mkdir()
     (nothing / "mine.txt").touch()
-    data_set, results = data.check_data(tiny_config(f"data.path={nothing}"))
+    data_set, results = data.check_data(tiny_config(f"data.path={nothing}", "data.prepare=shapes"))
     assert results[0].level == "fail"
     assert "holds something that is not a distgan data set" in results[0].text
 

@@ -24,12 +24,12 @@ from distgan.utils.images import PAD
 NAMES = ("frog", "cat", "ship")
 
 
-def export(path, conditional=False):
+def export(path, conditional=False, names=NAMES):
     config = SeedGenerator(latent_dim=8, stem_channels=4, width=16, depth=1, conditional=conditional)
     description = Description(
-        generator=config, size=8, class_names=NAMES, config={}, images_seen=100, data_digest="d" * 64
+        generator=config, size=8, class_names=names, config={}, images_seen=100, data_digest="d" * 64
     )
-    weights = build_generator(config, 8, len(NAMES)).state_dict()
+    weights = build_generator(config, 8, len(names)).state_dict()
     save_generator(path, {name: 2 * tensor for name, tensor in weights.items()}, description)  # images less grey
     return path
 
@@ -157,6 +157,51 @@ def test_a_class_changes_the_image_and_may_be_a_name_or_number_for_all(condition
 def test_a_wrong_class_names_the_nearest(conditional, classes, words):
     with pytest.raises(ExportError, match=words):
         conditional.sample(range(2), classes=classes)
+
+
+DIGITS = ("0", "1", "10", "11", "2")  # folders named by numbers, in the order of their text
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "place"),
+    [
+        (DIGITS, 2, 4), (DIGITS, "2", 4), (DIGITS, 10, 2), (("1", "2", "3"), 1, 0), (("000", "007"), 7, 1),
+        (("cat", "12", "dog", "x"), "12", 1), (("cat", "12", "dog", "x"), 12, 1), (("cat", "12", "dog", "x"), 3, 3),
+        (("cat", "3", "dog", "x"), "3", 1), (("3", "03"), "03", 1), (("a", "b", "2"), 2, 2),
+    ],
+)  # fmt: skip
+def test_a_number_is_a_name_where_names_are_numbers_and_a_place_elsewhere(tmp_path, names, given, place):
+    generator = load_generator(export(tmp_path / "named.safetensors", conditional=True, names=names))
+    assert generator.labels([0], given).tolist() == [place]
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "words"),
+    [
+        (("1", "2", "3"), 0, "there is no class 0; nearest: 1; there are 1, 2, 3$"),
+        (("1", "2", "3"), "0", "there is no class 0; nearest: 1"),
+        (DIGITS, 3, "there is no class 3; nearest: 2"),
+        (("cat", "3", "dog", "x"), 3, "class 3 is ambiguous: it may be 3 or x; give the name as text"),
+        (("3", "03"), 3, "class 3 is ambiguous: it may be 3 or 03"),
+    ],
+)
+def test_a_number_that_names_no_class_or_two_is_refused(tmp_path, names, given, words):
+    generator = load_generator(export(tmp_path / "named.safetensors", conditional=True, names=names))
+    with pytest.raises(ExportError, match=words):
+        generator.labels([0], given)
+
+
+def test_a_class_with_a_comma_in_its_name_is_chosen_in_quotes(tmp_path):
+    path = export(tmp_path / "named.safetensors", conditional=True, names=("a,b", "a", "c"))
+    options = "--seeds", "0-1", "--out", tmp_path / "x.npz", "--classes"
+    cli(path, *options, '"a,b",c')
+    assert np.load(tmp_path / "x.npz")["labels"].tolist() == [0, 2]
+    with pytest.raises(
+        ExportError, match='there is no class b; nearest: a; there are "a,b", a, c, or 0 to 2|no class b'
+    ):
+        cli(path, *options, "a,b")
+    with pytest.raises(ExportError, match="names no class"):
+        cli(path, *options, ",")
 
 
 def test_an_unconditional_generator_refuses_classes(generator):

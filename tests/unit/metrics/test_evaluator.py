@@ -23,7 +23,7 @@ from distgan.inference.generator_file import Description, save_generator
 from distgan.metrics import cache
 from distgan.metrics import evaluator as evaluator_module
 from distgan.metrics.distances import compare_sets
-from distgan.metrics.evaluator import Evaluator
+from distgan.metrics.evaluator import Evaluator, check
 from distgan.metrics.extractors.base import Extractor
 from distgan.metrics.extractors.inception import STANDARD_SHA256
 from distgan.metrics.manifold import estimate_manifold
@@ -195,6 +195,14 @@ def test_a_data_set_of_another_size_is_refused(shapes, tmp_path):
 def test_more_images_than_the_reference_has_are_refused_before_anything_is_read(shapes):
     with pytest.raises(QualityError, match="evaluate.reference_count=10000 must be 20 to 300, .*; nearest valid: 300"):
         evaluator(shapes, EvaluateConfig(count=40))
+
+
+def test_a_reference_that_is_too_small_for_every_count_is_not_answered_with_a_count():
+    with pytest.raises(
+        QualityError, match="the reference has 5 images, and scores need 20 or more; choose a larger"
+    ) as no:
+        check(EvaluateConfig(), 5, False)
+    assert "nearest" not in str(no.value)
 
 
 @pytest.mark.parametrize("key", ["count", "reference_count"])

@@ -42,7 +42,7 @@ def test_a_source_from_outside_needs_only_an_offer(tmp_path, capsys):
     assert prepare(request, progress=False) == manifest
     with pytest.raises(DataError, match="made with count = 20, not 30"):
         prepare(replace(request, source=Grey(30)), progress=False)
-    with pytest.raises(DataError, match=r"class 'drak' is not in this data set; did you mean dark\?"):
+    with pytest.raises(DataError, match=r"class 'drak' is not in this data set; nearest: dark"):
         prepare(replace(request, classes=("drak",)), progress=False)
     manifest = prepare(replace(request, source=Grey(bad=3), classes=("dark",), overwrite=True), progress=False)
     assert manifest.class_counts == {"dark": 9}

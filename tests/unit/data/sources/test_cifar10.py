@@ -1,7 +1,10 @@
 """Reading CIFAR-10's archives: both versions, every pickle protocol, damage, hostile content, and the download."""
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import os
 import pickle
 import struct
@@ -54,6 +57,11 @@ def _pickled(protocol):
     return lambda data, labels: pickle.dumps({b"batch_label": b"x", b"labels": labels, b"data": data}, protocol)
 
 
+def _with_text_keys(data, labels):
+    data.flags.writeable = False
+    return pickle.dumps({"batch_label": "x", "labels": labels, "data": data}, 5)
+
+
 def _records(data, labels):
     return np.concatenate([np.array(labels, np.uint8)[:, None], data], axis=1).tobytes()
 
@@ -78,7 +86,9 @@ def archive(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "write", [_pickled(0), _pickled(2), _pickled(4), _python2], ids=["protocol 0", "2", "4", "Python 2"]
+    "write",
+    [*map(_pickled, (0, 2, 4, 5)), _python2, _with_text_keys],
+    ids=["protocol 0", "2", "4", "5", "Python 2", "text keys"],
 )
 def test_a_pickled_batch_is_read_in_every_protocol(write):
     data, labels = _batch(1)
@@ -96,8 +106,9 @@ def test_module_paths_of_numpy_1_and_2_are_both_known(module):
 
 def test_a_table_in_column_order_is_read_right():
     data, labels = _batch(3)
-    pixels, _ = read_batch(pickle.dumps({b"labels": labels, b"data": np.asfortranarray(data)}, 2), "batch")
-    np.testing.assert_array_equal(pixels, data)
+    for protocol in (2, 5):
+        content = pickle.dumps({b"labels": labels, b"data": np.asfortranarray(data)}, protocol)
+        np.testing.assert_array_equal(read_batch(content, "batch")[0], data)
 
 
 class _Calls:
@@ -110,7 +121,7 @@ class _Calls:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 @pytest.mark.parametrize(
     ("function", "argument"),
     [
@@ -306,9 +317,29 @@ def test_a_download_is_checked_kept_and_not_fetched_twice(tmp_path, server, caps
         assert len(images.keys) == 100
     assert server.requests[NAME] == 1
     assert "cifar-10-binary.tar.gz: 0." in capsys.readouterr().err  # MiB: progress was shown
-    (tmp_path / "downloads" / NAME).write_bytes(b"damaged meanwhile")
-    source.offer("train", None).load(False)
-    assert server.requests[NAME] == 2
+
+
+def test_an_archive_in_the_download_directory_that_is_not_official_is_named_and_never_replaced(tmp_path, server):
+    remote, official = _remote(server)
+    (tmp_path / "downloads").mkdir()
+    kept = tmp_path / "downloads" / NAME
+    kept.write_bytes(b"mine")
+    with pytest.raises(
+        DataError, match=rf"^{kept} is there, but its MD5 is not .* with --from {kept}, or move it away"
+    ):
+        fetch(remote, official, tmp_path / "downloads", False)
+    assert kept.read_bytes() == b"mine"
+    assert server.requests[NAME] == 0
+
+
+def test_an_archive_without_packing_is_read_and_other_packings_are_named(tmp_path, archive):
+    plain = tmp_path / "cifar-10-python.tar"
+    plain.write_bytes(gzip.decompress(archive.read_bytes()))
+    np.testing.assert_array_equal(read_split(plain, "train")[0], read_split(archive, "train")[0])
+    for pack, name in ((bz2.compress, "bzip2"), (lzma.compress, "xz"), (lambda _: b"PK\x03\x04...", "zip")):
+        (tmp_path / "packed").write_bytes(pack(plain.read_bytes()))
+        with pytest.raises(DataError, match=f"is packed with {name}, which is not read here; unpack it"):
+            read_split(tmp_path / "packed", "train")
 
 
 def _no_pickle(*_):

@@ -1,14 +1,16 @@
-"""Class sub-folders: what counts as a class, an image and damage, and how every image mode becomes RGB."""
+"""Class sub-folders: what counts as an image and as damage, and what is said about it."""
 
 import os
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from distgan.data.sources import folder
-from distgan.data.sources.folder import Folder, load_image, split_root, square, to_rgb, walk
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.folder import Folder, walk
+from distgan.data.sources.folder_layout import find_layout
 from distgan.utils.errors import DataError
+from distgan.utils.log import show_on_terminal
 
 
 def _noise(*shape, seed=0):
@@ -28,111 +30,6 @@ def tree(tmp_path):
         for i in range(3):
             _put(tmp_path / "set" / name / f"{i}.png", _noise(32, 32, 3, seed=i))
     return tmp_path / "set"
-
-
-def test_an_image_of_the_right_size_keeps_every_pixel(tmp_path):
-    pixels = _noise(32, 32, 3)
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "a.png", pixels), 32), pixels)
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "a.webp", pixels, lossless=True), 32), pixels)
-
-
-def test_a_larger_image_is_cut_to_its_central_square_and_resized_with_lanczos(tmp_path):
-    pixels = _noise(64, 128, 3)
-    whole = np.asarray(Image.fromarray(pixels).resize((64, 32), Image.Resampling.LANCZOS))
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "a.png", pixels), 32), whole[:, 16:48])
-    np.testing.assert_array_equal(load_image(tmp_path / "a.png", 64), pixels[:, 32:96])
-
-
-def test_a_constant_image_stays_constant_at_every_size():
-    image = Image.new("RGB", (7, 301), (10, 200, 90))
-    for size in (1, 8, 64):
-        assert np.unique(square(image, size).reshape(-1, 3), axis=0).tolist() == [[10, 200, 90]]
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_respected(tmp_path, orientation):
-    pixels = _noise(16, 16, 3)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = _put(tmp_path / "a.png", pixels, exif=exif)
-    turned = {
-        1: pixels,
-        2: pixels[:, ::-1],
-        3: pixels[::-1, ::-1],
-        4: pixels[::-1],
-        5: pixels.transpose(1, 0, 2),
-        6: np.rot90(pixels, -1),
-        7: pixels[::-1, ::-1].transpose(1, 0, 2),
-        8: np.rot90(pixels),
-    }
-    np.testing.assert_array_equal(load_image(path, 16), turned[orientation])
-
-
-def test_damaged_exif_data_does_not_lose_the_image(tmp_path):
-    pixels = _noise(8, 8, 3)
-    path = _put(tmp_path / "a.png", pixels, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
-    np.testing.assert_array_equal(load_image(path, 8), pixels)
-
-
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path):
-    values = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)  # 257 * 0 ... 257 * 255
-    path = _put(tmp_path / "a.png", Image.fromarray(values))
-    expected = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
-    np.testing.assert_array_equal(load_image(path, 16), expected)
-
-
-def test_grey_and_one_bit_images_are_repeated_in_three_channels(tmp_path):
-    grey = _noise(8, 8)
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "l.png", grey), 8), np.stack([grey] * 3, 2))
-    bits = grey > 127
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "1.png", bits), 8), np.stack([bits * 255] * 3, 2))
-
-
-def test_transparency_is_put_on_white(tmp_path):
-    rgba = _noise(8, 8, 4)
-    share = rgba[..., 3:] / 255
-    expected = rgba[..., :3] * share + 255 * (1 - share)
-    np.testing.assert_allclose(load_image(_put(tmp_path / "rgba.png", rgba), 8), expected, atol=1)
-    la = _noise(8, 8, 2)
-    share = la[..., 1] / 255
-    expected = np.stack([la[..., 0] * share + 255 * (1 - share)] * 3, 2)
-    np.testing.assert_allclose(load_image(_put(tmp_path / "la.png", Image.fromarray(la, "LA")), 8), expected, atol=1)
-
-
-def test_clear_palette_entries_and_clear_colours_become_white(tmp_path):
-    palette = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), "P")
-    palette.putpalette([9, 8, 7, 200, 100, 50])
-    expected = [[[255, 255, 255], [200, 100, 50]], [[200, 100, 50], [255, 255, 255]]]
-    assert load_image(_put(tmp_path / "p.png", palette, transparency=0), 2).tolist() == expected
-    assert load_image(_put(tmp_path / "q.png", palette), 2)[0, 0].tolist() == [9, 8, 7]
-    rgb = np.array(expected, np.uint8)
-    rgb[rgb == 255] = 3
-    path = _put(tmp_path / "rgb.png", rgb, transparency=(3, 3, 3))
-    assert load_image(path, 2).tolist() == expected
-    deep = Image.fromarray(np.array([[7, 65535], [257 * 9, 7]], np.uint16))
-    grey = load_image(_put(tmp_path / "deep.png", deep, transparency=7), 2)
-    assert grey[..., 0].tolist() == [[255, 255], [9, 255]]
-
-
-def test_cmyk_and_grey_jpegs_are_converted(tmp_path):
-    ink = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
-    cyan = load_image(_put(tmp_path / "c.jpg", ink, quality=100), 8)
-    np.testing.assert_allclose(cyan, np.broadcast_to([0, 255, 255], (8, 8, 3)), atol=3)
-    grey = load_image(_put(tmp_path / "g.jpg", Image.new("L", (8, 8), 99), quality=100), 8)
-    np.testing.assert_allclose(grey, 99, atol=1)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "I", "I;16"])
-def test_every_mode_becomes_rgb(mode):
-    assert to_rgb(Image.new(mode, (4, 4))).mode == "RGB"
-
-
-@pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_an_animation_gives_its_first_frame(tmp_path, suffix):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ((250, 0, 0), (0, 250, 0))]
-    path = tmp_path / f"a.{suffix}"
-    frames[0].save(path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {}))
-    assert load_image(path, 8)[0, 0].tolist() == [250, 0, 0]
 
 
 def test_classes_are_the_sub_folders_in_sorted_order(tree):
@@ -166,10 +63,10 @@ def test_train_and_test_folders_are_picked_by_split(tmp_path, tree):
         offer = Folder(both, 4).offer(split, None)
         assert offer.classes == ("cat",)
         assert offer.load(False).read(np.array([0]))[0][0, 0, 0] == color
-    assert split_root(tree, "test") == tree
+    assert find_layout(tree, "test", None).root == tree
     (both / "test").rename(tmp_path / "gone")
     with pytest.raises(DataError, match="both has no test split, only train; pass --split train"):
-        split_root(both, "test")
+        find_layout(both, "test", None)
 
 
 def test_class_folders_that_are_called_train_and_hold_images_are_classes(tmp_path):
@@ -178,57 +75,60 @@ def test_class_folders_that_are_called_train_and_hold_images_are_classes(tmp_pat
     assert Folder(tmp_path).offer("train", None).classes == ("car", "train")
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"hello", "is not a PNG, JPEG or WebP image"),
-        (b"", "is not a PNG, JPEG or WebP image"),
-        (b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "is not a PNG, JPEG or WebP image"),
-        ("png", "cannot be read"),
-        ("jpeg", "cannot be read"),
-        ("webp", r"(cannot be read|is no PNG)"),
-    ],
-)
-def test_a_file_that_is_no_image_or_cut_short_is_named_or_skipped(tmp_path, tree, content, reason):
-    if isinstance(content, str):
-        whole = _put(tmp_path / f"whole.{content}", _noise(64, 64, 3)).read_bytes()
-        content = whole[: len(whole) // 2]
-    (tree / "cat" / "bad.png").write_bytes(content)
-    with pytest.raises(DataError, match=rf"cat/bad\.png {reason}.*--skip-bad"):
-        Folder(tree).offer("train", None).load(False).read(np.arange(7))
-    images = Folder(tree, skip_bad=True).offer("train", None).load(False)
-    assert [image is None for image in images.read(np.arange(7))] == [False] * 3 + [True] + [False] * 3
-    assert len(images.notes) == 1
-    assert "cat/bad.png" in images.notes[0]
-    assert "--skip-bad" not in images.notes[0]
+def _read_all(source):
+    """What is left out of the images, and the notes. Raises what `prepare` would."""
+    images = source.offer("train", None).load(False)
+    left_out = [image is None for image in images.read(np.arange(len(images.keys)))]
+    return left_out, images.finish()
 
 
-def test_a_damaged_png_chunk_is_an_error(tmp_path):
-    path = _put(tmp_path / "a.png", _noise(32, 32, 3))
-    content = bytearray(path.read_bytes())
-    content[content.index(b"IHDR") + 7] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.png"):
-        load_image(path, 32)
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "bmp", "tiff"])
+def test_a_file_that_is_cut_short_is_named_or_skipped(tmp_path, tree, kind):
+    whole = _put(tmp_path / f"whole.{kind}", _noise(64, 64, 3)).read_bytes()
+    (tree / "cat" / "bad.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cat/bad\.png (cannot be read|is no).*--skip-bad"):
+        _read_all(Folder(tree))
+    left_out, notes = _read_all(Folder(tree, skip_bad=True))
+    assert left_out == [False] * 3 + [True] + [False] * 3
+    assert len(notes) == 1
+    assert "skipped: " in notes[0]
+    assert "cat/bad.png" in notes[0]
+    assert "--skip-bad" not in notes[0]
 
 
-def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    path = _put(tmp_path / "a.png", _noise(20, 20, 3))
-    monkeypatch.setattr(folder, "MAX_PIXELS", 399)
-    with pytest.raises(DataError, match=r"a\.png has more than 399 pixels"):
-        load_image(path, 8)
-    monkeypatch.setattr(folder, "MAX_PIXELS", 10**12)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match=r"a\.png has more than"):
-        load_image(path, 8)
+def test_all_damaged_files_are_named_at_once_and_nothing_is_made(tmp_path, tree):
+    for name in ("cat/a.png", "dog/b.jpg", "dog/c.webp"):
+        (tree / name).write_bytes(b"hello")
+    with pytest.raises(DataError, match=r"^3 files cannot be used: .*a\.png .*dog/b\.jpg .*c\.webp .*--skip-bad"):
+        prepare(Request(tmp_path / "out", Folder(tree)), progress=False)
+    assert not (tmp_path / "out").exists()
+    assert prepare(Request(tmp_path / "out", Folder(tree, skip_bad=True)), progress=False).count == 6
 
 
-def test_a_text_chunk_that_unpacks_without_end_is_an_error(tmp_path):
-    text = PngImagePlugin.PngInfo()
-    text.add_text("bomb", "x" * 2**21, zip=True)
-    path = _put(tmp_path / "a.png", _noise(8, 8, 3), pnginfo=text)
-    with pytest.raises(DataError, match=r"a\.png cannot be read"):
-        load_image(path, 8)
+def test_files_beside_the_images_are_counted_and_listed_before_the_work(tmp_path, tree, caplog):
+    for number in range(30):
+        (tree / "cat" / f"{number}.txt").write_text("a caption")
+    (tree / "dog" / "boxes.json").write_text("{}")
+    with pytest.raises(DataError, match=r"^31 files are not an image that Pillow reads: cat/0\.txt, .*\.\.\.; remove"):
+        Folder(tree).offer("train", None).load(False)
+    (tree / "dog" / "0.png").rename(tree / "dog" / "0")  # an image without an ending is one
+    left_out, notes = _read_all(Folder(tree, skip_bad=True))
+    assert (left_out, notes) == ([False] * 6, [])
+
+
+def test_what_is_taken_for_classes_is_said_before_anything_is_written(tmp_path, tree, capsys):
+    show_on_terminal()
+    Folder(tree).offer("train", None).load(False)
+    assert f"{tree}: 2 classes: cat (3 images), dog (3 images)\n" in capsys.readouterr().err
+
+
+def test_the_note_on_dark_images_comes_from_prepare_and_white_is_part_of_the_request(tmp_path, tree, capsys):
+    show_on_terminal()
+    _put(tree / "cat" / "deep.png", Image.fromarray(np.full((32, 32), 4095, np.uint16)))
+    prepare(Request(tmp_path / "out", Folder(tree)), progress=False)
+    assert "note: images of more than 8 bits (1): the largest value is 4,095 of 65,535" in capsys.readouterr().err
+    with pytest.raises(DataError, match="was made by another request"):
+        prepare(Request(tmp_path / "out", Folder(tree, white=4095)), progress=False)
 
 
 def test_links_to_directories_are_refused_and_links_to_files_are_read(tmp_path, tree):
@@ -245,12 +145,14 @@ def test_links_to_directories_are_refused_and_links_to_files_are_read(tmp_path, 
 
 def test_broken_links_and_pipes_are_errors_and_do_not_hang(tree):
     (tree / "cat" / "gone.png").symlink_to("nowhere.png")
-    with pytest.raises(DataError, match=r"gone\.png cannot be read \(No such file"):
-        Folder(tree).offer("train", None).load(False).read(np.arange(7))
+    (tree / "cat" / "loop.png").symlink_to("loop.png")
+    with pytest.raises(DataError, match=r"2 files .*gone\.png cannot be read \(No such file.*loop\.png cannot be read"):
+        _read_all(Folder(tree))
     (tree / "cat" / "gone.png").unlink()
+    (tree / "cat" / "loop.png").unlink()
     os.mkfifo(tree / "cat" / "pipe.png")
     with pytest.raises(DataError, match=r"pipe\.png is not a regular file"):
-        Folder(tree).offer("train", None).load(False).read(np.arange(7))
+        _read_all(Folder(tree))
 
 
 def test_an_empty_class_folder_is_an_error_unless_it_is_not_asked_for(tree):
@@ -261,7 +163,7 @@ def test_an_empty_class_folder_is_an_error_unless_it_is_not_asked_for(tree):
 
 
 def test_an_unknown_class_a_missing_directory_a_file_and_a_flat_directory_are_told_apart(tree):
-    with pytest.raises(DataError, match=r"class 'cats' is not in this data set; did you mean cat\?"):
+    with pytest.raises(DataError, match=r"class 'cats' is not in this data set; nearest: cat; there are cat, dog"):
         Folder(tree).offer("train", ("cats",))
     with pytest.raises(DataError, match="nowhere cannot be read: No such file"):
         Folder(tree / "nowhere").offer("train", None)
@@ -275,12 +177,12 @@ def test_an_unknown_class_a_missing_directory_a_file_and_a_flat_directory_are_to
 def test_an_image_that_may_not_be_read_is_named(tree):
     (tree / "cat" / "0.png").chmod(0)
     with pytest.raises(DataError, match=r"cat/0\.png cannot be read \(Permission denied\)"):
-        Folder(tree).offer("train", None).load(False).read(np.arange(1))
+        _read_all(Folder(tree))
 
 
 def test_a_class_name_that_is_no_text_is_refused(tree):
     os.mkdir(os.fsencode(tree) + b"/\xff")
-    with pytest.raises(DataError, match="has a sub-folder whose name is not text"):
+    with pytest.raises(DataError, match="has a sub-folder whose name is not UTF-8 text"):
         Folder(tree).offer("train", None)
 
 
