@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import psutil
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -22,7 +21,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config.schema import TrainConfig
-from distgan.distributed.launcher import PARENT, check_connected, check_launcher
+from distgan.distributed.launcher import check_connected, check_launcher, launcher_command
 from distgan.utils.errors import ConfigError, LostProcess
 from distgan.utils.rng import Rows
 from distgan.utils.safe_io import printable
@@ -89,15 +88,6 @@ def overruled(
             f"train.accumulation={config.accumulation} decides"
         )
     return [printable(line) for line in lines]
-
-
-def launcher_command() -> list[str]:
-    """The command line of the process that started this one, if that is `accelerate launch`; else []."""
-    try:
-        command = psutil.Process(PARENT).cmdline()
-    except (psutil.Error, OSError):
-        return []
-    return command if any("accelerate" in word for word in command[:4]) else []
 
 
 def _option(command: Sequence[str], name: str) -> str:

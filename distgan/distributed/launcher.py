@@ -30,16 +30,26 @@ def find_launcher(environment: Mapping[str, str] = os.environ) -> int | None:
     parent = os.getppid()
     if not any(name in environment for name in LAUNCHER_VARIABLES):
         return None
-    import psutil  # type: ignore[import-untyped]  # accelerate needs it too
-
-    try:
-        command = psutil.Process(parent).cmdline()
-    except psutil.Error:
-        return None
+    command = _command_line(parent)
     return parent if command and "python" in os.path.basename(command[0]).lower() else None
 
 
+def _command_line(process: int) -> list[str]:
+    import psutil  # type: ignore[import-untyped]  # accelerate needs it too
+
+    try:
+        return list(psutil.Process(process).cmdline())
+    except (psutil.Error, OSError):
+        return []
+
+
 LAUNCHER = find_launcher()
+
+
+def launcher_command() -> list[str]:
+    """The command line of this process's launcher, if that is `accelerate launch`; else []."""
+    command = _command_line(LAUNCHER) if LAUNCHER is not None else []
+    return command if any("accelerate" in word for word in command[:4]) else []
 
 
 def launcher_died() -> bool:
