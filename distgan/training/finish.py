@@ -45,28 +45,33 @@ def upload_best(exporter: Exporter, telemetry: Telemetry) -> None:
         telemetry.tracker.artifact(path, Exported(path, digest, description).metadata, "best")
 
 
-def write_page(config: Config) -> None:
-    """Writes RUN/report.html; a failure is only reported.
+def write_page(config: Config) -> bool:
+    """Writes RUN/report.html. Returns whether it could; a failure is only reported.
 
     Every rank waits for it, since a launcher ends all ranks after the first.
     """
 
-    def write() -> None:
+    def write() -> bool:
         try:
             write_report(config.run_dir, config.data)
         except Exception as error:  # any: the training is done
             reason = str(error) if isinstance(error, DistganError) else f"{type(error).__name__}: {error}"
             log.warning("no report: %s; `distgan report %s` tries again", reason, config.run_dir)
+            return False
+        return True
 
-    on_main(write)
+    return on_main(write)
 
 
-def summary(config: Config, trainer: Trainer, best: EarlyStopping, reason: StopReason) -> str:
-    """Sentences for a training that has ended in full: what is done, and how to use the result."""
+def summary(config: Config, trainer: Trainer, best: EarlyStopping, reason: StopReason, with_page: bool) -> str:
+    """Sentences for a training that has ended in full: what is done, and how to use the result.
+
+    with_page: whether RUN/report.html could be written.
+    """
     place, all_seen = config.run_dir, trainer.steps >= config.total_steps
     done = f"{trainer.images_seen:,} images" if all_seen else stop_reason_text(config, trainer, best, reason)
     return (
-        f"done: {done}; see {place}/report.html, {place}/samples and {place}/curves.png\n"
+        f"done: {done}; see {f'{place}/report.html, ' if with_page else ''}{place}/samples and {place}/curves.png\n"
         f"draw from the generator: distgan sample {place}/{LAST} --seeds 0-63 --out grid.png"
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
+from distgan.distributed.collectives import on_main
 from distgan.distributed.heartbeat import Heartbeat
 from distgan.distributed.stop import StopReason, StopSignal
 from distgan.training.checkpoint.manager import CheckpointManager
@@ -139,10 +140,11 @@ class TrainingLoop:
         Halted if bad numbers end training.
         """
         trainer, reason = self.trainer, StopReason.NONE
+        self.saved = not self._goes_on()  # a training that was over when it was loaded
         self.telemetry.display.start(trainer.images_seen)
         self.watch = Stopwatch()
         self._begin()
-        while trainer.steps < self.intervals.total and not reason and not self.early_stopping.exhausted:
+        while not reason and self._goes_on():
             try:
                 batches = list(islice(self.batches, trainer.settings.d_steps))
             except Stalled as error:
@@ -158,6 +160,9 @@ class TrainingLoop:
             self.telemetry.display.step(trainer.images_seen)
         self.checkpoints.finish()
         return Outcome(reason, self.saved)
+
+    def _goes_on(self) -> bool:
+        return self.trainer.steps < self.intervals.total and not self.early_stopping.exhausted
 
     def _begin(self) -> None:
         """Starts from the trainer's counters: at first, and after a rollback."""
@@ -196,6 +201,8 @@ class TrainingLoop:
         plan = Plan.after(trainer.steps, self.intervals, reason, due)
         if plan.compare_ranks or self.consistency.suspicions:
             self.consistency.check(trainer)
+        if (plan.log or plan.samples or plan.checkpoint) and (text := on_main(self.telemetry.keep_directory)):
+            self.telemetry.warn("run directory", text)
         findings = self._draw_samples() if plan.samples else []
         metrics = self._measure(plan.log, findings) if plan.log or plan.checkpoint else {}
         fatal = self.watchdog.worst(findings)

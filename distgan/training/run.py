@@ -6,7 +6,7 @@ import json
 import platform
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -27,11 +27,11 @@ from distgan.training.consistency import ConsistencyCheck, check_same_data, chec
 from distgan.training.early_stopping import EarlyStopping
 from distgan.training.evaluation import OnlineEvaluation, open_evaluator
 from distgan.training.execution import why_unsupported
-from distgan.training.export import LAST, Exporter
+from distgan.training.export import Exporter
 from distgan.training.finish import export_last, stop_reason_text, summary, upload_best, write_page
 from distgan.training.loop import Intervals, Outcome, Peers, TrainingLoop
 from distgan.training.monitors import Monitors
-from distgan.training.run_dir import locked, run_id_of, write_text
+from distgan.training.run_dir import RunLock, has_ended, keep_directory, locked, mark_ended, run_id_of, write_text
 from distgan.training.samples import SampleGrid
 from distgan.training.telemetry import Telemetry
 from distgan.training.tracking.progress_bar import ProgressBar
@@ -67,7 +67,8 @@ def run(config: Config, resume: str, signals: Signals) -> None:
         raise ConfigError(f"{names} with fp16: the penalty's gradients underflow; use bf16, or {penalties[0]}=0")
     world, device = accelerator.num_processes, accelerator.device.type
     with ExitStack() as stack:
-        on_main(lambda: hold_lock(stack, config))
+        locks: list[RunLock] = []  # on the main process
+        on_main(lambda: locks.append(stack.enter_context(locked(config.run_dir))))
         heartbeat = stack.enter_context(Heartbeat(accelerator, min(MAX_PATIENCE, 30 * config.train.timeout_minutes)))
         signals.lost_ranks = heartbeat.lost_at_a_signal
         try:
@@ -76,7 +77,7 @@ def run(config: Config, resume: str, signals: Signals) -> None:
             log.info("%s: %d process(es) on %s, %s", config.run_dir, world, device, precision)
             for line in overruled(config.train):
                 log.info("%s", line)
-            train(config, resume, accelerator, rows, heartbeat, signals)
+            train(config, resume, Process(accelerator, rows, heartbeat, signals, locks[0] if locks else None))
         except Exception as error:
             signals.begin()  # a launcher's SIGTERM may follow: it must not end this process before its report
             if world == 1 or not (isinstance(error, RuntimeError) and PEER_GONE.search(str(error))):
@@ -85,14 +86,21 @@ def run(config: Config, resume: str, signals: Signals) -> None:
     leave_group(accelerator)
 
 
-def hold_lock(stack: ExitStack, config: Config) -> None:
-    """Keeps other trainings out of the run directory until the stack is closed."""
-    stack.enter_context(locked(config.run_dir))
-
-
 def check_wandb(config: Config) -> None:
     """Raises ConfigError for a mistake in the W&B settings: better now than after the data is prepared."""
     choose_mode(config.wandb)
+
+
+class Process(NamedTuple):
+    """This process among the others."""
+
+    accelerator: Accelerator
+    rows: Rows
+    """Its rows of the global batch."""
+    heartbeat: Heartbeat
+    signals: Signals
+    lock: RunLock | None
+    """Of the run directory; None but on the main process."""
 
 
 @dataclass(frozen=True)
@@ -100,43 +108,40 @@ class Session:
     """The parts of one training on this rank, before its record is opened."""
 
     config: Config
+    process: Process
     trainer: Trainer
     reals: ImageDataset
     monitors: Monitors
     exporter: Exporter
-    heartbeat: Heartbeat
 
 
-def train(
-    config: Config, resume: str, accelerator: Accelerator, rows: Rows, heartbeat: Heartbeat, signals: Signals
-) -> None:
+def train(config: Config, resume: str, process: Process) -> None:
     """Trains from the newest checkpoint, or from the start, to the end, on this rank."""
     saved = load_saved(config, resume)
-    session = open_session(config, accelerator, rows, heartbeat, saved)
-    trainer, best, exporter = session.trainer, session.monitors.early_stopping, session.exporter
-    if trainer.steps >= config.total_steps or best.exhausted:
-        # the last start may have been killed between its last checkpoint and this
-        on_main(lambda: exporter.write(LAST, best.scores_of(trainer.images_seen)))
+    session = open_session(config, process, saved)
+    trainer, best, accelerator = session.trainer, session.monitors.early_stopping, process.accelerator
+    evaluator = None
+    if trainer.steps < config.total_steps and not best.exhausted:
+        evaluator = open_evaluator(config.evaluate, config.data, session.exporter, best)
+    elif on_main(lambda: has_ended(config.run_dir, trainer.images_seen)):
         log.info("nothing to do: %s", stop_reason_text(config, trainer, best, StopReason.NONE))
         return
-    evaluator = open_evaluator(config.evaluate, config.data, exporter, best)
     identity = {
         "wandb_id": run_id_of(config.run_dir, saved, accelerator.is_main_process),
         "began_from": began_from(config.run_dir, resume),
         "directory": str(config.run_dir.resolve()),
     }
-    stop = StopSignal(config.train.timeout_minutes, signals)
-    signals.begin()
+    stop = StopSignal(config.train.timeout_minutes, process.signals)
+    process.signals.begin()
     outcome = train_and_report(session, evaluator, identity, stop)
     stop.wait_for_all()
     if outcome.reason.urgent:
         raise stopped(session, outcome)
 
 
-def open_session(
-    config: Config, accelerator: Accelerator, rows: Rows, heartbeat: Heartbeat, saved: Saved | None
-) -> Session:
+def open_session(config: Config, process: Process, saved: Saved | None) -> Session:
     """Opens the data, builds the trainer, and puts the saved state into it."""
+    accelerator, rows = process.accelerator, process.rows
     prepare_data(config, accelerator)
     reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, accelerator.is_main_process)
     check_same_data(accelerator, reals.manifest_digest, reals.mode)
@@ -150,7 +155,7 @@ def open_session(
         for line in resume_from(saved, config, trainer, reals.manifest_digest):
             log.info("%s", line)
         monitors.restore(saved.state, same_run=saved.is_of(config.run_dir))
-    return Session(config, trainer, reals, monitors, Exporter(config, trainer, reals), heartbeat)
+    return Session(config, process, trainer, reals, monitors, Exporter(config, trainer, reals))
 
 
 def prepare_data(config: Config, accelerator: Accelerator) -> None:
@@ -180,8 +185,10 @@ def train_and_report(
         write_page(config)
         raise
     if not outcome.reason.urgent:
-        write_page(config)
-        log.info("%s", summary(config, session.trainer, session.monitors.early_stopping, outcome.reason))
+        with_page = write_page(config)
+        log.info("%s", summary(config, session.trainer, session.monitors.early_stopping, outcome.reason, with_page))
+        if with_page:
+            on_main(lambda: mark_ended(config.run_dir, session.trainer.images_seen))
     return outcome
 
 
@@ -214,15 +221,26 @@ def open_telemetry(session: Session, identity: dict[str, str], facts: dict[str, 
     config, trainer, main = session.config, session.trainer, session.trainer.accelerator.is_main_process
     opened: list[Tracker] = []
     on_main(lambda: opened.append(open_record(config, trainer.images_seen, identity, facts)))
-    display = ProgressBar(config.total_steps * config.images_per_step, main)
-    return Telemetry(display, opened[0] if opened else NullTracker(), lambda: trainer.images_seen)
+    display, lock = ProgressBar(config.total_steps * config.images_per_step, main), session.process.lock
+    return Telemetry(
+        display,
+        opened[0] if opened else NullTracker(),
+        lambda: trainer.images_seen,
+        lambda: "" if lock is None else keep_directory(lock, lambda: write_identity(config, identity)),
+    )
+
+
+def write_identity(config: Config, identity: dict[str, str]) -> None:
+    """Writes the files that say which run a directory belongs to."""
+    write_text(config.run_dir / "config.yaml", to_yaml(config))
+    write_text(config.run_dir / "run.json", json.dumps(identity) + "\n")
+    (config.run_dir / "samples").mkdir(exist_ok=True)
 
 
 def open_record(config: Config, images: int, identity: dict[str, str], facts: dict[str, Any]) -> Tracker:
     """Writes the first files of a run directory. Raises LaunchError if it cannot be written."""
     try:
-        write_text(config.run_dir / "config.yaml", to_yaml(config))
-        write_text(config.run_dir / "run.json", json.dumps(identity) + "\n")
+        write_identity(config, identity)
         return open_tracker(
             config.wandb, config.run_dir, start_images=images, run_id=identity["wandb_id"], description=facts
         )
@@ -250,7 +268,7 @@ def build_loop(
         evaluation = OnlineEvaluation(evaluator, exporter, best, telemetry)
     samples = SampleGrid.of(exporter.generator(), reals, config.log.samples, telemetry.tracker)
     enough = reals.images >= 2 * config.train.batch_size  # else ranks may rightly see the same images
-    peers = Peers(stop, session.heartbeat, ConsistencyCheck(session.trainer.accelerator, images=enough))
+    peers = Peers(stop, session.process.heartbeat, ConsistencyCheck(session.trainer.accelerator, images=enough))
     return TrainingLoop(
         Intervals.of(config), session.trainer, reals, telemetry, checkpoints, evaluation, samples, peers
     )

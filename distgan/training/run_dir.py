@@ -6,15 +6,17 @@ curves.png, best.safetensors, generator.safetensors, report.html.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import json
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from distgan.training.checkpoint.resume import Saved
 from distgan.training.tracking.wandb_run import ID
@@ -23,6 +25,7 @@ from distgan.utils.files import atomic_path, sweep
 from distgan.utils.log import log
 from distgan.utils.safe_io import printable, read_json
 
+ENDING = ("generator.safetensors", "report.html", "curves.png")  # written after the last step
 WRITTEN = {  # files that a run changes in place; all others are renamed when complete, and replace a link
     **dict.fromkeys((".lock", "metrics.jsonl", "events.jsonl", "scores.jsonl"), Path.is_file),
     **dict.fromkeys(("samples", "checkpoints", "wandb"), Path.is_dir),
@@ -92,34 +95,93 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
+def _take(run_dir: Path) -> TextIO:
+    """Makes RUN, and opens and locks RUN/.lock."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    _refuse_links(run_dir)
+    file = (run_dir / ".lock").open("a+")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # POSIX: data workers do not inherit it
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        who = printable(file.read(200).strip())
+        file.close()
+        raise LaunchError(
+            f"another training is writing to {run_dir} ({who}); set run.name, or, if these are "
+            "processes of one launch, they do not know each other: start them with `accelerate launch --multi_gpu`"
+        ) from None
+    except OSError as error:
+        log.warning("no file locks in %s (%s): let only one training write there", run_dir, error.strerror)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}")
+    file.flush()
+    return file
+
+
+class RunLock:
+    """RUN/.lock, which one training at a time holds."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Takes it. Raises LaunchError if another training holds it, OSError if RUN cannot be written."""
+        self.run_dir = run_dir
+        self._file = _take(run_dir)
+
+    def is_lost(self) -> bool:
+        """Whether RUN was removed, and perhaps made again by somebody else."""
+        try:
+            return not os.path.samestat(os.fstat(self._file.fileno()), (self.run_dir / ".lock").stat())
+        except FileNotFoundError:
+            return True
+
+    def take_again(self) -> None:
+        """Makes RUN again. Raises LaunchError if another training holds it now, OSError if it cannot be made."""
+        self._file.close()
+        self._file = _take(self.run_dir)
+
+    def close(self) -> None:
+        """Gives it up."""
+        self._file.close()
+
+
 @contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path) -> Iterator[RunLock]:
     """Holds RUN/.lock, and removes what a killed training has left.
 
     Raises LaunchError if another training holds it or RUN cannot be written.
     """
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        _refuse_links(run_dir)
-        file = (run_dir / ".lock").open("a+")
+        lock = RunLock(run_dir)
     except OSError as error:
         fix = "set a shorter run.name or run.dir" if error.errno == errno.ENAMETOOLONG else "set run.dir"
         raise LaunchError(f"run directory {run_dir} cannot be written: {error.strerror}; {fix}") from None
-    with file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # POSIX: data workers do not inherit it
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            who = printable(file.read(200).strip())
-            raise LaunchError(
-                f"another training is writing to {run_dir} ({who}); set run.name, or, if these are "
-                "processes of one launch, they do not know each other: start them with `accelerate launch --multi_gpu`"
-            ) from None
-        except OSError as error:
-            log.warning("no file locks in %s (%s): let only one training write there", run_dir, error.strerror)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+    with contextlib.closing(lock):
         for directory in (run_dir, run_dir / "samples"):
             sweep(directory)
-        yield
+        yield lock
+
+
+def keep_directory(lock: RunLock, write_identity: Callable[[], None]) -> str:
+    """Makes RUN again if it was removed while training. Returns a sentence then, else nothing.
+
+    write_identity: writes the files that a training begins with. Raises LaunchError if another training writes there.
+    """
+    if not lock.is_lost():
+        return ""
+    try:
+        lock.take_again()
+        write_identity()
+    except OSError as error:
+        return f"{lock.run_dir} was removed and cannot be made again ({error.strerror or error}); training goes on"
+    return f"{lock.run_dir} was removed: it is written again from here on, what it held is lost; training goes on"
+
+
+def mark_ended(run_dir: Path, images: int) -> None:
+    """Notes in RUN/run.json that everything of the end after so many images is written, if it is."""
+    if all((run_dir / name).is_file() for name in ENDING):
+        with contextlib.suppress(OSError):  # the next start writes the end again
+            write_text(run_dir / "run.json", json.dumps(_record(run_dir) | {"ended_at_images": images}) + "\n")
+
+
+def has_ended(run_dir: Path, images: int) -> bool:
+    """Whether nothing of the end after so many images is missing."""
+    return _record(run_dir).get("ended_at_images") == images and all((run_dir / name).is_file() for name in ENDING)

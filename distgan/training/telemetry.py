@@ -18,6 +18,8 @@ class Telemetry:
     tracker: Tracker | NullTracker
     images_seen: Callable[[], int]
     """Real images that D has been shown now."""
+    keep_directory: Callable[[], str] = lambda: ""
+    """Makes the run directory again if it was removed; a sentence then. Raises LaunchError if it is another's now."""
 
     def say(self, text: str) -> None:
         """Writes a line to the terminal."""

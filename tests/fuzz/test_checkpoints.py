@@ -163,7 +163,7 @@ def test_saving_and_removing_do_not_follow_links_out_of_the_directory(tmp_path):
     for step in (1, 3):
         with contextlib.suppress(CheckpointError):
             storage.save(place, step, {"a": torch.zeros(1)}, {})
-    storage.rotate(place, 1, None, 10**9)
+    storage.rotate(place, 10**9, 1, None, 10**9)
     storage.discard(place, 0)
     storage.sweep(place)
     storage.newest(place, print)

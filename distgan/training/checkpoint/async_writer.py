@@ -74,7 +74,7 @@ class AsyncCheckpointWriter:
         self.failures = 0
         with contextlib.suppress(OSError):  # tried again after the next
             last, every = self.config.keep_last, self.config.keep_every_steps
-            storage.rotate(self.directory, last, every, healthy_step, best_step)
+            storage.rotate(self.directory, step, last, every, healthy_step, best_step)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._job.began if self._job else 0.0

@@ -30,6 +30,10 @@ FORMAT_VERSION = 1
 MAX_JSON = 16 << 20  # bytes of state.json and of manifest.json, which have a few thousand
 
 
+class NewerCheckpoint(CheckpointError):
+    """A checkpoint of a newer distgan. It is not damaged: nothing may take its place."""
+
+
 class State(NamedTuple):
     """Content of a checkpoint."""
 
@@ -77,8 +81,13 @@ def load(path: Path) -> State:
     try:
         manifest = read_json(path / MANIFEST, MAX_JSON)
         version, files = manifest["format_version"], dict(manifest["files"])
+        if type(version) is int and version > FORMAT_VERSION:
+            raise NewerCheckpoint(
+                f"{path} has format {version}, this distgan reads format {FORMAT_VERSION}: upgrade distgan, or start a "
+                "new run with run.name=NAME"
+            )
         if version != FORMAT_VERSION:
-            raise CheckpointError(f"{path} has format {version}, this distgan reads format {FORMAT_VERSION}")
+            raise ValueError(f"format {version!r} does not exist")
         text = read_bytes(path / VALUES, MAX_JSON)
         for name, found in ((VALUES, hashlib.sha256(text).hexdigest()), (TENSORS, sha256(path / TENSORS))):
             if found != files[name]:
@@ -101,7 +110,7 @@ def steps(directory: Path) -> list[int]:
 
 
 def newest(directory: Path, say: Callable[[str], None], not_after: int | None = None) -> Path | None:
-    """The newest complete checkpoint, or None where there is none.
+    """The newest complete checkpoint, or None where there is none. Raises NewerCheckpoint.
 
     say: is called with a sentence for each damaged one; not_after: only checkpoints of this step or before.
     """
@@ -111,6 +120,8 @@ def newest(directory: Path, say: Callable[[str], None], not_after: int | None = 
         path = directory / f"step-{step:09d}"
         try:
             load(path)
+        except NewerCheckpoint:
+            raise
         except CheckpointError as error:
             say(f"{error}; looking for the one before it")
         else:
@@ -119,14 +130,19 @@ def newest(directory: Path, say: Callable[[str], None], not_after: int | None = 
 
 
 def rotate(
-    directory: Path, keep_last: int, keep_every_steps: int | None, healthy_step: int, best_step: int | None = None
+    directory: Path,
+    written: int,
+    keep_last: int,
+    keep_every_steps: int | None,
+    healthy_step: int,
+    best_step: int | None = None,
 ) -> None:
-    """Removes old checkpoints.
+    """Removes old checkpoints. Those of steps after `written`, the last, are damaged: they stay, and take no place.
 
     Kept are the newest `keep_last`, the multiples of `keep_every_steps`, that of `best_step`, and the newest of
     `healthy_step` or before, which a rollback may need.
     """
-    there = steps(directory)
+    there = [step for step in steps(directory) if step <= written]
     needed = {best_step, max((step for step in there if step <= healthy_step), default=None)}
     for step in there[:-keep_last]:
         if step not in needed and (keep_every_steps is None or step % keep_every_steps):

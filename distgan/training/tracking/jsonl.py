@@ -1,4 +1,4 @@
-"""Files with one strict JSON object a line, in the order of "images": metrics.jsonl and scores.jsonl of a run.
+"""Files with one strict JSON object a line: metrics.jsonl, scores.jsonl and events.jsonl of a run.
 
 Every line is written immediately. When a part of a training is repeated, the lines after its start are dropped first.
 """
@@ -21,27 +21,15 @@ MAX_LINE = 1 << 20  # bytes of a line, which has about 1,000 of metrics and 3,00
 Row = dict[str, Any]
 
 
-class JsonLines:
-    """A file of JSON lines, made with the first line."""
+class LineFile:
+    """A file of JSON lines, made with the first line. A line that cannot be written is written before the next one."""
 
-    def __init__(self, path: Path, start_images: int) -> None:
-        """Opens for appending, and drops lines after `start_images` (that part is trained again) and damaged ones."""
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._unwritten: list[Row] = []
-        self._cut: int | None = start_images  # lines after this are not dropped yet; None: all are
-        self._drop()
-
-    def rewind(self, images: int) -> None:
-        """Drops lines after `images`. Raises OSError if that fails; it is tried again before the next line."""
-        self._cut = images
-        self._unwritten = [row for row in self._unwritten if row["images"] <= images]
-        self._drop()
 
     def add(self, row: Row) -> None:
-        """Appends a row, whose "images" is not below the last row's.
-
-        Raises OSError if the line cannot be written. The file stays unchanged then, and the next call writes both.
-        """
+        """Appends a row. Raises OSError if the line cannot be written: the file stays unchanged then."""
         self._unwritten.append(row)
         self._write()
 
@@ -50,7 +38,6 @@ class JsonLines:
         self._write()
 
     def _write(self) -> None:
-        self._drop()
         text = _lines(self._unwritten)
         if not text:
             return
@@ -63,6 +50,26 @@ class JsonLines:
                 file.truncate(size)
                 raise
         self._unwritten = []
+
+
+class JsonLines(LineFile):
+    """Lines in the order of "images"; those of a part that is trained again are dropped."""
+
+    def __init__(self, path: Path, start_images: int) -> None:
+        """Opens for appending, and drops lines after `start_images` (that part is trained again) and damaged ones."""
+        super().__init__(path)
+        self._cut: int | None = start_images  # lines after this are not dropped yet; None: all are
+        self._drop()
+
+    def rewind(self, images: int) -> None:
+        """Drops lines after `images`. Raises OSError if that fails; it is tried again before the next line."""
+        self._cut = images
+        self._unwritten = [row for row in self._unwritten if row["images"] <= images]
+        self._drop()
+
+    def _write(self) -> None:
+        self._drop()
+        super()._write()
 
     def _drop(self) -> None:
         if self._cut is None:

@@ -6,7 +6,6 @@ whatever happens to W&B.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from distgan.config.schema import WandbConfig
 from distgan.training.tracking.curves import draw_curves
-from distgan.training.tracking.jsonl import JsonLines, MetricsFile, read_metrics
+from distgan.training.tracking.jsonl import JsonLines, LineFile, MetricsFile, read_metrics
 from distgan.training.tracking.wandb_run import WandbRun, choose_mode
 from distgan.utils.background import short
 from distgan.utils.images import save_png, side_by_side, to_grid
@@ -34,6 +33,7 @@ class Tracker:
         (directory / "samples").mkdir(parents=True, exist_ok=True)
         self._metrics = MetricsFile(directory / "metrics.jsonl", start_images)
         self._scores = JsonLines(directory / "scores.jsonl", start_images)
+        self._events = LineFile(directory / "events.jsonl")
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
         """Adds a line to metrics.jsonl and a row to the W&B run. images: real images seen, never falling."""
@@ -63,7 +63,7 @@ class Tracker:
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
         """Adds a line to events.jsonl, which no restart and no rollback removes. alert: a W&B alert as well."""
         row = {"images": images, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": kind, "text": text}
-        self._guard("events.jsonl", lambda: _append(self.directory / "events.jsonl", row))
+        self._guard("events.jsonl", lambda: self._events.add(row))
         if self._wandb and alert:
             self._wandb.alert(kind, text)
 
@@ -83,6 +83,7 @@ class Tracker:
             self._wandb.finish(exit_code)
         self._guard("metrics.jsonl", self._metrics.close)
         self._guard("scores.jsonl", self._scores.close)
+        self._guard("events.jsonl", self._events.close)
         rows = read_metrics(self._metrics.path)
         self._guard("curves.png", lambda: draw_curves(rows, self.directory / "curves.png"))
 
@@ -118,11 +119,6 @@ class NullTracker:
 
     def finish(self, exit_code: int = 0) -> None:
         pass
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(row) + "\n")
 
 
 def open_tracker(

@@ -9,7 +9,7 @@ import pytest
 from distgan.distributed.stop import StopReason
 from distgan.training.loop import Intervals, Plan
 
-EVERY = Intervals(total=100, log=5, samples=10, checkpoint=20, consistency=7, seconds=math.inf)
+EVERY = Intervals(total=100, log=5, samples=10, checkpoint=20, consistency=7, seconds=math.inf, patience=600.0)
 
 
 def plan(step, reason=StopReason.NONE, evaluation=False, intervals=EVERY):

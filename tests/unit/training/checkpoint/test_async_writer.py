@@ -113,7 +113,7 @@ def test_a_replacement_that_cannot_get_its_name_leaves_the_old_one(tmp_path, mon
 def test_rotation_keeps_what_a_rollback_may_need(tmp_path):
     for step in (5, 10, 15, 20):
         storage.save(tmp_path, step, TENSORS, {})
-    storage.rotate(tmp_path, keep_last=1, keep_every_steps=None, healthy_step=12)
+    storage.rotate(tmp_path, 10**9, keep_last=1, keep_every_steps=None, healthy_step=12)
     assert storage.steps(tmp_path) == [10, 20]
 
 

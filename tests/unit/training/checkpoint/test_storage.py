@@ -89,12 +89,28 @@ def test_temporary_and_foreign_directories_are_not_checkpoints(tmp_path):
     assert storage.steps(tmp_path / "missing") == []
 
 
+def test_a_checkpoint_of_a_newer_format_is_not_taken_for_damaged_and_nothing_older_is_used(tmp_path):
+    storage.save(tmp_path, 10, TENSORS, VALUES)
+    newer = storage.save(tmp_path, 20, TENSORS, VALUES) / "manifest.json"
+    newer.write_text(json.dumps(json.loads(newer.read_text()) | {"format_version": 2}))
+    with pytest.raises(CheckpointError, match="upgrade distgan, or start a new run with run.name=NAME"):
+        storage.newest(tmp_path, print)
+
+
+def test_a_damaged_checkpoint_of_a_later_step_takes_no_place_of_the_newest(tmp_path):
+    (tmp_path / "step-000000999").mkdir()
+    for step in (10, 20, 30):
+        storage.save(tmp_path, step, TENSORS, VALUES)
+        storage.rotate(tmp_path, step, keep_last=1, keep_every_steps=None, healthy_step=10**9)
+    assert storage.steps(tmp_path) == [30, 999]
+
+
 def test_rotation_keeps_the_newest_and_every_mth(tmp_path):
     for step in range(10, 80, 10):
         storage.save(tmp_path, step, TENSORS, VALUES)
-    storage.rotate(tmp_path, keep_last=2, keep_every_steps=30, healthy_step=10**9)
+    storage.rotate(tmp_path, 10**9, keep_last=2, keep_every_steps=30, healthy_step=10**9)
     assert storage.steps(tmp_path) == [30, 60, 70]
-    storage.rotate(tmp_path, keep_last=1, keep_every_steps=None, healthy_step=10**9)
+    storage.rotate(tmp_path, 10**9, keep_last=1, keep_every_steps=None, healthy_step=10**9)
     assert storage.steps(tmp_path) == [70]
     assert sorted(os.listdir(tmp_path)) == ["step-000000070"]
 
@@ -110,7 +126,7 @@ def test_a_checkpoint_that_cannot_be_removed_does_not_stop_training(tmp_path):
     for step in (1, 2, 3):
         storage.save(tmp_path, step, TENSORS, VALUES)
     (tmp_path / ".step-000000001.old").write_text("in the way")
-    storage.rotate(tmp_path, keep_last=1, keep_every_steps=None, healthy_step=10**9)
+    storage.rotate(tmp_path, 10**9, keep_last=1, keep_every_steps=None, healthy_step=10**9)
     assert storage.steps(tmp_path)[-1] == 3
 
 
@@ -200,7 +216,7 @@ tensors = {{str(i): torch.full((50_000,), float(i)) for i in range(8)}}
 print("ready", flush=True)
 for step in range(1, 100_000):
     storage.save(Path({str(tmp_path)!r}), step, tensors, {{"step": step}})
-    storage.rotate(Path({str(tmp_path)!r}), 2, None, 10**9)
+    storage.rotate(Path({str(tmp_path)!r}), 10**9, 2, None, 10**9)
 """
     newest = 0
     for attempt in range(6):
