@@ -1,7 +1,7 @@
 """A stand-in for a W&B server on loopback: enough for wandb 0.31 to start, resume, upload and sync runs.
 
-`behaviour` may change while it runs: "ok" answers; "hang" never does; "error" answers 500; "drop" closes every
-connection at once, as a server that died.
+`behaviour` may change while it runs: "ok" answers; "hang" never does; "drip" answers a byte a second, so that no read
+of the client times out; "error" answers 500; "drop" closes every connection at once, as a server that died.
 """
 
 from __future__ import annotations
@@ -85,6 +85,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.released.wait()
             self.close_connection = True
             return
+        if self.server.behaviour == "drip":
+            self._drip()
+            return
         reply: dict[str, Any] = {}
         if self.server.behaviour == "ok":
             if self.path.endswith("/graphql"):
@@ -100,6 +103,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _drip(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        with contextlib.suppress(OSError):  # the client has gone
+            while not self.server.released.wait(1):
+                self.wfile.write(b" ")
 
     def _body(self) -> bytes:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
