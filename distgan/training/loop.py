@@ -182,7 +182,7 @@ class TrainingLoop:
 
         Of several processes none can save alone: the others are within the next step.
         """
-        if self.trainer.accelerator.num_processes > 1:
+        if self.trainer.accelerator.num_processes > 1 or not self.trainer.steps:
             raise error
         self._measure(False, [])
         reason = self.stop.received

@@ -5,6 +5,7 @@ Each function below plants one fault from outside, by changing what the trainer 
 
 import errno
 import os
+import signal
 import sys
 import time
 
@@ -146,6 +147,23 @@ def export_fails():
         raise ExportError("generator.safetensors cannot be written: No space left on device")
 
     export.save_generator = fail
+
+
+def killed_before_the_export():
+    """SIGKILL after the last checkpoint."""
+    from distgan.training import run
+
+    run.export = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def report_fails():
+    """There is no space for the page."""
+    from distgan.training import finish
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    finish.write_report = fail
 
 
 def nan_always():
