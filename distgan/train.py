@@ -27,7 +27,7 @@ from distgan.config.load import load_config, to_yaml
 from distgan.utils import cpu
 from distgan.utils.background import leave
 from distgan.utils.errors import DistganError, Stopped
-from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
+from distgan.utils.log import as_it_was, check_stdout, guard_stdout, log, show_on_terminal
 from distgan.utils.system import check_system
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of a lost connection are 40 lines of C++ stack
@@ -59,6 +59,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
     return parse_config_arguments(parser, arguments)
 
 
+@as_it_was()
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
     """Trains and returns the exit code.
 

@@ -5,16 +5,18 @@ Nothing here starts processes; the launcher does (accelerate launch, torchrun, s
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gc
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import DDPCommunicationHookType, GradientAccumulationPlugin, parse_flag_from_env
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
@@ -62,6 +64,26 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     if not gpu:
         torch.set_num_threads(config.cpu_threads or cpu_share(environment))
     return accelerator, f"precision {precision}: {reason}"
+
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """A context whose Accelerator may have other settings than one before or after it in this process.
+
+    Accelerate and torch keep theirs per process: the precision, the number of threads. Put back is what was there.
+    """
+    accelerates = AcceleratorState._shared_state, GradientState._shared_state, PartialState._shared_state
+    before, threads = [dict(state) for state in accelerates], torch.get_num_threads()
+    for state in accelerates[:2]:
+        state.clear()
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        for state, values in zip(accelerates, before, strict=True):
+            state.clear()
+            state.update(values)
 
 
 def overruled(

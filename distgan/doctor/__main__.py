@@ -6,16 +6,18 @@ In: the recipe and overrides of `distgan train`. Out: the report, and an exit co
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 from distgan.config.command_line import add_config_arguments, parse_config_arguments
 from distgan.config.load import load_config
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError, Stopped
-from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
+from distgan.utils.log import as_it_was, check_stdout, guard_stdout, log, show_on_terminal
 from distgan.utils.system import check_system
 
 
@@ -38,12 +40,17 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
     return parse_config_arguments(parser, arguments)
 
 
+@as_it_was()
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0, or 2 if a check failed; 130 or 143 after a signal."""
     show_on_terminal()
     cpu.spin_briefly()
-    signal.signal(signal.SIGTERM, _stop)
     main_process = os.environ.get("RANK", "0") == "0"
+    with _stopped_by_sigterm():
+        return _examine(arguments, program, main_process)
+
+
+def _examine(arguments: Sequence[str] | None, program: str | None, main_process: bool) -> int:
     try:
         check_system()
         options = parse(arguments, program)
@@ -64,8 +71,21 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     return code
 
 
-def _stop(_signum: int, _frame: object) -> None:
-    raise Stopped("stopped by SIGTERM", signal.SIGTERM)
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises Stopped here, if this is the main thread: every check reports what it was doing."""
+
+    def stop(_signum: int, _frame: object) -> None:
+        raise Stopped("stopped by SIGTERM", signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

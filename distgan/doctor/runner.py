@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from distgan.config.schema import Config
-from distgan.distributed.accelerator import build_accelerator, leave_group
+from distgan.distributed.accelerator import build_accelerator, leave_group, own_settings
 from distgan.distributed.collectives import gather_objects
 from distgan.distributed.heartbeat import PEER_GONE
 from distgan.doctor import collective_checks, data, disk, dry_run, estimate, launch, machine
@@ -39,6 +39,7 @@ class Doctor:
         self.scratch = Path(tempfile.mkdtemp(prefix="distgan-doctor-"))
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self.scratch / "inductor"))  # torch makes it in any case
 
+    @own_settings()
     def run(self) -> int:
         """Makes all checks. Returns the exit code: 0, or 2 if one failed; always 0 on all but the main process."""
         try:

@@ -15,7 +15,7 @@ from distgan.config.load import to_yaml
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import ensure
-from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group, overruled
+from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group, overruled, own_settings
 from distgan.distributed.collectives import barrier, gloo_group, on_main
 from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost_process
 from distgan.distributed.signals import Signals
@@ -49,6 +49,7 @@ MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named;
 PREPARE_MINUTES = 360.0  # a download may take long; the other processes wait
 
 
+@own_settings()
 def run(config: Config, resume: str, signals: Signals) -> None:
     """Trains, or goes on training, to the budget, and exports. resume: auto, never or a checkpoint's directory.
 

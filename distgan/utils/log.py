@@ -14,7 +14,8 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from distgan.utils.errors import DistganError
@@ -96,6 +97,17 @@ def show_on_terminal() -> None:
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
+
+
+@contextmanager
+def as_it_was() -> Iterator[None]:
+    """Undoes `show_on_terminal` and `guard_stdout` at its end, for a command that is called in a notebook."""
+    streams, handlers, level, propagate = (sys.stdout, sys.stderr), list(log.handlers), log.level, log.propagate
+    try:
+        yield
+    finally:
+        (sys.stdout, sys.stderr), log.handlers[:], log.propagate = streams, handlers, propagate
+        log.setLevel(level)
 
 
 def guard_stdout() -> None:
