@@ -57,11 +57,7 @@ def validate(tree: dict[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        mistakes = config_mistakes(error)
-        lines = mistakes[:MAX_MISTAKES]
-        if len(mistakes) > MAX_MISTAKES:
-            lines.append(f"and {len(mistakes) - MAX_MISTAKES:,} more mistakes")
-        raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(lines)) from None
+        raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(config_mistakes(error, MAX_MISTAKES))) from None
 
 
 def find_recipe(source: str | Path) -> Path:
