@@ -10,7 +10,7 @@ import argparse
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ from distgan.metrics.extractors.inception import STANDARD_SHA256
 from distgan.metrics.protocol import Protocol, Scores, check_same, compare, load_scores, save_scores
 from distgan.metrics.registry import better
 from distgan.utils.errors import ConfigError, QualityError
+from distgan.utils.paths import user_path
 from distgan.utils.safe_io import printable
 
 DEFAULTS = EvaluateConfig()
@@ -144,8 +145,9 @@ def reference_data(generator: Generator, path: Path, given: str | None) -> DataC
         raise ConfigError(f"--data: {first_mistake(error).rule}") from None
     recorded = generator.description.config.get("data")
     directory = recorded.get("path") if isinstance(recorded, dict) else None
-    if isinstance(directory, str) and "://" not in directory and (Path(directory) / MANIFEST).is_file():
-        return DataConfig(path=Path(directory), classes=classes)
+    with suppress(ValueError):  # it is no path
+        if isinstance(directory, str) and "://" not in directory and (user_path(directory) / MANIFEST).is_file():
+            return DataConfig(path=user_path(directory), classes=classes)
     raise QualityError(
         f"{path} was trained on {printable(str(directory))}, which is not a data set on this machine; "
         "name the real images with --data SHARDS"

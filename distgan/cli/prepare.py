@@ -20,6 +20,7 @@ from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import Shapes
 from distgan.utils.errors import DataError
 from distgan.utils.names import split_names
+from distgan.utils.paths import name_as_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,7 @@ def _common_arguments(splits: tuple[str, ...]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--out", type=to_path, required=True, metavar="DIR", help="target directory; new or empty")
     common.add_argument("--split", choices=splits, default="train", help="part of the source (train)")
-    common.add_argument("--classes", type=split_names, metavar="A,B", help="only these classes, by name (default: all)")
+    common.add_argument("--classes", type=_names, metavar="A,B", help="only these classes, by name (default: all)")
     common.add_argument("--shard-size", type=_positive, default=1000, metavar="N", help="images per shard (1000)")
     common.add_argument(
         "--layout", choices=("pictures", "blocks"), default="pictures",
@@ -122,6 +123,10 @@ def _identity(out: Path) -> tuple[int, int] | None:
 
 def _count(items: Sequence[Any], singular: str, plural: str) -> str:
     return f"{len(items):,} {singular if len(items) == 1 else plural}"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return split_names(name_as_text(text))
 
 
 def _positive(text: str) -> int:

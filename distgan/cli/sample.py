@@ -18,7 +18,7 @@ from distgan.inference.sampling import draw, find_file, write_directory, write_n
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
 from distgan.utils.names import split_names
-from distgan.utils.paths import user_path
+from distgan.utils.paths import name_as_text, user_path
 
 MAX_SEEDS = 1_000_000
 MAX_GRID_IMAGES = 10_000
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator = load_generator(find_file(args.file), args.device)
-    names = None if args.classes is None else split_names(args.classes)
+    names = None if args.classes is None else split_names(name_as_text(args.classes))
     if names == ():
         raise ExportError(f"--classes={args.classes} names no class; leave it out for all, or name some")
     generator.labels(range(len(names or [])), names)  # refuses a wrong class before the work

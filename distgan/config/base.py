@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from distgan.config.yaml_loader import plain_value
 from distgan.utils.names import split_names
-from distgan.utils.paths import shown_path, user_path
+from distgan.utils.paths import shown_path, storable_path
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 FREE: dict[str, Any] = {"resume": "free"}  # json_schema_extra of a field that a resumed run may change
@@ -36,7 +36,7 @@ def _numbers(value: Any) -> Any:
 
 
 def _path(value: Any) -> Any:
-    return user_path(value) if isinstance(value, (str, Path)) else value
+    return storable_path(value) if isinstance(value, (str, Path)) else value
 
 
 def default_choice(key: str, default: str) -> BeforeValidator:

@@ -53,22 +53,21 @@ def is_section(kind: Any) -> bool:
 
 
 def kinds_of(model: type[BaseModel]) -> Kinds:
-    """The keys of a model that take text, those that take a list of names, and those that take true and false."""
+    """What the keys of a model take."""
     accepted: dict[str, set[Any]] = {}
     for key, field in walk(model):
         accepted.setdefault(key, set()).update(map(_kind, alternatives(field.annotation)))
-    texts = {key: None in kinds for key, kinds in accepted.items() if kinds <= {str, tuple, None}}
-    names, switches = (frozenset(key for key in accepted if kind in accepted[key]) for kind in (tuple, bool))
-    return Kinds(texts, names, switches)
+    texts = {key: None in kinds for key, kinds in accepted.items() if kinds <= {str, tuple, Path, None}}
+    return Kinds(texts, *(frozenset(key for key in accepted if kind in accepted[key]) for kind in (tuple, Path, bool)))
 
 
 def _kind(accepted: Any) -> Any:
-    """str for what is written as text, tuple for names, None for null; other types stay."""
+    """str for text, tuple for names, Path for a path or URL, None for null; other types stay."""
     if accepted is type(None):
         return None
     if get_origin(accepted) is tuple:
         return tuple if get_args(accepted)[0] is str else accepted
-    return str if accepted in (str, Path) or isinstance(accepted, NewType) else accepted
+    return Path if isinstance(accepted, NewType) else accepted
 
 
 def show_value(value: Any) -> str:

@@ -20,7 +20,7 @@ from distgan.config.schedule import Schedule
 from distgan.config.schema import Config
 from distgan.config.yaml_loader import parse_yaml, plain_value
 from distgan.utils.errors import ConfigError
-from distgan.utils.paths import user_path
+from distgan.utils.paths import name_as_text, user_path
 from distgan.utils.safe_io import printable, read_bytes
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -57,11 +57,7 @@ def validate(tree: dict[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        mistakes = config_mistakes(error)
-        lines = mistakes[:MAX_MISTAKES]
-        if len(mistakes) > MAX_MISTAKES:
-            lines.append(f"and {len(mistakes) - MAX_MISTAKES:,} more mistakes")
-        raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(lines)) from None
+        raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(config_mistakes(error, MAX_MISTAKES))) from None
 
 
 def find_recipe(source: str | Path) -> Path:
@@ -141,7 +137,8 @@ def _override_value(key: str, text: str, override: str) -> Any:
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     is_yaml = text.startswith("[") if key in KINDS.names else quoted
     if key in KINDS.texts and not is_yaml:
-        return None if KINDS.texts[key] and text == "null" else text
+        written = text if key in KINDS.paths else name_as_text(text)
+        return None if KINDS.texts[key] and text == "null" else written
     if quoted or text.startswith(("[", "{")):
         return parse_yaml(text, override, KINDS, key)
     try:

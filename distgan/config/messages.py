@@ -36,9 +36,11 @@ def first_mistake(error: ValidationError, section: str = "") -> Mistake:
     return Mistake(printable(key), first["input"], first["msg"].removeprefix("Value error, "))
 
 
-def config_mistakes(error: ValidationError) -> list[str]:
-    """One sentence for each mistake in a `Config`."""
-    return [_sentence(item) for item in _one_per_key(error.errors(include_url=False))]
+def config_mistakes(error: ValidationError, most: int) -> list[str]:
+    """One sentence for each mistake in a `Config`; of more than `most`, the number of the others."""
+    mistakes = _one_per_key(error.errors(include_url=False))
+    sentences = [_sentence(mistake) for mistake in mistakes[:most]]
+    return [*sentences, f"and {len(mistakes) - most:,} more mistakes"] if len(mistakes) > most else sentences
 
 
 def nearest_key(key: str) -> str:

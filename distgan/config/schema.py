@@ -25,7 +25,7 @@ from pydantic_core import PydanticCustomError
 from distgan.config.base import AS_TEXT, FREE, Frozen, LocalPath, Names, Probability, free
 from distgan.config.method import AugmentConfig, EmaConfig, Loss, LossConfig, NoAugment, OptimizerConfig
 from distgan.config.networks import DiscriminatorConfig, GeneratorConfig, SeedDiscriminator, SeedGenerator
-from distgan.utils.paths import user_path
+from distgan.utils.paths import storable_path
 from distgan.utils.safe_io import printable
 
 Reaction = Literal["off", "warn", "alert", "stop", "rollback"]
@@ -46,7 +46,7 @@ def _directory_or_url(value: Any) -> Path | URL:
     if not isinstance(value, (str, Path)):
         raise PydanticCustomError("path_type", "Input is not a valid path")
     if isinstance(value, Path) or not re.match("[A-Za-z][A-Za-z0-9+.-]*://", value):
-        return user_path(value)
+        return storable_path(value)
     scheme, rest = value.split("://", 1)
     host = rest.split("/")[0]
     if scheme not in ("http", "https", "s3"):

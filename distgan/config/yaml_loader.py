@@ -34,6 +34,8 @@ class Kinds(NamedTuple):
     """Keys that take text: whether they take null as well."""
     names: frozenset[str]
     """Those of them that take a list of names, also as text with commas."""
+    paths: frozenset[str]
+    """Those of them that take a path."""
     switches: frozenset[str]
     """Keys that take true and false; elsewhere these are text."""
 

@@ -200,7 +200,7 @@ def check(config: EvaluateConfig, images: int, shapes: bool) -> None:
             )
     elif images < MIN_IMAGES:
         raise QualityError(
-            f"the reference has {images} images, and scores need {MIN_IMAGES} or more; compare with a larger data set"
+            f"the reference has {images} images, and scores need {MIN_IMAGES} or more; choose a larger data set"
         )
     elif config.reference_count > images:
         raise QualityError(

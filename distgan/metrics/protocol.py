@@ -91,7 +91,7 @@ def save_scores(path: Path, scores: Scores) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            temporary.write_text(scores.model_dump_json(indent=1) + "\n")
+            temporary.write_text(scores.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise QualityError(f"{path} cannot be written: {error.strerror or error}") from None
 

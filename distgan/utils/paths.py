@@ -10,7 +10,7 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     """The path that somebody wrote, with `~` and `~name` expanded; `./~` means a file of that name.
 
     Text that the locale's encoding lacks becomes the file name of its UTF-8 bytes. Raises ValueError, which says what
-    is wrong: empty text, a home directory that does not exist, a zero byte, a name that is not text.
+    is wrong: empty text, a home directory that does not exist, a zero byte.
     """
     written = os.fspath(text)
     if not written.strip():
@@ -21,10 +21,16 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     if expanded.startswith("~"):
         name = expanded.split("/")[0]
         raise ValueError(f"{name} is nobody's home directory here; write the whole path, or ./{name} for that name")
-    if not _is_text(shown_path(expanded)):
-        raise ValueError("its name is not UTF-8, so it cannot be stored with a run; rename it")
     path = Path(expanded)
     return path.absolute() if str(path).startswith("~") else path  # Path("./~") would be expanded the next time
+
+
+def storable_path(text: str | os.PathLike[str]) -> Path:
+    """As `user_path`, for a path that a run keeps in files. Raises ValueError for a name that is not UTF-8 as well."""
+    path = user_path(text)
+    if not _is_text(shown_path(path)):
+        raise ValueError("its name is not UTF-8, so it cannot be stored with a run; rename it")
+    return path
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:

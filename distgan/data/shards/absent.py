@@ -16,6 +16,7 @@ from distgan.utils.paths import shown_path
 MAX_NAMES = 1000  # that are looked at in a directory
 MAX_NEAREST = 3  # that are named
 ALIKE = 0.6  # least likeness of two names, as difflib measures it
+UNPACK = "unpack them into a folder per class, and make a data set with `distgan prepare folder FOLDER --out NEW`"
 TO_TRAIN = "train with data.prepare=shapes or cifar10 as well, which makes it there"
 
 
@@ -51,14 +52,11 @@ def _what_is_there(directory: Path, manifest: str) -> tuple[str, str]:
     names = list(_names(directory))
     if not names:
         return f"{directory} is empty, so it is no data set", f"mount it if it is a mount point, or {make}"
-    unpacked = (
-        "unpack them into one folder per class, and make a data set with `distgan prepare folder FOLDER --out NEW`"
-    )
     if tars := [name for name in names if name.endswith((".tar", ".tar.gz", ".tgz"))]:
         return (
             f"{directory} holds {len(tars):,} tar file(s) and no {manifest}: shards that distgan has not made cannot "
             "be read yet",
-            f"copy its {manifest} as well if distgan has made them, or {unpacked}",
+            f"copy its {manifest} as well if distgan has made them, or {UNPACK}",
         )
     other = directory.with_name(f"{directory.name or 'images'}-shards")
     return (

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeIn
 
 from distgan.config.messages import first_mistake
 from distgan.data.remote.store import Location
-from distgan.data.shards.absent import describe_absence
+from distgan.data.shards.absent import UNPACK, describe_absence
 from distgan.utils.errors import DataError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import read_bytes
@@ -113,7 +113,12 @@ def load_manifest(location: Location) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise DataError(f"{location}/{MANIFEST} is damaged or of another version: {first_mistake(error)}") from None
+        foreign = error.errors()[0]["type"] in ("missing", "extra_forbidden", "model_type")
+        hint = f"; shards of other makers cannot be read yet: {UNPACK}" if foreign else ""
+        reason = f"{first_mistake(error)}{hint}"
+        raise DataError(
+            f"{location}/{MANIFEST} is damaged, of another version, or not made by distgan: {reason}"
+        ) from None
 
 
 def _read(directory: Path) -> bytes:

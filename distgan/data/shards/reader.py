@@ -19,7 +19,7 @@ from distgan.data.shards.blocks import Block
 from distgan.data.shards.manifest import Layout, Manifest, Shard
 from distgan.data.shards.png import DecodedImage, EncodedImage, Pixels, try_decode
 from distgan.data.shards.samples import Piece, parse_pieces
-from distgan.data.shards.tar import READ_ERRORS
+from distgan.data.shards.tar import READ_ERRORS, ForeignMember
 from distgan.utils.errors import DataError
 from distgan.utils.files import is_intact
 from distgan.utils.names import join_names, known_names
@@ -187,6 +187,8 @@ def _is_intact_path(path: Path, shard: Shard) -> bool:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ForeignMember):
+        return f"is not in the form of distgan's shards: {error}"
     if isinstance(error, FileNotFoundError):
         return "is missing"
     if isinstance(error, OSError) and error.strerror:

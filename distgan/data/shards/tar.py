@@ -22,6 +22,10 @@ _PREFIX = 345  # position of the first part of a long name
 _CHECKSUM_AS_SPACES = 8 * ord(" ")  # the checksum counts its own field as spaces
 
 
+class ForeignMember(tarfile.ReadError):
+    """A member as distgan does not write them; the archive need not be damaged."""
+
+
 class CheckedHeader(tarfile.TarInfo):
     """A member's header for tarfile: `tarfile.open(..., tarinfo=CheckedHeader)`. Raises ReadError for unsafe ones."""
 
@@ -38,8 +42,8 @@ class CheckedHeader(tarfile.TarInfo):
 def members(file: BinaryIO, max_bytes: int) -> Iterator[tuple[str, bytes]]:
     """Yields name and content of each member in order, up to the end of the archive or of the file.
 
-    max_bytes: of a member. Raises OSError; ReadError for a damaged archive, a larger member, and a member that is not a
-    plain file with a short name, such as a link.
+    max_bytes: of a member. Raises OSError; ReadError for a damaged archive and a larger member, ForeignMember for one
+    that is not a plain file with a short name, such as a link.
     """
     header = file.read(BLOCK_BYTES)
     if not header:
@@ -64,7 +68,7 @@ def _member_size(header: bytes) -> int:
     if checksum != _octal(header[_CHECKSUM]):
         raise tarfile.ReadError("bad checksum")
     if header[_TYPE] not in FILE_TYPES or not header[0] or header[99] or header[_PREFIX]:
-        raise tarfile.ReadError("it holds something other than plain files with short names")
+        raise ForeignMember("it holds something other than plain files with short names, such as PAX headers or links")
     return _octal(header[_SIZE])
 
 

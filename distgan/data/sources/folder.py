@@ -64,9 +64,9 @@ class Folder:
         """Opens the files of each class."""
         others = [path for paths in files.values() for path in paths if not is_image(path)]
         if others and not self.skip_bad:
-            raise DataError(f"{_count(others)} not an image that Pillow reads: {_listed(others)}; {_hint(others)}")
+            raise DataError(f"{_no_images(others)} that Pillow reads: {_listed(others)}; {_hint(others)}")
         if others:
-            log.info("note: %s not an image and left out: %s", _count(others), _listed(others))
+            log.info("note: %s, left out: %s", _no_images(others), _listed(others))
         left_out = set(others)
         files = {name: [path for path in paths if path not in left_out] for name, paths in files.items()}
         for note in (*layout.notes, describe_classes(layout.root, files)):
@@ -135,8 +135,8 @@ def _all_failures(failures: list[str]) -> str:
     return f"{len(reasons):,} files cannot be used: {', '.join(reasons[:MAX_REASONS])}{more}; {_hint(reasons)}"
 
 
-def _count(files: list[Path]) -> str:
-    return f"{files[0]} is" if len(files) == 1 else f"{len(files):,} files are"
+def _no_images(files: list[Path]) -> str:
+    return "1 file is no image" if len(files) == 1 else f"{len(files):,} files are no images"
 
 
 def _listed(files: list[Path]) -> str:

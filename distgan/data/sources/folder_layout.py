@@ -65,6 +65,8 @@ def find_layout(directory: Path, split: str, chosen: Sequence[str] | None) -> La
     if not has_splits and not chosen:
         folders, more = _split_in_classes(root, folders, split)
         notes += more
+    if not notes and split != "train":
+        notes.append(f"{root} has no splits: all of it is read as {split}")
     if loose := images_in(root):
         notes.append(f"{root} holds {len(loose):,} image(s) beside the folders, such as {loose[0]}; left out")
     return Layout(root, folders, tuple(notes))

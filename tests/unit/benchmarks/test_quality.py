@@ -119,7 +119,7 @@ def test_only_whole_rows_of_known_recipes_are_found(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--data", "nowhere"], "holds no manifest.json"),
+        (["--data", "nowhere"], "does not exist"),
         (["--data", "DATA", "--count", "0"], "evaluate.count"),
         (["--data", "DATA", "--extractor", "eye"], "evaluate.extractor"),
         (["--data", "DATA", "--into", "nowhere.md"], "No such file or directory: 'nowhere.md'"),

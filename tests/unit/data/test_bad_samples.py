@@ -217,5 +217,5 @@ def test_the_manifest_is_not_skipped(data):
     path, _ = data
     assert len(load_manifest(path).shards) == 3
     (path / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match="manifest.json is damaged or of another version"):
+    with pytest.raises(DataError, match="manifest.json is damaged, of another version"):
         ranks(path)

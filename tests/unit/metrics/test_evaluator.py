@@ -221,7 +221,7 @@ def test_none_needs_shapes(shapes, tmp_path):
 
 
 def test_missing_images_are_told_at_once(tmp_path):
-    with pytest.raises(DataError, match="holds no manifest"):
+    with pytest.raises(DataError, match="is empty, so it is no data set"):
         evaluator(tmp_path)
 
 

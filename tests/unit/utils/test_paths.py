@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distgan.utils.paths import name_as_text, shown_path, user_path
+from distgan.utils.paths import name_as_text, shown_path, storable_path, user_path
 
 
 def test_the_home_directory_is_expanded_and_a_file_called_tilde_keeps_its_name(monkeypatch, tmp_path):
@@ -28,8 +28,9 @@ def test_what_is_no_path_is_refused_with_the_reason(text, reason):
 
 
 def test_a_name_that_is_not_utf_8_is_refused_because_it_cannot_be_stored():
+    assert str(user_path("a\udcff")) == "a\udcff"
     with pytest.raises(ValueError, match="its name is not UTF-8"):
-        user_path("a\udcff")
+        storable_path("a\udcff")
 
 
 def test_names_are_shown_as_their_utf_8_bytes_say():

@@ -209,7 +209,9 @@ def test_a_place_without_a_manifest_and_a_page_instead_of_one_are_named(shapes, 
         reals(f"{server.url}/no")
     (tmp_path / "manifest.json").write_text("<html>login</html>")
     with serve(tmp_path) as other:
-        with pytest.raises(DataError, match=rf"^{other.url}/manifest.json is damaged or of another version: "):
+        with pytest.raises(
+            DataError, match=rf"^{other.url}/manifest.json is damaged, of another version, or not made by distgan: "
+        ):
             reals(other.url)
         assert other.requests["manifest.json"] == 1
 

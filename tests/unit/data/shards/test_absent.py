@@ -1,10 +1,14 @@
 """What is said about a path that holds no data set: true, and with the nearest one that exists."""
 
+import hashlib
+import json
 import shutil
+import tarfile
 
 import pytest
 
 from distgan.data.shards.manifest import load_manifest
+from distgan.data.shards.reader import read_pieces, select_shards
 from distgan.utils.errors import DataError
 
 
@@ -39,7 +43,10 @@ def test_a_relative_path_in_another_working_directory_is_found_above_it(place, m
 
 
 def test_an_empty_directory_may_be_a_disk_that_is_not_mounted(tmp_path):
-    assert "is empty, so it is no data set; mount it if it is a mount point, or make one" in _sentence(tmp_path)
+    (tmp_path / "mount").mkdir()
+    sentence = _sentence(tmp_path / "mount")
+    assert "is empty, so it is no data set; " in sentence
+    assert "; mount it if it is a mount point, or make one" in sentence
 
 
 def test_a_file_a_broken_link_and_a_link_to_itself_are_told_apart(shapes, tmp_path):
@@ -57,6 +64,25 @@ def test_shards_of_other_makers_are_named_as_such_with_a_way_that_works(shapes, 
     assert "holds 5 tar file(s) and no manifest.json: shards that distgan has not made cannot be read yet" in sentence
     assert "copy its manifest.json as well if distgan has made them, or unpack them" in sentence
     assert f"--out {copy}" not in sentence  # which would be refused: the directory holds other files
+
+
+def test_a_manifest_and_a_shard_of_another_maker_are_not_called_damaged_alone(shapes, tmp_path):
+    copy = shutil.copytree(shapes, tmp_path / "copy")
+    shard = copy / "train-000000.tar"
+    with tarfile.open(shard) as old, tarfile.open(tmp_path / "pax.tar", "w", format=tarfile.PAX_FORMAT) as new:
+        for member in old:
+            member.mtime = 1.5  # which only a PAX header can hold
+            new.addfile(member, old.extractfile(member))
+    (tmp_path / "pax.tar").rename(shard)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    content = shard.read_bytes()
+    manifest["shards"][0] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    selection = select_shards(copy, load_manifest(copy), None)
+    with pytest.raises(DataError, match=r"000000\.tar is not in the form of distgan's shards: .* such as PAX headers"):
+        list(read_pieces(selection, selection.shards[0]))
+    (copy / "manifest.json").write_text(json.dumps({"shards": ["00000.tar"]}))
+    assert "or not made by distgan: source: Field required; shards of other makers cannot be" in _sentence(copy)
 
 
 def test_a_directory_of_images_is_answered_with_prepare_folder(tmp_path):

@@ -109,7 +109,7 @@ def test_files_beside_the_images_are_counted_and_listed_before_the_work(tmp_path
     for number in range(30):
         (tree / "cat" / f"{number}.txt").write_text("a caption")
     (tree / "dog" / "boxes.json").write_text("{}")
-    with pytest.raises(DataError, match=r"^31 files are not an image that Pillow reads: cat/0\.txt, .*\.\.\.; remove"):
+    with pytest.raises(DataError, match=r"^31 files are no images that Pillow reads: cat/0\.txt, .*\.\.\.; remove"):
         Folder(tree).offer("train", None).load(False)
     (tree / "dog" / "0.png").rename(tree / "dog" / "0")  # an image without an ending is one
     left_out, notes = _read_all(Folder(tree, skip_bad=True))

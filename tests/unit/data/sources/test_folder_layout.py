@@ -91,6 +91,8 @@ def test_the_notes_say_what_was_taken_and_what_was_left_out(tree):
         f"{root}/train holds 1 image(s) beside the folders, such as stray.jpg; left out",
     )
     assert find_layout(root.parent, "train", None).root == root / "train"
+    part = root / "test"
+    assert find_layout(part, "test", None).notes == (f"{part} has no splits: all of it is read as test",)
 
 
 def test_a_folder_that_leads_back_to_itself_ends(tree, tmp_path):

@@ -259,7 +259,7 @@ def test_data_that_are_gone_are_named(run, tmp_path):
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"]["path"] = str(tmp_path / "gone")
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert f"{tmp_path / 'gone'} holds no manifest.json" in Reader(page_of(run)).text
+    assert f"{tmp_path / 'gone'} does not exist" in Reader(page_of(run)).text
 
 
 def test_a_url_in_a_run_s_settings_is_not_followed(run):
