@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,9 @@ def upload(directory: Path, repo_id: str, token: str | bool | None, private: boo
 
     commit: revision, commit_message, create_pr. Raises ExportError.
     """
-    from huggingface_hub import HfApi
-
+    library = _library("push_to_hub")
     with _hub_errors(f"{repo_id} cannot be uploaded to the Hub"):
-        api = HfApi(token=token)
+        api = library.HfApi(token=token)
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         kept = [CARD] if api.file_exists(repo_id, CARD, revision=commit["revision"]) else None
         return str(api.upload_folder(repo_id=repo_id, folder_path=directory, ignore_patterns=kept, **commit))
@@ -79,13 +79,13 @@ def upload(directory: Path, repo_id: str, token: str | bool | None, private: boo
 
 def model_card(description: Description, digest: str) -> str:
     """The README.md: a YAML header without a license, which the owner chooses, then facts and an example."""
-    from huggingface_hub import ModelCard, ModelCardData
-
+    library = _library("save_pretrained")
+    _library("save_pretrained", "jinja2")  # the library imports it for the template
     conditional = description.generator.conditional
     task = "class-conditional-image-generation" if conditional else "unconditional-image-generation"
     classes = f", classes={description.class_names[0]!r}" if conditional else ""
-    card = ModelCard.from_template(
-        ModelCardData(
+    card = library.ModelCard.from_template(
+        library.ModelCardData(
             library_name="distgan", pipeline_tag=None if conditional else task, tags=["gan", "distgan", task]
         ),
         template_path=str(CARD_TEMPLATE),
@@ -100,6 +100,14 @@ def model_card(description: Description, digest: str) -> str:
         call=f"g.sample(seeds=range(64){classes})",
     )
     return str(card) + "\n"
+
+
+def _library(purpose: str, name: str = "huggingface_hub") -> Any:
+    """A module, imported when it is needed. Raises ExportError if it is not installed. purpose: what needs it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ExportError(f"{purpose} needs {name}, which cannot be imported ({error}); pip install {name}") from None
 
 
 def _write(path: Path, text: str) -> None:
@@ -120,7 +128,7 @@ def _is_path(given: str | Path) -> bool:
 
 
 def _download(repo_id: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
+    download = _library("from_pretrained of a repository on the Hub").hf_hub_download
     from huggingface_hub.errors import HFValidationError
 
     if cache_home() is None and not any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE")):
@@ -128,7 +136,7 @@ def _download(repo_id: str, revision: str | None) -> Path:
     at = f" at revision {revision}" if revision else ""
     with _hub_errors(f"{repo_id}{at} is not a directory here, and {MODEL} cannot be downloaded from the Hub"):
         try:
-            return Path(hf_hub_download(repo_id, MODEL, revision=revision))
+            return Path(download(repo_id, MODEL, revision=revision))
         except HFValidationError:
             raise ExportError(
                 f"'{repo_id}' is neither a directory here nor a Hub id; an id looks like me/cats"

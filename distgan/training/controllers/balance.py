@@ -16,7 +16,7 @@ from torch import Tensor
 
 from distgan.config.schema import BalanceConfig, Config
 from distgan.networks.dropout import set_dropout
-from distgan.training.checkpoint.storage import State, counter
+from distgan.training.checkpoint.storage import State, counter, finite
 from distgan.training.controllers.base import Controller
 
 if TYPE_CHECKING:
@@ -70,11 +70,11 @@ class BalanceController(Controller):
         }
 
     def state(self) -> State:
-        return State({}, {"balance_level": self.level})
+        return State({}, {"balance_level": self.level, "balance_actions": self.actions})
 
     def load_state(self, state: State) -> None:
         self.set_level(counter(state.values["balance_level"]))
-        self.actions = 0
+        self.actions = round(finite(state.values.get("balance_actions")) or 0)  # checkpoints of 0.1.0 do not have it
 
 
 def lr_scale(config: BalanceConfig, level: int) -> float:

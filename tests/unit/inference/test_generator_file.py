@@ -579,3 +579,35 @@ assert "distgan.data" not in sys.modules and "distgan.training.trainer" not in s
 """
     result = python(code, path)
     assert result.stdout.strip() == "[3, 3, 8, 8]", result.stderr
+
+
+@pytest.mark.parametrize(("module", "package"), [("pydantic", "pydantic"), ("PIL", "pillow"), ("numpy", "numpy")])
+def test_a_package_that_load_generator_lacks_is_named_in_one_sentence(module, package, path):
+    code = f"import sys; sys.modules[{module!r}] = None; import distgan; distgan.load_generator(sys.argv[1])"
+    error = python(code, path).stderr.strip().splitlines()[-1]
+    assert error == (
+        "distgan.utils.errors.ExportError: distgan.load_generator needs a package that is not installed; "
+        f"pip install {package}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "sentence"),
+    [
+        ("huggingface_hub", "Generator.from_pretrained('me/cats')", "from_pretrained of a repository on the Hub needs"),
+        ("huggingface_hub", "load_generator(sys.argv[1]).save_pretrained('hub')", "save_pretrained needs"),
+        ("huggingface_hub", "load_generator(sys.argv[1]).push_to_hub('me/cats')", "save_pretrained needs"),
+        ("jinja2", "load_generator(sys.argv[1]).save_pretrained('hub')", "save_pretrained needs"),
+    ],
+)
+def test_a_package_that_the_hub_lacks_is_named_in_one_sentence(module, call, sentence, path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = f"import sys; sys.modules[{module!r}] = None; from distgan import Generator, load_generator; {call}"
+    error = python(code, path).stderr.strip().splitlines()[-1]
+    assert error.startswith(f"distgan.utils.errors.ExportError: {sentence} {module}, which cannot be imported")
+    assert error.endswith(f"pip install {module}")
+
+
+def test_a_local_generator_needs_no_huggingface_hub(path):
+    code = "import sys; sys.modules['huggingface_hub'] = None; from distgan import Generator;"
+    assert python(f"{code} Generator.from_pretrained(sys.argv[1])", path).returncode == 0
