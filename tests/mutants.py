@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     Mutant(
         "data", "a resumed run reads its data from the start again", "distgan/training/loop.py",
-        "self.reals.batches(self.trainer.d.updates)", "self.reals.batches(0)",
+        "self.reals.batches(self.trainer.d.updates, self._gives_up)", "self.reals.batches(0, self._gives_up)",
         "tests/integration/test_faults.py -k bits",
     ),
     Mutant(

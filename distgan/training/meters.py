@@ -87,7 +87,7 @@ class RunningMeans:
                 if sums.shape != (len(keys),):
                     raise ValueError(f"sums of shape {list(sums.shape)} for {len(keys)} metrics")
                 self._sums[keys] = sums, counter(part["times"])
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint is damaged: means of metrics: {error}") from None
 
 
