@@ -183,5 +183,7 @@ def mark_ended(run_dir: Path, images: int) -> None:
 
 
 def has_ended(run_dir: Path, images: int) -> bool:
-    """Whether nothing of the end after so many images is missing."""
-    return _record(run_dir).get("ended_at_images") == images and all((run_dir / name).is_file() for name in ENDING)
+    """Whether nothing of the end after so many images is missing; of runs of 0.2.0 and before only their files tell."""
+    record = _record(run_dir)
+    ended = record.get("ended_at_images", None if "directory" in record else images)
+    return ended == images and all((run_dir / name).is_file() for name in ENDING)

@@ -124,7 +124,7 @@ def leave(code: int) -> NoReturn:
     Python's end would wait for W&B's process, which may wait for its server; and torch's threads may end it by SIGABRT.
     """
     if code or threading.active_count() > 1:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed when Python started
             with contextlib.suppress(OSError, ValueError):  # closed, or a pipe that nobody reads
                 stream.flush()
         os._exit(code)

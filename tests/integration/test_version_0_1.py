@@ -51,7 +51,10 @@ def test_a_run_goes_on_to_the_state_that_the_old_version_reached(run):
     assert new.values["best"]["without"] == old.values["best"]["without"]
 
 
-def test_a_run_that_is_done_says_so(run, capsys):
+def test_a_run_that_is_done_gets_what_its_end_lacks_and_then_says_so(run, capsys):
+    """Its page and curves are not kept here."""
+    assert resume(run) == 0
+    assert "done: 120 images; see " in capsys.readouterr().err
     assert resume(run) == 0
     assert "nothing to do: train.images=120 are seen" in capsys.readouterr().err
 

@@ -85,6 +85,8 @@ class Controllers:
 
     def _load_window(self, window: Window, sums: Tensor, steps: object) -> None:
         """sums: [ranks that saved, names]."""
+        if sums.shape[1:] != window.sums.shape:
+            raise ValueError(f"a window of shape {list(sums.shape)}, not [ranks, {len(window.names)}]")
         window.sums.copy_(own_row(sums))
         window.steps = counter(steps)
 
