@@ -138,7 +138,8 @@ def _override_value(key: str, text: str, override: str) -> Any:
     is_yaml = text.startswith("[") if key in KINDS.names else quoted
     if key in KINDS.texts and not is_yaml:
         written = text if key in KINDS.paths else name_as_text(text)
-        return None if KINDS.texts[key] and text == "null" else written
+        takes_null = KINDS.texts[key] or key in KINDS.paths  # a path without null is refused, not called so
+        return None if takes_null and text == "null" else written
     if quoted or text.startswith(("[", "{")):
         return parse_yaml(text, override, KINDS, key)
     try:

@@ -109,7 +109,8 @@ def _value(node: yaml.Node, kinds: Kinds, key: str, in_list: bool = False) -> An
     if node.style is not None or (in_list and key in kinds.names):  # in quotes, a block of text, or a name
         return text
     if key in kinds.texts:
-        return None if kinds.texts[key] and text in NULLS else text
+        is_null = text in NULLS if kinds.texts[key] else text == "null" and key in kinds.paths
+        return None if is_null else text
     value = plain_value(text)
     return text if isinstance(value, bool) and key not in kinds.switches else value
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from distgan.config.schema import URL
 from distgan.data.publish import publish, target_errors, temporary_directory
+from distgan.data.shards.absent import beside
 from distgan.data.shards.manifest import MANIFEST, Layout, Manifest, load_manifest
 from distgan.data.shards.writer import ShardWriter, write_shards
 from distgan.data.sources.base import Offer, Source
@@ -89,11 +90,9 @@ def ensure(path: Path | URL, source: Literal["shapes", "cifar10"]) -> Manifest:
 
 def _check_outside(out: Path, target: Path, source: Path) -> None:
     """Raises DataError if `target` lies in the directory that the images are read from."""
-    root = Path(os.path.realpath(source))
-    if root in (target, *target.parents):
-        beside = root.with_name(f"{root.name or 'images'}-shards")
+    if Path(os.path.realpath(source)) in (target, *target.parents):
         raise DataError(
-            f"{out} lies in {source}, whose folders are read as classes; choose an --out beside it: {beside}"
+            f"{out} lies in {source}, whose folders are read as classes; choose an --out beside it: {beside(source)}"
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +22,7 @@ from distgan.utils.errors import ExportError
 from distgan.utils.images import to_bytes
 from distgan.utils.names import is_number, join_names, known_names
 from distgan.utils.numerics import exact_numerics
+from distgan.utils.paths import user_path
 from distgan.utils.rng import generator
 
 Class = str | int
@@ -33,7 +33,7 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
 
     Raises ExportError: missing, damaged, foreign, newer or tampered file; unusable device.
     """
-    return Generator(*read_generator(Path(os.path.expanduser(path))), device=device)
+    return Generator(*read_generator(_local(path)), device=device)
 
 
 class Generator:
@@ -173,7 +173,7 @@ class Generator:
 
         Raises ExportError if it cannot be written.
         """
-        hub.save(Path(os.path.expanduser(directory)), self.network.state_dict(), self.description)
+        hub.save(_local(directory), self.network.state_dict(), self.description)
 
     @classmethod
     def from_pretrained(
@@ -205,6 +205,14 @@ class Generator:
         with TemporaryDirectory() as directory:
             self.save_pretrained(directory)
             return hub.upload(Path(directory), repo_id, token, private, **commit)
+
+
+def _local(path: str | Path) -> Path:
+    """A path with `~` expanded. Raises ExportError if it is empty, or there is no such home."""
+    try:
+        return user_path(path)
+    except ValueError as error:
+        raise ExportError(f"'{path}': {error}") from None
 
 
 def truncate(normal: Tensor, limit: float) -> Tensor:

@@ -39,13 +39,20 @@ def nearest_data_sets(directory: Path, manifest: str) -> list[Path]:
     return nearest[:MAX_NEAREST]
 
 
+def beside(directory: Path) -> Path:
+    """A name for a data set made of the images in `directory`, outside of it."""
+    real = Path(os.path.realpath(directory))
+    name = f"{real.name or 'images'}-shards"
+    return directory.with_name(name) if directory.name not in ("", "..") else real.parent / name
+
+
 def _what_is_there(directory: Path, manifest: str) -> tuple[str, str]:
     """What `directory` is, and what to do."""
     make = f"make one with `distgan prepare shapes|cifar10|folder --out {directory}`, or {TO_TRAIN}"
     if not directory.exists():
         if directory.is_symlink():
             return f"{directory} is a link that leads nowhere, so it is no data set", "correct the link"
-        place = "" if directory.is_absolute() else f" in the working directory, {Path.cwd()}"
+        place = "" if directory.is_absolute() else f" in the working directory, {_working_directory()}"
         return f"{directory} does not exist{place}, so it is no data set", make
     if not directory.is_dir():
         return f"{directory} is a file, and a data set is a directory with a {manifest}", "name its directory"
@@ -58,10 +65,9 @@ def _what_is_there(directory: Path, manifest: str) -> tuple[str, str]:
             "be read yet",
             f"copy its {manifest} as well if distgan has made them, or {UNPACK}",
         )
-    other = directory.with_name(f"{directory.name or 'images'}-shards")
     return (
         f"{directory} holds no {manifest}, so it is no complete data set",
-        f"make one of a folder of images per class with `distgan prepare folder {directory} --out {other}`",
+        f"make one of a folder of images per class with `distgan prepare folder {directory} --out {beside(directory)}`",
     )
 
 
@@ -71,7 +77,7 @@ def _candidates(directory: Path) -> Iterator[Path]:
     yield from _children(directory)
     yield from _children(directory.parent)
     if not directory.is_absolute():  # another working directory was meant
-        yield from (parent / directory for parent in Path.cwd().parents)
+        yield from (parent / directory for parent in _working_directory().parents)
     yield from _alike(directory)
 
 
@@ -97,6 +103,13 @@ def _names(directory: Path) -> Iterator[str]:
             yield from (entry.name for entry in itertools.islice(entries, MAX_NAMES) if not entry.name.startswith("."))
     except OSError:
         return
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed
+        return Path()
 
 
 def _is_file(path: Path) -> bool:

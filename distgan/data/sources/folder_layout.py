@@ -62,7 +62,7 @@ def find_layout(directory: Path, split: str, chosen: Sequence[str] | None) -> La
         else:
             break
     folders = _class_folders(root)
-    if not has_splits and not chosen:
+    if not has_splits:
         folders, more = _split_in_classes(root, folders, split)
         notes += more
     if not notes and split != "train":

@@ -208,6 +208,12 @@ def test_a_failed_write_is_one_sentence_and_leaves_the_old_file(path, monkeypatc
 # Files that cannot be used
 
 
+@pytest.mark.parametrize(("text", "words"), [("", "it is empty"), ("~nobody_here/x", "is nobody's home directory")])
+def test_text_that_is_no_path_is_refused(text, words):
+    with pytest.raises(ExportError, match=words):
+        load_generator(text)
+
+
 def test_a_missing_file_names_the_nearest_one(path):
     with pytest.raises(ExportError, match=r"no file .*generater\.safetensors; nearest: .*generator\.safetensors"):
         load_generator(path.with_name("generater.safetensors"))

@@ -4,9 +4,11 @@ import hashlib
 import json
 import shutil
 import tarfile
+from pathlib import Path
 
 import pytest
 
+from distgan.data.shards.absent import beside
 from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.reader import read_pieces, select_shards
 from distgan.utils.errors import DataError
@@ -37,7 +39,7 @@ def test_a_mistyped_path_is_answered_with_the_nearest_data_set(place, typed):
 def test_a_relative_path_in_another_working_directory_is_found_above_it(place, monkeypatch):
     (place / "notebooks").mkdir()
     monkeypatch.chdir(place / "notebooks")
-    sentence = _sentence(place.__class__("data/shapes"))
+    sentence = _sentence(Path("data/shapes"))
     assert f"data/shapes does not exist in the working directory, {place}/notebooks" in sentence
     assert f"nearest: {place}/data/shapes" in sentence
 
@@ -85,6 +87,16 @@ def test_a_manifest_and_a_shard_of_another_maker_are_not_called_damaged_alone(sh
     assert "or not made by distgan: source: Field required; shards of other makers cannot be" in _sentence(copy)
 
 
-def test_a_directory_of_images_is_answered_with_prepare_folder(tmp_path):
+def test_a_directory_of_images_is_answered_with_prepare_folder(tmp_path, monkeypatch):
     (tmp_path / "pics" / "cat").mkdir(parents=True)
     assert f"distgan prepare folder {tmp_path}/pics --out {tmp_path}/pics-shards" in _sentence(tmp_path / "pics")
+    monkeypatch.chdir(tmp_path / "pics")
+    assert f"distgan prepare folder . --out {tmp_path}/pics-shards" in _sentence(Path("."))
+    assert beside(Path("/")) == Path("/images-shards")
+
+
+def test_a_working_directory_that_was_removed_does_not_matter(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "data does not exist in the working directory" in _sentence(Path("data"))

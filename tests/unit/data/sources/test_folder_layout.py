@@ -84,6 +84,13 @@ def test_folders_that_are_named_as_classes_are_classes(tree):
     assert _found(root, chosen=("train",)) == {"test": "test", "train": "train"}
 
 
+def test_a_chosen_class_with_splits_in_it_is_read_for_one_split_only(tree):
+    root = tree("cat/train/1.png", "cat/test/1.png", "dog/train/1.png", "dog/test/1.png")
+    assert _found(root, chosen=("cat",)) == {"cat": "cat/train", "dog": "dog/train"}
+    root = tree("zip/cat/train/1.png", "zip/cat/test/1.png").joinpath("zip")
+    assert _found(root, chosen=("cat",)) == {"cat": "cat/train"}
+
+
 def test_the_notes_say_what_was_taken_and_what_was_left_out(tree):
     root = tree("train/cat/1.png", "test/cat/1.png", "README.md", "train/stray.jpg")
     assert find_layout(root, "train", None).notes == (

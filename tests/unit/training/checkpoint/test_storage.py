@@ -142,6 +142,9 @@ def test_resume_chooses_the_newest_refuses_what_would_lose_work_and_forks_into_a
         with pytest.raises(CheckpointError, match="set run.name=NAME"):
             choose_checkpoint(here, lossy)
     assert choose_checkpoint(tmp_path / "new", str(foreign)) == foreign
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(CheckpointError, match="to start from .*loop set run.name=NAME"):
+        choose_checkpoint(here, str(tmp_path / "loop"))
     for path in here.iterdir():
         (path / "state.json").unlink()
     with pytest.raises(CheckpointError, match="none of the checkpoints in .* is complete"):
