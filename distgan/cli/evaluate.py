@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("no", "bf16"), default="no", help="precision of the features (default: no, fp32)"
     )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="file for the scores")
     parser.add_argument("--against", type=Path, metavar="FILE.json", help="earlier scores to compare with")
 

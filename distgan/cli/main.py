@@ -30,13 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     show_on_terminal()
     cpu.spin_briefly()
+    try:
+        check_system()
+    except DistganError as error:
+        log.error("%s", error)
+        return error.exit_code
     command = arguments[0] if arguments else ""
     if command in LAUNCHED:
         return int(import_module(COMMANDS[command][0]).main(arguments[1:], f"distgan {command}"))
     cpu.keep_freed_memory()
+    parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
+    parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, text) in COMMANDS.items():
+        subparser = commands.add_parser(name, help=text, description=text)
+        if name == command:
+            import_module(module).add_arguments(subparser)
+    options = parser.parse_args(arguments)
     try:
-        check_system()
-        options = parse(arguments, command)
         guard_stdout()
         code = int(import_module(COMMANDS[options.command][0]).run(options))
         check_stdout()
@@ -47,15 +58,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.info("interrupted")
         return 130
     return code
-
-
-def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
-    """Parses the arguments of a command; its module alone is imported."""
-    parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
-    parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module, text) in COMMANDS.items():
-        subparser = commands.add_parser(name, help=text, description=text)
-        if name == command:
-            import_module(module).add_arguments(subparser)
-    return parser.parse_args(arguments)

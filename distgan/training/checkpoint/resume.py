@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ class Refusal(NamedTuple):
 
 def is_of(path: Path, run_dir: Path) -> bool:
     """Whether a checkpoint is one of this run's own."""
-    return path.resolve().parent == (run_dir / "checkpoints").resolve()
+    return os.path.dirname(os.path.realpath(path)) == os.path.realpath(run_dir / "checkpoints")
 
 
 def load_saved(config: Config, resume: str) -> Saved | None:
@@ -106,10 +107,10 @@ def choose_checkpoint(directory: Path, resume: str) -> Path | None:
                 f"none of the checkpoints in {directory} is complete; for a fresh start set run.name=NAME"
             )
         return found
-    if newest and began_from(directory.parent, "auto") == str(Path(resume).resolve()):
+    if newest and began_from(directory.parent, "auto") == os.path.realpath(resume):
         return choose_checkpoint(directory, "auto")  # the same command again
     given = checkpoint_at(Path(resume))
-    if newest and given.resolve() != newest.resolve():
+    if newest and os.path.realpath(resume) != os.path.realpath(newest):
         raise CheckpointError(
             f"{directory} already holds checkpoints up to {newest.name}; to start from {resume} set run.name=NAME"
         )
@@ -143,7 +144,7 @@ def _nearest(path: Path) -> str:
 def began_from(run_dir: Path, resume: str) -> str:
     """The checkpoint that a run began from, as an absolute path: `--resume DIR` at its first start; else empty."""
     if resume not in ("auto", "never"):
-        return str(Path(resume).resolve())
+        return os.path.realpath(resume)
     try:
         return str(read_json(run_dir / "run.json", 1 << 16)["began_from"])
     except (OSError, ValueError, KeyError, TypeError):
