@@ -38,13 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     show_on_terminal()
     cpu.spin_briefly()
+    try:
+        check_system()
+    except DistganError as error:
+        log.error("%s", error)
+        return error.exit_code
     command = arguments[0] if arguments else ""
     if command in LAUNCHED:
         return int(import_module(COMMANDS[command][0]).main(arguments[1:], f"distgan {command}"))
     cpu.keep_freed_memory()
+    options = parse(arguments, command)
     try:
-        check_system()
-        options = parse(arguments, command)
         guard_stdout()
         code = int(import_module(COMMANDS[options.command][0]).run(options))
         check_stdout()

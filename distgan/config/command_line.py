@@ -37,9 +37,9 @@ def parse_config_arguments(parser: argparse.ArgumentParser, arguments: Sequence[
     """The options of a parser with these arguments, None: of this process's command line.
 
     Options that the parser does not know are added to `overrides`: `load_config` refuses them with a sentence that
-    shows how an override is written.
+    shows how an override is written. Overrides after an option are among them, so they come last, and win.
     """
     check_values(parser, sys.argv[1:] if arguments is None else arguments)
     options, unknown = parser.parse_known_args(arguments)
-    options.overrides = unknown + options.overrides
+    options.overrides += unknown
     return options

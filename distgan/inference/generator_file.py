@@ -186,6 +186,8 @@ def _check_path(path: Path) -> None:
     if path.is_file():
         return
     if path.is_dir():
+        if checkpoint := _checkpoint_of(path):
+            raise ExportError(f"{path} is {checkpoint}; make a generator of it with `distgan export {path}`")
         inside = [name for name in ("generator.safetensors", "model.safetensors") if (path / name).is_file()]
         hint = f"; give {path / inside[0]}" if inside else " without generator.safetensors or model.safetensors"
         raise ExportError(f"{path} is a directory, not a generator file{hint}")
@@ -198,10 +200,20 @@ def _check_path(path: Path) -> None:
     raise ExportError(f"there is no file {path}; {hint}")
 
 
+def _checkpoint_of(path: Path) -> str:
+    """What a directory is that `distgan export` makes a generator of; empty for any other."""
+    if (path / "state.safetensors").is_file() and (path / "state.json").is_file():
+        return "a checkpoint, not a generator file"
+    no_generator = not any((path / name).is_file() for name in ("generator.safetensors", "model.safetensors"))
+    return "a run without a generator file" if no_generator and any(path.glob("checkpoints/step-*")) else ""
+
+
 def _describe(text: str | None, origin: str) -> tuple[Description, str]:
     """Description and weight digest from the metadata. Raises ExportError."""
     if text is None:
-        raise ExportError(f"{origin} is a safetensors file, but not one made by `distgan export`")
+        folder = Path(origin).parent
+        fix = f"; make a generator with `distgan export {folder}`" if _checkpoint_of(folder) else ""
+        raise ExportError(f"{origin} is a safetensors file, but not one made by `distgan export`{fix}")
     try:
         content = parse_json(text)
         actual = _metadata_digest(content) if isinstance(content, dict) else ""

@@ -40,6 +40,23 @@ def test_the_launcher_s_bf16_is_used_and_said(tiny, tmp_path):
     assert "precision bf16: set by the launcher" in output
 
 
+@pytest.mark.parametrize("by", ["options", "default file"])
+def test_the_launcher_s_dynamo_and_accumulation_have_no_effect_and_that_is_said(tiny, tmp_path, by):
+    options = ["--gradient_accumulation_steps", "4"] + (["--dynamo_backend", "inductor"] if by == "options" else [])
+    if by == "default file":
+        (tmp_path / "accelerate").mkdir()
+        (tmp_path / "accelerate" / "default_config.yaml").write_text(
+            "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nnum_processes: 1\nuse_cpu: true\n"
+            "dynamo_config:\n  dynamo_backend: INDUCTOR\n"
+        )
+    settings = tiny("train.images=24", "loss.r1_gamma=1")  # R1 needs second derivatives, which dynamo does not have
+    for module in ("distgan.train", "distgan.doctor"):
+        code, output = run([ACCELERATE, "launch", *options, "-m", module, *settings], HF_HOME=str(tmp_path))
+        assert code == 0, output
+        assert "the launcher's dynamo backend inductor has no effect: train.compile=" in output
+        assert "the launcher's gradient_accumulation_steps 4 has no effect: train.accumulation=" in output
+
+
 def test_a_batch_that_two_processes_cannot_share_is_one_line_without_traceback(tiny, tmp_path):
     code, output = run([sys.executable, "distgan/train.py", *tiny("train.batch_size=5", "train.accumulation=2")])
     assert code == 2

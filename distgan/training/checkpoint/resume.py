@@ -19,6 +19,7 @@ from distgan.utils.log import log
 from distgan.utils.safe_io import printable, read_json
 
 NEW_RUN = "start a new run with run.name=NAME"
+NO_RESUME = "leave --resume out to start from the beginning"  # for a run that has no checkpoint of its own
 FACTS = {  # values that every checkpoint has, and their types
     "config": dict,
     "data_digest": str,
@@ -40,7 +41,7 @@ class Saved(NamedTuple):
 
     def is_of(self, run_dir: Path) -> bool:
         """True for a checkpoint of this run; false where a new run begins from another one's."""
-        return self.path.resolve().parent == (run_dir / "checkpoints").resolve()
+        return is_of(self.path, run_dir)
 
 
 class Refusal(NamedTuple):
@@ -51,6 +52,11 @@ class Refusal(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}"
+
+
+def is_of(path: Path, run_dir: Path) -> bool:
+    """Whether a checkpoint is one of this run's own."""
+    return os.path.dirname(os.path.realpath(path)) == os.path.realpath(run_dir / "checkpoints")
 
 
 def load_saved(config: Config, resume: str) -> Saved | None:
@@ -72,15 +78,16 @@ def check_resume(
 
     values: of the checkpoint at `path`; data_digest: of the manifest of the images, None where it is not known yet.
     """
+    without = NEW_RUN if is_of(path, config.run_dir) else NO_RESUME
     if missing := [name for name, kind in FACTS.items() if type(values.get(name)) is not kind]:
-        return [Refusal(f"{path} is damaged: its state.json has no {', '.join(missing)}", NEW_RUN)], []
+        return [Refusal(f"{path} is damaged: its state.json has no {', '.join(missing)}", without)], []
     changes, refused = resume_changes(values["config"], config)
     refusals = []
     if refused:
-        fix = f"set these back, or {NEW_RUN}"
+        fix = f"set these back, or {without}"
         refusals.append(Refusal(f"{path} was made with another recipe: {'; '.join(refused)}", fix))
     if data_digest is not None and values["data_digest"] != data_digest:
-        refusals.append(Refusal(f"{path} was trained on other images than those in {config.data.path}", NEW_RUN))
+        refusals.append(Refusal(f"{path} was trained on other images than those in {config.data.path}", without))
     return refusals, changes
 
 
@@ -102,11 +109,36 @@ def choose_checkpoint(directory: Path, resume: str) -> Path | None:
         return found
     if newest and began_from(directory.parent, "auto") == os.path.realpath(resume):
         return choose_checkpoint(directory, "auto")  # the same command again
+    given = checkpoint_at(Path(resume))
     if newest and os.path.realpath(resume) != os.path.realpath(newest):
         raise CheckpointError(
             f"{directory} already holds checkpoints up to {newest.name}; to start from {resume} set run.name=NAME"
         )
-    return Path(resume)
+    return given
+
+
+def checkpoint_at(path: Path) -> Path:
+    """The checkpoint's directory that --resume names, complete or not. Raises CheckpointError for anything else."""
+    if path.is_dir() and (storage.NAME.match(path.name) or (path / storage.MANIFEST).is_file()):
+        return path
+    if path.is_dir():
+        what = "a run" if (path / "checkpoints").is_dir() else "a directory"
+    elif path.is_file():
+        what = "a file of weights without a state of training" if path.suffix == ".safetensors" else "a file"
+    else:
+        what = "nothing that is there"
+    raise CheckpointError(f"--resume {path} is {what}, not a checkpoint's directory; give {_nearest(path)}")
+
+
+def _nearest(path: Path) -> str:
+    """The checkpoint's directory that somebody may have meant, or how one is called."""
+    inside = path.parent if path.is_file() else path
+    if path.is_file() and (inside / storage.MANIFEST).is_file():
+        return str(inside)
+    for directory in (inside, inside / "checkpoints", inside.parent):
+        if there := storage.steps(directory):
+            return str(directory / f"step-{there[-1]:09d}")
+    return "RUN/checkpoints/step-..."
 
 
 def began_from(run_dir: Path, resume: str) -> str:

@@ -10,9 +10,15 @@ from itertools import groupby
 from distgan.training.report.templates import fill_template
 
 WIDTH, HEIGHT = 460, 220
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 14, 34  # margins
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 34  # margins
 MAX_POINTS = 500  # of a curve; longer ones are thinned
 MAX_DOTTED = 50  # points of a line that are marked by dots; an isolated point is visible only by its dot
+STYLES = (
+    ("", 3.2),
+    ("9 5", 2.0),
+    ("3 4", 1.2),
+    ("9 3 2 3", 0.6),
+)  # dashes and radius of dots: equal curves stay visible
 COLOURS = ("#3b82f6", "#e8780c", "#10a36a", "#d9455f")
 
 Points = Sequence[tuple[float, float]]
@@ -34,7 +40,10 @@ class Line:
 
     label: str
     colour: str
-    dashed: bool
+    dashes: str
+    """Lengths of dashes and gaps, pixels; empty: none."""
+    dot: float
+    """Radius of the dots, pixels; 0: none."""
     runs: list[Points]
     """The points between gaps."""
 
@@ -79,18 +88,31 @@ def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | 
 
     return Chart(
         title,
-        grid=[(to_pixels(0, value)[1], f"{value:.3g}") for value in (low, (low + high) / 2, high)],
+        grid=[(to_pixels(0, value)[1], y_label(value)) for value in (low, (low + high) / 2, high)],
         ticks=[
             (to_pixels(share * right, low)[0], f"{share * right:,.0f}", anchor)
             for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end"))
         ],
         lines=[
             Line(
-                curve.label, colour, curve.dashed, [[to_pixels(*point) for point in run] for run in _runs(curve.points)]
+                curve.label,
+                colour,
+                *(("6 4", 0.0) if curve.dashed else style),
+                [[to_pixels(*point) for point in run] for run in _runs(curve.points)],
             )
-            for curve, colour in zip(curves, COLOURS, strict=False)
+            for curve, colour, style in zip(curves, COLOURS, STYLES, strict=False)
         ],
     )
+
+
+def y_label(value: float) -> str:
+    """A number in at most 9 characters, which fit beside the axis: 0.123, 1,280, 12.8k, 1.2e+15."""
+    if abs(value) < 10_000:
+        return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+    for unit, factor in (("k", 1e3), ("M", 1e6), ("G", 1e9)):
+        if abs(value) < 1000 * factor:
+            return f"{value / factor:.4g}{unit}"
+    return f"{value:.2g}"
 
 
 def _runs(points: Points) -> Iterator[Points]:

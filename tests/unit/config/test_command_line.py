@@ -19,11 +19,13 @@ def test_the_default_is_the_quickstart_without_overrides():
     assert (options.config, options.overrides, options.quick) == ("quickstart", [], False)
 
 
-def test_overrides_may_stand_before_and_after_options_but_not_on_both_sides():
+def test_overrides_may_stand_before_and_after_options_and_the_last_of_a_key_is_the_last_on_the_command_line():
+    options = parse("data.path=one", "--config", "r3gan", "data.path=two", "--quick", "data.path=three")
+    assert options.overrides == ["data.path=one", "data.path=two", "data.path=three"]
     assert parse("--config", "r3gan", "run.seed=1", "data.workers=2").overrides == ["run.seed=1", "data.workers=2"]
     options = parse("run.seed=1", "--quick")
     assert (options.overrides, options.quick) == (["run.seed=1"], True)
 
 
 def test_an_unknown_option_becomes_an_override_for_the_loader_to_refuse():
-    assert parse("--run.seed=1", "data.workers=2").overrides == ["--run.seed=1", "data.workers=2"]
+    assert parse("--run.seed=1", "data.workers=2").overrides == ["data.workers=2", "--run.seed=1"]

@@ -24,11 +24,13 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 import distgan
+from distgan.cli.main import main
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import Config
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import Description, metadata_json, save_generator, weight_digest
 from distgan.networks import build_generator
+from distgan.training.checkpoint import storage
 from distgan.utils.errors import ExportError
 from tests.support.processes import ROOT
 
@@ -617,3 +619,13 @@ def test_a_package_that_the_hub_lacks_is_named_in_one_sentence(module, call, sen
 def test_a_local_generator_needs_no_huggingface_hub(path):
     code = "import sys; sys.modules['huggingface_hub'] = None; from distgan import Generator;"
     assert python(f"{code} Generator.from_pretrained(sys.argv[1])", path).returncode == 0
+
+
+@pytest.mark.parametrize("given", ["run/checkpoints/step-000000007", "run"])
+def test_a_checkpoint_or_a_run_without_a_generator_is_told_how_to_make_one(given, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    storage.save(Path("run/checkpoints"), 7, {"a": torch.zeros(1)}, {})
+    assert main(["sample", given, "--seeds", "0-3", "--out", "grid.png"]) == 2
+    assert f"make a generator of it with `distgan export {given}`" in capsys.readouterr().err
+    with pytest.raises(ExportError, match=r"make a generator with `distgan export run/checkpoints/step-000000007`$"):
+        load_generator("run/checkpoints/step-000000007/state.safetensors")

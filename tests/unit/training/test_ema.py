@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from distgan.config.method import EmaConfig
+from distgan.training.checkpoint.state import capture, restore
 from distgan.training.ema import Ema, ema_decay
+from tests.unit.training.test_trainer import build, reals_of
 
 
 def _config(half_life, ratio=None):
@@ -66,13 +68,34 @@ def test_decay_zero_copies_and_decay_one_keeps():
     assert torch.equal(ema.network.weight, network.weight)
 
 
-def test_buffers_are_copied_as_they_are():
-    network = nn.BatchNorm1d(3)
+def test_running_statistics_are_averaged_as_the_weights_are_and_counters_are_copied():
+    network = nn.BatchNorm1d(3, dtype=torch.float64)
     ema = Ema(network)
-    network(torch.randn(8, 3) + 5)
-    ema.update(0.99)
-    assert torch.equal(ema.network.running_mean, network.running_mean)
+    network(torch.randn(8, 3, dtype=torch.float64) + 5)
+    ema.update(0.9)
+    torch.testing.assert_close(ema.network.running_mean, 0.1 * network.running_mean, rtol=0, atol=1e-15)
+    torch.testing.assert_close(ema.network.running_var, 0.9 + 0.1 * network.running_var, rtol=0, atol=1e-15)
     assert ema.network.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("family", ["dcgan", "sngan"])
+def test_a_training_that_goes_on_from_a_checkpoint_has_the_statistics_of_one_that_was_not_stopped(family, tiny_config):
+    widths = [f"generator={{family: {family}, width: 8}}", f"discriminator={{family: {family}, width: 8}}"]
+    config = tiny_config(*widths)
+    whole, batches = build(config), reals_of(config).batches(0)
+    for step in range(4):
+        whole.step(batches)
+        if step == 1:
+            middle = capture(whole)
+    resumed = build(config)
+    restore(resumed, middle)
+    batches = reals_of(config).batches(2)
+    for _ in range(2):
+        resumed.step(batches)
+    ours, theirs = resumed.ema.network.state_dict(), whole.ema.network.state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    trained = dict(whole.g.network.named_buffers())
+    assert not any(torch.equal(value, trained[name]) for name, value in whole.ema.network.named_buffers())
 
 
 def test_buffers_that_others_have_replaced_are_followed_and_weights_are_never_replaced():

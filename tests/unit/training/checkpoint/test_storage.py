@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from distgan.training.checkpoint import storage
-from distgan.training.checkpoint.resume import choose_checkpoint
+from distgan.training.checkpoint.resume import check_resume, choose_checkpoint
 from distgan.training.checkpoint.state import capture, restore
 from distgan.utils.errors import CheckpointError
 from tests.unit.training.test_trainer import build, reals_of
@@ -187,6 +187,59 @@ def test_the_same_command_with_a_checkpoint_to_begin_from_goes_on_after_its_firs
         choose_checkpoint(here, str(origin))
     (tmp_path / "run" / "run.json").write_text(json.dumps({"began_from": str(origin.resolve())}))
     assert choose_checkpoint(here, str(origin)) == own
+
+
+def test_the_same_command_goes_on_also_after_the_checkpoint_that_it_began_from_is_gone(tmp_path):
+    own = storage.save(tmp_path / "run" / "checkpoints", 9, {"a": torch.zeros(1)}, {})
+    gone = tmp_path / "other" / "checkpoints" / "step-000000007"
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"began_from": str(gone)}))
+    assert choose_checkpoint(own.parent, str(gone)) == own
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "nearest"),
+    [
+        (
+            "run/generator.safetensors",
+            "a file of weights without a state of training",
+            "run/checkpoints/step-000000007",
+        ),
+        ("run/checkpoints/step-000000007/state.safetensors", "a file of weights", "run/checkpoints/step-000000007"),
+        ("run/config.yaml", "a file", "run/checkpoints/step-000000007"),
+        ("run", "a run", "run/checkpoints/step-000000007"),
+        ("run/checkpoints", "a directory", "run/checkpoints/step-000000007"),
+        ("run/checkpoints/step-000000008", "nothing that is there", "run/checkpoints/step-000000007"),
+        ("elsewhere/generator.safetensors", "a file of weights", "RUN/checkpoints/step-..."),
+        ("gone", "nothing that is there", "RUN/checkpoints/step-..."),
+    ],
+)
+def test_what_is_no_checkpoint_is_named_and_the_nearest_one_with_it(given, what, nearest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage.save(Path("run/checkpoints"), 7, {"a": torch.zeros(1)}, {})
+    Path("elsewhere").mkdir()
+    for name in ("run/generator.safetensors", "run/config.yaml", "elsewhere/generator.safetensors"):
+        Path(name).touch()
+    with pytest.raises(CheckpointError) as error:
+        choose_checkpoint(Path("new/checkpoints"), given)
+    assert str(error.value).startswith(f"--resume {given} is {what}")
+    assert str(error.value).endswith(f"not a checkpoint's directory; give {nearest}")
+
+
+def test_a_run_that_is_new_is_not_told_to_start_a_new_run(tiny_config, tmp_path):
+    config = tiny_config("run.name=here")
+    values = {
+        "config": config.model_dump(mode="json"), "data_digest": "d", "precision": "no", "processes": 1, "run_id": "x",
+        "g": {}, "d": {},
+    }  # fmt: skip
+    changed = tiny_config("run.name=here", "train.batch_size=24")
+    for place, fix in (("here", "start a new run with run.name=NAME"), ("other", "leave --resume out to start from")):
+        path = tmp_path / place / "checkpoints" / "step-000000001"
+        (recipe,), _ = check_resume(path, values, changed, "d")
+        assert recipe.fix.startswith(f"set these back, or {fix}")
+        (images,), _ = check_resume(path, values, config, "another")
+        (damaged,), _ = check_resume(path, {}, config, None)
+        assert images.fix.startswith(fix)
+        assert damaged.fix.startswith(fix)
 
 
 def test_every_file_of_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_then_the_name(tmp_path, monkeypatch):

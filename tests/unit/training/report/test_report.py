@@ -21,7 +21,7 @@ from distgan.config.networks import SeedGenerator
 from distgan.data.prepare import Request, Shapes, prepare
 from distgan.inference.generator_file import Description, save_generator
 from distgan.networks import build_generator
-from distgan.training.report.charts import Chart, Curve, line_chart
+from distgan.training.report.charts import Chart, Curve, line_chart, y_label
 from distgan.training.report.collect import gather
 from distgan.training.report.contents import Missing
 from distgan.training.report.data_uri import MAX_BYTES, data_uri
@@ -39,7 +39,7 @@ TITLES = (
     "Events",
     "Settings",
 )
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "wbr"}
 
 
 class Reader(HTMLParser):
@@ -311,12 +311,44 @@ def polylines(chart: Chart) -> list[list[tuple[float, float]]]:
 
 def test_a_chart_runs_from_corner_to_corner_and_gaps_stay_gaps():
     chart = line_chart("t", [Curve("a", [(0, 0.0), (50, 1.0), (75, float("nan")), (80, 0.5), (100, 0.0)])], (0, 1))
-    assert polylines(chart) == [[(58.0, 186.0), (253.0, 14.0)], [(370.0, 100.0), (448.0, 186.0)]]
+    assert polylines(chart) == [[(64.0, 186.0), (256.0, 14.0)], [(371.2, 100.0), (448.0, 186.0)]]
 
 
 @pytest.mark.parametrize("points", [[], [(0, float("nan"))], [(0, 3.0), (0, 3.0)]])
 def test_a_chart_of_nothing_or_of_one_value_is_drawn(points):
     Reader(str(line_chart("nothing", [Curve("a", points)])))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"), (0.25, "0.25"), (-1.5e-7, "-1.5e-07"), (999.4, "999"), (999.6, "1,000"), (1284.0, "1,284"), (-9999.0, "-9,999"),
+        (12_840.0, "12.84k"), (999_990.0, "1000k"), (1.284e6, "1.284M"), (-2.5e9, "-2.5G"), (-1.284e15, "-1.3e+15"),
+    ],
+)  # fmt: skip
+def test_a_number_beside_an_axis_is_short_enough_to_be_read(value, text):
+    assert y_label(value) == text
+    assert len(text) <= 9
+
+
+def test_two_equal_curves_are_both_seen():
+    points = [(n, 0.5) for n in range(5)]
+    chart = line_chart("t", [Curve("one", points), Curve("other", points), Curve("real", points, dashed=True)])
+    assert len({line.dashes for line in chart.lines}) == 3, "the gaps of the upper show the lower"
+    assert chart.lines[0].dashes == ""
+    assert chart.lines[0].dot > chart.lines[1].dot > chart.lines[2].dot == 0
+
+
+def test_a_wide_table_can_be_scrolled_by_the_keyboard_and_every_image_has_a_text(run):
+    attributes = Reader(page_of(run)).attributes
+    regions = {value for tag, name, value in attributes if (tag, name) == ("div", "aria-label")}
+    assert {"Scores of the evaluations", "Generated images and the nearest real ones", "Events"} <= regions
+    focusable = [value for tag, name, value in attributes if name == "tabindex"]
+    assert focusable == ["0"] * (len([1 for _, name, value in attributes if (name, value) == ("class", "wide")]) + 1)
+    texts = [value for tag, name, value in attributes if (tag, name) == ("img", "alt")]
+    assert len(texts) == len([1 for tag, name, _ in attributes if (tag, name) == ("img", "src")])
+    assert all(texts)
+    assert len(set(texts)) == len(texts)
 
 
 def test_labels_of_a_chart_are_escaped_in_text_and_in_attributes():
