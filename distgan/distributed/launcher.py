@@ -9,6 +9,7 @@ is in its loop (`stop.StopSignal`) or still starting (`signals.Signals`).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from distgan.utils.errors import LaunchError
@@ -19,6 +20,9 @@ ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
+NUMBERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+FLAGS = ("ACCELERATE_USE_CPU", "ACCELERATE_DEBUG_MODE")  # that Accelerate reads
+YES, NO = ("y", "yes", "t", "true", "on", "1"), ("", "n", "no", "f", "false", "off", "0")
 PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 
@@ -58,7 +62,7 @@ def launcher_died() -> bool:
 
 
 def check_launcher(environment: Mapping[str, str]) -> None:
-    """Raises LaunchError for an engine that holds one model only, and for a rendezvous that was not given."""
+    """Raises LaunchError for an engine of one model, for a rendezvous that was not given, and for nonsense."""
     for variable, engine in ONE_MODEL_ENGINES.items():
         if environment.get(variable, "false").lower() in ("true", "1", "yes"):
             raise LaunchError(
@@ -66,6 +70,15 @@ def check_launcher(environment: Mapping[str, str]) -> None:
                 "`accelerate launch --multi_gpu --num_processes N distgan/train.py`"
             )
     world = environment.get("WORLD_SIZE", "1")
+    for name in NUMBERS if world not in ("", "1") else ():
+        if not re.fullmatch("[0-9]{0,9}", environment.get(name, "")):
+            raise LaunchError(
+                f"{name}={environment[name]} is no number; launchers set it: start the processes with one, such as "
+                "`accelerate launch --multi_gpu`, or unset it"
+            )
+    for name in FLAGS:
+        if environment.get(name, "").lower() not in (*YES, *NO):
+            raise LaunchError(f"{name}={environment[name]} is neither true nor false; set it to true, or unset it")
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
     if world not in ("", "1") and missing:
         raise LaunchError(

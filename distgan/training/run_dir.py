@@ -151,6 +151,11 @@ def locked(run_dir: Path) -> Iterator[RunLock]:
     """
     try:
         lock = RunLock(run_dir)
+    except (FileExistsError, NotADirectoryError):
+        raise LaunchError(
+            f"run directory {run_dir} cannot be made: a file, or a link that leads nowhere, is there or above it; "
+            "remove that, or set run.name or run.dir"
+        ) from None
     except OSError as error:
         fix = "set a shorter run.name or run.dir" if error.errno == errno.ENAMETOOLONG else "set run.dir"
         raise LaunchError(f"run directory {run_dir} cannot be written: {error.strerror}; {fix}") from None

@@ -54,8 +54,13 @@ class ShardSelection:
 
 
 def select_shards(location: Location, manifest: Manifest, classes: Sequence[str] | None) -> ShardSelection:
-    """Selects the images of some classes; None: all. Raises DataError for an unknown class, or if no image is left."""
+    """Selects the images of some classes; None: all.
+
+    Raises DataError for a class that is unknown or named twice, or if no image is left.
+    """
     for name in classes or ():
+        if classes and classes.count(name) > 1:
+            raise DataError(f"data.classes={join_names(classes)} names {join_names([name])} twice; name each once")
         if name not in manifest.classes:
             known = known_names(name, manifest.classes)
             raise DataError(f"data.classes={join_names([name])}: {location} has no such class; {known}")

@@ -422,5 +422,11 @@ def test_an_unknown_class_is_refused_with_those_that_exist(shapes):
         select_shards(path, load_manifest(path), ("star", "frog"))
 
 
+def test_a_class_that_is_named_twice_is_refused(shapes):
+    path, _ = shapes
+    with pytest.raises(DataError, match="^data.classes=star,cross,star names star twice; name each once$"):
+        select_shards(path, load_manifest(path), ("star", "cross", "star"))
+
+
 def test_the_images_that_the_tests_know_are_all_different():
     assert len(known(600)) == 600

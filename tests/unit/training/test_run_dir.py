@@ -73,3 +73,15 @@ def test_a_run_name_that_no_file_system_takes_is_blamed_for_it(tmp_path):
         locked(tmp_path / ("n" * 300)),
     ):
         pass
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_something_else_in_the_place_of_a_run_directory_is_named_as_that(tmp_path, kind):
+    place = tmp_path / "run"
+    place.write_text("mine") if kind == "file" else place.symlink_to(tmp_path / "nowhere")
+    with (
+        pytest.raises(LaunchError, match="a file, or a link that leads nowhere, is there or above it; "),
+        locked(place),
+    ):
+        pass
+    assert kind == "link" or place.read_text() == "mine"
