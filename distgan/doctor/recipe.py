@@ -19,7 +19,8 @@ from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.resume import NEW_RUN, check_resume
 from distgan.training.checkpoint.storage import State
 from distgan.training.early_stopping import EarlyStopping
-from distgan.utils.errors import CheckpointError, ConfigError, DataError, QualityError
+from distgan.training.run_dir import check_place
+from distgan.utils.errors import CheckpointError, ConfigError, DataError, LaunchError, QualityError
 
 
 class Launch(NamedTuple):
@@ -69,7 +70,11 @@ def check_scores(config: Config, data_set: DataSet | None) -> list[CheckResult]:
 
 
 def check_lock(run_dir: Path) -> list[CheckResult]:
-    """Whether another training is writing to the run directory now."""
+    """Whether another training is writing to the run directory now, and whether one can."""
+    try:
+        check_place(run_dir)
+    except (LaunchError, OSError) as error:
+        return [fail("lock", *_cut(error))]
     try:
         with (run_dir / ".lock").open("rb") as file:
             try:
@@ -85,6 +90,12 @@ def check_lock(run_dir: Path) -> list[CheckResult]:
     return [ok("lock", f"no other training is writing to {run_dir}")]
 
 
+def _cut(error: Exception) -> tuple[str, str]:
+    """A training's sentence as text and advice."""
+    text, _, advice = str(error).partition("; " if "; " in str(error) else ": ")
+    return text, advice
+
+
 def check_checkpoints(config: Config, launch: Launch) -> tuple[int, list[CheckResult]]:
     """The step from which `--resume auto` would continue, 0 for none, and the results."""
     what, directory = "resume", config.run_dir / "checkpoints"
@@ -93,6 +104,8 @@ def check_checkpoints(config: Config, launch: Launch) -> tuple[int, list[CheckRe
         path = directory / f"step-{step:09d}"
         try:
             state = storage.load(path)
+        except storage.NewerCheckpoint as error:
+            return 0, [*damaged, fail(what, *_cut(error))]
         except CheckpointError as error:
             damaged.append(warn(what, str(error), "training will use the one before it"))
             continue

@@ -78,8 +78,16 @@ def _original(run_dir: Path, record: dict[str, Any], saved: Saved | None, run_id
     return original if is_other else None
 
 
-def _refuse_links(run_dir: Path) -> None:
-    """Raises LaunchError if a file that is changed in place is a link: a run directory may come from a stranger."""
+def check_place(run_dir: Path) -> None:
+    """Raises LaunchError if something else is in the place of RUN, or if a file that is changed in place is a link.
+
+    A run directory may come from a stranger.
+    """
+    if not run_dir.is_dir() and (run_dir.is_symlink() or any(path.is_file() for path in (run_dir, *run_dir.parents))):
+        raise LaunchError(
+            f"run directory {run_dir} cannot be made: a file, or a link that leads nowhere, is there or above it; "
+            "remove that, or set run.name or run.dir"
+        )
     for name, is_right in WRITTEN.items():
         path = run_dir / name
         if path.is_symlink() or (path.exists() and not is_right(path)):
@@ -97,8 +105,8 @@ def write_text(path: Path, text: str) -> None:
 
 def _take(run_dir: Path) -> TextIO:
     """Makes RUN, and opens and locks RUN/.lock."""
+    check_place(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    _refuse_links(run_dir)
     file = (run_dir / ".lock").open("a+")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # POSIX: data workers do not inherit it
@@ -151,11 +159,6 @@ def locked(run_dir: Path) -> Iterator[RunLock]:
     """
     try:
         lock = RunLock(run_dir)
-    except (FileExistsError, NotADirectoryError):
-        raise LaunchError(
-            f"run directory {run_dir} cannot be made: a file, or a link that leads nowhere, is there or above it; "
-            "remove that, or set run.name or run.dir"
-        ) from None
     except OSError as error:
         fix = "set a shorter run.name or run.dir" if error.errno == errno.ENAMETOOLONG else "set run.dir"
         raise LaunchError(f"run directory {run_dir} cannot be written: {error.strerror}; {fix}") from None
