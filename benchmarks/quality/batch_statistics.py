@@ -3,7 +3,7 @@
 python -m benchmarks.quality.batch_statistics RECIPE SHARDS MOMENTS [KEY=VALUE ...]
 
 MOMENTS: images seen at which the averaged generator is scored, such as 64000,128000,192000. One process. The ways:
-trained: the statistics of the generator that is trained; averaged: their moving average, as distgan has it (`Ema`);
+trained: the statistics of the generator that is trained, as distgan has it (`Ema`); averaged: their moving average;
 measured: the means over 1024 latents, in batches of 64 that are normalised by their own statistics, as in training.
 """
 
@@ -25,6 +25,7 @@ from distgan.inference.generator import Generator
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.registry import full_name
 from distgan.networks.batch_norm import GlobalBatchNorm
+from distgan.training.ema import ema_decay
 from distgan.training.export import Exporter
 from distgan.training.trainer import Trainer
 from distgan.utils.rng import Draws, Rows
@@ -33,11 +34,22 @@ SHOWN = ("fd", "kd", "precision", "recall", "coverage")
 LATENTS, BATCH = 1024, 64
 
 
-def trained(trainer: Trainer) -> nn.Module:
-    """The average with the statistics of the generator that is trained."""
-    network = copy.deepcopy(trainer.ema.network)
-    network.load_state_dict(dict(trainer.g.network.named_buffers()), strict=False)
-    return network
+class AveragedStatistics:
+    """The moving average of the trained generator's statistics, kept beside `Ema`."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.statistics = {name: value.clone() for name, value in trainer.g.network.named_buffers()}
+
+    def update(self, decay: float) -> None:
+        for name, value in self.trainer.g.network.named_buffers():
+            self.statistics[name].lerp_(value, 1 - decay)
+
+    def averaged(self) -> nn.Module:
+        """The average with averaged statistics."""
+        network = copy.deepcopy(self.trainer.ema.network)
+        network.load_state_dict(self.statistics, strict=False)
+        return network
 
 
 class Measuring:
@@ -83,12 +95,13 @@ def measure(config: Config, moments: list[int]) -> Iterator[tuple[int, str, dict
     rows = batch_rows(config.train.batch_size, 1, 0, 1)
     reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, False)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-    exporter, batches = Exporter(config, trainer, reals), reals.batches(0)
+    exporter, batches, beside = Exporter(config, trainer, reals), reals.batches(0), AveragedStatistics(trainer)
     evaluator = Evaluator(config.evaluate, config.data, accelerator.device, False)
     for moment in moments:
         while trainer.images_seen < moment:
             trainer.step(batches)
-        ways = {"trained": trained(trainer), "averaged": trainer.ema.network, "measured": measured(trainer)}
+            beside.update(ema_decay(config.ema, config.images_per_step, trainer.images_seen))
+        ways = {"trained": trainer.ema.network, "averaged": beside.averaged(), "measured": measured(trainer)}
         for way, network in ways.items():
             generator = Generator(network, exporter.describe(None), "", accelerator.device)
             yield trainer.images_seen, way, dict(evaluator.evaluate(generator).values)

@@ -1,7 +1,4 @@
-"""Moving average of G's weights and of its batch normalisations' statistics.
-
-Its memory is a half-life in real images, whatever the batch size.
-"""
+"""Moving average of G's weights. Its memory is a half-life in real images, whatever the batch size."""
 
 from __future__ import annotations
 
@@ -27,10 +24,10 @@ def ema_decay(config: EmaConfig, batch_images: int, images_seen: int) -> float:
 
 
 class Ema:
-    """An exponential moving average of a network's weights and buffers; buffers of whole numbers are copied.
+    """An exponential moving average of a network's weights; buffers are copied as they are.
 
-    A generator's buffers are the running statistics of its batch normalisations. Those of the network itself belong to
-    its weights of this moment, not to the average's (docs/quality.md has the scores).
+    So are the running statistics of batch normalisation: averaging them, or measuring them anew on the average, gave no
+    better scores (docs/quality.md).
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -46,7 +43,4 @@ class Ema:
         torch._foreach_lerp_(*self._weights, 1 - decay)
         if self._has_buffers:
             for mine, its in zip(self.network.buffers(), self._followed.buffers(), strict=True):
-                if mine.is_floating_point():
-                    mine.lerp_(its, 1 - decay)
-                else:
-                    mine.copy_(its)
+                mine.copy_(its)
