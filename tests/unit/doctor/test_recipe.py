@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import subprocess
 import sys
 
@@ -43,6 +44,24 @@ def test_another_training_s_lock(tmp_path):
     ]
     with (tmp_path / ".lock").open("r+b") as file:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nothing is held any more
+
+
+def test_a_place_that_training_refuses_is_refused(tmp_path):
+    (tmp_path / "checkpoints").symlink_to(tmp_path)
+    (result,) = recipe.check_lock(tmp_path)
+    assert result.level == "fail"
+    assert result.text == f"{tmp_path}/checkpoints is a link, or not what a run has there, and is not written to"
+    (tmp_path / "file").write_text("")
+    assert recipe.check_lock(tmp_path / "file")[0].level == "fail"
+
+
+def test_a_checkpoint_of_a_newer_format_is_no_damaged_one(tiny_config):
+    config = tiny_config()
+    save_checkpoint(config, 10)
+    manifest = save_checkpoint(config, 20) / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": 2}))
+    _, (result,) = recipe.check_checkpoints(config, recipe.Launch(1, "no", "d"))
+    assert (result.level, result.advice) == ("fail", "upgrade distgan, or start a new run with run.name=NAME")
 
 
 def save_checkpoint(config, step, **changes):
