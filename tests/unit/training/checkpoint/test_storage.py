@@ -143,7 +143,7 @@ def test_resume_chooses_the_newest_refuses_what_would_lose_work_and_forks_into_a
             choose_checkpoint(here, lossy)
     assert choose_checkpoint(tmp_path / "new", str(foreign)) == foreign
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(CheckpointError, match="to start from .*loop set run.name=NAME"):
+    with pytest.raises(CheckpointError, match="--resume .*loop is nothing that is there, not a checkpoint"):
         choose_checkpoint(here, str(tmp_path / "loop"))
     for path in here.iterdir():
         (path / "state.json").unlink()
