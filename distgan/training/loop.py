@@ -182,15 +182,16 @@ class TrainingLoop:
 
         Of several processes none can save alone: the others are within the next step.
         """
-        if self.trainer.accelerator.num_processes > 1 or not self.trainer.steps:
+        reason, trainer = self.stop.received, self.trainer
+        if trainer.accelerator.num_processes > 1 or not (trainer.steps or reason.urgent):
             raise error
         self._measure(False, [])
-        reason = self.stop.received
-        self._save(Plan.after(self.trainer.steps, self.intervals, StopReason.SIGTERM, False), reason, self.healthy)
-        if not reason.urgent:
-            self.checkpoints.finish()
-            raise Stalled(f"{error}; all {self.trainer.images_seen:,} images are saved, the same command goes on")
-        return reason
+        self._save(Plan.after(trainer.steps, self.intervals, StopReason.SIGTERM, False), reason, self.healthy)
+        if reason.urgent:
+            return reason
+        self.checkpoints.finish()
+        done = f"; all {trainer.images_seen:,} images are saved, the same command goes on" if self.saved else ""
+        raise Stalled(f"{error}{done}")
 
     def _after_step(self, reason: StopReason) -> StopReason:
         """Does what is planned. Returns the reason to end training; none after a rollback."""
