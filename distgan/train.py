@@ -111,4 +111,4 @@ def _wait_for_rank_0(signals: Signals) -> None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)

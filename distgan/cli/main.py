@@ -30,7 +30,7 @@ LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `mai
 
 def entry() -> NoReturn:
     """The console command, as a process."""
-    leave(main())
+    leave(main)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,8 @@ at the next number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,14 +96,15 @@ class ImageDataset:
         """Returns the number of epochs that `batches` global batches make."""
         return batches * self.rows.total / (self.images - self.left_out_per_epoch)
 
-    def batches(self, start: int, give_up: GiveUp = lambda _seconds: False) -> Iterator[Batch]:
+    def batches(self, start: int, give_up: GiveUp = lambda _seconds: False) -> Generator[Batch, None, None]:
         """Yields batches without end, from batch `start` on. Raises DataError, and Stalled (see workers.py)."""
         draws = Draws(self.seed, self.rows, self.device)
-        for number, (images, labels) in enumerate(self._source.batches(start, give_up), start):
-            images, labels = (self._to_device(tensor) for tensor in (images, labels))
-            if self.flip:
-                images = mirror(images, draws.at("data/flip", number).uniform() < 0.5)
-            yield Batch(images, labels)
+        with contextlib.closing(self._source.batches(start, give_up)) as batches:
+            for number, (images, labels) in enumerate(batches, start):
+                images, labels = (self._to_device(tensor) for tensor in (images, labels))
+                if self.flip:
+                    images = mirror(images, draws.at("data/flip", number).uniform() < 0.5)
+                yield Batch(images, labels)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         """Copies to the device without waiting: a copy to a GPU is asynchronous only from pinned memory."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -111,7 +111,7 @@ class Resident:
         self.images, self.labels, self.rows, self.seed, self.shuffle = images, labels, rows, seed, shuffle
         self._order = functools.lru_cache(maxsize=2)(self._epoch_order)
 
-    def batches(self, start: int, _give_up: GiveUp) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, start: int, _give_up: GiveUp) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yields batches without end, from global batch `start` on. Nothing is waited for."""
         while True:
             indices = self._indices(start)

@@ -58,7 +58,7 @@ class Stream:
     skip_budget: SkipBudget = field(default_factory=lambda: SkipBudget(0))
     """Counts the images that could not be read, as their batches are taken."""
 
-    def batches(self, start: int, give_up: GiveUp) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, start: int, give_up: GiveUp) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yields batches without end, from this rank's batch `start` on.
 
         Raises DataError if more images than may be skipped cannot be read, by this process or by a worker, and Stalled

@@ -111,7 +111,7 @@ def _check_killed(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         if process.exitcode is not None and process.exitcode < 0:
             name = signal.Signals(-process.exitcode).name
-            raise Stalled(f"a data worker (process {process.pid}) was killed by {name}; {_advice()}")
+            raise Stalled(f"a data worker (process {process.pid}) was killed by {name} (is memory full?); {_advice()}")
 
 
 def _advice() -> str:
@@ -132,9 +132,11 @@ def _status(process: BaseProcess) -> str:
 def _own_child_handler() -> Iterator[None]:
     """Keeps DataLoader from raising an error between any two lines of this process when a worker has ended."""
     before = signal.getsignal(signal.SIGCHLD)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, before)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, before)
 
 
 class _WorkerDataset(IterableDataset[Any], Generic[T]):

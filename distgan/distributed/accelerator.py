@@ -115,6 +115,8 @@ def overruled(
 def _option(command: Sequence[str], name: str) -> str:
     """The value of --name in the command line of `accelerate launch`, empty if it is not given."""
     for number, word in enumerate(command, 1):
+        if word.endswith(".py") and number > 2:  # the script: what follows is its own
+            break
         option, equals, value = word.removeprefix("--").replace("-", "_").partition("=")
         if word.startswith("--") and option == name:
             return value if equals else "".join(command[number : number + 1])

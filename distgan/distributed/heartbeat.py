@@ -118,7 +118,8 @@ class Heartbeat:
         except RuntimeError:
             return "" if self._end_of_0 in NO_LOSS else self._describe_lost_store()
         finally:
-            self._end_reason = ""
+            if self._end_reason == STOPPED:
+                self._end_reason = ""
 
     def _all_have_it(self) -> bool:
         """Waits until every rank has met its error too. Whether rank 0 has, or has ended."""

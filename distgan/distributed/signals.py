@@ -49,7 +49,8 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         self._begun.set()
         for signum, handler in self._old_handlers.items():
-            signal.signal(signum, handler)
+            if handler is not None:  # a C library's
+                signal.signal(signum, handler)
 
     def begin(self) -> None:
         """From now on the caller looks at `received`: it trains, or it reports an error and ends."""

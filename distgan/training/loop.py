@@ -25,7 +25,7 @@ from distgan.training.trainer import Trainer
 from distgan.training.watchdog import WEIGHT_NORMS, Finding
 from distgan.utils.errors import Halted, Stalled
 
-HURRIED_SECONDS = 10.0  # that one of several processes waits for images after a signal
+HURRIED_SECONDS = 20.0  # that one of several processes waits for images after a signal
 BEFORE_THE_OTHERS = 0.8  # of their patience, so that a rank without images says so before they miss it
 
 
@@ -71,8 +71,8 @@ class Plan:
     def after(cls, step: int, intervals: Intervals, reason: StopReason, evaluation_due: bool) -> Plan:
         """step: just done; reason: to stop; evaluation_due: whether the images seen ask for an evaluation.
 
-        Scores stand in a line of metrics. A signal adds no line: the steps since the last one are in the checkpoint and
-        in the next line. A state that may be the best, or is saved, is compared over the ranks first.
+        Scores stand in a line of metrics. After a signal only the state is saved: the next start does what was due. A
+        state that may be the best, or is saved, is compared over the ranks first.
         """
         urgent = reason.urgent
         last = not urgent and (reason == StopReason.TIME_LIMIT or step == intervals.total)
@@ -83,7 +83,7 @@ class Plan:
             last=last,
             urgent=urgent,
             evaluate=evaluate,
-            log=last or evaluate or step % intervals.log == 0,
+            log=not urgent and (last or evaluate or step % intervals.log == 0),
             samples=not urgent and (last or step % intervals.samples == 0),
             checkpoint=checkpoint,
             compare_ranks=every is not None and (checkpoint or evaluate or step % every == 0),
@@ -132,6 +132,7 @@ class TrainingLoop:
         self.watch = Stopwatch()  # for the speed and train.seconds; evaluations are left out
         self.healthy = True  # the weights were finite when they were last measured
         self.saved = False  # the last step is in a checkpoint
+        self._open_batches()
 
     def run(self) -> Outcome:
         """Trains to the budget, to the end of the patience, or to the step at which all ranks agree to stop.
@@ -144,28 +145,40 @@ class TrainingLoop:
         self.telemetry.display.start(trainer.images_seen)
         self.watch = Stopwatch()
         self._begin()
-        while not reason and self._goes_on():
-            try:
-                batches = list(islice(self.batches, trainer.settings.d_steps))
-            except Stalled as error:
-                reason = self._save_without_images(error)
-                break
-            self.monitors.means.add(trainer.step(iter(batches)))
-            self.heartbeat.step = trainer.steps
-            for text in trainer.controllers.take_reports():
-                self.telemetry.say(text)
-            if self.watch.seconds >= self.intervals.seconds:
-                self.stop.request(StopReason.TIME_LIMIT)
-            reason = self._after_step(self.stop.agreed())
-            self.telemetry.display.step(trainer.images_seen)
+        try:
+            if self.monitors.interrupted:
+                reason = self._after_step(reason)
+            while not reason and self._goes_on():
+                reason = self._step()
+                self.telemetry.display.step(trainer.images_seen)
+        except Stalled as error:
+            reason = self._save_without_images(error)
+        finally:
+            self.batches.close()
         self.checkpoints.finish()
         return Outcome(reason, self.saved)
+
+    def _step(self) -> StopReason:
+        """One step and what is due after it. Returns the reason to end training. Raises Stalled before the step."""
+        trainer = self.trainer
+        batches = list(islice(self.batches, trainer.settings.d_steps))
+        self.monitors.means.add(trainer.step(iter(batches)))
+        self.heartbeat.step = trainer.steps
+        for text in trainer.controllers.take_reports():
+            self.telemetry.say(text)
+        if self.watch.seconds >= self.intervals.seconds:
+            self.stop.request(StopReason.TIME_LIMIT)
+        return self._after_step(self.stop.agreed())
 
     def _goes_on(self) -> bool:
         return self.trainer.steps < self.intervals.total and not self.early_stopping.exhausted
 
     def _begin(self) -> None:
         """Starts from the trainer's counters: at first, and after a rollback."""
+        self.batches.close()
+        self._open_batches()
+
+    def _open_batches(self) -> None:
         batches = self.reals.batches(self.trainer.d.updates, self._gives_up)
         self.batches = BatchTimer(batches, self.heartbeat.set_activity)
         self.speed = Speed(self.watch, self.batches, self.trainer.images_seen)
@@ -186,7 +199,8 @@ class TrainingLoop:
         if trainer.accelerator.num_processes > 1 or not (trainer.steps or reason.urgent):
             raise error
         self._measure(False, [])
-        self._save(Plan.after(trainer.steps, self.intervals, StopReason.SIGTERM, False), reason, self.healthy)
+        end = reason if reason.urgent else StopReason.TIME_LIMIT
+        self._save(Plan.after(trainer.steps, self.intervals, end, False), reason, self.healthy)
         if reason.urgent:
             return reason
         self.checkpoints.finish()
@@ -203,7 +217,7 @@ class TrainingLoop:
         if plan.compare_ranks or self.consistency.suspicions:
             self.consistency.check(trainer)
         if (plan.log or plan.samples or plan.checkpoint) and (text := on_main(self.telemetry.keep_directory)):
-            self.telemetry.warn("run directory", text)
+            self.telemetry.warn("directory", text)
         findings = self._draw_samples() if plan.samples else []
         metrics = self._measure(plan.log, findings) if plan.log or plan.checkpoint else {}
         fatal = self.watchdog.worst(findings)
@@ -213,6 +227,7 @@ class TrainingLoop:
                 findings += self._draw_samples()
         if plan.log:
             self._log(metrics)
+        self.monitors.interrupted = plan.urgent
         self._save(plan, reason, self.healthy and not fatal)
         self._report(findings, None if plan.urgent else fatal)
         if fatal and not plan.urgent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 
 import psutil
@@ -36,6 +36,11 @@ class Averages:
         return {name: total / counts[name] if counts[name] > 1 else total for name, total in self._sums.items()}
 
 
+def precise_type(device: torch.device) -> torch.dtype:
+    """The most precise type that a device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 class RunningMeans:
     """Means over the steps since the last line of metrics, kept on the device: `add` never waits for it.
 
@@ -50,12 +55,12 @@ class RunningMeans:
         if not metrics:
             return
         keys = tuple(metrics)
-        on_mps = next(iter(metrics.values())).device.type == "mps"  # has no float64
-        precise = torch.float32 if on_mps else torch.float64
+        precise = precise_type(next(iter(metrics.values())).device)
         values = torch.stack([value.detach().reshape(()) for value in metrics.values()]).to(precise)
         if keys in self._sums:
             sums, count = self._sums[keys]
-            self._sums[keys] = sums.to(values) + values, count + 1  # from the host, after a restart
+            sums += values
+            self._sums[keys] = sums, count + 1
         else:
             self._sums[keys] = values, 1
 
@@ -78,15 +83,16 @@ class RunningMeans:
         tensors = {f"means/{index}": rows_of_all(sums) for index, (sums, _) in enumerate(self._sums.values())}
         return State(tensors, {"means": [{"names": list(keys), "times": n} for keys, (_, n) in self._sums.items()]})
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: State, device: torch.device) -> None:
         """Takes the sums of a checkpoint; none from one of 0.1.0. Raises CheckpointError if they are damaged."""
         self._sums.clear()
+        precise = precise_type(device)
         try:
             for index, part in enumerate(state.values.get("means", [])):
                 keys, sums = tuple(map(str, part["names"])), own_row(state.tensors[f"means/{index}"])
                 if sums.shape != (len(keys),):
                     raise ValueError(f"sums of shape {list(sums.shape)} for {len(keys)} metrics")
-                self._sums[keys] = sums, counter(part["times"])
+                self._sums[keys] = sums.to(device, precise, copy=True), counter(part["times"])
         except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint is damaged: means of metrics: {error}") from None
 
@@ -112,12 +118,16 @@ class Window:
 class BatchTimer:
     """Passes batches on and adds up the seconds spent waiting for them."""
 
-    def __init__(self, batches: Iterator[Batch], set_activity: Callable[[str], None]) -> None:
+    def __init__(self, batches: Generator[Batch, None, None], set_activity: Callable[[str], None]) -> None:
         """set_activity: is called with what this rank does: it waits for images, it trains."""
         self._batches, self._set_activity, self.seconds = batches, set_activity, 0.0
 
     def __iter__(self) -> Iterator[Batch]:
         return self
+
+    def close(self) -> None:
+        """Ends what makes the batches."""
+        self._batches.close()
 
     def __next__(self) -> Batch:
         start = time.perf_counter()

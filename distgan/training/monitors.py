@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from distgan.training.checkpoint.storage import State, finite
 from distgan.training.early_stopping import EarlyStopping
 from distgan.training.meters import RunningMeans
@@ -20,21 +22,26 @@ class Monitors:
     means: RunningMeans = field(default_factory=RunningMeans)
     diversity: float | None = None
     """Of the last samples; None before the first."""
+    interrupted: bool = False
+    """A signal came in the last step: what was due after it is still to be done."""
 
     def state(self) -> State:
         """For a checkpoint. A collective."""
         memories = {"watchdog": self.watchdog.memory, "best": self.early_stopping.memory}
         values: dict[str, Any] = {name: memory.model_dump(mode="json") for name, memory in memories.items()}
         means = self.means.state()
-        return State(means.tensors, values | means.values | {"diversity": self.diversity})
+        values |= {"diversity": self.diversity, "interrupted": self.interrupted}
+        return State(means.tensors, values | means.values)
 
-    def restore(self, state: State, same_run: bool = True) -> None:
+    def restore(self, state: State, device: torch.device, same_run: bool = True) -> None:
         """Takes the memories of a checkpoint. Raises CheckpointError if they are damaged.
 
-        same_run: else the best evaluation and the line of metrics are another run's, and are forgotten.
+        device: of the metrics. same_run: else the best evaluation and the line of metrics are another run's, and are
+        forgotten.
         """
         self.watchdog.restore(state.values)
         if same_run:
             self.early_stopping.restore(state.values)
-            self.means.restore(state)
+            self.means.restore(state, device)
             self.diversity = finite(state.values.get("diversity"))
+            self.interrupted = state.values.get("interrupted") is True

@@ -122,7 +122,7 @@ def train(config: Config, resume: str, process: Process) -> None:
     session = open_session(config, process, saved)
     trainer, best, accelerator = session.trainer, session.monitors.early_stopping, process.accelerator
     evaluator = None
-    if trainer.steps < config.total_steps and not best.exhausted:
+    if session.monitors.interrupted or (trainer.steps < config.total_steps and not best.exhausted):
         evaluator = open_evaluator(config.evaluate, config.data, session.exporter, best)
     elif on_main(lambda: has_ended(config.run_dir, trainer.images_seen)):
         log.info("nothing to do: %s", stop_reason_text(config, trainer, best, StopReason.NONE))
@@ -155,7 +155,7 @@ def open_session(config: Config, process: Process, saved: Saved | None) -> Sessi
     if saved:
         for line in resume_from(saved, config, trainer, reals.manifest_digest):
             log.info("%s", line)
-        monitors.restore(saved.state, same_run=saved.is_of(config.run_dir))
+        monitors.restore(saved.state, accelerator.device, same_run=saved.is_of(config.run_dir))
     return Session(config, process, trainer, reals, monitors, Exporter(config, trainer, reals))
 
 
@@ -221,7 +221,8 @@ def open_telemetry(session: Session, identity: dict[str, str], facts: dict[str, 
     """Opens the record of the run: a tracker on the main process, none elsewhere."""
     config, trainer, main = session.config, session.trainer, session.trainer.accelerator.is_main_process
     opened: list[Tracker] = []
-    on_main(lambda: opened.append(open_record(config, trainer.images_seen, identity, facts)))
+    kept = trainer.images_seen - session.monitors.interrupted  # the line of an interrupted step is written again
+    on_main(lambda: opened.append(open_record(config, kept, identity, facts)))
     display, lock = ProgressBar(config.total_steps * config.images_per_step, main), session.process.lock
     return Telemetry(
         display,

@@ -131,20 +131,24 @@ class RunLock:
 
     def __init__(self, run_dir: Path) -> None:
         """Takes it. Raises LaunchError if another training holds it, OSError if RUN cannot be written."""
-        self.run_dir = run_dir
-        self._file = _take(run_dir)
+        self.run_dir, self._file = run_dir, _take(run_dir)
+        self.failure = ""
+        """Why RUN could not be made again when it was last tried; empty if it is there."""
 
     def is_lost(self) -> bool:
         """Whether RUN was removed, and perhaps made again by somebody else."""
         try:
             return not os.path.samestat(os.fstat(self._file.fileno()), (self.run_dir / ".lock").stat())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return True
+        except OSError:  # a network disk, for a moment
+            return False
 
     def take_again(self) -> None:
         """Makes RUN again. Raises LaunchError if another training holds it now, OSError if it cannot be made."""
+        taken = _take(self.run_dir)
         self._file.close()
-        self._file = _take(self.run_dir)
+        self._file = taken
 
     def close(self) -> None:
         """Gives it up."""
@@ -173,14 +177,19 @@ def keep_directory(lock: RunLock, write_identity: Callable[[], None]) -> str:
 
     write_identity: writes the files that a training begins with. Raises LaunchError if another training writes there.
     """
-    if not lock.is_lost():
+    if not (lost := lock.is_lost()) and not lock.failure:
         return ""
+    before = lock.failure
     try:
-        lock.take_again()
+        if lost:
+            lock.take_again()
         write_identity()
     except OSError as error:
-        return f"{lock.run_dir} was removed and cannot be made again ({error.strerror or error}); training goes on"
-    return f"{lock.run_dir} was removed: it is written again from here on, what it held is lost; training goes on"
+        lock.failure = error.strerror or str(error)
+        text = f"{lock.run_dir} was removed or moved and cannot be made again ({lock.failure}); training tries on"
+        return "" if lock.failure == before else text
+    lock.failure = ""
+    return f"{lock.run_dir} was removed or moved: it is written again from here on; training goes on"
 
 
 def mark_ended(run_dir: Path, images: int) -> None:

@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
@@ -118,11 +119,18 @@ def short(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
-def leave(code: int) -> NoReturn:
-    """Ends the process: without Python's own end if this exit code is an error's, or if threads are left.
+def leave(main: Callable[[], int]) -> NoReturn:
+    """Calls a command and ends the process with its exit code; 1, and the traceback, for a bug.
+
+    Ends it without Python's own end if the exit code is an error's, or if threads are left.
 
     Python's end would wait for W&B's process, which may wait for its server; and torch's threads may end it by SIGABRT.
     """
+    try:
+        code = main()
+    except Exception:
+        traceback.print_exc()
+        code = 1
     if code or threading.active_count() > 1:
         for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed when Python started
             with contextlib.suppress(OSError, ValueError):  # closed, or a pipe that nobody reads

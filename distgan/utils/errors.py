@@ -37,7 +37,7 @@ class DataError(DistganError):
 
 
 class Stalled(DistganError):
-    """Images have stopped to come: a reader hangs or was killed. Starting again may help."""
+    """Images no longer come: a reader hangs or was killed. Starting again may help."""
 
     exit_code = 3
 

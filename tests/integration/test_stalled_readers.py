@@ -78,7 +78,7 @@ def test_a_killed_worker_ends_training_with_a_sentence_and_everything_saved(trai
     assert process.wait(40) == 3
     text = log.read_text()
     assert "Traceback" not in text
-    assert f"a data worker (process {victim.pid}) was killed by SIGBUS; " in text
+    assert f"a data worker (process {victim.pid}) was killed by SIGBUS (is memory full?); " in text
     assert f"all {12 * steps_of(tmp_path)[-1]:,} images are saved" in text
 
 

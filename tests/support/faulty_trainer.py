@@ -251,4 +251,4 @@ def slower_steps():
 if __name__ == "__main__":
     assert TrainingLoop  # what is changed above is what training uses
     globals()[sys.argv[1]]()
-    leave(train.main(sys.argv[2:]))
+    leave(lambda: train.main(sys.argv[2:]))

@@ -111,7 +111,7 @@ def _rank(function: Callable[..., int | None], arguments: tuple[Any, ...], env: 
         os.dup2(file.fileno(), 2)
     sys.stdout.reconfigure(line_buffering=True)
     faulthandler.register(signal.SIGUSR1, file=2)  # where it hangs, for `_wait`
-    leave(function(*arguments) or 0)
+    leave(lambda: function(*arguments) or 0)
 
 
 def train_rank(fault: str, arguments: list[str]) -> int:

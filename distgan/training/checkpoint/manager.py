@@ -114,7 +114,8 @@ class CheckpointManager:
         scale, rollbacks = trainer.lr_scale * watchdog.config.lr_factor, watchdog.memory.rollbacks + 1
         restore(trainer, state)
         trainer.lr_scale = scale
-        self.monitors.restore(state)
+        self.monitors.restore(state, trainer.accelerator.device)
+        self.monitors.interrupted = False
         watchdog.memory.rollbacks = rollbacks
         on_main(lambda: storage.discard(self.directory, trainer.steps))
         self.save()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -41,8 +42,10 @@ class LineFile:
         text = _lines(self._unwritten)
         if not text:
             return
-        with self.path.open("ab", buffering=0) as file:
+        with self.path.open("a+b", buffering=0) as file:
             size = file.seek(0, 2)
+            if size and os.pread(file.fileno(), 1, size - 1) != b"\n":  # half a line of a killed process
+                text = b"\n" + text
             try:
                 if file.write(text) != len(text):
                     raise OSError("no space left for a complete line")
