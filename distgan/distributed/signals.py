@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class Signals:
         """Names ranks that have ended or are silent, for a signal before training begins. It may take seconds."""
         self._begun = threading.Event()
         self._old_handlers: dict[int, Any] = {}
+        self._numbers, self._old_wakeup = -1, -1
 
     def __enter__(self) -> Signals:
         for signum in STOPPING:
@@ -43,20 +45,31 @@ class Signals:
             # Python's own KeyboardInterrupt is better than a thread's end for one process, which may be a notebook
             if not ignored and (signum != signal.SIGINT or os.environ.get("WORLD_SIZE", "1") not in ("", "1")):
                 self._record(signum)
+        if threading.current_thread() is threading.main_thread():
+            self._numbers, write = os.pipe()
+            os.set_blocking(write, False)
+            self._old_wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         threading.Thread(target=self._end_before_training, name="signals", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._begun.set()
+        self._end_wakeup()
         for signum, handler in self._old_handlers.items():
             if handler is not None:  # a C library's
                 signal.signal(signum, handler)
 
     def begin(self) -> None:
         """From now on the caller looks at `received`: it trains, or it reports an error and ends."""
-        self._begun.set()
+        self._end_wakeup()
         if signal.SIGINT not in self._old_handlers:
             self._record(signal.SIGINT)
+
+    def _end_wakeup(self) -> None:
+        self._begun.set()
+        if self._numbers >= 0:
+            os.close(signal.set_wakeup_fd(self._old_wakeup))
+            os.close(self._numbers)
+            self._numbers = -1
 
     def _record(self, signum: int) -> None:
         def handle(number: int, _frame: FrameType | None) -> None:
@@ -68,14 +81,23 @@ class Signals:
     def _end_before_training(self) -> None:
         """Ends the process soon after a signal, or after its launcher has ended.
 
-        At once, in a thread: the main thread may hang in a call that waits for another process.
+        In a thread, which reads the signals' numbers: the main thread, where handlers run, may hang in a call that
+        waits for another process.
         """
         while not self._begun.wait(POLL):
+            self._read_numbers()
             if launcher.launcher_died():
                 log.warning("the launcher has ended before training began; nothing was lost")
                 os._exit(128 + signal.SIGTERM)
             if self.received is not None:
                 self._end(self.received)
+
+    def _read_numbers(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # training begins, and closes it
+            while select.select([self._numbers], [], [], 0)[0] and not self._begun.is_set():
+                for number in os.read(self._numbers, 100):
+                    if number in self._old_handlers:
+                        self.received = self.received or signal.Signals(number)
 
     def _end(self, signum: signal.Signals) -> None:
         lost = self.lost_ranks()

@@ -63,16 +63,16 @@ def run(config: Config, resume: str, signals: Signals) -> None:
     rows = batch_rows(
         config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
     )
-    if accelerator.mixed_precision == "fp16" and (penalties := config.loss.penalised):
-        names = ", ".join(penalties)
-        raise ConfigError(f"{names} with fp16: the penalty's gradients underflow; use bf16, or {penalties[0]}=0")
+    check_penalties(config, accelerator.mixed_precision)
     world, device = accelerator.num_processes, accelerator.device.type
     with ExitStack() as stack:
         locks: list[RunLock] = []  # on the main process
-        on_main(lambda: locks.append(stack.enter_context(locked(config.run_dir))))
-        heartbeat = stack.enter_context(Heartbeat(accelerator, min(MAX_PATIENCE, 30 * config.train.timeout_minutes)))
-        signals.lost_ranks = heartbeat.lost_at_a_signal
+        missing = lost_early
         try:
+            patience = min(MAX_PATIENCE, 30 * config.train.timeout_minutes)
+            heartbeat = stack.enter_context(Heartbeat(accelerator, patience))
+            missing, signals.lost_ranks = heartbeat.missing, heartbeat.lost_at_a_signal
+            on_main(lambda: locks.append(stack.enter_context(locked(config.run_dir))))
             check_same_recipe(accelerator, config)
             on_main(lambda: check_wandb(config))
             log.info("%s: %d process(es) on %s, %s", config.run_dir, world, device, precision)
@@ -83,8 +83,20 @@ def run(config: Config, resume: str, signals: Signals) -> None:
             signals.begin()  # a launcher's SIGTERM may follow: it must not end this process before its report
             if world == 1 or not (isinstance(error, RuntimeError) and PEER_GONE.search(str(error))):
                 raise
-            raise lost_process(error, heartbeat.missing) from None
+            raise lost_process(error, missing) from None
     leave_group(accelerator)
+
+
+def lost_early() -> str:
+    """What is known of a process that is lost before it has written a sign of life."""
+    return "another process has ended while the processes met, before any of them knew the others"
+
+
+def check_penalties(config: Config, precision: str) -> None:
+    """Raises ConfigError for a penalty on gradients in fp16."""
+    if precision == "fp16" and (penalties := config.loss.penalised):
+        names = ", ".join(penalties)
+        raise ConfigError(f"{names} with fp16: the penalty's gradients underflow; use bf16, or {penalties[0]}=0")
 
 
 def check_wandb(config: Config) -> None:

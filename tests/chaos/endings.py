@@ -64,9 +64,15 @@ def a_killed_rank(root: Path, number: int, chance: random.Random) -> str:
         ending = wait(ranks[1 - lost], root / f"{name}.{1 - lost}")
     if ending.code == 3 and f"rank {lost}" in ending.output:
         return "3, the lost rank is named"
-    joined = (root / name / ".lock").exists()
-    if ending.code == 143 and not joined and "Traceback" not in ending.output:
+    known = any("process(es) on" in (root / f"{name}.{rank}").read_text() for rank in (0, 1))
+    if known or "Traceback" in ending.output:
+        return f"WRONG: {ending.code}, {ending.output[-300:]!r}"
+    if ending.code == 3 and "while the processes met" in ending.output:
+        return "3, before the ranks knew each other"
+    if ending.code == 143 and ("nothing was lost" in ending.output or not lost):  # rank 1 says nothing
         return "143, before the ranks knew each other"
+    if ending.code == -15 and not ending.output:
+        return "by SIGTERM before distgan's first line"
     return f"WRONG: {ending.code}, {ending.output[-300:]!r}"
 
 
