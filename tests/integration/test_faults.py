@@ -133,7 +133,7 @@ def test_changes_of_the_recipe_are_refused_by_name_and_harmless_ones_are_reporte
     exported.unlink()
     code, output = warm.train(tiny("train.images=120"))
     assert code == 0
-    assert "nothing to do: train.images=120 are seen" in output
+    assert "done: 120 images; see " in output
     assert load_generator(exported).weight_digest == digest
 
 
