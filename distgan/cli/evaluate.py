@@ -17,7 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from distgan.config.command_line import to_path
-from distgan.config.messages import first_mistake
+from distgan.config.messages import config_mistakes, first_mistake
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data.dataset import location_of
 from distgan.data.shards.manifest import MANIFEST, load_manifest
@@ -110,8 +110,8 @@ def settings(args: argparse.Namespace) -> EvaluateConfig:
     try:
         return EvaluateConfig.model_validate(given)
     except ValidationError as error:
-        key, value, rule = first_mistake(error)
-        raise ConfigError(f"--{key.replace('_', '-')}={printable(str(value))}: {rule}") from None
+        key, equals, rest = config_mistakes(error, 1)[0].partition("=")
+        raise ConfigError(f"--{key.replace('_', '-')}{equals}{rest}") from None
 
 
 @contextmanager
