@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
+from distgan.training import run_dir
 from distgan.training.checkpoint.resume import Saved
 from distgan.training.checkpoint.storage import State
-from distgan.training.run_dir import locked, run_id_of
+from distgan.training.run_dir import keep_directory, locked, run_id_of
 from distgan.utils.errors import LaunchError
 
 
@@ -85,3 +88,33 @@ def test_something_else_in_the_place_of_a_run_directory_is_named_as_that(tmp_pat
     ):
         pass
     assert kind == "link" or place.read_text() == "mine"
+
+
+def test_a_removed_run_directory_that_cannot_be_made_again_is_told_once_and_tried_until_it_can(tmp_path, monkeypatch):
+    run, written = tmp_path / "run", []
+    with locked(run) as lock:
+        assert keep_directory(lock, lambda: written.append(1)) == ""
+        shutil.rmtree(run)
+        run.symlink_to(tmp_path / "full")
+
+        def full(_run_dir):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run_dir, "_take", full)
+            said = keep_directory(lock, lambda: written.append(1))
+            assert "cannot be made again (No space left on device); training tries on" in said
+            assert keep_directory(lock, lambda: written.append(1)) == ""
+        run.unlink()
+        assert not written
+        assert "it is written again from here on" in keep_directory(lock, lambda: written.append(1))
+        assert (keep_directory(lock, lambda: written.append(1)), written) == ("", [1])
+
+
+def test_a_network_disk_that_fails_for_a_moment_is_not_a_removed_run_directory(tmp_path, monkeypatch):
+    def stale(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with locked(tmp_path / "run") as lock:
+        monkeypatch.setattr(Path, "stat", stale)
+        assert not lock.is_lost()
