@@ -50,13 +50,14 @@ PREPARE_MINUTES = 360.0  # a download may take long; the other processes wait
 
 
 @own_settings()
-def run(config: Config, resume: str, signals: Signals) -> None:
+def run(config: Config, resume: str, signals: Signals | None = None) -> None:
     """Trains, or goes on training, to the budget, and exports. resume: auto, never or a checkpoint's directory.
 
-    signals: what this process receives.
+    signals: what this process receives; None: it does not listen.
     Raises DistganError for a user error, LostProcess, Disagreement or Halted where training went wrong, Stopped after a
     signal (everything is saved then).
     """
+    signals = signals or Signals()
     accelerator, precision = build_accelerator(config.train)
     if accelerator.device.type == "cpu":
         keep_freed_memory()

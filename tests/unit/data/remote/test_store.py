@@ -352,9 +352,9 @@ def test_a_worker_that_waits_for_a_silent_server_does_not_keep_a_stopped_trainer
         time.sleep(0.02)
     start = time.monotonic()
     batches.close()
-    worker.join(50)
-    assert not worker.is_alive()
-    assert time.monotonic() - start < 40, "the server is silent for 60 s"
+    while worker.is_alive():  # not `join`: DataLoader's thread may be about to note the end that it has seen
+        assert time.monotonic() - start < 40, "the server is silent for 60 s"
+        time.sleep(0.02)
 
 
 def test_a_moved_copy_is_read_as_a_directory_was(shapes, tmp_path):
