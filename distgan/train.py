@@ -82,10 +82,10 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
 
             run(config, options.resume, signals)
         except KeyboardInterrupt:
-            signals.begin()
+            signals.end()
             return _report(Stopped("stopped by SIGINT before training began; nothing was lost", signal.SIGINT), signals)
         except DistganError as error:
-            signals.begin()  # a launcher's SIGTERM for another rank must not end this one before its report
+            signals.end()  # a launcher's SIGTERM for another rank must not end this one before its report
             return _report(error, signals)
         return 0
 

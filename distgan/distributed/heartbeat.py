@@ -218,12 +218,16 @@ def describe(before: Signs, now: Signs, asking: int, all_stop: bool = False) -> 
     stopped = {rank for rank, reasons in ends.items() if all_stop and reasons & NO_LOSS}
     others = {rank: sign for rank, sign in now.items() if rank != asking and rank not in stopped}
     furthest, own_activity = max(sign.step for sign in now.values()), now[asking].activity
-    ended = [f"rank {rank} has ended: {sign.end_reason}" for rank, sign in others.items() if sign.end_reason]
+    ended = [
+        f"rank {rank} has ended: {sign.end_reason}"
+        for rank, sign in others.items()
+        if sign.end_reason not in ("", STOPPED)  # that one only asks, as this one does
+    ]
     silent = [
         f"rank {rank} (machine {sign.host}, process {sign.pid}) does not answer, last heard of at step {sign.step}: "
         "it was killed or stopped, or the network to it is cut"
         for rank, sign in others.items()
-        if not sign.end_reason and sign.number == before[rank].number
+        if sign.end_reason in ("", STOPPED) and sign.number == before[rank].number
     ]
     behind = [
         f"rank {rank} (machine {sign.host}, process {sign.pid}) answers but hangs: it {sign.activity} at step "

@@ -17,10 +17,12 @@ from types import FrameType
 from typing import Any
 
 from distgan.distributed import launcher
+from distgan.utils.background import process_ends
 from distgan.utils.log import log
 
 STOPPING = [getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM") if hasattr(signal, name)]
 POLL = 0.1  # seconds between two looks of the thread
+HANG_SECONDS = 5.0  # between two looks for lost processes after a signal; a launcher kills after 30
 LOST_CODE = 3  # exit code where another process was lost, as of errors.LostProcess
 
 
@@ -35,9 +37,9 @@ class Signals:
         """The first signal. Further ones change nothing."""
         self.lost_ranks: Callable[[], str] = lambda: ""
         """Names ranks that have ended or are silent, for a signal before training begins. It may take seconds."""
-        self._begun = threading.Event()
+        self._begun, self._ended = threading.Event(), threading.Event()
         self._old_handlers: dict[int, Any] = {}
-        self._numbers, self._old_wakeup = -1, -1
+        self._numbers, self._old_wakeup, self._reading = -1, -1, threading.Lock()
 
     def __enter__(self) -> Signals:
         for signum in STOPPING:
@@ -49,27 +51,32 @@ class Signals:
             self._numbers, write = os.pipe()
             os.set_blocking(write, False)
             self._old_wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        threading.Thread(target=self._end_before_training, name="signals", daemon=True).start()
+        threading.Thread(target=self._watch, name="signals", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end_wakeup()
+        self.end()
+        if process_ends.is_set():  # a late SIGTERM must not change the exit code
+            return
         for signum, handler in self._old_handlers.items():
             if handler is not None:  # a C library's
                 signal.signal(signum, handler)
 
     def begin(self) -> None:
         """From now on the caller looks at `received`: it trains, or it reports an error and ends."""
-        self._end_wakeup()
+        self._begun.set()
         if signal.SIGINT not in self._old_handlers:
             self._record(signal.SIGINT)
 
-    def _end_wakeup(self) -> None:
-        self._begun.set()
-        if self._numbers >= 0:
-            os.close(signal.set_wakeup_fd(self._old_wakeup))
-            os.close(self._numbers)
-            self._numbers = -1
+    def end(self) -> None:
+        """From now on nothing waits for another process: the caller ends by itself."""
+        self.begin()
+        self._ended.set()
+        with self._reading:
+            if self._numbers >= 0:
+                os.close(signal.set_wakeup_fd(self._old_wakeup))
+                os.close(self._numbers)
+                self._numbers = -1
 
     def _record(self, signum: int) -> None:
         def handle(number: int, _frame: FrameType | None) -> None:
@@ -77,6 +84,22 @@ class Signals:
 
         with contextlib.suppress(ValueError):  # not the main thread
             self._old_handlers[signum] = signal.signal(signum, handle)
+
+    def _watch(self) -> None:
+        self._end_before_training()
+        self._end_a_hang()
+
+    def _end_a_hang(self) -> None:
+        """Ends the process when a signal has come and the main thread hangs in a call for a process that is lost.
+
+        Such a call ends with the timeout, long after a launcher's patience. A process that only takes its time, for
+        instance to save, is let alone: nobody is lost then.
+        """
+        while not self._ended.wait(HANG_SECONDS):
+            self._read_numbers()
+            if self.received is not None and (lost := self.lost_ranks()) and not self._ended.is_set():
+                log.error("%s while training, all since the last checkpoint is lost: %s", self.received.name, lost)
+                os._exit(LOST_CODE)
 
     def _end_before_training(self) -> None:
         """Ends the process soon after a signal, or after its launcher has ended.
@@ -93,8 +116,8 @@ class Signals:
                 self._end(self.received)
 
     def _read_numbers(self) -> None:
-        with contextlib.suppress(OSError, ValueError):  # training begins, and closes it
-            while select.select([self._numbers], [], [], 0)[0] and not self._begun.is_set():
+        with self._reading:
+            while self._numbers >= 0 and select.select([self._numbers], [], [], 0)[0]:
                 for number in os.read(self._numbers, 100):
                     if number in self._old_handlers:
                         self.received = self.received or signal.Signals(number)

@@ -81,7 +81,7 @@ def run(config: Config, resume: str, signals: Signals | None = None) -> None:
                 log.info("%s", line)
             train(config, resume, Process(accelerator, rows, heartbeat, signals, locks[0] if locks else None))
         except Exception as error:
-            signals.begin()  # a launcher's SIGTERM may follow: it must not end this process before its report
+            signals.end()  # a launcher's SIGTERM may follow: it must not end this process before its report
             if world == 1 or not (isinstance(error, RuntimeError) and PEER_GONE.search(str(error))):
                 raise
             raise lost_process(error, missing) from None
@@ -149,6 +149,7 @@ def train(config: Config, resume: str, process: Process) -> None:
     process.signals.begin()
     outcome = train_and_report(session, evaluator, identity, stop)
     stop.wait_for_all()
+    process.signals.end()
     if outcome.reason.urgent:
         raise stopped(session, outcome)
 

@@ -119,6 +119,10 @@ def short(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
+process_ends = threading.Event()
+"""Set where a command's end is the process's: nothing has to be put back for what comes after it."""
+
+
 def leave(main: Callable[[], int]) -> NoReturn:
     """Calls a command and ends the process with its exit code; 1, and the traceback, for a bug.
 
@@ -126,6 +130,7 @@ def leave(main: Callable[[], int]) -> NoReturn:
 
     Python's end would wait for W&B's process, which may wait for its server; and torch's threads may end it by SIGABRT.
     """
+    process_ends.set()
     try:
         code = main()
     except Exception:
