@@ -289,9 +289,9 @@ def test_training_data_that_are_not_here_must_be_named_and_a_file_s_url_is_not_f
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--count", "0"), "--count=0: Input should be greater than or equal to 20"),
-        (("--count", "many"), "--count=many: Input should be a valid integer"),
-        (("--reference-count", "1.5"), "--reference-count=1.5: "),
+        (("--count", "0"), "--count=0 must be greater than or equal to 20; nearest valid: 20"),
+        (("--count", "many"), "--count=many must be a valid integer"),
+        (("--reference-count", "1.5"), "--reference-count=1.5 must be "),
         (("--data", "ftp://host/x"), "--data: .*ftp:// cannot be read; use a directory"),
     ],
 )
