@@ -25,6 +25,7 @@ from typing import Any, Generic, TypeVar
 import psutil
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from distgan.distributed.signals import STOPPING
 from distgan.utils.errors import DataError, Stalled
 
 T = TypeVar("T")
@@ -153,16 +154,16 @@ class _WorkerDataset(IterableDataset[Any], Generic[T]):
             yield str(error)
 
 
-def _start_worker(closing: c_byte, worker: int) -> None:
+def _start_worker(closing: c_byte, _worker: int) -> None:
     """Prepares a worker process before its first batch."""
-    _ignore_signals(worker)
+    _ignore_signals()
     threading.Thread(target=_exit_with_trainer, args=(closing, os.getppid()), daemon=True).start()
 
 
-def _ignore_signals(_worker: int) -> None:
+def _ignore_signals() -> None:
     """Ignores the signals that stop the trainer, which ends its workers itself."""
-    for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for signum in STOPPING:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _exit_with_trainer(closing: c_byte, trainer: int) -> None:

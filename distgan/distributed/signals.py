@@ -2,7 +2,8 @@
 
 A handler that raised would do so between any two lines of Python, also inside a library that catches the error. So the
 handlers only record. What is recorded is acted on where that is safe: before training begins by a thread, which ends
-the process; in the loop by all ranks together (`stop.StopSignal`); after that by nobody, since the process ends anyway.
+the process; in the loop by all ranks together (`stop.StopSignal`), or by that thread if the loop hangs for a lost rank;
+after that by nobody, since the process ends anyway.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from typing import Any
 
 from distgan.distributed import launcher
 from distgan.utils.background import process_ends
+from distgan.utils.errors import LostProcess
 from distgan.utils.log import log
 
 STOPPING = [getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM") if hasattr(signal, name)]
 POLL = 0.1  # seconds between two looks of the thread
 HANG_SECONDS = 5.0  # between two looks for lost processes after a signal; a launcher kills after 30
-LOST_CODE = 3  # exit code where another process was lost, as of errors.LostProcess
 
 
 class Signals:
@@ -36,7 +37,7 @@ class Signals:
         self.received: signal.Signals | None = None
         """The first signal. Further ones change nothing."""
         self.lost_ranks: Callable[[], str] = lambda: ""
-        """Names ranks that have ended or are silent, for a signal before training begins. It may take seconds."""
+        """Names ranks that have ended or are silent; empty if there are none. It may take seconds."""
         self._begun, self._ended = threading.Event(), threading.Event()
         self._old_handlers: dict[int, Any] = {}
         self._numbers, self._old_wakeup, self._reading = -1, -1, threading.Lock()
@@ -99,7 +100,7 @@ class Signals:
             self._read_numbers()
             if self.received is not None and (lost := self.lost_ranks()) and not self._ended.is_set():
                 log.error("%s while training, all since the last checkpoint is lost: %s", self.received.name, lost)
-                os._exit(LOST_CODE)
+                os._exit(LostProcess.exit_code)
 
     def _end_before_training(self) -> None:
         """Ends the process soon after a signal, or after its launcher has ended.
@@ -128,6 +129,6 @@ class Signals:
             return
         if lost:
             log.error("%s before training began, nothing was lost: %s", signum.name, lost)
-            os._exit(LOST_CODE)
+            os._exit(LostProcess.exit_code)
         log.info("stopped by %s before training began; nothing was lost", signum.name)
         os._exit(128 + signum)

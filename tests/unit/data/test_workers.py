@@ -97,5 +97,5 @@ def test_an_error_of_a_worker_is_told_as_its_own():
 def test_workers_ignore_the_signals_that_stop_the_trainer(monkeypatch):
     handlers = {}
     monkeypatch.setattr(signal, "signal", lambda number, handler: handlers.update({number: handler}))
-    module._ignore_signals(0)
+    module._ignore_signals()
     assert handlers == dict.fromkeys((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM), signal.SIG_IGN)

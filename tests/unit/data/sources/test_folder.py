@@ -11,24 +11,14 @@ from distgan.data.sources.folder import Folder, walk
 from distgan.data.sources.folder_layout import find_layout
 from distgan.utils.errors import DataError
 from distgan.utils.log import show_on_terminal
-
-
-def _noise(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def _put(path, pixels, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    image.save(path, **options)
-    return path
+from tests.support.image_files import noise, put
 
 
 @pytest.fixture
 def tree(tmp_path):
     for name in ("dog", "cat"):
         for i in range(3):
-            _put(tmp_path / "set" / name / f"{i}.png", _noise(32, 32, 3, seed=i))
+            put(tmp_path / "set" / name / f"{i}.png", noise(32, 32, 3, seed=i))
     return tmp_path / "set"
 
 
@@ -37,7 +27,7 @@ def test_classes_are_the_sub_folders_in_sorted_order(tree):
     assert offer.classes == ("cat", "dog")
     images = offer.load(False)
     assert images.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    np.testing.assert_array_equal(images.read(np.array([4]))[0], _noise(32, 32, 3, seed=1))
+    np.testing.assert_array_equal(images.read(np.array([4]))[0], noise(32, 32, 3, seed=1))
     assert Folder(tree).offer("train", ("dog",)).classes == ("dog",)
 
 
@@ -51,14 +41,14 @@ def test_hidden_files_and_files_beside_the_class_folders_are_ignored(tree):
 
 
 def test_images_in_nested_folders_belong_to_the_class(tree):
-    _put(tree / "cat" / "more" / "9.png", _noise(32, 32, 3))
+    put(tree / "cat" / "more" / "9.png", noise(32, 32, 3))
     assert [path.name for path, _ in walk(tree / "cat")] == ["0.png", "1.png", "2.png", "9.png"]
 
 
 def test_train_and_test_folders_are_picked_by_split(tmp_path, tree):
     both = tmp_path / "both"
     for split, color in (("train", 10), ("test", 20)):
-        _put(both / split / "cat" / "0.png", np.full((4, 4, 3), color, np.uint8))
+        put(both / split / "cat" / "0.png", np.full((4, 4, 3), color, np.uint8))
     for split, color in (("train", 10), ("test", 20)):
         offer = Folder(both, 4).offer(split, None)
         assert offer.classes == ("cat",)
@@ -71,7 +61,7 @@ def test_train_and_test_folders_are_picked_by_split(tmp_path, tree):
 
 def test_class_folders_that_are_called_train_and_hold_images_are_classes(tmp_path):
     for name in ("car", "train"):
-        _put(tmp_path / name / "0.png", _noise(4, 4, 3))
+        put(tmp_path / name / "0.png", noise(4, 4, 3))
     assert Folder(tmp_path).offer("train", None).classes == ("car", "train")
 
 
@@ -84,7 +74,7 @@ def _read_all(source):
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "bmp", "tiff"])
 def test_a_file_that_is_cut_short_is_named_or_skipped(tmp_path, tree, kind):
-    whole = _put(tmp_path / f"whole.{kind}", _noise(64, 64, 3)).read_bytes()
+    whole = put(tmp_path / f"whole.{kind}", noise(64, 64, 3)).read_bytes()
     (tree / "cat" / "bad.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"cat/bad\.png (cannot be read|is no).*--skip-bad"):
         _read_all(Folder(tree))
@@ -124,7 +114,7 @@ def test_what_is_taken_for_classes_is_said_before_anything_is_written(tmp_path, 
 
 def test_the_note_on_dark_images_comes_from_prepare_and_white_is_part_of_the_request(tmp_path, tree, capsys):
     show_on_terminal()
-    _put(tree / "cat" / "deep.png", Image.fromarray(np.full((32, 32), 4095, np.uint16)))
+    put(tree / "cat" / "deep.png", Image.fromarray(np.full((32, 32), 4095, np.uint16)))
     prepare(Request(tmp_path / "out", Folder(tree)), progress=False)
     assert "note: images of more than 8 bits (1): the largest value is 4,095 of 65,535" in capsys.readouterr().err
     with pytest.raises(DataError, match="was made by another request"):
@@ -190,5 +180,5 @@ def test_the_request_changes_with_the_files_and_not_with_the_place(tmp_path, tre
     before = Folder(tree).offer("train", None).request
     tree.rename(tmp_path / "moved")
     assert Folder(tmp_path / "moved").offer("train", None).request == before
-    _put(tmp_path / "moved" / "cat" / "new.png", _noise(32, 32, 3))
+    put(tmp_path / "moved" / "cat" / "new.png", noise(32, 32, 3))
     assert Folder(tmp_path / "moved").offer("train", None).request != before

@@ -10,17 +10,7 @@ from PIL import Image, PngImagePlugin
 from distgan.data.sources import image_file
 from distgan.data.sources.image_file import ImageReader, is_image, square, to_rgb
 from distgan.utils.errors import DataError
-
-
-def _noise(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def _put(path, pixels, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    image.save(path, **options)
-    return path
+from tests.support.image_files import noise, put
 
 
 def load_image(path, size, white=None):
@@ -28,15 +18,15 @@ def load_image(path, size, white=None):
 
 
 def test_an_image_of_the_right_size_keeps_every_pixel(tmp_path):
-    pixels = _noise(32, 32, 3)
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "a.png", pixels), 32), pixels)
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "a.webp", pixels, lossless=True), 32), pixels)
+    pixels = noise(32, 32, 3)
+    np.testing.assert_array_equal(load_image(put(tmp_path / "a.png", pixels), 32), pixels)
+    np.testing.assert_array_equal(load_image(put(tmp_path / "a.webp", pixels, lossless=True), 32), pixels)
 
 
 def test_a_larger_image_is_cut_to_its_central_square_and_resized_with_lanczos(tmp_path):
-    pixels = _noise(64, 128, 3)
+    pixels = noise(64, 128, 3)
     whole = np.asarray(Image.fromarray(pixels).resize((64, 32), Image.Resampling.LANCZOS))
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "a.png", pixels), 32), whole[:, 16:48])
+    np.testing.assert_array_equal(load_image(put(tmp_path / "a.png", pixels), 32), whole[:, 16:48])
     np.testing.assert_array_equal(load_image(tmp_path / "a.png", 64), pixels[:, 32:96])
 
 
@@ -48,10 +38,10 @@ def test_a_constant_image_stays_constant_at_every_size():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_respected(tmp_path, orientation):
-    pixels = _noise(16, 16, 3)
+    pixels = noise(16, 16, 3)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = _put(tmp_path / "a.png", pixels, exif=exif)
+    path = put(tmp_path / "a.png", pixels, exif=exif)
     turned = {
         1: pixels,
         2: pixels[:, ::-1],
@@ -66,56 +56,56 @@ def test_exif_orientation_is_respected(tmp_path, orientation):
 
 
 def test_damaged_exif_data_does_not_lose_the_image(tmp_path):
-    pixels = _noise(8, 8, 3)
-    path = _put(tmp_path / "a.png", pixels, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    pixels = noise(8, 8, 3)
+    path = put(tmp_path / "a.png", pixels, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
     np.testing.assert_array_equal(load_image(path, 8), pixels)
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path):
     values = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)  # 257 * 0 ... 257 * 255
-    path = _put(tmp_path / "a.png", Image.fromarray(values))
+    path = put(tmp_path / "a.png", Image.fromarray(values))
     expected = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
     np.testing.assert_array_equal(load_image(path, 16), expected)
 
 
 def test_grey_and_one_bit_images_are_repeated_in_three_channels(tmp_path):
-    grey = _noise(8, 8)
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "l.png", grey), 8), np.stack([grey] * 3, 2))
+    grey = noise(8, 8)
+    np.testing.assert_array_equal(load_image(put(tmp_path / "l.png", grey), 8), np.stack([grey] * 3, 2))
     bits = grey > 127
-    np.testing.assert_array_equal(load_image(_put(tmp_path / "1.png", bits), 8), np.stack([bits * 255] * 3, 2))
+    np.testing.assert_array_equal(load_image(put(tmp_path / "1.png", bits), 8), np.stack([bits * 255] * 3, 2))
 
 
 def test_transparency_is_put_on_white(tmp_path):
-    rgba = _noise(8, 8, 4)
+    rgba = noise(8, 8, 4)
     share = rgba[..., 3:] / 255
     expected = rgba[..., :3] * share + 255 * (1 - share)
-    np.testing.assert_allclose(load_image(_put(tmp_path / "rgba.png", rgba), 8), expected, atol=1)
-    la = _noise(8, 8, 2)
+    np.testing.assert_allclose(load_image(put(tmp_path / "rgba.png", rgba), 8), expected, atol=1)
+    la = noise(8, 8, 2)
     share = la[..., 1] / 255
     expected = np.stack([la[..., 0] * share + 255 * (1 - share)] * 3, 2)
-    np.testing.assert_allclose(load_image(_put(tmp_path / "la.png", Image.fromarray(la, "LA")), 8), expected, atol=1)
+    np.testing.assert_allclose(load_image(put(tmp_path / "la.png", Image.fromarray(la, "LA")), 8), expected, atol=1)
 
 
 def test_clear_palette_entries_and_clear_colours_become_white(tmp_path):
     palette = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), "P")
     palette.putpalette([9, 8, 7, 200, 100, 50])
     expected = [[[255, 255, 255], [200, 100, 50]], [[200, 100, 50], [255, 255, 255]]]
-    assert load_image(_put(tmp_path / "p.png", palette, transparency=0), 2).tolist() == expected
-    assert load_image(_put(tmp_path / "q.png", palette), 2)[0, 0].tolist() == [9, 8, 7]
+    assert load_image(put(tmp_path / "p.png", palette, transparency=0), 2).tolist() == expected
+    assert load_image(put(tmp_path / "q.png", palette), 2)[0, 0].tolist() == [9, 8, 7]
     rgb = np.array(expected, np.uint8)
     rgb[rgb == 255] = 3
-    path = _put(tmp_path / "rgb.png", rgb, transparency=(3, 3, 3))
+    path = put(tmp_path / "rgb.png", rgb, transparency=(3, 3, 3))
     assert load_image(path, 2).tolist() == expected
     deep = Image.fromarray(np.array([[7, 65535], [257 * 9, 7]], np.uint16))
-    grey = load_image(_put(tmp_path / "deep.png", deep, transparency=7), 2)
+    grey = load_image(put(tmp_path / "deep.png", deep, transparency=7), 2)
     assert grey[..., 0].tolist() == [[255, 255], [9, 255]]
 
 
 def test_cmyk_and_grey_jpegs_are_converted(tmp_path):
     ink = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
-    cyan = load_image(_put(tmp_path / "c.jpg", ink, quality=100), 8)
+    cyan = load_image(put(tmp_path / "c.jpg", ink, quality=100), 8)
     np.testing.assert_allclose(cyan, np.broadcast_to([0, 255, 255], (8, 8, 3)), atol=3)
-    grey = load_image(_put(tmp_path / "g.jpg", Image.new("L", (8, 8), 99), quality=100), 8)
+    grey = load_image(put(tmp_path / "g.jpg", Image.new("L", (8, 8), 99), quality=100), 8)
     np.testing.assert_allclose(grey, 99, atol=1)
 
 
@@ -133,7 +123,7 @@ def test_an_animation_gives_its_first_frame(tmp_path, suffix):
 
 
 def test_a_damaged_png_chunk_is_an_error(tmp_path):
-    path = _put(tmp_path / "a.png", _noise(32, 32, 3))
+    path = put(tmp_path / "a.png", noise(32, 32, 3))
     content = bytearray(path.read_bytes())
     content[content.index(b"IHDR") + 7] ^= 1
     path.write_bytes(content)
@@ -142,7 +132,7 @@ def test_a_damaged_png_chunk_is_an_error(tmp_path):
 
 
 def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    path = _put(tmp_path / "a.png", _noise(20, 20, 3))
+    path = put(tmp_path / "a.png", noise(20, 20, 3))
     monkeypatch.setattr(image_file, "MAX_PIXELS", 399)
     with pytest.raises(DataError, match=r"a\.png has more than 399 pixels"):
         load_image(path, 8)
@@ -155,7 +145,7 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path,
 def test_a_text_chunk_that_unpacks_without_end_is_an_error(tmp_path):
     text = PngImagePlugin.PngInfo()
     text.add_text("bomb", "x" * 2**21, zip=True)
-    path = _put(tmp_path / "a.png", _noise(8, 8, 3), pnginfo=text)
+    path = put(tmp_path / "a.png", noise(8, 8, 3), pnginfo=text)
     with pytest.raises(DataError, match=r"a\.png cannot be read"):
         load_image(path, 8)
 
@@ -165,7 +155,7 @@ def test_a_text_chunk_that_unpacks_without_end_is_an_error(tmp_path):
 )
 def test_every_format_of_pixels_that_pillow_reads_is_read(tmp_path, suffix):
     grey = np.full((16, 16, 3), 128, np.uint8)
-    path = _put(tmp_path / f"a.{suffix}", grey)
+    path = put(tmp_path / f"a.{suffix}", grey)
     assert is_image(path)
     np.testing.assert_allclose(load_image(path, 16), grey, atol=2)
     path.rename(tmp_path / "a.xyz")
@@ -173,14 +163,14 @@ def test_every_format_of_pixels_that_pillow_reads_is_read(tmp_path, suffix):
 
 
 def test_a_format_that_starts_another_program_is_not_read(tmp_path):
-    path = _put(tmp_path / "a.eps", np.zeros((4, 4, 3), np.uint8))
+    path = put(tmp_path / "a.eps", np.zeros((4, 4, 3), np.uint8))
     assert not is_image(path)
     with pytest.raises(DataError, match=r"a\.eps is not an image that Pillow reads"):
         load_image(path, 4)
 
 
 def _deep(path, *values, dtype=np.uint16):
-    return _put(path, Image.fromarray(np.array(values, dtype).reshape(1, -1)))
+    return put(path, Image.fromarray(np.array(values, dtype).reshape(1, -1)))
 
 
 def test_the_value_that_becomes_white_can_be_named(tmp_path):
@@ -204,7 +194,7 @@ def test_images_that_do_not_fill_their_16_bits_are_noted_with_the_largest_value(
     bright.read(_deep(tmp_path / "c.png", 0, 65535))
     assert bright.notes()[0].endswith("the largest value is 65,535 of 65,535")
     plain = ImageReader(1)
-    plain.read(_put(tmp_path / "d.png", _noise(4, 4, 3)))
+    plain.read(put(tmp_path / "d.png", noise(4, 4, 3)))
     assert plain.notes() == []
 
 
