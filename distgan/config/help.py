@@ -9,6 +9,8 @@ from pydantic.fields import FieldInfo
 from distgan.config.keys import alternatives, flatten, show_value, walk
 from distgan.config.schema import Config
 
+NAMES = {"Path": "path", "str": "text", "Reference": "module:Name", "dict": "{key: value}"}  # of types
+
 
 def help_text() -> str:
     """Two lines for each key: `key  <rule>  [default]`, then its meaning."""
@@ -19,9 +21,13 @@ def help_text() -> str:
     for key, variants in fields.items():
         rule = " | ".join(dict.fromkeys(map(_rule, variants)))
         usual = [show_value(defaults[key])] if key in defaults else []
-        shown = " | ".join(dict.fromkeys([*usual, *map(_default, variants)]))
+        known = [
+            *usual,
+            *(show_value(each.get_default(call_default_factory=True)) for each in variants if not each.is_required()),
+        ]
+        shown = " | ".join(dict.fromkeys(known)) or "required"
         lines.append(f"  {key}  <{rule}>  [{shown}]")
-        lines.append(f"      {(variants[0].description or '').replace(chr(10), ' ')}")
+        lines.append(f"      {next(each.description for each in variants if each.description).replace(chr(10), ' ')}")
     return "\n".join(lines)
 
 
@@ -36,7 +42,7 @@ def _rule(field: FieldInfo) -> str:
         elif get_origin(kind) is tuple:
             parts.append("name,name" if get_args(kind)[0] is str else "number,number")
         else:
-            parts.append({"Path": "path", "str": "text"}.get(kind.__name__, kind.__name__))
+            parts.append(NAMES.get(kind.__name__, kind.__name__))
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     limits = [
         f"{signs[name]} {getattr(rule, name)}"
@@ -45,10 +51,6 @@ def _rule(field: FieldInfo) -> str:
         if getattr(rule, name, None) is not None
     ]
     return " | ".join(parts) + (f" {' and '.join(limits)}" if limits else "")
-
-
-def _default(field: FieldInfo) -> str:
-    return "required" if field.is_required() else show_value(field.get_default(call_default_factory=True))
 
 
 def _metadata(field: FieldInfo) -> list[Any]:

@@ -67,7 +67,7 @@ def _kind(accepted: Any) -> Any:
         return None
     if get_origin(accepted) is tuple:
         return tuple if get_args(accepted)[0] is str else accepted
-    return Path if isinstance(accepted, NewType) else accepted
+    return Path if isinstance(accepted, NewType) and accepted.__name__ == "URL" else accepted
 
 
 def show_value(value: Any) -> str:

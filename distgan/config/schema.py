@@ -338,7 +338,7 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _check_wasserstein(self) -> Config:
-        if self.loss.name == "wasserstein" and not (self.loss.penalised or self.discriminator.spectral_norm):
+        if not (self.loss.limits_slope or self.loss.penalised or self.discriminator.spectral_norm):
             raise ValueError(
                 "loss.name=wasserstein needs a D with a limited slope; set loss.gradient_penalty=10, or "
                 "discriminator.spectral_norm=true"
