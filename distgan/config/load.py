@@ -6,7 +6,7 @@ Raises one ConfigError with a line for each mistake.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +14,41 @@ import yaml
 from pydantic import ValidationError
 
 from distgan.config.base import FREE
-from distgan.config.keys import flatten, kinds_of, walk
+from distgan.config.keys import flatten, walk
 from distgan.config.messages import config_mistakes, nearest_key
+from distgan.config.recipes import BASE, KINDS, forget_prepare, read_recipe
 from distgan.config.registry import TYPED, Trust
 from distgan.config.schedule import Schedule
 from distgan.config.schema import Config
 from distgan.config.yaml_loader import parse_yaml, plain_value
 from distgan.utils.errors import ConfigError
-from distgan.utils.paths import name_as_text, user_path
-from distgan.utils.safe_io import printable, read_bytes
+from distgan.utils.paths import name_as_text
+from distgan.utils.safe_io import printable
 
-PACKAGE = Path(__file__).resolve().parent.parent
-RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 SCHEDULE_EXAMPLE = "{start: 1e-3, end: 1e-4, images: 100_000}"
-MAX_BYTES = 1 << 16  # of a file; the recipes have about 1,000
 MAX_MISTAKES = 20  # reported at once
-KINDS = kinds_of(Config)
 OF_A_RUN = ("run.json", "checkpoints", "metrics.jsonl", "events.jsonl", "generator.safetensors", "best.safetensors")
 
 
 def load_config(source: str | Path = "quickstart", overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> Config:
-    """The configuration in a file, with `key=value` overrides; the last override of a key wins.
+    """The configuration in a file and its `base`, with `key=value` overrides; the last override of a key wins.
 
     The file's data.prepare is for the file's data.path: an override of data.path without one of data.prepare names a
     data set that must be there. source: a path, or the name of a recipe in configs/. Names of classes from outside are
     imported: they were typed by the user. The configuration in a run's directory may be somebody else's: of what it
     names only the modules in `trust` are imported. Raises ConfigError, one line per mistake.
     """
-    path = find_recipe(source)
-    tree = parse_yaml(_read(path), str(path), KINDS) or {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: the file must hold sections such as `train:`, not {_kind(tree)}")
+    recipe = read_recipe(source)
+    tree = recipe.tree
     given: dict[str, Any] = {}
     for override in overrides:
         _apply(tree, override)
         _apply(given, override)
-    data = given.get("data")
-    if isinstance(data, dict) and "path" in data and "prepare" not in data:
-        tree["data"]["prepare"] = None
-    return validate(tree, str(path), Trust(tuple(trust)) if is_of_a_run(path) else TYPED)
+    if isinstance(data := given.get("data"), dict):
+        tree["data"] = forget_prepare(tree["data"], data)
+    recipe.places.update(dict.fromkeys(flatten(given), recipe.files[0]))
+    trust_in_it = Trust(tuple(trust)) if any(map(is_of_a_run, recipe.files)) else TYPED
+    return _validated(tree, trust_in_it, recipe.place_of)
 
 
 def is_of_a_run(path: Path) -> bool:
@@ -65,24 +61,16 @@ def validate(tree: dict[str, Any], origin: str, trust: Trust | None = None) -> C
 
     Raises ConfigError; each line begins with `origin`.
     """
+    return _validated(tree, trust, lambda _: origin)
+
+
+def _validated(tree: dict[str, Any], trust: Trust | None, origin_of: Callable[[str], str | Path]) -> Config:
+    """origin_of: what a sentence about a mistake begins with."""
     try:
         return Config.model_validate(tree, context=trust.context if trust else None)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(config_mistakes(error, MAX_MISTAKES))) from None
-
-
-def find_recipe(source: str | Path) -> Path:
-    """A configuration file by its path, or by its name in configs/. Raises ConfigError."""
-    try:
-        path = user_path(source)
-    except ValueError as error:
-        raise ConfigError(f"--config={source}: {error}") from None
-    if path.is_file():
-        return path
-    if (named := RECIPES / f"{path.name.removesuffix('.yaml')}.yaml").is_file() and path.parent == Path("."):
-        return named
-    names = sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
-    raise ConfigError(f"no configuration file {source}; recipes that come with distgan: {', '.join(names)}")
+        sentences = config_mistakes(error, MAX_MISTAKES)
+        raise ConfigError("\n".join(f"{origin_of(sentence)}: {sentence}" for sentence in sentences)) from None
 
 
 def to_yaml(config: Config) -> str:
@@ -109,23 +97,16 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
     return harmless, refused
 
 
-def _read(path: Path) -> str:
-    try:
-        return read_bytes(path, MAX_BYTES).decode()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file: byte {error.start} is not UTF-8") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not a configuration: {error}") from None
-
-
 def _apply(tree: dict[str, Any], override: str) -> None:
     """Sets one `key=value` in nested values. Raises ConfigError."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")) or key.startswith("-"):
         fixed = key.lstrip("-").strip(".").replace("-", "_") or "train.batch_size"
         raise ConfigError(f"'{override}' is not an override; write key=value, as in {fixed}={text or 'VALUE'}")
+    if key == BASE:
+        raise ConfigError(
+            f"{override}: base stands at the top of a file; for the recipe itself: --config {text or 'NAME'}"
+        )
     *sections, leaf = key.split(".")
     for section in sections:
         child = tree.get(section)
@@ -158,7 +139,3 @@ def _override_value(key: str, text: str, override: str) -> Any:
     except ValueError as error:
         raise ConfigError(f"{override}: {error}") from None
     return text if isinstance(value, bool) and key not in KINDS.switches else value
-
-
-def _kind(value: Any) -> str:
-    return "a list" if isinstance(value, list) else "text" if isinstance(value, str) else "a single value"
