@@ -47,10 +47,11 @@ class Recipe(NamedTuple):
     def place_of(self, sentence: str) -> Path:
         """The file in which the mistake of a sentence stands: the first key in it that a file sets; else the file."""
         for word in re.findall(r"[\w.]+", sentence):
-            parts = word.rstrip(".").split(".")
-            for length in range(len(parts), 0, -1):
-                if place := self.places.get(".".join(parts[:length])):
+            key = word.rstrip(".")
+            while key:
+                if place := self.places.get(key):
                     return place
+                key = key.rpartition(".")[0]
         return self.files[0]
 
 
@@ -71,8 +72,15 @@ def read_recipe(source: str | Path) -> Recipe:
     places: dict[str, Path] = {}
     for place, tree in zip(reversed(paths), reversed(trees), strict=True):
         merged = merge(merged, tree)
-        places |= dict.fromkeys(flatten(tree), place)
+        places |= dict.fromkeys(_keys(tree), place)
     return Recipe(merged, tuple(paths), places)
+
+
+def _keys(tree: Tree) -> Iterator[str]:
+    """The dotted keys of nested values, those of sections as well."""
+    for key in flatten(tree):
+        parts = key.split(".")
+        yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
 
 
 def merge(base: Tree, over: Tree, section: str = "") -> Tree:
