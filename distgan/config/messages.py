@@ -142,8 +142,8 @@ def _without_variants(parts: list[str]) -> tuple[list[str], str]:
     choice = ""
     for part in parts:
         variants = _variants().get(".".join(kept), {})
-        if part in variants:
-            choice = variants[part] or choice
+        if part in variants or part == OUTSIDE:
+            choice = variants.get(part) or choice
         else:
             kept.append(part)
     return kept, choice
