@@ -32,6 +32,7 @@ from pydantic import (
     ValidationInfo,
     create_model,
 )
+from pydantic_core import PydanticCustomError
 
 from distgan.config.base import Frozen, default_choice
 from distgan.config.outside import OUTSIDE, OutsideSection, checked_settings, settings_from
@@ -167,7 +168,7 @@ class Registry:
         """A validator of a key that holds a name: imports a name from outside, if the validation trusts it."""
         if name not in self.entries:
             if ":" not in name and name not in _entry_points(self.group):
-                raise ValueError(self.unknown(name))
+                raise PydanticCustomError("unknown_choice", "{rule}", {"rule": self.rule(name)})
             self.admit(name, trust_of(info))
         return name
 
@@ -185,13 +186,13 @@ class Registry:
         LOADED[reference] = _import(reference)
         return LOADED[reference]
 
-    def unknown(self, name: str) -> str:
-        """The sentence for a name that is none."""
+    def rule(self, name: str) -> str:
+        """What a name must be; follows a wrong one in a sentence."""
         if name in self.entries:
-            return f"{name} comes with distgan and is not chosen here; give package.module:Name"
+            return "comes with distgan and is not chosen here; give package.module:Name"
         close = difflib.get_close_matches(printable(name), self.names(), n=1, cutoff=0.3)
         nearest = f"; nearest: {close[0]}" if close else ""
-        return f"{printable(name)} must be one of {', '.join(self.names())}, or package.module:Name{nearest}"
+        return f"must be one of {', '.join(self.names())}, or package.module:Name{nearest}"
 
     def reference(self, name: str) -> str:
         """`package.module:Name` of a name from outside. Raises ValueError."""
