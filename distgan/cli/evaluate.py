@@ -27,7 +27,6 @@ from distgan.inference.sampling import find_file
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.extractors.inception import STANDARD_SHA256
 from distgan.metrics.protocol import Protocol, Scores, check_same, compare, load_scores, save_scores
-from distgan.metrics.registry import better
 from distgan.utils.errors import ConfigError, QualityError
 from distgan.utils.paths import user_path
 from distgan.utils.safe_io import printable
@@ -161,7 +160,9 @@ def table(scores: Scores, before: Scores | None) -> str:
     for name, value in scores.values.items():
         numbers = (value, scores.spreads.get(name), scores.real_values.get(name))
         change = f"{changes[name]:+.4g}" if name in changes else ""
-        rows.append((name, *("-" if number is None else f"{number:.4g}" for number in numbers), better(name), change))
+        rows.append(
+            (name, *("-" if number is None else f"{number:.4g}" for number in numbers), scores.better(name), change)
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     real = "real: as many other real images" if scores.real_values else "real: the data set has too few other images"

@@ -56,3 +56,41 @@ W] in [-1, 1], uniform in [0, 1), float [b, uniforms], standard normal, float [b
 device, the probability, which only ADA's controller moves (0 elsewhere). It returns augmented images of the same
 shape, and can be differentiated. An image depends on its own row only; all random numbers are those given.
 """
+
+SOURCE = """
+A class, called with (settings), that returns an object with a method offer(split, classes), which returns a
+distgan.extend.Offer: the size and the names of the classes, and a function that loads the images, uint8 [size,
+size, 3] each, by row (distgan.extend.SourceImages). offer() is called at every start: it may list files, and
+neither downloads nor decodes. Its `request` holds all that determines the images. A mistake of the user: DataError.
+"""
+
+EXTRACTOR = """
+A class or function, called with (settings), that returns a distgan.extend.PretrainedNetwork on the CPU: a
+torch.nn.Module from images, uint8 [b, 3, H, W], to features, float [b, dimension], and class logits, float [b,
+classes]; the sha256 of its weights, which says which scores can be compared; and the side in pixels to which it
+resizes. It resizes and normalises the images itself. The features of an image depend on this image only.
+"""
+
+METRIC = """
+A class or function, called with (settings), that returns an object with an attribute `better`, "lower" or "higher",
+and a method __call__(comparison), which returns a float; distgan.extend.Comparison has the features of the real and
+of the generated images, float32 [N, D] and [M, D] on the CPU, the logits [M, K] and, where the attribute
+`needs_images` is true, the generated images, uint8 [M, 3, H, W]. It runs on the main process. No randomness: the
+same images give the same value.
+"""
+
+TRACKER = """
+A class, called with (settings, run_dir, description), on the main process: the run's directory and plain facts of
+the run. A subclass of distgan.extend.TrackerBackend; every method may be left out: log(images, metrics),
+scores(images, scores), samples(images, fakes, reals), event(images, kind, text, alert), rewind(images),
+artifact(path, metadata, alias), finish(exit_code). images: real images that D has seen. Training waits for each
+method; one that raises is reported once.
+"""
+
+CONTROLLER = """
+A subclass of distgan.extend.Controller, called with (settings, trainer). Every `every_steps` steps, act(means) is
+given the means of the metrics in `watches` over that window and all ranks, scalars on the device, and changes one
+thing of the training: trainer.lr_factors["d"][name], trainer.augment.p, trainer.d_dropout. It is called on every
+rank and must do the same on each. state() and load_state() hold all that it remembers: tensors and plain values
+under names of its own, so that a resumed training is the same.
+"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import PositiveInt
 from pydantic.fields import FieldInfo
 
 from distgan.config.keys import alternatives, flatten, show_value, walk
@@ -21,11 +22,8 @@ def help_text() -> str:
     for key, variants in fields.items():
         rule = " | ".join(dict.fromkeys(map(_rule, variants)))
         usual = [show_value(defaults[key])] if key in defaults else []
-        known = [
-            *usual,
-            *(show_value(each.get_default(call_default_factory=True)) for each in variants if not each.is_required()),
-        ]
-        shown = " | ".join(dict.fromkeys(known)) or "required"
+        known = [_default(each) for each in variants if not each.is_required()]
+        shown = " | ".join(dict.fromkeys([*usual, *known])) if usual or known else "required"
         lines.append(f"  {key}  <{rule}>  [{shown}]")
         lines.append(f"      {next(each.description for each in variants if each.description).replace(chr(10), ' ')}")
     return "\n".join(lines)
@@ -40,7 +38,7 @@ def _rule(field: FieldInfo) -> str:
         elif kind is type(None):
             parts.append("null")
         elif get_origin(kind) is tuple:
-            parts.append("name,name" if get_args(kind)[0] is str else "number,number")
+            parts.append("number,number" if get_args(kind)[0] is PositiveInt else "name,name")
         else:
             parts.append(NAMES.get(kind.__name__, kind.__name__))
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -51,6 +49,10 @@ def _rule(field: FieldInfo) -> str:
         if getattr(rule, name, None) is not None
     ]
     return " | ".join(parts) + (f" {' and '.join(limits)}" if limits else "")
+
+
+def _default(field: FieldInfo) -> str:
+    return show_value(field.get_default(call_default_factory=True))
 
 
 def _metadata(field: FieldInfo) -> list[Any]:

@@ -51,16 +51,21 @@ def _named_error(registry: Registry, name: str, trust: Any) -> Any:
 
 def checked_settings(section: OutsideSection, target: Any, registry: Registry) -> BaseModel:
     """The target's own Settings from a section. Raises ValidationError, at the keys of the section."""
-    settings = getattr(target, "Settings", registry.base)
-    if not (isinstance(settings, type) and issubclass(settings, registry.base)):
-        rule = f"its Settings must be a subclass of {registry.base.__module__}.{registry.base.__name__}"
-        raise _errors([_sentence((registry.choice,), registry.name_of(section), rule)])
     common = section.model_dump(exclude={registry.choice, "options"}, exclude_unset=True)
     if twice := [key for key in section.options if key in registry.base.model_fields]:
         rule = f"{twice[0]} stands beside options, not in it"
         raise _errors([_sentence(("options", twice[0]), section.options[twice[0]], rule)])
+    return settings_from(target, common, section.options, registry)
+
+
+def settings_from(target: Any, common: dict[str, Any], options: Mapping[str, Any], registry: Registry) -> BaseModel:
+    """The target's own Settings from the common ones of its kind and its options. Raises ValidationError."""
+    settings = getattr(target, "Settings", registry.base)
+    if not (isinstance(settings, type) and issubclass(settings, registry.base)):
+        rule = f"its Settings must be a subclass of {registry.base.__module__}.{registry.base.__name__}"
+        raise _errors([_sentence((registry.choice,), settings, rule)])
     try:
-        return settings.model_validate(common | section.options)
+        return settings.model_validate(common | dict(options))
     except ValidationError as error:
         raise _errors([_moved(each, settings, registry) for each in error.errors(include_url=False)]) from None
 

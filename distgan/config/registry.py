@@ -15,16 +15,29 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from typing import Annotated, Any, NewType
 
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, ValidationInfo, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
 
 from distgan.config.base import Frozen, default_choice
-from distgan.config.outside import OUTSIDE, OutsideSection, checked_settings
+from distgan.config.outside import OUTSIDE, OutsideSection, checked_settings, settings_from
 from distgan.utils.errors import ConfigError
+from distgan.utils.names import split_names
 from distgan.utils.safe_io import printable
 
 Reference = NewType("Reference", str)
@@ -91,8 +104,9 @@ class Registry:
 
     @property
     def choice(self) -> str:
-        """The last part of the key: family, name, kind, ..."""
-        return self.key.rsplit(".", 1)[-1]
+        """The key in a section: family, name or kind."""
+        last = self.key.rsplit(".", 1)[-1]
+        return last if last in ("family", "name", "kind") else "name"
 
     def names(self) -> list[str]:
         """All names that need no module: distgan's own, then those of installed packages."""
@@ -116,7 +130,9 @@ class Registry:
             **{self.choice: (Reference, Field(description=self.description(what)))},  # type: ignore[call-overload]
         )
         outside.registry = self
-        members: list[Any] = [Annotated[entry.settings, Tag(name)] for name, entry in self.entries.items()]
+        members: list[Any] = [
+            Annotated[entry.settings, Tag(name)] for name, entry in self.entries.items() if entry.settings
+        ]
         members.append(Annotated[outside, Tag(OUTSIDE)])  # type: ignore[valid-type]
         chosen = Discriminator(
             self._tag,
@@ -127,19 +143,32 @@ class Registry:
         union: Any = Annotated[functools.reduce(operator.or_, members), chosen]
         return union if default is None else Annotated[union, default_choice(self.choice, default)]
 
+    def sections(self, what: str) -> Any:
+        """The type of a list of sections, each of which chooses one. A name alone is a section without options."""
+        section = self.union(what)
+        listed = tuple[section, ...]  # type: ignore[valid-type]
+        return Annotated[listed, BeforeValidator(self._as_sections), AfterValidator(_different)]
+
+    def _as_sections(self, value: Any) -> Any:
+        listed = split_names(value) if isinstance(value, str) else value
+        if not isinstance(listed, (list, tuple)):
+            return value
+        return [{self.choice: item} if isinstance(item, str) else item for item in listed]
+
     def _tag(self, section: Any) -> str | None:
         mapping = isinstance(section, Mapping)
         name = section.get(self.choice) if mapping else getattr(section, self.choice, None)
         if not isinstance(name, str):
             return None
-        known = name in self.entries
-        return name if known else OUTSIDE if ":" in name or name in _entry_points(self.group) else None
+        if name in self.entries:
+            return name if self.entries[name].settings else None
+        return OUTSIDE if ":" in name or name in _entry_points(self.group) else None
 
     def check_name(self, name: str, info: ValidationInfo) -> str:
         """A validator of a key that holds a name: imports a name from outside, if the validation trusts it."""
         if name not in self.entries:
             if ":" not in name and name not in _entry_points(self.group):
-                raise ValueError(self.unknown(name))
+                raise PydanticCustomError("unknown_choice", "{rule}", {"rule": self.rule(name)})
             self.admit(name, trust_of(info))
         return name
 
@@ -157,11 +186,13 @@ class Registry:
         LOADED[reference] = _import(reference)
         return LOADED[reference]
 
-    def unknown(self, name: str) -> str:
-        """The sentence for a name that is none."""
+    def rule(self, name: str) -> str:
+        """What a name must be; follows a wrong one in a sentence."""
+        if name in self.entries:
+            return "comes with distgan and is not chosen here; give package.module:Name"
         close = difflib.get_close_matches(printable(name), self.names(), n=1, cutoff=0.3)
         nearest = f"; nearest: {close[0]}" if close else ""
-        return f"{printable(name)} must be one of {', '.join(self.names())}, or package.module:Name{nearest}"
+        return f"must be one of {', '.join(self.names())}, or package.module:Name{nearest}"
 
     def reference(self, name: str) -> str:
         """`package.module:Name` of a name from outside. Raises ValueError."""
@@ -197,8 +228,18 @@ class Registry:
         """The settings that an implementation is built with: the section itself, or the Settings of its own class."""
         if not isinstance(section, OutsideSection):
             return section
-        try:
+        with self._as_config_error():
             return checked_settings(section, self.load(self.name_of(section)), self)
+
+    def options_of(self, name: str, options: Mapping[str, Any]) -> BaseModel:
+        """The settings of a class from outside that has its options beside its name. Raises ConfigError."""
+        with self._as_config_error():
+            return settings_from(self.load(name), {}, options, self)
+
+    @contextmanager
+    def _as_config_error(self) -> Iterator[None]:
+        try:
+            yield
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise ConfigError(f"{self.key}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -210,6 +251,13 @@ class Registry:
         """
         target = self.load(self.name_of(section))
         return target(self.settings_of(section), *arguments) if is_factory(target) else target
+
+
+def _different(sections: tuple[BaseModel, ...]) -> tuple[BaseModel, ...]:
+    for place, section in enumerate(sections):
+        if section in sections[:place]:
+            raise ValueError(f"{getattr(section, 'name', section)} stands there twice, with the same options")
+    return sections
 
 
 def is_factory(target: Any) -> bool:
