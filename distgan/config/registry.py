@@ -64,8 +64,8 @@ class Trust:
 
 TYPED = Trust()
 UNTRUSTED = (
-    "{name} does not come with distgan, and a file imports nothing by itself; if you trust this module: --trust {module} "
-    "(in Python: trust=['{module}'])"
+    "{name} does not come with distgan, and a file imports nothing by itself; if you trust this module: "
+    "--trust {module} (in Python: trust=['{module}'])"
 )
 LOADED: dict[str, Any] = {}  # what was imported under a trust, by `package.module:Name`
 REGISTRIES: dict[str, Registry] = {}  # by the kind's name
