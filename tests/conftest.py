@@ -14,7 +14,8 @@ import torch
 
 from distgan.config.load import load_config
 from distgan.config.schema import Config
-from distgan.data.prepare import Request, Shapes, prepare
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.shapes import Shapes
 from distgan.distributed.accelerator import cpu_share
 from distgan.utils import log
 from tests import times

@@ -34,7 +34,8 @@ from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from benchmarks.scaling.model import Link, Traffic, cluster_of, communication, traffic
 from distgan.config.load import load_config
-from distgan.data.prepare import Request, Shapes, prepare
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.shapes import Shapes
 from distgan.training.run_dir import write_text
 from distgan.utils.errors import ConfigError, DistganError, LaunchError
 from distgan.utils.progress import track

@@ -20,7 +20,8 @@ from accelerate import Accelerator
 from distgan.config.load import load_config
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
-from distgan.data.prepare import Request, Shapes, prepare
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.shapes import Shapes
 from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
 from distgan.distributed.heartbeat import Heartbeat
 from distgan.distributed.stop import StopSignal

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PositiveInt
 
@@ -42,11 +42,6 @@ def _path(value: Any) -> Any:
 def default_choice(key: str, default: str) -> BeforeValidator:
     """Selects the variant `default` of a section that does not set `key`."""
     return BeforeValidator(lambda value: {key: default, **value} if isinstance(value, Mapping) else value)
-
-
-def assert_never(value: NoReturn) -> NoReturn:
-    """Ends a `match` over the variants of a section: mypy reports a variant without a case."""
-    raise AssertionError(f"no case for {value!r}")
 
 
 AS_TEXT = PlainSerializer(shown_path, return_type=str, when_used="json")

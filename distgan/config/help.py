@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import PositiveInt
 from pydantic.fields import FieldInfo
 
 from distgan.config.keys import alternatives, flatten, show_value, walk
 from distgan.config.schema import Config
+
+NAMES = {"Path": "path", "str": "text", "Reference": "module:Name", "dict": "{key: value}"}  # of types
 
 
 def help_text() -> str:
@@ -19,9 +22,10 @@ def help_text() -> str:
     for key, variants in fields.items():
         rule = " | ".join(dict.fromkeys(map(_rule, variants)))
         usual = [show_value(defaults[key])] if key in defaults else []
-        shown = " | ".join(dict.fromkeys([*usual, *map(_default, variants)]))
+        known = [_default(each) for each in variants if not each.is_required()]
+        shown = " | ".join(dict.fromkeys([*usual, *known])) if usual or known else "required"
         lines.append(f"  {key}  <{rule}>  [{shown}]")
-        lines.append(f"      {(variants[0].description or '').replace(chr(10), ' ')}")
+        lines.append(f"      {next(each.description for each in variants if each.description).replace(chr(10), ' ')}")
     return "\n".join(lines)
 
 
@@ -34,9 +38,9 @@ def _rule(field: FieldInfo) -> str:
         elif kind is type(None):
             parts.append("null")
         elif get_origin(kind) is tuple:
-            parts.append("name,name" if get_args(kind)[0] is str else "number,number")
+            parts.append("number,number" if get_args(kind)[0] is PositiveInt else "name,name")
         else:
-            parts.append({"Path": "path", "str": "text"}.get(kind.__name__, kind.__name__))
+            parts.append(NAMES.get(kind.__name__, kind.__name__))
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     limits = [
         f"{signs[name]} {getattr(rule, name)}"
@@ -48,7 +52,7 @@ def _rule(field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    return "required" if field.is_required() else show_value(field.get_default(call_default_factory=True))
+    return show_value(field.get_default(call_default_factory=True))
 
 
 def _metadata(field: FieldInfo) -> list[Any]:

@@ -62,12 +62,12 @@ def kinds_of(model: type[BaseModel]) -> Kinds:
 
 
 def _kind(accepted: Any) -> Any:
-    """str for text, tuple for names, Path for a path or URL, None for null; other types stay."""
+    """str for text, tuple for names, list for other lists, Path for a path or URL, None for null; other types stay."""
     if accepted is type(None):
         return None
     if get_origin(accepted) is tuple:
-        return tuple if get_args(accepted)[0] is str else accepted
-    return Path if isinstance(accepted, NewType) else accepted
+        return tuple if get_args(accepted)[0] is str else list
+    return Path if isinstance(accepted, NewType) and accepted.__name__ == "URL" else accepted
 
 
 def show_value(value: Any) -> str:

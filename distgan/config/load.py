@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from distgan.config.base import FREE
 from distgan.config.keys import flatten, kinds_of, walk
 from distgan.config.messages import config_mistakes, nearest_key
+from distgan.config.registry import TYPED, Trust
 from distgan.config.schedule import Schedule
 from distgan.config.schema import Config
 from distgan.config.yaml_loader import parse_yaml, plain_value
@@ -29,15 +30,21 @@ SCHEDULE_EXAMPLE = "{start: 1e-3, end: 1e-4, images: 100_000}"
 MAX_BYTES = 1 << 16  # of a file; the recipes have about 1,000
 MAX_MISTAKES = 20  # reported at once
 KINDS = kinds_of(Config)
+OF_A_RUN = ("run.json", "checkpoints", "metrics.jsonl", "events.jsonl", "generator.safetensors", "best.safetensors")
 
 
-def load_config(source: str | Path = "quickstart", overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
+def load_config(
+    source: str | Path = "quickstart",
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    trust: Sequence[str] = (),
+) -> Config:
     """The configuration in a file, with overrides: `key=value` texts, the last of a key wins, or values by key
     ({"train.images": 1000} or {"train": {"images": 1000}}).
 
     The file's data.prepare is for the file's data.path: an override of data.path without one of data.prepare names a
-    data set that must be there. source: a path, or the name of a recipe in configs/. Raises ConfigError, one line per
-    mistake.
+    data set that must be there. source: a path, or the name of a recipe in configs/. Names of classes from outside are
+    imported: they were typed by the user. The configuration in a run's directory may be somebody else's: of what it
+    names only the modules in `trust` are imported. Raises ConfigError, one line per mistake.
 
     >>> import distgan
     >>> config = distgan.load_config("quickstart", {"train.batch_size": 32, "data.classes": ["star", "heart"]})
@@ -56,13 +63,21 @@ def load_config(source: str | Path = "quickstart", overrides: Sequence[str] | Ma
     data = given.get("data")
     if isinstance(data, dict) and "path" in data and "prepare" not in data:
         tree["data"]["prepare"] = None
-    return validate(tree, str(path))
+    return validate(tree, str(path), Trust(tuple(trust)) if is_of_a_run(path) else TYPED)
 
 
-def validate(tree: dict[str, Any], origin: str) -> Config:
-    """A Config from nested plain values. Raises ConfigError; each line begins with `origin`."""
+def is_of_a_run(path: Path) -> bool:
+    """Whether a file lies in a run's directory, beside what training writes there."""
+    return any((path.parent / name).exists() for name in OF_A_RUN)
+
+
+def validate(tree: dict[str, Any], origin: str, trust: Trust | None = None) -> Config:
+    """A Config from nested plain values. trust: whose names are imported; None: nothing is.
+
+    Raises ConfigError; each line begins with `origin`.
+    """
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(tree, context=trust.context if trust else None)
     except ValidationError as error:
         raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(config_mistakes(error, MAX_MISTAKES))) from None
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 
 from distgan.config.keys import alternatives, is_section, show_value, walk
+from distgan.config.outside import OUTSIDE, OutsideSection
+from distgan.config.registry import REGISTRIES
 from distgan.config.schema import Config
 from distgan.utils.safe_io import printable
 
@@ -32,7 +34,9 @@ class Mistake(NamedTuple):
 def first_mistake(error: ValidationError, section: str = "") -> Mistake:
     """The first mistake in any model. section: the key that holds the model, put before the mistake's own key."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in (section, *first["loc"]) if part != "")
+    key = ".".join(str(part) for part in (section, *first["loc"]) if part not in ("", OUTSIDE))
+    if first["type"] == "unknown_name":
+        return Mistake("", first["input"], _unknown_name(printable(key), first["input"], first["ctx"]))
     return Mistake(printable(key), first["input"], first["msg"].removeprefix("Value error, "))
 
 
@@ -83,17 +87,29 @@ def _sentence(error: Any) -> str:
         reason = str(context.get("error", error["msg"]))
         return f"{key}: {reason}" if key else reason
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        inside = next((known for known, _ in walk(Config) if known.startswith(f"{key}.")), "train.images")
-        return f"{key}={shown} is wrong: {key} is a section; set a key in it, such as {inside}"
+        return _not_a_section(key, value)
     if kind in ("string_type", "path_type") and not isinstance(value, (dict, list)):
         return f"{key}={shown} must be text; write it in quotes: \"'{shown}'\""
-    if kind == "union_tag_invalid":
-        tag = str(context["discriminator"]).strip("'")
-        return _not_a_choice(f"{key}.{tag}", value[tag], context["expected_tags"])
+    if kind == "unknown_name":
+        return _unknown_name(key, value, context)
     if kind == "literal_error":
         return _not_a_choice(key, value, context["expected"])
     rule = re.sub("^(Input|String|Tuple|Value) should", "must", error["msg"])
     return f"{key}={shown} {rule}{_nearest_number(context)}"
+
+
+def _not_a_section(key: str, value: Any) -> str:
+    inside = next((known for known, _ in walk(Config) if known.startswith(f"{key}.")), "train.images")
+    return f"{key}={show_value(value)} is wrong: {key} is a section; set a key in it, such as {inside}"
+
+
+def _unknown_name(key: str, value: Any, context: dict[str, Any]) -> str:
+    """context: `kind`, the registry's, and `discriminator`, the key that chooses."""
+    if not isinstance(value, dict):
+        return _not_a_section(key, value)
+    choice = context["discriminator"]
+    name, rule = value.get(choice), REGISTRIES[context["kind"]].unknown(str(value.get(choice)))
+    return f"{key}.{choice}={show_value(name)}{rule.removeprefix(printable(str(name)))}"
 
 
 def _unknown_key(key: str, choice: str) -> str:
@@ -126,8 +142,8 @@ def _without_variants(parts: list[str]) -> tuple[list[str], str]:
     choice = ""
     for part in parts:
         variants = _variants().get(".".join(kept), {})
-        if part in variants:
-            choice = variants[part] or choice
+        if part in variants or part == OUTSIDE:
+            choice = variants.get(part) or choice
         else:
             kept.append(part)
     return kept, choice
@@ -143,6 +159,8 @@ def _variants() -> dict[str, dict[str, str]]:
             for section in filter(is_section, accepted):
                 yield from find(section, f"{prefix}{name}.")
                 for tag in CHOICE_KEYS & section.model_fields.keys():
+                    if issubclass(section, OutsideSection):
+                        yield prefix + name, OUTSIDE, f"{prefix}{name}.{tag}=package.module:Name"
                     for value in get_args(section.model_fields[tag].annotation):
                         yield prefix + name, value, f"{prefix}{name}.{tag}={value}"
                 if len(accepted) > 1:

@@ -1,26 +1,30 @@
 """The settings of the training method: losses, update rules, the averaged generator, augmentation.
 
 Every choice is one section with a name in it (`loss.name`, `augment.kind`; `generator.family` in networks.py). The
-choices are independent, so a new combination is a YAML file.
+choices are independent, so a new combination is a YAML file. Each kind is a registry, with a line for every name.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, create_model, model_validator
 
-from distgan.config.base import Frozen, Names, Probability, default_choice
-from distgan.config.schedule import Scheduled, ScheduledDecay, ScheduledShare, ScheduledWeight, largest
+from distgan.config import contracts
+from distgan.config.base import Frozen, Names, Probability
+from distgan.config.registry import Registry
+from distgan.config.schedule import Scheduled, ScheduledDecay, ScheduledShare, ScheduledWeight, at, largest
 
-UPDATE_RULE = "Update rule: rmsprop, adam or adamw."
 LEARNING_RATE = "Learning rate: a number, or a schedule over the images seen."
-LOSS = "Adversarial loss: bce, logistic, hinge, least_squares, wasserstein or relativistic."
-AUGMENTATION = "Differentiable augmentation of all that D sees, reals and fakes alike: none, diffaugment or ada."
 POLICY = "Transformations: diffaugment: color, translation, cutout; ada: blit, geometry, color."
 
 
-class _Rule(Frozen):
+def no_settings(name: str, base: type[Frozen]) -> type[Frozen]:
+    """The section of a name that has no settings but the common ones of its kind."""
+    return create_model(name.title(), __base__=base, name=(Literal[name], name))  # type: ignore[arg-type]
+
+
+class UpdateRule(Frozen):
     """Settings of every update rule."""
 
     lr: Scheduled = Field(default=2e-4, description=LEARNING_RATE)
@@ -29,22 +33,31 @@ class _Rule(Frozen):
     clip_value: PositiveFloat | None = None
     """Clip every gradient entry to [-v, v]; null: no clipping."""
 
+    memory: ClassVar[tuple[str, ...] | None] = None
+    """Names of the state of each weight, which a checkpoint must have; None: whatever the optimizer has."""
 
-class Rmsprop(_Rule):
+    def scheduled(self, images: int) -> dict[str, Any]:
+        """What else than `lr` follows a schedule: values of torch's parameter groups after `images` real images."""
+        return {}
+
+
+class Rmsprop(UpdateRule):
     """Keras' RMSprop: w -= lr * g / sqrt(mean(g^2) + eps)."""
 
-    name: Literal["rmsprop"] = Field(default="rmsprop", description=UPDATE_RULE)
+    name: Literal["rmsprop"] = "rmsprop"
     lr: Scheduled = Field(default=4e-4, description=LEARNING_RATE)
     rho: Probability = 0.9
     """Share of the old mean square that is kept."""
     eps: PositiveFloat = 1e-7
     """Added to the mean square, under the root."""
 
+    memory = ("square_mean",)
 
-class Adam(_Rule):
+
+class Adam(UpdateRule):
     """Adam (Kingma & Ba 2015)."""
 
-    name: Literal["adam"] = Field(default="adam", description=UPDATE_RULE)
+    name: Literal["adam"] = "adam"
     beta1: Probability = 0.5
     """Share of the old mean gradient that is kept."""
     beta2: ScheduledDecay = 0.999
@@ -52,16 +65,35 @@ class Adam(_Rule):
     eps: PositiveFloat = 1e-8
     """Added to the root of the mean square."""
 
+    memory = ("step", "exp_avg", "exp_avg_sq")
+
+    def scheduled(self, images: int) -> dict[str, Any]:
+        return {"betas": (self.beta1, at(self.beta2, images))}
+
 
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
-    name: Literal["adamw"] = Field(default="adamw", description=UPDATE_RULE)  # type: ignore[assignment]
+    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
     weight_decay: NonNegativeFloat = 0.01
     """Share of each weight, times lr, subtracted per update."""
 
 
-Optimizer = Annotated[Rmsprop | Adam | AdamW, Field(discriminator="name")]
+OPTIMIZERS = Registry(
+    kind="optimizer",
+    key="optimizer.generator.name",
+    group="distgan.optimizers",
+    base=UpdateRule,
+    contract=contracts.OPTIMIZER,
+)
+OPTIMIZERS.add("rmsprop", "distgan.training.optim:keras_rmsprop", Rmsprop)
+OPTIMIZERS.add("adam", "distgan.training.optim:adam", Adam)
+OPTIMIZERS.add("adamw", "distgan.training.optim:adamw", AdamW)
+
+if TYPE_CHECKING:
+    Optimizer = UpdateRule
+else:
+    Optimizer = OPTIMIZERS.union("Update rule")
 
 
 class OptimizerConfig(Frozen):
@@ -86,6 +118,46 @@ class OptimizerConfig(Frozen):
         return filled
 
 
+class PenaltySettings(Frozen):
+    """Settings of every further penalty."""
+
+    weight: ScheduledWeight = 1.0
+    """Weight of the penalty in D's loss: a number, or a schedule over the images seen."""
+
+
+class NoPenalty(Frozen):
+    """No further penalty."""
+
+    name: Literal["none"] = "none"
+
+    @property
+    def weight(self) -> float:
+        return 0.0
+
+
+class WganLp(PenaltySettings):
+    """max(0, |dD/dx| - 1)^2 between reals and fakes: only slopes that are too steep (Petzka et al. 2018,
+    arXiv:1709.08894)."""
+
+    name: Literal["wgan_lp"] = "wgan_lp"
+
+
+PENALTIES = Registry(
+    kind="penalty",
+    key="loss.penalty.name",
+    group="distgan.penalties",
+    base=PenaltySettings,
+    contract=contracts.PENALTY,
+)
+PENALTIES.add("none", "distgan.training.penalties:no_penalty", NoPenalty)
+PENALTIES.add("wgan_lp", "distgan.training.penalties:WganLp", WganLp)
+
+if TYPE_CHECKING:
+    Penalty = NoPenalty | PenaltySettings
+else:
+    Penalty = PENALTIES.union("Further penalty on D", default="none")
+
+
 class Penalties(Frozen):
     """Gradient penalties on D, for any loss."""
 
@@ -97,18 +169,28 @@ class Penalties(Frozen):
     """Weight of (|dD/dx| - 1)^2 between reals and fakes (WGAN-GP, Gulrajani et al. 2017); 0: none."""
     penalty_every_steps: PositiveInt = 1
     """Penalties are computed in every n-th update of D only, with n times their weight (Karras et al. 2020)."""
+    penalty: Penalty = NoPenalty()
+    """One more penalty."""
+
+    limits_slope: ClassVar[bool] = True
+    """False for a loss that has no minimum without a limit of D's slope."""
 
     @property
     def penalised(self) -> tuple[str, ...]:
         """The keys of the penalties whose weight is ever above 0."""
-        weights = {"r1_gamma": self.r1_gamma, "r2_gamma": self.r2_gamma, "gradient_penalty": self.gradient_penalty}
+        weights = {
+            "r1_gamma": self.r1_gamma,
+            "r2_gamma": self.r2_gamma,
+            "gradient_penalty": self.gradient_penalty,
+            "penalty.weight": self.penalty.weight,
+        }
         return tuple(f"loss.{name}" for name, weight in weights.items() if largest(weight) > 0)
 
 
 class LossConfig(Penalties):
     """Loss of the seed recipe: binary cross-entropy on D's logits, with noisy and smoothed labels for D."""
 
-    name: Literal["bce"] = Field(default="bce", description=LOSS)
+    name: Literal["bce"] = "bce"
     real_label: Literal[0, 1] = 1
     """Label of real images; fakes get the other. The seed recipe has real = 0, fake = 1."""
     label_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.0
@@ -130,13 +212,31 @@ class LossConfig(Penalties):
         return self
 
 
-class SimpleLoss(Penalties):
-    """A loss without settings: the function of its name in training/losses.py."""
+class Wasserstein(Penalties):
+    """D as a critic (Arjovsky et al. 2017, arXiv:1701.07875)."""
 
-    name: Literal["logistic", "hinge", "least_squares", "wasserstein", "relativistic"] = Field(description=LOSS)
+    name: Literal["wasserstein"] = "wasserstein"
+    limits_slope = False
 
 
-Loss = Annotated[Annotated[LossConfig | SimpleLoss, Field(discriminator="name")], default_choice("name", "bce")]
+LOSSES = Registry(
+    kind="loss",
+    key="loss.name",
+    group="distgan.losses",
+    base=Penalties,
+    contract=contracts.LOSS,
+)
+LOSSES.add("bce", "distgan.training.losses:BinaryCrossEntropy", LossConfig)
+LOSSES.add("logistic", "distgan.training.losses:LOGISTIC", no_settings("logistic", Penalties))
+LOSSES.add("hinge", "distgan.training.losses:HINGE", no_settings("hinge", Penalties))
+LOSSES.add("least_squares", "distgan.training.losses:LEAST_SQUARES", no_settings("least_squares", Penalties))
+LOSSES.add("wasserstein", "distgan.training.losses:WASSERSTEIN", Wasserstein)
+LOSSES.add("relativistic", "distgan.training.losses:RELATIVISTIC", no_settings("relativistic", Penalties))
+
+if TYPE_CHECKING:
+    Loss = Penalties
+else:
+    Loss = LOSSES.union("Adversarial loss", default="bce")
 
 
 class EmaConfig(Frozen):
@@ -151,13 +251,13 @@ class EmaConfig(Frozen):
 class NoAugment(Frozen):
     """No augmentation: D sees the images as they are."""
 
-    kind: Literal["none"] = Field(default="none", description=AUGMENTATION)
+    kind: Literal["none"] = "none"
 
 
 class DiffAugment(Frozen):
     """Transforms every image (Zhao et al. 2020, arXiv:2006.10738)."""
 
-    kind: Literal["diffaugment"] = Field(default="diffaugment", description=AUGMENTATION)
+    kind: Literal["diffaugment"] = "diffaugment"
     policy: Annotated[Names, Field(min_length=1)] = Field(
         default=("color", "translation", "cutout"), description=POLICY
     )
@@ -171,7 +271,7 @@ class DiffAugment(Frozen):
 class Ada(Frozen):
     """Transforms with a probability that follows D's overfitting (Karras et al. 2020, arXiv:2006.06676)."""
 
-    kind: Literal["ada"] = Field(default="ada", description=AUGMENTATION)
+    kind: Literal["ada"] = "ada"
     policy: Annotated[Names, Field(min_length=1)] = Field(default=("blit", "geometry", "color"), description=POLICY)
     p: ScheduledShare = 0.0
     """Probability of each transformation; with a target: its first value."""
@@ -198,6 +298,19 @@ def check_policy(policy: tuple[str, ...], known: tuple[str, ...]) -> None:
             raise ValueError(f"policy has '{name}'; it must be one of {', '.join(known)}")
 
 
-AugmentConfig = Annotated[
-    Annotated[NoAugment | DiffAugment | Ada, Field(discriminator="kind")], default_choice("kind", "none")
-]
+AUGMENTATIONS = Registry(
+    kind="augmentation",
+    key="augment.kind",
+    group="distgan.augmentations",
+    contract=contracts.AUGMENTATION,
+)
+AUGMENTATIONS.add("none", "distgan.training.augment:no_augmentation", NoAugment)
+AUGMENTATIONS.add("diffaugment", "distgan.training.augment:DiffAugmentation", DiffAugment)
+AUGMENTATIONS.add("ada", "distgan.training.augment:AdaAugmentation", Ada)
+
+if TYPE_CHECKING:
+    AugmentConfig = NoAugment | DiffAugment | Ada
+else:
+    AugmentConfig = AUGMENTATIONS.union(
+        "Differentiable augmentation of all that D sees, reals and fakes alike", default="none"
+    )

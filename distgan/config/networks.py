@@ -1,17 +1,18 @@
 """The settings of the networks: families of generators and of discriminators.
 
-`generator.family` and `discriminator.family` select the variant; distgan/networks builds it.
+`generator.family` and `discriminator.family` select the variant; distgan/networks builds it. A family is a class of
+settings here, a module there, and a line in a registry at the end of this file.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from distgan.config.base import Frozen, Probability, Widths, default_choice
-
-FAMILY = "Network family: seed_dcgan, dcgan, sngan or r3gan."
+from distgan.config import contracts
+from distgan.config.base import Frozen, Probability, Widths
+from distgan.config.registry import Registry
 
 
 class GeneratorSettings(Frozen):
@@ -22,11 +23,16 @@ class GeneratorSettings(Frozen):
     conditional: bool = False
     """Make images of a given class, in the way of the family's paper."""
 
+    @property
+    def min_layers(self) -> int:
+        """A lower limit of the layers with weights: a file that has fewer tensors is refused before they are made."""
+        return 1
+
 
 class SeedGenerator(GeneratorSettings):
     """Generator of the seed recipe: dense, 5x5 convolution, 4x4 transposed convolutions, 5x5 and 7x7 ones, tanh."""
 
-    family: Literal["seed_dcgan"] = Field(default="seed_dcgan", description=FAMILY)
+    family: Literal["seed_dcgan"] = "seed_dcgan"
     latent_dim: PositiveInt = 32
     """Length of the normal latent vector."""
     stem_channels: PositiveInt = 128
@@ -40,13 +46,17 @@ class SeedGenerator(GeneratorSettings):
     dropout: Probability = 0.0
     """Dropout after each full-size convolution; helps when G stalls on noise-like images."""
 
+    @property
+    def min_layers(self) -> int:
+        return self.depth + self.upsamples
+
 
 class DcganGenerator(GeneratorSettings):
     """The standard CNN of Miyato et al. 2018 (arXiv:1802.05957, table 3), a DCGAN (Radford et al. 2016): dense to
     4x4, batch norm, 4x4 transposed convolutions with stride 2, 3x3 convolution, tanh. Classes: conditional batch norm.
     """
 
-    family: Literal["dcgan"] = Field(default="dcgan", description=FAMILY)
+    family: Literal["dcgan"] = "dcgan"
     width: PositiveInt = 64
     """Channels of the last map; they double with every halving of the size."""
 
@@ -55,7 +65,7 @@ class SnganGenerator(GeneratorSettings):
     """The ResNet of Miyato et al. 2018 (arXiv:1802.05957, table 4): dense to 4x4, residual blocks that double the
     size, batch norm, 3x3 convolution, tanh. Classes: conditional batch norm (Miyato & Koyama 2018)."""
 
-    family: Literal["sngan"] = Field(default="sngan", description=FAMILY)
+    family: Literal["sngan"] = "sngan"
     width: PositiveInt = 256
     """Channels of all maps."""
 
@@ -64,7 +74,7 @@ class R3ganGenerator(GeneratorSettings):
     """Generator of Huang et al. 2024 (arXiv:2501.05441, section 4): stages of residual blocks (1x1, grouped 3x3, 1x1)
     without normalisation, fix-up initialisation, bilinear resampling. Classes: an embedding beside the latent."""
 
-    family: Literal["r3gan"] = Field(default="r3gan", description=FAMILY)
+    family: Literal["r3gan"] = "r3gan"
     latent_dim: PositiveInt = 64
     """Length of the normal latent vector."""
     widths: Widths = (768, 768, 768, 768)
@@ -76,11 +86,9 @@ class R3ganGenerator(GeneratorSettings):
     group_width: PositiveInt = 16
     """Channels of each group of the grouped convolution."""
 
-
-GeneratorConfig = Annotated[
-    Annotated[SeedGenerator | DcganGenerator | SnganGenerator | R3ganGenerator, Field(discriminator="family")],
-    default_choice("family", "seed_dcgan"),
-]
+    @property
+    def min_layers(self) -> int:
+        return self.blocks * len(self.widths)
 
 
 class DiscriminatorSettings(Frozen):
@@ -97,7 +105,7 @@ class DiscriminatorSettings(Frozen):
 class SeedDiscriminator(DiscriminatorSettings):
     """Discriminator of the seed recipe: 3x3 convolution, strided 4x4 convolutions without padding, dropout, dense."""
 
-    family: Literal["seed_dcgan"] = Field(default="seed_dcgan", description=FAMILY)
+    family: Literal["seed_dcgan"] = "seed_dcgan"
     width: PositiveInt = 128
     """Channels of the convolutions."""
     downsamples: Annotated[int, Field(ge=1, le=12)] = 3
@@ -109,7 +117,7 @@ class SeedDiscriminator(DiscriminatorSettings):
 class DcganDiscriminator(DiscriminatorSettings):
     """The standard CNN of Miyato et al. 2018 (table 3): 3x3 and strided 4x4 convolutions in turn, dense."""
 
-    family: Literal["dcgan"] = Field(default="dcgan", description=FAMILY)
+    family: Literal["dcgan"] = "dcgan"
     width: PositiveInt = 64
     """Channels at full size; they double with every halving of the size."""
 
@@ -117,7 +125,7 @@ class DcganDiscriminator(DiscriminatorSettings):
 class SnganDiscriminator(DiscriminatorSettings):
     """The ResNet of Miyato et al. 2018 (table 4): residual blocks down to 8x8, two more, sum over the pixels, dense."""
 
-    family: Literal["sngan"] = Field(default="sngan", description=FAMILY)
+    family: Literal["sngan"] = "sngan"
     width: PositiveInt = 128
     """Channels of all maps."""
     spectral_norm: bool = True
@@ -127,7 +135,7 @@ class SnganDiscriminator(DiscriminatorSettings):
 class R3ganDiscriminator(DiscriminatorSettings):
     """The mirror of R3GAN's generator (Huang et al. 2024, section 4); the class is embedded and projected."""
 
-    family: Literal["r3gan"] = Field(default="r3gan", description=FAMILY)
+    family: Literal["r3gan"] = "r3gan"
     widths: Widths = (768, 768, 768, 768)
     """Channels of each stage, from 4x4 to full size: 4 stages take 32x32."""
     blocks: PositiveInt = 2
@@ -138,9 +146,35 @@ class R3ganDiscriminator(DiscriminatorSettings):
     """Channels of each group of the grouped convolution."""
 
 
-DiscriminatorConfig = Annotated[
-    Annotated[
-        SeedDiscriminator | DcganDiscriminator | SnganDiscriminator | R3ganDiscriminator, Field(discriminator="family")
-    ],
-    default_choice("family", "seed_dcgan"),
-]
+GENERATORS = Registry(
+    kind="generator",
+    key="generator.family",
+    group="distgan.families",
+    attribute="Generator",
+    base=GeneratorSettings,
+    contract=contracts.GENERATOR,
+)
+GENERATORS.add("seed_dcgan", "distgan.networks.seed_dcgan:Generator", SeedGenerator)
+GENERATORS.add("dcgan", "distgan.networks.dcgan:Generator", DcganGenerator)
+GENERATORS.add("sngan", "distgan.networks.sngan:Generator", SnganGenerator)
+GENERATORS.add("r3gan", "distgan.networks.r3gan:Generator", R3ganGenerator)
+
+DISCRIMINATORS = Registry(
+    kind="discriminator",
+    key="discriminator.family",
+    group="distgan.families",
+    attribute="Discriminator",
+    base=DiscriminatorSettings,
+    contract=contracts.DISCRIMINATOR,
+)
+DISCRIMINATORS.add("seed_dcgan", "distgan.networks.seed_dcgan:Discriminator", SeedDiscriminator)
+DISCRIMINATORS.add("dcgan", "distgan.networks.dcgan:Discriminator", DcganDiscriminator)
+DISCRIMINATORS.add("sngan", "distgan.networks.sngan:Discriminator", SnganDiscriminator)
+DISCRIMINATORS.add("r3gan", "distgan.networks.r3gan:Discriminator", R3ganDiscriminator)
+
+if TYPE_CHECKING:
+    GeneratorConfig = GeneratorSettings
+    DiscriminatorConfig = DiscriminatorSettings
+else:
+    GeneratorConfig = GENERATORS.union("Network family", default="seed_dcgan")
+    DiscriminatorConfig = DISCRIMINATORS.union("Network family", default="seed_dcgan")

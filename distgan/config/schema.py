@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NewType
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -23,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from distgan.config.base import AS_TEXT, FREE, Frozen, LocalPath, Names, Probability, free
+from distgan.config.choices import EXTRACTORS, SOURCES, Controllers, Metrics, Trackers
 from distgan.config.method import AugmentConfig, EmaConfig, Loss, LossConfig, NoAugment, OptimizerConfig
 from distgan.config.networks import DiscriminatorConfig, GeneratorConfig, SeedDiscriminator, SeedGenerator
 from distgan.utils.paths import storable_path
@@ -80,8 +82,9 @@ class DataConfig(Frozen):
     path: Location = free(Path("data/shapes"))
     """Directory made by `distgan prepare` (tar shards, manifest.json), or its copy: https://HOST/DIR, s3://BUCKET/PREFIX.
     On the command line it turns the recipe's `data.prepare` off: the data set must be there."""
-    prepare: Literal["shapes", "cifar10"] | None = free(None)
-    """Data set to make at `data.path` if nothing is there yet; null: it must be there."""
+    prepare: Annotated[str, AfterValidator(SOURCES.check_name)] | None = free(None)
+    """Data set to make at `data.path` if nothing is there yet: shapes, cifar10, or the source package.module:Name with
+    its default settings; null: it must be there."""
     classes: Annotated[Names, Field(min_length=1)] | None = None
     """Classes to show, by name (frog or frog,cat; quotes around a name with a comma); null: all."""
     mode: Literal["auto", "stream", "resident"] = free("auto")
@@ -112,6 +115,8 @@ class DataConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_prepare(self) -> DataConfig:
+        if self.prepare == "folder":
+            raise ValueError("prepare=folder needs a directory of images: make it first with `distgan prepare folder`")
         if self.prepare and not isinstance(self.path, Path):
             raise ValueError(
                 f"prepare={self.prepare} makes a data set in a directory, not at path={self.path}; "
@@ -237,6 +242,8 @@ class LogConfig(Frozen):
     """Steps between two sample grids."""
     samples: PositiveInt = free(64)
     """Generated images in a sample grid, and as many real images beside them."""
+    trackers: Trackers = free(())
+    """Further records of the run, beside its files and W&B: package.module:Name, or a list of {name, options}."""
 
 
 class EvaluateConfig(Frozen):
@@ -244,9 +251,13 @@ class EvaluateConfig(Frozen):
 
     every_images: PositiveInt | None = free(None)
     """Real images between two evaluations, one more at the end; null: none."""
-    extractor: Literal["efficientnet_lite0", "inception", "none"] = free("efficientnet_lite0")
+    extractor: Annotated[str, AfterValidator(EXTRACTORS.check_name)] = free("efficientnet_lite0")
     """Features: efficientnet_lite0 (extra `quality`, no download); inception (extra `inception`: FID); none: only the
-    scores of the embedded shapes, which need no network."""
+    scores of the embedded shapes, which need no network; or package.module:Name (docs/extending.md)."""
+    extractor_options: dict[str, Any] = free({})
+    """Settings of an extractor from outside."""
+    metrics: Metrics = free(())
+    """Further scores: package.module:Name, or a list of {name, options}."""
     weights: LocalPath | None = free(None)
     """File with Inception's weights; null: torch-fidelity downloads them."""
     count: Annotated[int, Field(ge=20)] = free(5_000)
@@ -257,6 +268,14 @@ class EvaluateConfig(Frozen):
     """Number of real images from the reference."""
     precision: Literal["no", "bf16"] = free("no")
     """Precision of the features: no (float32) or bf16; scores of the two are not compared."""
+
+    @model_validator(mode="after")
+    def _check_outside(self) -> EvaluateConfig:
+        if self.extractor_options and self.extractor in EXTRACTORS.entries:
+            raise ValueError(f"extractor_options is for an extractor from outside, not for {self.extractor}")
+        if self.metrics and self.extractor == "none":
+            raise ValueError("metrics need features, and extractor=none has none; use extractor=efficientnet_lite0")
+        return self
 
 
 class BestConfig(Frozen):
@@ -308,6 +327,8 @@ class Config(Frozen):
     ema: EmaConfig = EmaConfig()
     augment: AugmentConfig = NoAugment()
     balance: BalanceConfig = BalanceConfig()
+    controllers: Controllers = ()
+    """Further controllers: package.module:Name, or a list of {name, options}."""
     guard: GuardConfig = GuardConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     train: TrainConfig = TrainConfig()
@@ -338,7 +359,7 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _check_wasserstein(self) -> Config:
-        if self.loss.name == "wasserstein" and not (self.loss.penalised or self.discriminator.spectral_norm):
+        if not (self.loss.limits_slope or self.loss.penalised or self.discriminator.spectral_norm):
             raise ValueError(
                 "loss.name=wasserstein needs a D with a limited slope; set loss.gradient_penalty=10, or "
                 "discriminator.spectral_norm=true"

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
 
+from distgan.config.choices import SOURCES
 from distgan.config.schema import URL
 from distgan.data.publish import publish, target_errors, temporary_directory
 from distgan.data.shards.absent import beside
 from distgan.data.shards.manifest import MANIFEST, Layout, Manifest, load_manifest
 from distgan.data.shards.writer import ShardWriter, write_shards
 from distgan.data.sources.base import Offer, Source
-from distgan.data.sources.cifar10 import Cifar10
 from distgan.data.sources.folder import Folder
-from distgan.data.sources.shapes import Shapes
 from distgan.utils.counter_rng import permutation
 from distgan.utils.errors import DataError
 from distgan.utils.files import sha256
@@ -75,17 +75,26 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
     return _make(request, offer, asked, target, progress) or _wait_for_existing(request.out, asked)
 
 
-def ensure(path: Path | URL, source: Literal["shapes", "cifar10"]) -> Manifest:
+def ensure(path: Path | URL, source: str) -> Manifest:
     """Returns the manifest of the data set at `path`; makes the default one of `source` if there is none.
 
     Any number of processes on any machines may call this at the same time: each gets a complete data set.
-    path: a directory; the configuration allows no `source` for a URL. Raises DataError.
+    path: a directory; the configuration allows no `source` for a URL. source: a name in the registry SOURCES, or of a
+    class from outside. Raises DataError.
     """
     assert isinstance(path, Path)
     if (path / MANIFEST).exists():
         return load_manifest(path)
-    default: Source = Shapes() if source == "shapes" else Cifar10(download_dir=path.parent / "downloads")
-    return prepare(Request(path, default))
+    return prepare(Request(path, build_source(source, {}, path.parent / "downloads")))
+
+
+def build_source(name: str, options: Mapping[str, Any], downloads: Path) -> Source:
+    """A source by its name, with its options. downloads: directory for what it downloads. Raises DataError."""
+    target = SOURCES.load(name)
+    if name not in SOURCES.entries:
+        return cast(Source, target(SOURCES.options_of(name, options)))
+    fixed = {"download_dir": downloads} if name == "cifar10" else {}
+    return cast(Source, target(**(fixed | dict(options))))
 
 
 def _check_outside(out: Path, target: Path, source: Path) -> None:

@@ -21,9 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from distgan.config.base import assert_never
 from distgan.config.messages import first_mistake
-from distgan.config.networks import DcganGenerator, GeneratorConfig, R3ganGenerator, SeedGenerator, SnganGenerator
+from distgan.config.networks import GeneratorConfig
 from distgan.config.schema import Config
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, ExportError
@@ -249,7 +248,7 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
     found: {name: type and shape} of the weights. Raises ExportError if they do not fit the network.
     """
     config = description.generator
-    if (layers := _min_layers(config)) > len(found):  # before that many layers are made
+    if (layers := config.min_layers) > len(found):  # before that many layers are made
         raise ExportError(
             f"{origin} does not fit its description, which has {layers} layers or more: it holds {len(found)} tensors"
         )
@@ -266,19 +265,6 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
             rule = f"which should be {needed[name]}" if name in needed else "which it should not have"
             raise ExportError(f"{origin} does not fit its description: it {state}, {rule}")
     return network
-
-
-def _min_layers(config: GeneratorConfig) -> int:
-    """A lower limit of the layers by the settings; dcgan and sngan have more only for larger images."""
-    match config:
-        case SeedGenerator():
-            return config.depth + config.upsamples
-        case R3ganGenerator():
-            return config.blocks * len(config.widths)
-        case DcganGenerator() | SnganGenerator():
-            return 1
-        case _:
-            return assert_never(config)
 
 
 def _label(tensor: Tensor) -> str:

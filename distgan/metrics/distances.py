@@ -7,12 +7,15 @@ recall, density, coverage); registry.py has their full names.
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from distgan.metrics.manifold import DENSITY_K, Manifold, measure_overlap, polynomial_kernel
+from distgan.metrics.manifold import DENSITY_K, Manifold, Overlap, measure_overlap, polynomial_kernel
 
 PARTS = 10  # consecutive parts of the images, for the spread of a value
 MIN_IMAGES = 2 * PARTS  # since the kernel distance of a part needs two
@@ -25,6 +28,57 @@ class Moments(NamedTuple):
     covariance: Tensor
 
 
+class Metric(Protocol):
+    """A score of generated images against real ones."""
+
+    @property
+    def better(self) -> Literal["lower", "higher"]:
+        """The direction."""
+
+    def __call__(self, comparison: Comparison) -> float | tuple[float, float]:
+        """The value, or the value and its standard deviation over PARTS parts of the images."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """M generated images beside N real ones, on the main process."""
+
+    real: Manifold
+    fake: Manifold
+    logits: Tensor
+    """float32 [M, K], of the generated images."""
+    images: Tensor
+    """uint8 [M, 3, H, W], the generated images, where a metric needs them; else of length 0."""
+
+    @property
+    def real_features(self) -> Tensor:
+        """float32 [N, D]."""
+        return self.real.features
+
+    @property
+    def fake_features(self) -> Tensor:
+        """float32 [M, D]."""
+        return self.fake.features
+
+    @cached_property
+    def overlap(self) -> Overlap:
+        """How the neighbourhoods of both sets overlap."""
+        return measure_overlap(self.real, self.fake)
+
+
+class Score(NamedTuple):
+    """A metric that comes with distgan."""
+
+    compute: Callable[[Comparison], float | tuple[float, float]]
+    better: Literal["lower", "higher"]
+    paper: str = ""
+    """Its name in papers, where Inception computes the features."""
+    needs_images: bool = False
+
+    def __call__(self, comparison: Comparison) -> float | tuple[float, float]:
+        return self.compute(comparison)
+
+
 class Values(NamedTuple):
     """Values by short name."""
 
@@ -33,22 +87,36 @@ class Values(NamedTuple):
     """Standard deviations over PARTS parts of the images, for kd and is."""
 
 
-def compare_sets(real: Manifold, fake: Manifold, logits: Tensor) -> Values:
-    """All values of M generated images against N real ones. logits: float [M, K], of the generated images."""
-    overlap = measure_overlap(real, fake)
+def compare_sets(comparison: Comparison, metrics: Mapping[str, Metric]) -> Values:
+    """The values of these metrics, by their short names."""
+    values, spreads = dict[str, float](), dict[str, float]()
+    for name, metric in metrics.items():
+        found = metric(comparison)
+        if isinstance(found, tuple):
+            found, spreads[name] = found
+        values[name] = found
+    return Values(values, spreads)
+
+
+def _fd(comparison: Comparison) -> float:
+    return frechet_distance(moments(comparison.real_features), moments(comparison.fake_features))
+
+
+def _kd(comparison: Comparison) -> tuple[float, float]:
+    real, fake = comparison.real, comparison.fake
     parts = zip(_parts(real.features), _parts(fake.features), strict=True)
     kernel = torch.tensor([kernel_distance(x, y) for x, y in parts], dtype=torch.float64)
-    score, score_spread = inception_score(logits)
-    values = {
-        "fd": frechet_distance(moments(real.features), moments(fake.features)),
-        "kd": real.mean_kernel + fake.mean_kernel - 2 * overlap.mean_kernel,
-        "is": score,
-        "precision": _mean(overlap.precise),
-        "recall": _mean(overlap.recalled),
-        "density": _mean(overlap.density_counts) / DENSITY_K,
-        "coverage": _mean(overlap.covered),
-    }
-    return Values(values, {"kd": kernel.std(correction=0).item(), "is": score_spread})
+    value = real.mean_kernel + fake.mean_kernel - 2 * comparison.overlap.mean_kernel
+    return value, kernel.std(correction=0).item()
+
+
+FD = Score(_fd, "lower", paper="fid")
+KD = Score(_kd, "lower", paper="kid")
+IS = Score(lambda comparison: inception_score(comparison.logits), "higher", paper="inception_score")
+PRECISION = Score(lambda comparison: _mean(comparison.overlap.precise), "higher")
+RECALL = Score(lambda comparison: _mean(comparison.overlap.recalled), "higher")
+DENSITY = Score(lambda comparison: _mean(comparison.overlap.density_counts) / DENSITY_K, "higher")
+COVERAGE = Score(lambda comparison: _mean(comparison.overlap.covered), "higher")
 
 
 def moments(features: Tensor) -> Moments:

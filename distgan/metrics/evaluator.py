@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from distgan.config.choices import METRICS
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data import reference
 from distgan.data.shards.manifest import Manifest
@@ -21,12 +22,12 @@ from distgan.data.sources.shapes import CLASSES, SIZE
 from distgan.distributed.collectives import Ranks, on_main
 from distgan.inference.generator import Generator
 from distgan.metrics import cache
-from distgan.metrics.distances import MIN_IMAGES, compare_sets
+from distgan.metrics.distances import MIN_IMAGES, Comparison, Metric, compare_sets
 from distgan.metrics.extractors.base import Extractor, load_extractor
 from distgan.metrics.feature_pass import Columns, FeaturePass, ImageBatches
 from distgan.metrics.manifold import DENSITY_K, MANIFOLD_K, VERSION, Manifold, estimate_manifold
-from distgan.metrics.protocol import Protocol, Scores
-from distgan.metrics.registry import DIRECTIONS, SHAPES, full_name
+from distgan.metrics.protocol import FurtherMetric, Protocol, Scores
+from distgan.metrics.registry import BUILT_IN, SHAPES, full_name
 from distgan.metrics.shapes_coverage import coverage
 from distgan.utils.errors import QualityError
 
@@ -53,7 +54,16 @@ class Evaluator:
         check(config, self._shards.total, self._shapes)
         self._extractor = load_extractor(config, device)
         self.protocol = _protocol(config, manifest, self._shards, self._extractor)
-        self._feature_pass = FeaturePass(self._extractor, self._shapes, self.size, Ranks(device), show)
+        further = {chosen.name: METRICS.build(chosen) for chosen in config.metrics}
+        self._metrics = dict[str, Metric](BUILT_IN) | further
+        self._further = {
+            full_name(chosen.name, config.extractor): FurtherMetric(
+                name=chosen.name, options=chosen.options, better=further[chosen.name].better
+            )
+            for chosen in config.metrics
+        }
+        keep = self._shapes or any(getattr(metric, "needs_images", False) for metric in further.values())
+        self._feature_pass = FeaturePass(self._extractor, keep, self.size, Ranks(device), show)
         self._ready = self._extractor is None
         self._reference: Manifold | None = None  # on the main process, once ready
         self._floor: Named | None = None
@@ -72,6 +82,7 @@ class Evaluator:
         return Scores(
             protocol=self.protocol,
             values=values,
+            further=self._further,
             spreads=spreads,
             real_values=floor,
             images_seen=generator.images_seen,
@@ -164,8 +175,9 @@ class Evaluator:
         values: Named = coverage(columns["images"], labels) if self._shapes else {}
         spreads: Named = {}
         if self._extractor and self._reference:
-            found = compare_sets(self._reference, estimate_manifold(columns["features"]), columns["logits"])
-            name = self._extractor.name
+            fake, name = estimate_manifold(columns["features"]), self._extractor.name
+            images = columns.get("images", columns["logits"][:0])
+            found = compare_sets(Comparison(self._reference, fake, columns["logits"], images), self._metrics)
             values |= {full_name(value, name): number for value, number in found.values.items()}
             spreads = {full_name(value, name): number for value, number in found.spreads.items()}
         return _finite(values), _finite(spreads)
@@ -176,7 +188,8 @@ def names_of(config: EvaluateConfig, shapes: bool, conditional: bool) -> list[st
 
     shapes: whether the reference holds embedded shapes; conditional: whether the generator makes requested classes.
     """
-    values = () if config.extractor == "none" else (full_name(value, config.extractor) for value in DIRECTIONS)
+    computed = () if config.extractor == "none" else (*BUILT_IN, *(chosen.name for chosen in config.metrics))
+    values = (full_name(value, config.extractor) for value in computed)
     of_shapes = (f"shapes_{value}" for value in SHAPES if conditional or value != "right_class")
     return [*values, *(of_shapes if shapes else ())]
 
@@ -225,6 +238,7 @@ def _protocol(
 ) -> Protocol:
     return Protocol(
         extractor=config.extractor,
+        extractor_options=extractor.options if extractor else {},
         extractor_digest=extractor.digest if extractor else None,
         resize=extractor.resize if extractor else None,
         precision=config.precision,

@@ -7,11 +7,12 @@ and names the first difference.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from distgan.config.messages import first_mistake
+from distgan.metrics.registry import Direction, better
 from distgan.utils.errors import QualityError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import printable, read_bytes
@@ -26,8 +27,10 @@ class _Model(BaseModel):
 class Protocol(_Model):
     """The conditions of a measurement; scores are comparable if they share all of them."""
 
-    extractor: Literal["efficientnet_lite0", "inception", "none"]
+    extractor: str
     """Network whose features are compared; none: only the scores from the shapes' pixels."""
+    extractor_options: dict[str, Any] = {}
+    """Settings of an extractor from outside."""
     extractor_digest: str | None
     """sha256 of the file with its weights."""
     resize: PositiveInt | None
@@ -54,12 +57,22 @@ class Protocol(_Model):
     """Version of the code that computes the values."""
 
 
+class FurtherMetric(_Model):
+    """The metric of a value that distgan itself does not compute."""
+
+    name: str
+    options: dict[str, Any]
+    better: Literal["lower", "higher"]
+
+
 class Scores(_Model):
     """The quality of one generator."""
 
     protocol: Protocol
     values: dict[str, float]
     """Values by name (see `registry.BETTER`)."""
+    further: dict[str, FurtherMetric] = {}
+    """The metrics of the values that distgan itself does not compute."""
     spreads: dict[str, float]
     """Standard deviations over ten parts of the images, for the values that have one."""
     real_values: dict[str, float]
@@ -71,11 +84,20 @@ class Scores(_Model):
     weight_digest: str
     """Digest of the generator's weights."""
 
+    def better(self, name: str) -> Direction:
+        """Whether lower or higher values of this name are better. Raises QualityError for an unknown name."""
+        return self.further[name].better if name in self.further else better(name)
+
 
 def compare(first: Scores, second: Scores) -> dict[str, float]:
     """second - first by name. Raises QualityError that names the first difference of the protocols."""
     check_same(first.protocol, second.protocol)
-    return {name: value - first.values[name] for name, value in second.values.items() if name in first.values}
+    both = [name for name in second.values if name in first.values]
+    return {
+        name: second.values[name] - first.values[name]
+        for name in both
+        if first.further.get(name) == second.further.get(name)
+    }
 
 
 def check_same(first: Protocol, second: Protocol) -> None:

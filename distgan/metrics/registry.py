@@ -9,41 +9,43 @@ from __future__ import annotations
 import difflib
 from typing import Literal
 
+from distgan.config.choices import METRICS
+from distgan.metrics.distances import Score
 from distgan.utils.errors import QualityError
 from distgan.utils.safe_io import printable
 
 Direction = Literal["lower", "higher"]
 
-DIRECTIONS: dict[str, Direction] = {
-    "fd": "lower",
-    "kd": "lower",
-    "is": "higher",
-    "precision": "higher",
-    "recall": "higher",
-    "density": "higher",
-    "coverage": "higher",
-}
-PAPER_NAMES = {"fd": "fid", "kd": "kid", "is": "inception_score"}
+BUILT_IN: dict[str, Score] = {name: METRICS.load(name) for name in METRICS.entries}
+PAPER_NAMES = {name: score.paper for name, score in BUILT_IN.items() if score.paper}
 SHAPES = ("recognised", "sharp", "classes", "colours", "places", "balance", "right_class")
 
 
 def full_name(value: str, extractor: str) -> str:
-    """A value's name with an extractor: fd, efficientnet_lite0 -> fd_efficientnet_lite0; fd, inception -> fid."""
+    """A value's name with an extractor: fd, efficientnet_lite0 -> fd_efficientnet_lite0; fd, inception -> fid.
+
+    Of a class from outside only its own name: mylab.features:Dino -> fd_Dino.
+    """
     if extractor == "inception" and value in PAPER_NAMES:
         return PAPER_NAMES[value]
-    return f"{value}_{extractor}"
+    return f"{value.rpartition(':')[2]}_{extractor.rpartition(':')[2]}"
 
 
 BETTER: dict[str, Direction] = {
-    full_name(value, extractor): direction
+    full_name(value, extractor): score.better
     for extractor in ("efficientnet_lite0", "inception")
-    for value, direction in DIRECTIONS.items()
+    for value, score in BUILT_IN.items()
 } | {f"shapes_{value}": "higher" for value in SHAPES}
 
 
 def better(name: str) -> Direction:
-    """Whether lower or higher values of this name are better. Raises QualityError for an unknown name."""
-    if name not in BETTER:
-        nearest = difflib.get_close_matches(name, BETTER, n=1, cutoff=0)[0]
-        raise QualityError(f"there is no value {printable(name)}; nearest: {nearest}")
-    return BETTER[name]
+    """Whether lower or higher values of this name are better. Raises QualityError for an unknown name.
+
+    A value of distgan's own metrics goes by its first word, whatever the extractor.
+    """
+    if name in BETTER:
+        return BETTER[name]
+    if (value := name.partition("_")[0]) in BUILT_IN:
+        return BUILT_IN[value].better
+    nearest = difflib.get_close_matches(name, BETTER, n=1, cutoff=0)[0]
+    raise QualityError(f"there is no value {printable(name)}; nearest: {nearest}")

@@ -1,34 +1,21 @@
 """Networks by family; `build_generator` and `build_discriminator` make them.
 
-A generator takes (latents [B, L], labels [B] or None) and returns [B, 3, H, W] in [-1, 1]; r3gan's images may lie a
-little outside, since its last layer is linear, as in its paper. A discriminator takes (images [B, 3, H, W] in [-1, 1],
-labels [B] or None) and returns logits [B], whose sign the loss interprets. It has a KeyedDropout before its last dense
-layer, even if p = 0.
+What a network is and does: the contracts in config/networks.py. The images of r3gan may lie a little outside [-1, 1],
+since its last layer is linear, as in its paper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from distgan.config.base import assert_never
-from distgan.config.networks import (
-    DcganDiscriminator,
-    DcganGenerator,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    R3ganDiscriminator,
-    R3ganGenerator,
-    SeedDiscriminator,
-    SeedGenerator,
-    SnganDiscriminator,
-    SnganGenerator,
-)
-from distgan.networks import dcgan, r3gan, seed_dcgan, sngan, spectral_norm
+from distgan.config.networks import DISCRIMINATORS, GENERATORS, DiscriminatorConfig, GeneratorConfig
+from distgan.networks import spectral_norm
 from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.utils.errors import ConfigError
 from distgan.utils.rng import key
@@ -40,17 +27,7 @@ def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int 
     Raises ConfigError if the family cannot make that size.
     """
     with _seeded(seed, "init/g"):
-        match config:
-            case SeedGenerator():
-                return seed_dcgan.Generator(config, size, classes)
-            case DcganGenerator():
-                return dcgan.Generator(config, size, classes)
-            case SnganGenerator():
-                return sngan.Generator(config, size, classes)
-            case R3ganGenerator():
-                return r3gan.Generator(config, size, classes)
-            case _:
-                return assert_never(config)
+        return cast(nn.Module, GENERATORS.build(config, size, classes))
 
 
 def build_discriminator(config: DiscriminatorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
@@ -60,24 +37,10 @@ def build_discriminator(config: DiscriminatorConfig, size: int, classes: int, se
     Raises ConfigError if the family cannot take that size, or cannot be normalised.
     """
     with _seeded(seed, "init/d"):
-        network = _discriminator(config, size, classes)
+        network = cast(nn.Module, DISCRIMINATORS.build(config, size, classes))
         if config.spectral_norm:
             spectral_norm.normalise(network)
         return network
-
-
-def _discriminator(config: DiscriminatorConfig, size: int, classes: int) -> nn.Module:
-    match config:
-        case SeedDiscriminator():
-            return seed_dcgan.Discriminator(config, size, classes)
-        case DcganDiscriminator():
-            return dcgan.Discriminator(config, size, classes)
-        case SnganDiscriminator():
-            return sngan.Discriminator(config, size, classes)
-        case R3ganDiscriminator():
-            return r3gan.Discriminator(config, size, classes)
-        case _:
-            return assert_never(config)
 
 
 def check_same_answer(network: nn.Module, processes: int, accumulation: int) -> None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgan.config.method import Ada, DiffAugment, NoAugment
+from distgan.config.method import AUGMENTATIONS, Ada, AugmentConfig, DiffAugment
 from distgan.config.schedule import at
 from distgan.utils.rng import Draws
 
@@ -184,14 +185,55 @@ def _ada_color(images: Tensor, drawn: Tensor, uniform: Tensor, normal: Tensor) -
     return _choose(drawn.any(1), grey_factor * (grey + brightness) + turned, images)
 
 
+class Augmentation(Protocol):
+    """A transformation of images by random numbers of their own."""
+
+    uniforms: int
+    normals: int
+
+    def __call__(self, images: Tensor, uniform: Tensor, normal: Tensor, p: Tensor) -> Tensor:
+        """Augmented images, [B, 3, H, W].
+
+        images: [B, 3, H, W] in [-1, 1]; uniform: [B, uniforms] in [0, 1); normal: [B, normals]; p: a scalar.
+        """
+
+
+class DiffAugmentation:
+    """`diff_augment` with the configured policy."""
+
+    uniforms, normals = DIFF_UNIFORMS, 0
+
+    def __init__(self, config: DiffAugment) -> None:
+        self.policy = config.policy
+
+    def __call__(self, images: Tensor, uniform: Tensor, normal: Tensor, p: Tensor) -> Tensor:
+        return diff_augment(images, uniform, self.policy)
+
+
+class AdaAugmentation:
+    """`ada_augment` with the configured policy."""
+
+    uniforms, normals = ADA_UNIFORMS, ADA_NORMALS
+
+    def __init__(self, config: Ada) -> None:
+        self.policy = config.policy
+
+    def __call__(self, images: Tensor, uniform: Tensor, normal: Tensor, p: Tensor) -> Tensor:
+        return ada_augment(images, uniform, normal, p, self.policy)
+
+
+def no_augmentation(_config: object) -> None:
+    """No augmentation."""
+
+
 class Augmenter:
     """Applies the configured augmentation. Attribute: p, probability of each of ADA's transformations, a scalar tensor.
 
     A controller moves p (controllers/ada.py).
     """
 
-    def __init__(self, config: NoAugment | DiffAugment | Ada, device: torch.device) -> None:
-        self.config = config
+    def __init__(self, config: AugmentConfig, device: torch.device) -> None:
+        self._augmentation = cast("Augmentation | None", AUGMENTATIONS.build(config))
         self.p = torch.tensor(at(config.p, 0) if isinstance(config, Ada) else 0.0, device=device)
 
     def __call__(self, images: Tensor, *draws: Draws) -> Tensor:
@@ -200,14 +242,10 @@ class Augmenter:
         images: [B, 3, H, W] in [-1, 1]; draws: random numbers of their rows, one set after another; the lengths add up
         to B.
         """
-        match self.config:
-            case DiffAugment(policy=policy):
-                return diff_augment(images, _uniform(draws, DIFF_UNIFORMS), policy)
-            case Ada(policy=policy):
-                normal = torch.cat([draw.of(f"{draw.purpose}/normal").normal([ADA_NORMALS]) for draw in draws])
-                return ada_augment(images, _uniform(draws, ADA_UNIFORMS), normal, self.p, policy)
-        return images
-
-
-def _uniform(draws: tuple[Draws, ...], numbers: int) -> Tensor:
-    return torch.cat([draw.uniform([numbers]) for draw in draws])
+        if (augmentation := self._augmentation) is None:
+            return images
+        uniform = torch.cat([draw.uniform([augmentation.uniforms]) for draw in draws])
+        normal = images.new_empty(len(images), 0)
+        if augmentation.normals:
+            normal = torch.cat([draw.of(f"{draw.purpose}/normal").normal([augmentation.normals]) for draw in draws])
+        return augmentation(images, uniform, normal, self.p)

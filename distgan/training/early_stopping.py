@@ -15,7 +15,7 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError, model_validator
 from distgan.config.messages import first_mistake
 from distgan.config.schema import BestConfig, EvaluateConfig
 from distgan.metrics.protocol import Scores
-from distgan.metrics.registry import PAPER_NAMES, better, full_name
+from distgan.metrics.registry import PAPER_NAMES, full_name
 from distgan.utils.errors import CheckpointError, ConfigError
 from distgan.utils.safe_io import printable
 
@@ -128,4 +128,4 @@ class EarlyStopping:
 def _is_better(one: Top, other: Top) -> bool:
     if one.metric != other.metric or one.scores.protocol != other.scores.protocol:
         return True
-    return one.value < other.value if better(one.metric) == "lower" else one.value > other.value
+    return one.value < other.value if one.scores.better(one.metric) == "lower" else one.value > other.value

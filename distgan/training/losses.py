@@ -8,13 +8,13 @@ where `BinaryCrossEntropy` is configured otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from distgan.config.method import LossConfig, SimpleLoss
+from distgan.config.method import LOSSES, LossConfig, Penalties
 
 KERAS_EPSILON = 1e-7
 
@@ -154,18 +154,16 @@ def by_pairs(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sigmoid(fake - real), torch.sigmoid(real - fake)
 
 
-LOSSES = {
-    "logistic": LossFunctions(logistic_d, logistic_g, by_sigmoid),
-    "hinge": LossFunctions(hinge_d, raise_fakes, by_sigmoid),
-    "least_squares": LossFunctions(least_squares_d, least_squares_g, by_target),
-    "wasserstein": LossFunctions(wasserstein_d, raise_fakes, by_pairs),
-    "relativistic": LossFunctions(relativistic_d, relativistic_g, by_pairs, needs_real_logits=True),
-}
+LOGISTIC = LossFunctions(logistic_d, logistic_g, by_sigmoid)
+HINGE = LossFunctions(hinge_d, raise_fakes, by_sigmoid)
+LEAST_SQUARES = LossFunctions(least_squares_d, least_squares_g, by_target)
+WASSERSTEIN = LossFunctions(wasserstein_d, raise_fakes, by_pairs)
+RELATIVISTIC = LossFunctions(relativistic_d, relativistic_g, by_pairs, needs_real_logits=True)
 
 
-def build_loss(config: LossConfig | SimpleLoss) -> AdversarialLoss:
+def build_loss(config: Penalties) -> AdversarialLoss:
     """The configured loss."""
-    return LOSSES[config.name] if isinstance(config, SimpleLoss) else BinaryCrossEntropy(config)
+    return cast(AdversarialLoss, LOSSES.build(config))
 
 
 def keras_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

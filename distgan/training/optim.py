@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from distgan.config.method import Adam, AdamW, Rmsprop
+from distgan.config.method import OPTIMIZERS, Adam, AdamW, Rmsprop, UpdateRule
 from distgan.config.schedule import at
 
 
@@ -43,22 +43,27 @@ class KerasRMSprop(torch.optim.Optimizer):
         return state["square_mean"]
 
 
-def build_optimizer(config: Rmsprop | Adam | AdamW, network: nn.Module) -> torch.optim.Optimizer:
-    """The configured optimizer for all weights of a network, with the settings of the first image."""
-    weights, lr = network.parameters(), at(config.lr, 0)
-    if isinstance(config, Rmsprop):
-        return KerasRMSprop(weights, lr, config.rho, config.eps)
+def keras_rmsprop(config: Rmsprop, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return KerasRMSprop(weights, at(config.lr, 0), config.rho, config.eps)
+
+
+def adam(config: Adam, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.Adam(weights, at(config.lr, 0), (config.beta1, at(config.beta2, 0)), config.eps)
+
+
+def adamw(config: AdamW, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     betas = (config.beta1, at(config.beta2, 0))
-    if isinstance(config, AdamW):
-        return torch.optim.AdamW(weights, lr, betas, config.eps, config.weight_decay)
-    return torch.optim.Adam(weights, lr, betas, config.eps)
+    return torch.optim.AdamW(weights, at(config.lr, 0), betas, config.eps, config.weight_decay)
 
 
-def set_schedule(optimizer: torch.optim.Optimizer, config: Rmsprop | Adam | AdamW, lr: float, images: int) -> None:
+def build_optimizer(config: UpdateRule, network: nn.Module) -> torch.optim.Optimizer:
+    """The configured optimizer for all weights of a network, with the settings of the first image."""
+    return cast(torch.optim.Optimizer, OPTIMIZERS.build(config, network.parameters()))
+
+
+def set_schedule(optimizer: torch.optim.Optimizer, config: UpdateRule, lr: float, images: int) -> None:
     """Sets the learning rate and whatever follows a schedule. images: real images that D has been shown."""
-    changing: dict[str, Any] = {"lr": lr}
-    if isinstance(config, Adam):  # AdamW is one, too
-        changing |= {"betas": (config.beta1, at(config.beta2, images))}
+    changing = {"lr": lr, **config.scheduled(images)}
     for group in optimizer.param_groups:
         group.update(changing)
 

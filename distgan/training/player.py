@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from distgan.config.method import Adam, AdamW, Rmsprop
+from distgan.config.method import OPTIMIZERS, UpdateRule
 from distgan.config.schedule import at
 from distgan.distributed.accelerator import wrap
 from distgan.networks import to_device
@@ -28,7 +28,7 @@ class Player:
     def __init__(
         self,
         network: nn.Module,
-        config: Rmsprop | Adam | AdamW,
+        config: UpdateRule,
         accelerator: Accelerator,
         bucket_mb: float | Literal["auto"] = "auto",
     ) -> None:
@@ -36,6 +36,7 @@ class Player:
         self.network = to_device(network, accelerator.device)
         self.weights = list(self.network.parameters())
         self.config = config
+        self.rule = cast(UpdateRule, OPTIMIZERS.settings_of(config))
         self.optimizer = build_optimizer(config, self.network)
         self.wrapped = wrap(accelerator, self.network, bucket_mb)
         fp16 = accelerator.mixed_precision == "fp16"
@@ -65,7 +66,7 @@ class Player:
 
         images: real images that D has been shown, for schedules.
         """
-        set_schedule(self.optimizer, self.config, lr, images)
+        set_schedule(self.optimizer, self.rule, lr, images)
         self.scaler.unscale_(self.optimizer)
         norm = total_norm([weight.grad for weight in self.weights if weight.grad is not None])
         if self.config.clip_value is not None:

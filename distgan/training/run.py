@@ -37,8 +37,9 @@ from distgan.training.monitors import Monitors
 from distgan.training.run_dir import RunLock, has_ended, keep_directory, locked, mark_ended, run_id_of, write_text
 from distgan.training.samples import SampleGrid
 from distgan.training.telemetry import Telemetry
+from distgan.training.tracking.backend import TrackerBackend
 from distgan.training.tracking.progress_bar import ProgressBar
-from distgan.training.tracking.tracker import NullTracker, Tracker, git_revision, open_tracker
+from distgan.training.tracking.tracker import Tracker, git_revision, open_tracker
 from distgan.training.tracking.wandb_run import choose_mode
 from distgan.training.trainer import Trainer
 from distgan.training.watchdog import Watchdog
@@ -269,7 +270,7 @@ def open_telemetry(session: Session, identity: dict[str, str], facts: dict[str, 
     display, lock = ProgressBar(config.total_steps * config.images_per_step, main), session.process.lock
     return Telemetry(
         display,
-        opened[0] if opened else NullTracker(),
+        opened[0] if opened else TrackerBackend(),
         lambda: trainer.images_seen,
         lambda: "" if lock is None else keep_directory(lock, lambda: write_identity(config, identity)),
     )
@@ -286,9 +287,7 @@ def open_record(config: Config, images: int, identity: dict[str, str], facts: di
     """Writes the first files of a run directory. Raises LaunchError if it cannot be written."""
     try:
         write_identity(config, identity)
-        return open_tracker(
-            config.wandb, config.run_dir, start_images=images, run_id=identity["wandb_id"], description=facts
-        )
+        return open_tracker(config, start_images=images, run_id=identity["wandb_id"], description=facts)
     except OSError as error:
         raise LaunchError(f"run directory {config.run_dir} cannot be written: {error}; set run.dir") from None
 

@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from distgan.data.dataset import ImageDataset
 from distgan.distributed.collectives import on_main, rank
 from distgan.inference.generator import Generator
-from distgan.training.tracking.tracker import NullTracker, Tracker
+from distgan.training.tracking.backend import TrackerBackend
 
 DIVERSITY_SAMPLES = 64  # images that the diversity is measured on
 
@@ -27,12 +27,12 @@ class SampleGrid:
     """Real images for comparison, uint8 [N, 3, H, W], on the main process."""
     shown: int
     """Images of a grid."""
-    tracker: Tracker | NullTracker
+    tracker: TrackerBackend
     images: Tensor | None = None
     """The generated images of the last grid, uint8 [N, 3, H, W], on the main process."""
 
     @classmethod
-    def of(cls, generator: Generator, data: ImageDataset, shown: int, tracker: Tracker | NullTracker) -> SampleGrid:
+    def of(cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend) -> SampleGrid:
         """shown: images of a grid."""
         reals = data.first(max(shown, DIVERSITY_SAMPLES)) if rank() == 0 else torch.empty(0)
         return cls(generator, reals, shown, tracker)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from distgan.training.tracking.backend import TrackerBackend
 from distgan.training.tracking.progress_bar import ProgressBar
-from distgan.training.tracking.tracker import NullTracker, Tracker
 from distgan.utils.log import log
 
 
@@ -15,7 +15,7 @@ class Telemetry:
     """One on every rank; only the main process's writes."""
 
     display: ProgressBar
-    tracker: Tracker | NullTracker
+    tracker: TrackerBackend
     images_seen: Callable[[], int]
     """Real images that D has been shown now."""
     keep_directory: Callable[[], str] = lambda: ""

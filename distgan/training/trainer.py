@@ -37,7 +37,7 @@ from distgan.training.execution import (
 )
 from distgan.training.losses import build_loss
 from distgan.training.meters import Averages
-from distgan.training.penalties import Weights, gradient_penalty, mix
+from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed, mix
 from distgan.training.player import Player, total_norm
 from distgan.utils.images import to_signed
 from distgan.utils.rng import Draws, Rows
@@ -83,9 +83,10 @@ class Trainer:
         self.d = Player(discriminator, config.optimizer.discriminator, accelerator, bucket_mb)
         self.g_dropouts, self.d_dropouts = dropouts(generator), dropouts(discriminator)
         self.d_norms = spectral_norms_of(discriminator)
-        self.loss = build_loss(config.loss)
+        self.loss, self.penalty = build_loss(config.loss), build_penalty(config.loss)
         # whether each fake has the class of the real image beside it
-        self.matched = self.loss.needs_real_logits or config.loss.gradient_penalty > 0
+        mixed = self.penalty is not None and self.penalty.on == "mixed"
+        self.matched = self.loss.needs_real_logits or config.loss.gradient_penalty > 0 or mixed
         self.augment = Augmenter(config.augment, device)
         self.draws = Draws(config.run.seed, rows, device)
         self.lr_scale = 1.0  # of both learning rates; rollbacks lower it
@@ -143,7 +144,7 @@ class Trainer:
                 logits = self._discriminator_logits(shown, micro.draws, any(weights.taken))
                 fake, real = logits.chunk(len(shown.kinds))[:2]
                 loss = self.loss.discriminator(fake, real, *self._label_noise(micro.draws))
-                penalty = gradient_penalty(weights, shown.images, logits)
+                penalty = gradient_penalty(weights, shown.images, logits, shown.kinds, self.penalty)
                 d.backward((loss + penalty) / parts)
             averages.add({"loss/d": loss} | ({"loss/penalty": penalty} if any(weights.taken) else {}))
             averages.add(discriminator_statistics(*self.loss.real_probabilities(fake.detach(), real.detach())))
@@ -192,10 +193,9 @@ class Trainer:
         fakes, fake_classes = shared or self._fakes("d", draws, self.g.network, micro.labels)
         joined = torch.cat([fakes.detach(), to_signed(micro.images)])
         images = self.augment(joined, draws.of("augment/fake"), draws.of("augment/real"))
-        kinds: tuple[str, ...] = ("fake", "real")
-        if weights.mixed is not None:
+        kinds = kinds_needed(weights, self.penalty)
+        if "mixed" in kinds:
             images = torch.cat([images, mix(images, draws.of("mix").uniform())])
-            kinds = ("fake", "real", "mixed")
         classes = None
         if fake_classes is not None:
             classes = torch.cat([fake_classes, micro.labels, micro.labels][: len(kinds)])

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distgan.data.prepare import Request, Shapes, prepare
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.shapes import Shapes
 from distgan.training.checkpoint import storage
 from tests.support.config import TINY
 from tests.support.processes import TORCHRUN, kill_all, start

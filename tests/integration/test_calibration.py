@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.quality import calibration
 from distgan.config.schema import EvaluateConfig
-from distgan.data.prepare import Request, Shapes, prepare
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.shapes import Shapes
 
 ORDERS = (  # each is worse than the one before
     ("held out", "blur 0.4 px", "blur 0.6 px", "blur 1.0 px"),

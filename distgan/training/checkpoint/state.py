@@ -17,12 +17,6 @@ from distgan.training.player import Player
 from distgan.training.trainer import Trainer
 from distgan.utils.errors import CheckpointError
 
-OPTIMIZER_STATE = {  # names of an optimizer's state of each weight
-    "rmsprop": ("square_mean",),
-    "adam": ("step", "exp_avg", "exp_avg_sq"),
-    "adamw": ("step", "exp_avg", "exp_avg_sq"),
-}
-
 
 def capture(trainer: Trainer) -> State:
     """A copy of the state in host memory. Every rank must call it: the controllers' windows are gathered."""
@@ -65,17 +59,18 @@ def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
 
 def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
     weights = dict(player.network.named_parameters())
-    wanted = OPTIMIZER_STATE[player.config.name]
-    if tensors and tensors.keys() != (names := {f"{name}/{key}" for name in weights for key in wanted}):
+    memory = player.rule.memory or {name.rsplit("/", 1)[1] for name in tensors}
+    if tensors and tensors.keys() != (names := {f"{name}/{key}" for name in weights for key in memory}):
         raise ValueError(f"the optimiser's memory is not of {', '.join(sorted(tensors.keys() ^ names)[:3])}")
     player.optimizer.state.clear()
     for name, value in tensors.items():
         weight_name, key = name.rsplit("/", 1)
         weight = weights[weight_name]
-        if value.shape != (() if key == "step" else weight.shape) or not value.is_floating_point():
+        scalar = value.shape == () if player.rule.memory is None else key == "step"
+        if value.shape != (() if scalar else weight.shape) or not value.is_floating_point():
             raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
         # the counter stays on the host
-        player.optimizer.state[weight][key] = value.clone() if key == "step" else torch.empty_like(weight).copy_(value)
+        player.optimizer.state[weight][key] = value.clone() if scalar else torch.empty_like(weight).copy_(value)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

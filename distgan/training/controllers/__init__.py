@@ -1,31 +1,26 @@
 """Controllers: objects that watch means of the metrics and change one thing of the training.
 
-A controller is one file here and one line in CONTROLLERS. The trainer knows the class `Controller` only.
+A controller is one file here and one line in the registry CONTROLLERS (config/choices.py), or comes from outside. The
+trainer knows the class `Controller` only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from distgan.config.choices import CONTROLLERS
 from distgan.config.schema import Config
 from distgan.distributed.collectives import own_row, rows_of_all
 from distgan.training.checkpoint.storage import State, counter
-from distgan.training.controllers.ada import build_ada
-from distgan.training.controllers.balance import build_balance
 from distgan.training.controllers.base import Controller
 from distgan.training.meters import Window
 
 if TYPE_CHECKING:
     from distgan.training.trainer import Trainer
 
-CONTROLLERS: dict[str, Callable[[Config, Trainer], Controller | None]] = {
-    "balance": build_balance,
-    "augment": build_ada,
-}
-"""By name: what builds the controller, or None where the configuration does not ask for it."""
 LEGACY_WINDOWS = {"balance": ("window", "window_steps")}  # names in a checkpoint from before there were others
 
 
@@ -33,8 +28,7 @@ class Controllers:
     """All controllers of one training, each with the window over which it sees means."""
 
     def __init__(self, config: Config, trainer: Trainer) -> None:
-        built = {name: build(config, trainer) for name, build in CONTROLLERS.items()}
-        self.by_name = {name: controller for name, controller in built.items() if controller is not None}
+        self.by_name: dict[str, Controller] = dict(_built(config, trainer))
         device = trainer.accelerator.device
         self.windows = {name: Window(each.watches, device) for name, each in self.by_name.items() if each.watches}
         self._trainer, self._reports = trainer, list[str]()
@@ -89,6 +83,15 @@ class Controllers:
             raise ValueError(f"a window of shape {list(sums.shape)}, not [ranks, {len(window.names)}]")
         window.sums.copy_(own_row(sums))
         window.steps = counter(steps)
+
+
+def _built(config: Config, trainer: Trainer) -> Iterator[tuple[str, Controller]]:
+    """Yields names and controllers: those with a section of their own, if it asks for them, then the further ones."""
+    for name, section in (("balance", config.balance), ("augment", config.augment)):
+        if (controller := CONTROLLERS.load(name)(section, trainer)) is not None:
+            yield name, controller
+    for chosen in config.controllers:
+        yield chosen.name, CONTROLLERS.build(chosen, trainer)
 
 
 def window_names(name: str) -> tuple[str, str]:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from distgan.config.method import Ada
+from distgan.config.method import Ada, AugmentConfig
 from distgan.config.schedule import at
-from distgan.config.schema import Config
 from distgan.training.augment import next_p
 from distgan.training.checkpoint.storage import State
 from distgan.training.controllers.base import Controller
@@ -18,14 +17,13 @@ if TYPE_CHECKING:
     from distgan.training.trainer import Trainer
 
 
-def build_ada(config: Config, trainer: Trainer) -> Controller | None:
+def build_ada(augment: AugmentConfig, trainer: Trainer) -> Controller | None:
     """None where the augmentation is not ADA."""
-    augment = config.augment
     if not isinstance(augment, Ada):
         return None
     if augment.target is None:
         return AdaSchedule(augment, trainer)
-    return AdaController(augment, augment.target, config.images_per_step, trainer)
+    return AdaController(augment, augment.target, trainer.images_per_step, trainer)
 
 
 class AdaController(Controller):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distgan.config.schema import BalanceConfig, Config
+from distgan.config.schema import BalanceConfig
 from distgan.networks.dropout import set_dropout
 from distgan.training.checkpoint.storage import State, counter, finite
 from distgan.training.controllers.base import Controller
@@ -23,19 +23,16 @@ if TYPE_CHECKING:
     from distgan.training.trainer import Trainer
 
 
-def build_balance(config: Config, trainer: Trainer) -> BalanceController:
-    """Always there, since its level is in every checkpoint; disabled, it never acts."""
-    return BalanceController(config.balance, config.discriminator.dropout, trainer)
-
-
 class BalanceController(Controller):
-    """Lowers D's learning rate and raises its dropout. Attribute: level, 0 or more."""
+    """Lowers D's learning rate and raises its dropout. Attribute: level, 0 or more.
+
+    Always there, since its level is in every checkpoint; disabled, it never acts.
+    """
 
     watches = ("loss/d", "loss/g", "d/real_accuracy", "d/fake_accuracy")
 
-    def __init__(self, config: BalanceConfig, base_dropout: float, trainer: Trainer) -> None:
-        """base_dropout: D's configured dropout."""
-        self.config, self.base_dropout, self.trainer = config, base_dropout, trainer
+    def __init__(self, config: BalanceConfig, trainer: Trainer) -> None:
+        self.config, self.base_dropout, self.trainer = config, trainer.d_dropout, trainer
         self.every_steps = config.every_steps if config.enabled else None
         self.level, self.actions = 0, 0
         self.set_level(0)

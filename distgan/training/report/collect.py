@@ -17,6 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from distgan.config.load import load_config
+from distgan.config.method import AUGMENTATIONS, LOSSES
+from distgan.config.networks import GENERATORS
 from distgan.config.schema import Config, DataConfig
 from distgan.data import reference
 from distgan.inference.generator import Generator, load_generator
@@ -30,7 +32,7 @@ from distgan.utils.images import to_grid
 from distgan.utils.progress import track
 from distgan.utils.safe_io import printable, read_bytes, read_json
 
-GENERATORS = ("best.safetensors", "generator.safetensors")  # in RUN; the first that exists is shown
+FILES = ("best.safetensors", "generator.safetensors")  # in RUN; the first that exists is shown
 SAMPLES = re.compile(r"fakes-(\d{1,18})\.png\Z")
 SEEDS = range(64)  # of the generator's grid
 COMPARED = 10  # generated images whose nearest real images are shown
@@ -51,7 +53,7 @@ def gather(run_dir: Path, data: DataConfig | None = None) -> Facts:
     """
     config = _part(lambda: load_config(run_dir / "config.yaml"))
     metrics = _part(lambda: read_metrics(run_dir / "metrics.jsonl") or Missing("there is no metrics.jsonl with lines"))
-    path = next((path for name in GENERATORS if (path := run_dir / name).is_file()), run_dir / GENERATORS[-1])
+    path = next((path for name in FILES if (path := run_dir / name).is_file()), run_dir / FILES[-1])
     generator = _part(lambda: load_generator(path))
     fakes = _part(lambda: generator if isinstance(generator, Missing) else generator.sample(SEEDS))
     shown = f"{path.name}, seeds 0 to {SEEDS.stop - 1}: {generator}"
@@ -86,7 +88,8 @@ def _summary(
     """Labels and texts of the known facts."""
     rows = []
     if isinstance(config, Config):
-        networks = f"{config.generator.family}, loss {config.loss.name}, augmentation {config.augment.kind}"
+        family, loss = GENERATORS.name_of(config.generator), LOSSES.name_of(config.loss)
+        networks = f"{family}, loss {loss}, augmentation {AUGMENTATIONS.name_of(config.augment)}"
         rows += [("data", str(config.data.path)), ("recipe", networks)]
         rows += [("batch", f"{config.train.batch_size} images"), ("budget", f"{config.train.images:,} images")]
     else:

@@ -20,10 +20,13 @@ from typing import Any, Literal
 
 from PIL import Image
 from pydantic import ValidationError
+from torch import Tensor
 
 from distgan.config.schema import WandbConfig
+from distgan.training.tracking.backend import TrackerBackend
 from distgan.utils.background import CallTimeout, Worker, call_with_timeout, short
 from distgan.utils.errors import ConfigError
+from distgan.utils.images import to_grid
 from distgan.utils.log import log
 
 Mode = Literal["online", "offline", "disabled"]
@@ -151,7 +154,7 @@ def server_url() -> str:
     return str(settings.base_url) if settings else os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
 
 
-class WandbRun:
+class WandbRun(TrackerBackend):
     """The W&B run of one training. No method raises or waits, except `finish`, which waits a bounded time."""
 
     def __init__(
@@ -182,11 +185,18 @@ class WandbRun:
         """Adds a row. images: real images seen."""
         self._worker.put("run.log", lambda: self._run.log({"images": images, **metrics}, step=self._step(images)))
 
-    def alert(self, title: str, text: str) -> None:
-        """Sends an alert."""
-        self._worker.put("run.alert", lambda: self._run.alert(title=title, text=text, level="WARN"))
+    def event(self, images: int, kind: str, text: str, alert: bool) -> None:
+        """Sends an alert, if it is one."""
+        if alert:
+            self._worker.put("run.alert", lambda: self._run.alert(title=kind, text=text, level="WARN"))
 
-    def image(self, images: int, name: str, image: Image.Image) -> None:
+    def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
+        """Adds two grids; the reals once for a run, before the tracker writes its first files."""
+        self._image(images, "samples/fakes", to_grid(fakes))
+        if not (self.run_dir / "samples" / "reals.png").exists():
+            self._image(images, "samples/reals", to_grid(reals))
+
+    def _image(self, images: int, name: str, image: Image.Image) -> None:
         """Adds an image. images: real images seen."""
 
         def call() -> None:
@@ -196,7 +206,7 @@ class WandbRun:
 
         self._worker.put(f"run.log of {name}", call)
 
-    def artifact(self, path: Path, metadata: dict[str, Any], alias: str) -> None:
+    def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
         """Uploads a file as a new version of `artifact_name`, to which `alias` then points."""
 
         def call() -> None:

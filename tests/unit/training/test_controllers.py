@@ -12,7 +12,6 @@ from distgan.config.schema import BalanceConfig
 from distgan.training.augment import Augmenter
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.state import capture, restore
-from distgan.training.controllers import CONTROLLERS
 from distgan.training.controllers.ada import AdaController, AdaSchedule
 from distgan.training.controllers.balance import BalanceController, dropout, last_level, lr_scale, next_action
 from distgan.training.controllers.base import Controller
@@ -145,7 +144,7 @@ def test_p_follows_a_schedule_where_it_has_one_and_nothing_else():
     assert trainer.augment.p.item() == pytest.approx(0.15)
 
 
-# One that a user adds: a file like this class, and a line in CONTROLLERS
+# One that a user adds: `controllers: [package.module:Patience]`
 
 
 class Patience(Controller):
@@ -154,7 +153,7 @@ class Patience(Controller):
     watches = ("loss/g",)
     every_steps = 2
 
-    def __init__(self, trainer):
+    def __init__(self, settings, trainer):
         self.trainer, self.best = trainer, float("inf")
         self.set_factor(1.0)
 
@@ -182,15 +181,13 @@ class Patience(Controller):
         self.set_factor(storage.factor(state.values["patience_factor"]))
 
 
-@pytest.fixture
-def patience(monkeypatch):
-    monkeypatch.setitem(CONTROLLERS, "patience", lambda config, trainer: Patience(trainer))
+PATIENCE = f"{__name__}:Patience"
 
 
-def test_a_third_controller_watches_acts_reports_and_is_saved(patience, tiny_config, tmp_path):
-    config = tiny_config()
+def test_a_controller_from_outside_watches_acts_reports_and_is_saved(tiny_config, tmp_path):
+    config = tiny_config(f"controllers={PATIENCE}")
     trainer, batches = build(config), reals_of(config).batches(0)
-    controller = trainer.controllers.by_name["patience"]
+    controller = trainer.controllers.by_name[PATIENCE]
     losses = [trainer.step(batches)["loss/g"].item() for _ in range(2)]
     assert controller.best == pytest.approx(sum(losses) / 2)
     assert trainer.line_metrics()["patience/best"] == controller.best
@@ -205,16 +202,15 @@ def test_a_third_controller_watches_acts_reports_and_is_saved(patience, tiny_con
     path = storage.save(tmp_path, 3, *state)
     again = build(config)
     restore(again, storage.load(path))
-    assert again.controllers.by_name["patience"].best == -1.0
-    assert again.controllers.windows["patience"].steps == 1
+    assert again.controllers.by_name[PATIENCE].best == -1.0
+    assert again.controllers.windows[PATIENCE].steps == 1
     again.step(reals_of(config).batches(3))
     assert again.g_lr == 2e-4
     restore(again, state)
     assert again.g_lr == 4e-4, "a rollback takes back what the controller has done since"
 
 
-def test_a_checkpoint_without_a_controller_s_state_does_not_fit(tiny_config, monkeypatch):
+def test_a_checkpoint_without_a_controller_s_state_does_not_fit(tiny_config):
     state = capture(build(tiny_config()))
-    monkeypatch.setitem(CONTROLLERS, "patience", lambda config, trainer: Patience(trainer))
     with pytest.raises(CheckpointError, match="does not fit"):
-        restore(build(tiny_config()), state)
+        restore(build(tiny_config(f"controllers={PATIENCE}")), state)

@@ -7,8 +7,8 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from distgan.config.method import LossConfig, SimpleLoss
-from distgan.training.losses import LOSSES, BinaryCrossEntropy, build_loss, keras_cross_entropy
+from distgan.config.method import LOSSES, LossConfig
+from distgan.training.losses import BinaryCrossEntropy, build_loss, keras_cross_entropy
 
 LN2 = math.log(2)
 
@@ -164,11 +164,12 @@ def test_outward_noise_on_logits_is_refused():
         LossConfig(label_noise=0.05, noise_direction="outward")
 
 
+NAMES = [name for name in LOSSES.entries if name != "bce"]
 FAKE, REAL = (-0.5, 2.0), (0.25, -3.0)
 
 
 def _paper(name):
-    return build_loss(SimpleLoss(name=name))
+    return build_loss(LOSSES.entries[name].settings())
 
 
 def _softplus(value):
@@ -195,7 +196,7 @@ def test_a_papers_loss_of_a_hand_worked_batch(name, of_d, of_g):
     torch.testing.assert_close(loss.generator(_t(*FAKE), _t(*REAL)), _t(of_g)[0])
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_papers_loss_drives_fakes_down_in_d_and_up_in_g_and_reals_up_in_d(name):
     fake, real = _t(0.1, 0.2).requires_grad_(), _t(0.3, 0.1).requires_grad_()
     loss, noise = _paper(name), _t(0, 0)
@@ -213,7 +214,7 @@ def test_logistic_is_the_seed_loss_without_noise_up_to_the_mean_over_both_halves
     torch.testing.assert_close(_paper("logistic").generator(fake), _loss().generator(fake))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_opinion_is_a_probability_that_crosses_one_half_where_the_loss_has_its_boundary(name):
     boundary = {"least_squares": 0.5}.get(name, 0.0)
     pairs = name in ("wasserstein", "relativistic")
@@ -225,4 +226,4 @@ def test_an_opinion_is_a_probability_that_crosses_one_half_where_the_loss_has_it
 
 
 def test_only_the_relativistic_loss_needs_pairs():
-    assert [name for name, loss in LOSSES.items() if loss.needs_real_logits] == ["relativistic"]
+    assert [name for name in NAMES if _paper(name).needs_real_logits] == ["relativistic"]

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from distgan.config.method import SimpleLoss
+from distgan.config.method import LOSSES
 from distgan.config.schedule import Schedule
-from distgan.training.penalties import Weights, gradient_penalty, mix, squared_gradients
+from distgan.training.penalties import Weights, build_penalty, gradient_penalty, input_gradients, kinds_needed, mix
 
 
 def _images(count):
@@ -15,12 +15,16 @@ def _images(count):
 
 
 def _loss(**penalties):
-    return SimpleLoss(name="logistic", **penalties)
+    return LOSSES.entries["logistic"].settings(**penalties)
+
+
+def _penalty(weights, images, logits, further=None):
+    return gradient_penalty(weights, images, logits, kinds_needed(weights, further), further)
 
 
 def test_the_squared_gradient_of_a_linear_critic_is_its_squared_weight_norm():
     weight, images = torch.randn(48, dtype=torch.float64), _images(2)
-    norms = squared_gradients(images, images.flatten(1) @ weight)
+    norms = input_gradients(images, images.flatten(1) @ weight).square().sum((1, 2, 3))
     torch.testing.assert_close(norms, weight.square().sum().expand(2))
 
 
@@ -28,29 +32,41 @@ def test_r1_is_of_the_reals_and_r2_of_the_fakes():
     images = _images(6)  # the gradient of |x|^2 is 2 x
     logits, size = images.flatten(1).square().sum(1), images.detach().flatten(1).square().sum(1)
     fakes, reals = (4 * part.mean() for part in size.chunk(2))
-    torch.testing.assert_close(gradient_penalty(Weights(r1=3.0), images, logits), 1.5 * reals)
-    torch.testing.assert_close(gradient_penalty(Weights(r2=5.0), images, logits), 2.5 * fakes)
-    torch.testing.assert_close(gradient_penalty(Weights(r1=3.0, r2=5.0), images, logits), 1.5 * reals + 2.5 * fakes)
+    torch.testing.assert_close(_penalty(Weights(r1=3.0), images, logits), 1.5 * reals)
+    torch.testing.assert_close(_penalty(Weights(r2=5.0), images, logits), 2.5 * fakes)
+    torch.testing.assert_close(_penalty(Weights(r1=3.0, r2=5.0), images, logits), 1.5 * reals + 2.5 * fakes)
 
 
 def test_the_wasserstein_penalty_is_of_the_mixtures_distance_from_slope_one():
     weight = torch.zeros(48, dtype=torch.float64)
     weight[0] = 3.0  # slope 3 everywhere
     images = _images(6)
-    found = gradient_penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight)
+    found = _penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight)
     assert found.item() == pytest.approx(10 * (3 - 1) ** 2, rel=1e-9)
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(3.0, 4.0), (0.5, 0.0)])
+def test_the_penalty_wgan_lp_is_of_slopes_above_one_only(slope, expected):
+    weight = torch.zeros(48, dtype=torch.float64)
+    weight[0] = slope
+    config = _loss(penalty={"name": "wgan_lp", "weight": 10.0})
+    weights, further, images = Weights.of(config, 0, 0), build_penalty(config), _images(6)
+    found = _penalty(weights, images, images.flatten(1) @ weight, further)
+    assert kinds_needed(weights, further) == ("fake", "real", "mixed")
+    assert found.item() == pytest.approx(10 * expected, rel=1e-9)
+    assert config.penalised == ("loss.penalty.weight",)
 
 
 def test_a_flat_critic_gives_a_finite_gradient_of_the_penalty():
     weight = torch.zeros(48, dtype=torch.float64, requires_grad=True)
     images = _images(3)
-    gradient_penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight).backward()
+    _penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight).backward()
     assert torch.isfinite(weight.grad).all()
 
 
 def test_the_penalty_can_be_differentiated():
     weight, images = torch.randn(48, dtype=torch.float64, requires_grad=True), _images(4)
-    (slope,) = torch.autograd.grad(gradient_penalty(Weights(r1=2.0), images, images.flatten(1) @ weight), weight)
+    (slope,) = torch.autograd.grad(_penalty(Weights(r1=2.0), images, images.flatten(1) @ weight), weight)
     torch.testing.assert_close(slope, 2 * weight.detach())  # of gamma / 2 |w|^2
 
 
@@ -63,7 +79,7 @@ def test_a_mixture_lies_between_its_fake_and_its_real():
 def test_a_lazy_penalty_is_taken_every_so_many_updates_with_so_many_times_the_weight():
     config = _loss(r1_gamma=2.0, r2_gamma=1.0, gradient_penalty=10.0, penalty_every_steps=4)
     weights = [Weights.of(config, update, 0) for update in range(8)]
-    assert weights[0] == weights[4] == (8.0, 4.0, 40.0)
+    assert weights[0] == weights[4] == (8.0, 4.0, 40.0, None)
     assert [any(w.taken) for w in weights] == [True, False, False, False] * 2
     eager = Weights.of(_loss(r1_gamma=2.0, r2_gamma=1.0, gradient_penalty=10.0), 3, 0)
     assert sum(w.r1 or 0 for w in weights) == 8 * eager.r1, "the same on average"

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from distgan.config import method
 from distgan.config.load import load_config
 from distgan.data.dataset import Batch, ImageDataset
 from distgan.distributed.accelerator import batch_rows, build_accelerator
 from distgan.networks.dropout import KeyedDropout
-from distgan.training import losses
 from distgan.training.checkpoint.state import capture, restore
 from distgan.training.controllers.balance import last_level
 from distgan.training.trainer import Trainer
@@ -473,7 +473,7 @@ COMBINATIONS = [
 
 
 def test_every_loss_is_among_the_combinations():
-    assert {loss.split(",")[0].strip("{}").removeprefix("name: ") for loss in LOSSES} == {"bce", *losses.LOSSES}
+    assert {loss.split(",")[0].strip("{}").removeprefix("name: ") for loss in LOSSES} == {*method.LOSSES.entries}
 
 
 @pytest.mark.parametrize(("g", "d", "loss", "augment", "conditional"), COMBINATIONS)

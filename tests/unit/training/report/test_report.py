@@ -18,7 +18,8 @@ from PIL import Image
 from distgan.cli import report
 from distgan.config.load import load_config
 from distgan.config.networks import SeedGenerator
-from distgan.data.prepare import Request, Shapes, prepare
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.shapes import Shapes
 from distgan.inference.generator_file import Description, save_generator
 from distgan.networks import build_generator
 from distgan.training.report.charts import Chart, Curve, line_chart, y_label

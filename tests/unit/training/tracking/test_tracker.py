@@ -28,7 +28,7 @@ from tests.support import warm
 
 def tracker(directory: Path, start_images: int = 0) -> Tracker:
     config = Config.model_validate({"run": {"dir": directory, "name": "run"}, "wandb": {"mode": "disabled"}})
-    made = open_tracker(config.wandb, config.run_dir, start_images=start_images, run_id="abc", description={})
+    made = open_tracker(config, start_images=start_images, run_id="abc", description={})
     assert isinstance(made, Tracker)
     return made
 

@@ -139,7 +139,7 @@ def test_disabled_does_not_import_wandb(tmp_path: Path):
         "import sys; from distgan.config.schema import Config;"
         "from distgan.training.tracking.tracker import open_tracker;"
         f"c = Config.model_validate({{'run': {{'dir': {str(tmp_path)!r}}}, 'wandb': {{'mode': 'disabled'}}}});"
-        "t = open_tracker(c.wandb, c.run_dir, start_images=0, run_id='a', description={});"
+        "t = open_tracker(c, start_images=0, run_id='a', description={});"
         "t.log(1, {'x': 1.0}); t.finish();"
         "sys.exit('wandb' in sys.modules)"
     )
@@ -214,7 +214,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     assert len(metrics) == 28 + 21
     description = {"config": {"train": {"images": 5}}, "git_revision": "abc-dirty", "manifest": "0f"}
     made = config(tmp_path, tags="a,b")
-    tracker = open_tracker(made.wandb, made.run_dir, start_images=0, run_id="id123456", description=description)
+    tracker = open_tracker(made, start_images=0, run_id="id123456", description=description)
     for images in (64, 128):
         tracker.log(images, {**metrics, "loss/g": float("nan")})
         tracker.samples(images, pixels, pixels)
@@ -248,7 +248,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
 def offline_run(directory: Path, **options: Any) -> dict[str, Any]:
     """The run's record of a training without steps."""
     made = config(directory, mode="offline", **options)
-    open_tracker(made.wandb, made.run_dir, start_images=0, run_id="id123456", description={}).finish()
+    open_tracker(made, start_images=0, run_id="id123456", description={}).finish()
     (piece,) = (directory / "run" / "wandb").glob("offline-run-*")
     return next(record["run"] for record in records(piece) if record["type"] == "run")
 
@@ -278,7 +278,7 @@ def test_a_long_run_name_gives_an_artifact_a_name_that_wandb_takes_and_says_so_a
     made = Config.model_validate({"run": {"dir": tmp_path, "name": "n" * 200}, "wandb": {"mode": "offline"}})
     exported = tmp_path / "generator.safetensors"
     exported.write_bytes(b"weights")
-    tracker = open_tracker(made.wandb, made.run_dir, start_images=0, run_id="id123456", description={})
+    tracker = open_tracker(made, start_images=0, run_id="id123456", description={})
     assert f"its generators are called {artifact_name('n' * 200)} there" in capsys.readouterr().err
     tracker.artifact(exported, {})
     tracker.finish()
@@ -300,7 +300,7 @@ show_on_terminal()
 directory, start, wait_for, end = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 mode = {"mode": os.environ.get("M", "auto")}
 config = Config.model_validate({"run": {"dir": directory, "name": "run"}, "wandb": mode})
-tracker = open_tracker(config.wandb, config.run_dir, start_images=start, run_id="id123456", description={"a": 1})
+tracker = open_tracker(config, start_images=start, run_id="id123456", description={"a": 1})
 slowest = 0.0
 for number in range(1, 201):
     began = time.monotonic()

@@ -1,0 +1,71 @@
+"""The registries of everything beside networks and method: data sources, extractors, metrics, trackers, controllers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distgan.config import contracts
+from distgan.config.base import Frozen
+from distgan.config.registry import Registry
+
+SOURCES = Registry(
+    kind="source",
+    key="data.prepare",
+    group="distgan.sources",
+    contract=contracts.SOURCE,
+)
+SOURCES.add("shapes", "distgan.data.sources.shapes:Shapes")
+SOURCES.add("cifar10", "distgan.data.sources.cifar10:Cifar10")
+SOURCES.add("folder", "distgan.data.sources.folder:Folder")
+
+EXTRACTORS = Registry(
+    kind="extractor",
+    key="evaluate.extractor",
+    group="distgan.extractors",
+    contract=contracts.EXTRACTOR,
+)
+EXTRACTORS.add("efficientnet_lite0", "distgan.metrics.extractors.efficientnet:load")
+EXTRACTORS.add("inception", "distgan.metrics.extractors.inception:load")
+EXTRACTORS.add("none", "distgan.metrics.extractors.base:no_extractor")
+
+METRICS = Registry(
+    kind="metric",
+    key="evaluate.metrics",
+    group="distgan.metrics",
+    contract=contracts.METRIC,
+)
+for _name in ("fd", "kd", "is", "precision", "recall", "density", "coverage"):
+    METRICS.add(_name, f"distgan.metrics.distances:{_name.upper()}")
+
+TRACKERS = Registry(
+    kind="tracker",
+    key="log.trackers",
+    group="distgan.trackers",
+    contract=contracts.TRACKER,
+)
+TRACKERS.add("wandb", "distgan.training.tracking.wandb_run:WandbRun")
+
+CONTROLLERS = Registry(
+    kind="controller",
+    key="controllers",
+    group="distgan.controllers",
+    contract=contracts.CONTROLLER,
+)
+CONTROLLERS.add("balance", "distgan.training.controllers.balance:BalanceController")
+CONTROLLERS.add("augment", "distgan.training.controllers.ada:build_ada")
+
+if TYPE_CHECKING:
+
+    class Chosen(Frozen):
+        """One section of a list."""
+
+        name: str
+        options: dict[str, Any]
+
+    Metrics = tuple[Chosen, ...]
+    Trackers = tuple[Chosen, ...]
+    Controllers = tuple[Chosen, ...]
+else:
+    Metrics = METRICS.sections("Metric")
+    Trackers = TRACKERS.sections("Tracker")
+    Controllers = CONTROLLERS.sections("Controller")

@@ -1,0 +1,96 @@
+"""What an implementation of each kind must be and do: the text of `distgan check` and of docs/extending.md.
+
+B is the global batch, b the part of it that an implementation sees at a time. `settings` is its own Settings.
+"""
+
+GENERATOR = """
+A class, called with (settings, size, classes): its Settings, the images' side in pixels, and the number of classes
+of the data set. It is a torch.nn.Module; forward takes latents, float [B, settings.latent_dim], standard normal,
+and labels, int64 [B], or None where settings.conditional is false, and returns images, float [B, 3, size, size] in
+[-1, 1]. It can be differentiated once. An image depends on its own latent vector and label only: batch
+normalisation is distgan.extend.GlobalBatchNorm (over the global batch), dropout is distgan.extend.KeyedDropout. Its
+weights are drawn from torch's generator in __init__, which runs under a seed. A size that it cannot make:
+ConfigError.
+"""
+
+DISCRIMINATOR = """
+A class, called with (settings, size, classes), as a generator. It is a torch.nn.Module; forward takes images, float
+[B, 3, size, size] in [-1, 1], augmented, and labels, int64 [B], or None where settings.conditional is false, and
+returns logits, float [B]; the loss gives their sign a meaning. It can be differentiated twice by the images, for
+gradient penalties. A logit depends on its own image and label only, or on the global batch (GlobalBatchNorm);
+dropout is KeyedDropout with settings.dropout, best before the last layer, where the balance changes it.
+settings.spectral_norm normalises its convolutions, dense layers and embeddings; nothing is to be done for it. A
+size that it cannot take: ConfigError.
+"""
+
+OPTIMIZER = """
+A class or function, called with (settings, weights): its Settings and the weights of one network. It returns a
+torch.optim.Optimizer. distgan sets the learning rate of its parameter groups before every update (settings.lr,
+decay, controllers), and what settings.scheduled(images) returns; it clips gradients itself (settings.clip_value).
+The state of a weight consists of tensors, each of the weight's shape or a scalar, made by the first update, so that
+checkpoints hold it. The same gradients give the same update on every rank.
+"""
+
+PENALTY = """
+A class or function, called with (settings), that returns an object with an attribute `on`: "real", "fake" or
+"mixed" (points on straight lines between fakes and reals), and a method __call__(gradients, logits): dD/dx, float
+[b, 3, H, W], and D's logits, float [b], of these images. It returns the penalty of each image, float [b], which can
+be differentiated; distgan takes the mean over the global batch, times settings.weight. Images are D's input, after
+augmentation. Not in fp16.
+"""
+
+LOSS = """
+An object with the methods discriminator(fake, real), generator(fake, real) and real_probabilities(fake, real), such
+as distgan.extend.LossFunctions; or a class or function, called with (settings), that returns one. fake, real: D's
+logits, float [b], of the generated and the real images of a micro-batch; the results of the first two are scalars,
+means over the images, that can be differentiated; real_probabilities returns, for each, float [b] in [0, 1]: D's
+probability that the image is real. Attributes: needs_real_logits (generator gets real; else it gets None) and
+needs_label_noise (discriminator gets two more float [b], uniform in [0, 1)). The mean over a micro-batch must be
+the mean of its images' own values: it is averaged over micro-batches and ranks.
+"""
+
+AUGMENTATION = """
+A class or function, called with (settings), that returns an object with the attributes `uniforms` and `normals`:
+how many random numbers an image takes; and a method __call__(images, uniform, normal, p): images, float [b, 3, H,
+W] in [-1, 1], uniform in [0, 1), float [b, uniforms], standard normal, float [b, normals], and a scalar on the
+device, the probability, which only ADA's controller moves (0 elsewhere). It returns augmented images of the same
+shape, and can be differentiated. An image depends on its own row only; all random numbers are those given.
+"""
+
+SOURCE = """
+A class, called with (settings), that returns an object with a method offer(split, classes), which returns a
+distgan.extend.Offer: the size and the names of the classes, and a function that loads the images, uint8 [size,
+size, 3] each, by row (distgan.extend.SourceImages). offer() is called at every start: it may list files, and
+neither downloads nor decodes. Its `request` holds all that determines the images. A mistake of the user: DataError.
+"""
+
+EXTRACTOR = """
+A class or function, called with (settings), that returns a distgan.extend.PretrainedNetwork on the CPU: a
+torch.nn.Module from images, uint8 [b, 3, H, W], to features, float [b, dimension], and class logits, float [b,
+classes]; the sha256 of its weights, which says which scores can be compared; and the side in pixels to which it
+resizes. It resizes and normalises the images itself. The features of an image depend on this image only.
+"""
+
+METRIC = """
+A class or function, called with (settings), that returns an object with an attribute `better`, "lower" or "higher",
+and a method __call__(comparison), which returns a float; distgan.extend.Comparison has the features of the real and
+of the generated images, float32 [N, D] and [M, D] on the CPU, the logits [M, K] and, where the attribute
+`needs_images` is true, the generated images, uint8 [M, 3, H, W]. It runs on the main process. No randomness: the
+same images give the same value.
+"""
+
+TRACKER = """
+A class, called with (settings, run_dir, description), on the main process: the run's directory and plain facts of
+the run. A subclass of distgan.extend.TrackerBackend; every method may be left out: log(images, metrics),
+scores(images, scores), samples(images, fakes, reals), event(images, kind, text, alert), rewind(images),
+artifact(path, metadata, alias), finish(exit_code). images: real images that D has seen. Training waits for each
+method; one that raises is reported once.
+"""
+
+CONTROLLER = """
+A subclass of distgan.extend.Controller, called with (settings, trainer). Every `every_steps` steps, act(means) is
+given the means of the metrics in `watches` over that window and all ranks, scalars on the device, and changes one
+thing of the training: trainer.lr_factors["d"][name], trainer.augment.p, trainer.d_dropout. It is called on every
+rank and must do the same on each. state() and load_state() hold all that it remembers: tensors and plain values
+under names of its own, so that a resumed training is the same.
+"""
