@@ -1,6 +1,6 @@
 """What a network, loss, data set, metric, ... of one's own is built from, in one place (docs/extending.md).
 
-    from distgan.extend import GeneratorSettings, KeyedDropout
+from distgan.extend import GeneratorSettings, KeyedDropout
 """
 
 from __future__ import annotations

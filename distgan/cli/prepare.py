@@ -12,10 +12,9 @@ from typing import Any
 
 from distgan.config.command_line import to_path
 from distgan.config.yaml_loader import plain_value
-from distgan.data.prepare import Request, prepare, verify
+from distgan.data.make import prepare
+from distgan.data.prepare import verify
 from distgan.data.shards.manifest import MANIFEST
-from distgan.data.sources.base import Source
-from distgan.data.sources.cifar10 import Cifar10
 from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import Shapes
 from distgan.utils.errors import DataError
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             raise DataError(f"{args.out} holds {manifest.source}, not {args.source}; choose another --out")
     else:
         before = _identity(args.out)
-        manifest = prepare(request_of(args), not args.quiet)
+        manifest = prepare(args.source, args.out, progress=not args.quiet, **options_of(args))
         done = "already complete" if before is not None and before == _identity(args.out) else "made"
     size = sum(shard.bytes for shard in manifest.shards) / 2**20
     classes, shards = _count(manifest.classes, "class", "classes"), _count(manifest.shards, "shard", "shards")
@@ -90,26 +89,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def request_of(args: argparse.Namespace) -> Request:
-    """Returns the request of parsed arguments."""
-    source: Source
-    if args.source == "shapes":
-        source = Shapes(args.count, args.seed)
-    elif args.source == "cifar10":
-        source = Cifar10(args.archive, args.download_dir or args.out.parent / "downloads")
-    else:
-        source = Folder(args.directory, args.size, args.skip_bad, args.white)
-    return Request(
-        out=args.out,
-        source=source,
-        split=args.split,
-        classes=args.classes,
-        shard_size=args.shard_size,
-        layout=args.layout,
-        seed=args.seed,
-        keep_order=args.keep_order,
-        overwrite=args.overwrite,
-    )
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Parsed arguments as options of `distgan.prepare`."""
+    fixed = ("command", "source", "out", "verify", "quiet")
+    return {name: value for name, value in vars(args).items() if name not in fixed and value is not None}
 
 
 def _identity(out: Path) -> tuple[int, int] | None:
