@@ -139,7 +139,7 @@ def check_classes(build: Callable[..., nn.Module], forward: Forward) -> str:
     given, _ = forward(network, True)
     with torch.no_grad():  # weights that begin the same for all classes, or at zero, hide the class
         for weight in network.parameters():
-            weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)), alpha=0.1)
     others = (_labels(True) + 1) % CLASSES  # type: ignore[operator]
     if torch.equal(network(given, _labels(True)), network(given, others)):
         raise Broken("conditional=true, but the label changes nothing; refuse it in __init__ with a ConfigError")
