@@ -51,6 +51,11 @@ def load_config(source: str | Path = "quickstart", overrides: Sequence[str] = ()
     return _validated(tree, trust_in_it, recipe.place_of)
 
 
+def read_config(path: Path) -> Config:
+    """The configuration in a file, to be shown: nothing that it names is imported. Raises ConfigError."""
+    return validate(read_recipe(path).tree, str(path))
+
+
 def is_of_a_run(path: Path) -> bool:
     """Whether a file lies in a run's directory, beside what training writes there."""
     return any((path.parent / name).exists() for name in OF_A_RUN)

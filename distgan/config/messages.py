@@ -94,6 +94,8 @@ def _sentence(error: Any) -> str:
         return _unknown_name(key, value, context)
     if kind == "unknown_choice":
         return f"{key}={shown} {context['rule']}"
+    if kind == "untrusted":
+        return f"{key}: {context['rule']}"
     if kind == "literal_error":
         return _not_a_choice(key, value, context["expected"])
     rule = re.sub("^(Input|String|Tuple|Value) should", "must", error["msg"])

@@ -45,6 +45,8 @@ def _named_error(registry: Registry, name: str, trust: Any) -> Any:
     """The class, None without a trust. Raises ValidationError at the key that chooses."""
     try:
         return registry.admit(name, trust)
+    except PydanticCustomError as error:
+        raise _errors([InitErrorDetails(type=error, loc=(registry.choice,), input=name)]) from None
     except ValueError as error:
         raise _errors([_sentence((registry.choice,), name, str(error))]) from None
 

@@ -63,6 +63,10 @@ class Trust:
 
 
 TYPED = Trust()
+UNTRUSTED = (
+    "{name} does not come with distgan, and a file imports nothing by itself; if you trust this module: --trust {module} "
+    "(in Python: trust=['{module}'])"
+)
 LOADED: dict[str, Any] = {}  # what was imported under a trust, by `package.module:Name`
 REGISTRIES: dict[str, Registry] = {}  # by the kind's name
 
@@ -179,10 +183,7 @@ class Registry:
             return LOADED.get(reference)
         module = reference.partition(":")[0]
         if ":" in name and not trust.covers(module):
-            raise ValueError(
-                f"{printable(name)} does not come with distgan, and a file imports nothing by itself; if you trust the "
-                f"module: --trust {module} (in Python: trust=['{module}'])"
-            )
+            raise PydanticCustomError("untrusted", "{rule}", {"rule": UNTRUSTED.format(name=name, module=module)})
         LOADED[reference] = _import(reference)
         return LOADED[reference]
 
