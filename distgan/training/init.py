@@ -86,8 +86,9 @@ def _begin(config: Config, trainer: Trainer, class_names: Sequence[str]) -> tupl
         raise ConfigError(f"init.from={config.init.from_}: nothing fits: {differences(source.config, config)}")
     for name, network in _networks(trainer).items():
         network.load_state_dict(fits[name].state)
-    for _ in range(FIRST_ITERATIONS):  # of weights that are new beside those that were taken
-        power_iteration(spectral_norms_of(trainer.d.network))
+    if "discriminator" in source.networks:
+        for _ in range(FIRST_ITERATIONS):  # a norm that was taken may be that of other weights, and the other way round
+            power_iteration(spectral_norms_of(trainer.d.network))
     return str(source.path), [f"init: {source.path}", *(describe(name, source, fits[name]) for name in NETWORKS)]
 
 
@@ -118,9 +119,9 @@ def open_source(config: InitConfig) -> Source:
         return _from_checkpoint(newest)
     for name in (LAST, BEST, hub.MODEL):
         if (given / name).is_file():
-            log.info("init: %s has no checkpoint, so %s is taken, which has no discriminator", given, name)
+            log.info("init: %s has no complete checkpoint, so %s is taken, which has no discriminator", given, name)
             return _from_file(given / name)
-    raise ConfigError(f"init.from={given} has no checkpoint and no generator in it; {WHAT_WORKS}")
+    raise ConfigError(f"init.from={given} has no complete checkpoint and no generator in it; {WHAT_WORKS}")
 
 
 def _from_checkpoint(path: Path) -> Source:

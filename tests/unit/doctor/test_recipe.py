@@ -144,8 +144,8 @@ def test_the_weights_that_a_new_run_begins_with(tiny_config, tmp_path):
     assert recipe.check_init(tiny_config(), False) == []
     config = tiny_config(f"init.from={tmp_path}")
     assert lines(recipe.check_init(config, False)) == [
-        f"FAIL  init: init.from={tmp_path} has no checkpoint and no generator in it; give a run's directory, "
-        "RUN/checkpoints/step-..., a generator.safetensors, or hf://OWNER/NAME"
+        f"FAIL  init: init.from={tmp_path} has no complete checkpoint and no generator in it; give a run's "
+        "directory, RUN/checkpoints/step-..., a generator.safetensors, or hf://OWNER/NAME"
     ]
     assert lines(recipe.check_init(config, True)) == [
         f"ok    init: {tmp_path} is not used again: the run goes on from its own checkpoint"
