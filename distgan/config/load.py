@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from distgan.config.base import FREE
 from distgan.config.keys import flatten, walk
 from distgan.config.messages import config_mistakes, nearest_key
-from distgan.config.recipes import BASE, KINDS, forget_prepare, read_recipe
+from distgan.config.recipes import BASE, KINDS, forget_prepare, is_of_a_run, read_recipe
 from distgan.config.registry import TYPED, Trust
 from distgan.config.schedule import Schedule
 from distgan.config.schema import Config
@@ -27,7 +27,6 @@ from distgan.utils.safe_io import printable
 
 SCHEDULE_EXAMPLE = "{start: 1e-3, end: 1e-4, images: 100_000}"
 MAX_MISTAKES = 20  # reported at once
-OF_A_RUN = ("run.json", "checkpoints", "metrics.jsonl", "events.jsonl", "generator.safetensors", "best.safetensors")
 
 
 def load_config(
@@ -65,11 +64,6 @@ def load_config(
 def read_config(path: Path) -> Config:
     """The configuration in a file, to be shown: nothing that it names is imported. Raises ConfigError."""
     return validate(read_recipe(path).tree, str(path))
-
-
-def is_of_a_run(path: Path) -> bool:
-    """Whether a file lies in a run's directory, beside what training writes there."""
-    return any((path.parent / name).exists() for name in OF_A_RUN)
 
 
 def validate(tree: dict[str, Any], origin: str, trust: Trust | None = None) -> Config:

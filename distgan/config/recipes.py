@@ -27,6 +27,7 @@ from distgan.utils.safe_io import printable, read_bytes
 PACKAGE = Path(__file__).resolve().parent.parent
 RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 BASE = "base"  # the key at the top of a file
+OF_A_RUN = ("run.json", "checkpoints", "metrics.jsonl", "events.jsonl", "generator.safetensors", "best.safetensors")
 MAX_BYTES = 1 << 16  # of a file; the recipes have about 1,000
 KINDS = kinds_of(Config)
 FILE_KINDS = Kinds({**KINDS.texts, BASE: True}, KINDS.names, KINDS.paths | {BASE}, KINDS.switches)
@@ -117,6 +118,11 @@ def find_recipe(source: str | Path) -> Path:
     raise ConfigError(f"no configuration file {source}; recipes that come with distgan: {_names()}")
 
 
+def is_of_a_run(path: Path) -> bool:
+    """Whether a file lies in a run's directory, beside what training writes there."""
+    return any((path.parent / name).exists() for name in OF_A_RUN)
+
+
 @cache
 def choices() -> dict[str, tuple[str, str]]:
     """Sections of which there are several variants, the key that chooses, and the variant of a section without it."""
@@ -151,6 +157,8 @@ def _find_base(base: Any, file: Path) -> Path | None:
     """The file that `base` in `file` names. Raises ConfigError."""
     if base is None:
         return None
+    if file.name == "config.yaml" and is_of_a_run(file):
+        raise ConfigError(f"{file}: a run's own configuration is complete, so its base is not read; remove that line")
     if not isinstance(base, str):
         raise ConfigError(
             f"{file}: base must be the name of a recipe, or a path relative to this file; write base: NAME"

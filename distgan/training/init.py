@@ -29,6 +29,7 @@ from distgan.utils.safe_io import printable
 
 NETWORKS = ("generator", "discriminator", "average")
 LISTED = 4  # tensors named in a sentence
+WHAT_WORKS = "give a run's directory, RUN/checkpoints/step-..., a generator.safetensors, or hf://OWNER/NAME"
 
 Tensors = Mapping[str, Tensor]
 
@@ -85,8 +86,9 @@ def _begin(config: Config, trainer: Trainer, class_names: Sequence[str]) -> tupl
         raise ConfigError(f"init.from={config.init.from_}: nothing fits: {differences(source.config, config)}")
     for name, network in _networks(trainer).items():
         network.load_state_dict(fits[name].state)
-    for _ in range(FIRST_ITERATIONS):  # of weights that are new beside those that were taken
-        power_iteration(spectral_norms_of(trainer.d.network))
+    if "discriminator" in source.networks:
+        for _ in range(FIRST_ITERATIONS):  # a norm that was taken may be that of other weights, and the other way round
+            power_iteration(spectral_norms_of(trainer.d.network))
     return str(source.path), [f"init: {source.path}", *(describe(name, source, fits[name]) for name in NETWORKS)]
 
 
@@ -94,8 +96,15 @@ def _networks(trainer: Trainer) -> dict[str, torch.nn.Module]:
     return dict(zip(NETWORKS, (trainer.g.network, trainer.d.network, trainer.ema.network), strict=True))
 
 
+def check_there(config: InitConfig) -> None:
+    """Raises ConfigError for a path that is not there: better now than after the data is prepared."""
+    if isinstance(config.from_, Path) and not config.from_.exists():
+        raise ConfigError(f"init.from={config.from_} is not there; {WHAT_WORKS}")
+
+
 def open_source(config: InitConfig) -> Source:
     """Reads what `init.from` names; nothing in it is ever run. Raises DistganError."""
+    check_there(config)
     given = config.from_
     if isinstance(given, str):
         found = HUB.fullmatch(given)
@@ -110,13 +119,9 @@ def open_source(config: InitConfig) -> Source:
         return _from_checkpoint(newest)
     for name in (LAST, BEST, hub.MODEL):
         if (given / name).is_file():
-            log.info("init: %s has no checkpoint, so %s is taken, which has no discriminator", given, name)
+            log.info("init: %s has no complete checkpoint, so %s is taken, which has no discriminator", given, name)
             return _from_file(given / name)
-    what = "has no checkpoint and no generator in it" if given.is_dir() else "is not there"
-    raise ConfigError(
-        f"init.from={given} {what}; give a run's directory, RUN/checkpoints/step-..., a generator.safetensors, "
-        "or hf://OWNER/NAME"
-    )
+    raise ConfigError(f"init.from={given} has no complete checkpoint and no generator in it; {WHAT_WORKS}")
 
 
 def _from_checkpoint(path: Path) -> Source:

@@ -32,7 +32,7 @@ from distgan.training.evaluation import OnlineEvaluation, open_evaluator
 from distgan.training.execution import why_unsupported
 from distgan.training.export import Exporter
 from distgan.training.finish import end_reason, export_last, stop_reason_text, summary, upload_best, write_page
-from distgan.training.init import begin_from
+from distgan.training.init import begin_from, check_there
 from distgan.training.loop import Intervals, Outcome, Peers, TrainingLoop
 from distgan.training.monitors import Monitors
 from distgan.training.run_dir import RunLock, has_ended, keep_directory, locked, mark_ended, run_id_of, write_text
@@ -154,6 +154,8 @@ class Session:
 def train(config: Config, resume: str, process: Process) -> Ended:
     """Trains from the newest checkpoint, or from the start, to the end, on this rank."""
     saved = load_saved(config, resume)
+    if not saved:
+        on_main(lambda: check_there(config.init))
     session = open_session(config, process, saved)
     trainer, best, accelerator = session.trainer, session.monitors.early_stopping, process.accelerator
     evaluator = None

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from distgan.config.load import load_config
-from distgan.data.prepare import Request, Shapes, prepare
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.shapes import Shapes
 from tests.support import warm
 from tests.support.workers import training
 

@@ -100,18 +100,19 @@ def render(scenes: Truth, outlines: Sequence[Outline] | None = None) -> npt.NDAr
     grid = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
     x = grid[None, None, :] - scenes.centre[:, 0, None, None].astype(np.float32)  # [N, 1, 32]
     y = grid[None, :, None] - scenes.centre[:, 1, None, None].astype(np.float32)  # [N, 32, 1]
-    share = _cover(scenes, outlines or [DISTANCES[name] for name in CLASSES], x, y)[..., None]
+    share = _cover(scenes, x, y, outlines)[..., None]
     images = _paint_ground(scenes, grid) * (1 - share) + scenes.rgb[:, None, None, :].astype(np.float32) * share
     return np.rint(images * 255).astype(np.uint8)
 
 
-def _cover(scenes: Truth, outlines: Sequence[Outline], x: Floats, y: Floats) -> Floats:
+def _cover(scenes: Truth, x: Floats, y: Floats, outlines: Sequence[Outline] | None = None) -> Floats:
     """Returns the part of each pixel that the shape covers, [N, 32, 32] in [0, 1]."""
     angle = np.deg2rad(scenes.tilt).astype(np.float32)[:, None, None]
     radius = scenes.radius.astype(np.float32)[:, None, None]
     u = (np.cos(angle) * x + np.sin(angle) * y) / radius
     v = (np.cos(angle) * y - np.sin(angle) * x) / radius
     distance = np.empty_like(u)
+    outlines = outlines or [DISTANCES[name] for name in CLASSES]
     for label in np.unique(scenes.label):
         rows = scenes.label == label
         distance[rows] = outlines[label](u[rows], v[rows])

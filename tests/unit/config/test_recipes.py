@@ -157,6 +157,13 @@ def test_what_a_run_s_directory_names_is_not_imported_through_a_base(write, tmp_
     assert "a file imports nothing by itself" in line
 
 
+def test_a_run_s_own_configuration_opens_no_other_file(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text("base: quickstart\n")
+    with pytest.raises(ConfigError, match="config.yaml: a run's own configuration is complete, so its base is not"):
+        load_config(tmp_path / "config.yaml")
+
+
 def test_the_recipes_that_come_with_distgan_build_on_recipes_that_do():
     for recipe in RECIPES.glob("*.yaml"):
         assert {path.parent for path in read_recipe(recipe).files} == {RECIPES}

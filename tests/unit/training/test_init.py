@@ -186,7 +186,7 @@ def test_a_run_s_directory_without_checkpoints_means_its_generator(generator_fil
     run = tmp_path / "shared"
     generator_file(run / "generator.safetensors")
     assert open_source(init_of(run)).path == run / "generator.safetensors"
-    assert f"{run} has no checkpoint, so generator.safetensors is taken" in capsys.readouterr().err
+    assert f"{run} has no complete checkpoint, so generator.safetensors is taken" in capsys.readouterr().err
 
 
 def test_a_repository_on_the_hub_is_downloaded_and_read_as_a_file(generator_file, tmp_path, monkeypatch):
@@ -216,9 +216,15 @@ def test_a_download_that_fails_is_told_in_a_sentence(monkeypatch):
     ("make", "sentence"),
     [
         (lambda place: None, "place is not there; give a run's directory"),
-        (lambda place: place.mkdir(), "place has no checkpoint and no generator in it; give a run's directory"),
+        (
+            lambda place: place.mkdir(),
+            "place has no complete checkpoint and no generator in it; give a run's directory",
+        ),
         (lambda place: place.write_text("x"), "is not a safetensors file"),
-        (lambda place: (place / "checkpoints" / "step-000000001").mkdir(parents=True), "has no checkpoint and no gene"),
+        (
+            lambda place: (place / "checkpoints" / "step-000000001").mkdir(parents=True),
+            "has no complete checkpoint and no gene",
+        ),
     ],
 )
 def test_what_holds_no_weights_is_refused(make, sentence, tmp_path):
