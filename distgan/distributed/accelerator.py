@@ -48,7 +48,7 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     precision, reason = choose_precision(config.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.timeout_minutes))
     try:
-        with _new_state():
+        with _state_of():
             accelerator = Accelerator(
                 cpu=not gpu,
                 mixed_precision=precision,
@@ -69,10 +69,14 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
 
 
 @contextlib.contextmanager
-def _new_state() -> Iterator[None]:
-    """A context in which Accelerate makes states for one Accelerator instead of those that all of a process share."""
+def _state_of(accelerator: Accelerator | None = None) -> Iterator[None]:
+    """A context in which Accelerate knows the states of this Accelerator, instead of those that a process shares.
+
+    None: it makes new ones.
+    """
     shared = AcceleratorState._shared_state, GradientState._shared_state
-    AcceleratorState._shared_state, GradientState._shared_state = {}, {}
+    own = ({}, {}) if accelerator is None else (accelerator.state.__dict__, accelerator.gradient_state.__dict__)
+    AcceleratorState._shared_state, GradientState._shared_state = own
     try:
         yield
     finally:
@@ -154,7 +158,8 @@ def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Litera
     if accelerator.ddp_handler is not None:
         gpu = accelerator.device.type != "cpu"
         accelerator.ddp_handler.bucket_cap_mb = bucket_size(network, gpu) if bucket_mb == "auto" else bucket_mb
-    return accelerator.prepare(network)
+    with _state_of(accelerator):
+        return accelerator.prepare(network)
 
 
 def leave_group(accelerator: Accelerator, destroy: bool = True) -> None:
