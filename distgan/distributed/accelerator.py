@@ -23,6 +23,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config.schema import TrainConfig
+from distgan.distributed.collectives import in_group, join_again, remember_group
 from distgan.distributed.launcher import check_connected, check_launcher, launcher_command
 from distgan.utils.errors import ConfigError, LostProcess
 from distgan.utils.rng import Rows
@@ -48,6 +49,8 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     precision, reason = choose_precision(config.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.timeout_minutes))
     try:
+        if not in_group():
+            join_again(config.timeout_minutes)
         with _state_of():
             accelerator = Accelerator(
                 cpu=not gpu,
@@ -59,6 +62,7 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     except dist.DistError as error:
         first_line = str(error).strip().split("\n")[0]
         raise LostProcess(f"the processes could not be joined, nothing was lost: {first_line}") from error
+    remember_group()
     # not among the handlers above, where Accelerate accepts only its own classes
     hook = COMPRESSION_HOOKS[config.gradient_compression]
     accelerator.ddp_handler = GradientAveraging(gradient_as_bucket_view=True, comm_hook=hook)
