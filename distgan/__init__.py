@@ -2,29 +2,71 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from distgan.utils.errors import ExportError
+from distgan.utils.errors import DistganError, ExportError, LaunchError
 from distgan.utils.version import __version__ as __version__
 
-__all__ = ["Generator", "load_generator"]
-NEEDED = {"torch": "torch", "numpy": "numpy", "PIL": "pillow", "pydantic": "pydantic", "safetensors": "safetensors"}
-"""Modules that a generator needs, and the packages that have them; training needs more."""
+__all__ = [
+    "Callback",
+    "Config",
+    "DistganError",
+    "Generator",
+    "RunResult",
+    "Scores",
+    "Trainer",
+    "evaluate",
+    "fit",
+    "load_config",
+    "load_generator",
+    "prepare",
+]
+PLACES = {
+    "Callback": "distgan.training.callbacks",
+    "Config": "distgan.config.schema",
+    "Generator": "distgan.inference.generator",
+    "RunResult": "distgan.training.fit",
+    "Scores": "distgan.metrics.protocol",
+    "Trainer": "distgan.training.own_loop",
+    "evaluate": "distgan.metrics.evaluate",
+    "fit": "distgan.training.fit",
+    "load_config": "distgan.config.load",
+    "load_generator": "distgan.inference.generator",
+    "prepare": "distgan.data.make",
+}
+_CONFIG = {"pydantic": "pydantic", "yaml": "pyyaml"}
+_GENERATOR = {"torch": "torch", "numpy": "numpy", "PIL": "pillow", "pydantic": "pydantic", "safetensors": "safetensors"}
+_ALL = {**_CONFIG, **_GENERATOR, **{name: name for name in ("accelerate", "webdataset", "tqdm", "psutil")}}
+NEEDED = {"distgan.config": _CONFIG, "distgan.inference": _GENERATOR}
+"""Modules that a room needs, and the packages that have them; the other rooms need all."""
 
 if TYPE_CHECKING:
+    from distgan.config.load import load_config
+    from distgan.config.schema import Config
+    from distgan.data.make import prepare
     from distgan.inference.generator import Generator, load_generator
+    from distgan.metrics.evaluate import evaluate
+    from distgan.metrics.protocol import Scores
+    from distgan.training.callbacks import Callback
+    from distgan.training.fit import RunResult, fit
+    from distgan.training.own_loop import Trainer
 
 
 def __getattr__(name: str) -> Any:
-    """`load_generator` and `Generator` on first use, so that `import distgan` alone does not load torch.
+    """What `__all__` names, on first use, so that `import distgan` alone does not load torch.
 
-    Raises ExportError if a package that they need is not installed.
+    Raises ExportError or LaunchError if a package that it needs is not installed.
     """
-    if name in __all__:
-        if missing := " ".join(package for module, package in NEEDED.items() if find_spec(module) is None):
-            raise ExportError(f"distgan.{name} needs a package that is not installed; pip install {missing}")
-        from distgan.inference import generator
+    if name not in PLACES:
+        raise AttributeError(f"module 'distgan' has no attribute '{name}'")
+    needed = NEEDED.get(PLACES[name].rpartition(".")[0], _ALL)
+    if missing := " ".join(package for module, package in needed.items() if find_spec(module) is None):
+        error = ExportError if needed is _GENERATOR else LaunchError
+        raise error(f"distgan.{name} needs a package that is not installed; pip install {missing}")
+    return getattr(import_module(PLACES[name]), name)
 
-        return getattr(generator, name)
-    raise AttributeError(f"module 'distgan' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return [*globals(), *PLACES]

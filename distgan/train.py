@@ -78,9 +78,9 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
                 print(to_yaml(config), end="")
                 check_stdout()
                 return 0
-            from distgan.training.run import run  # torch and accelerate, seconds: not needed for --help
+            from distgan.training.fit import fit  # torch and accelerate, seconds: not needed for --help
 
-            run(config, options.resume, signals)
+            fit(config, resume=options.resume, signals=signals)
         except KeyboardInterrupt:
             signals.end()
             return _report(Stopped("stopped by SIGINT before training began; nothing was lost", signal.SIGINT), signals)

@@ -7,28 +7,16 @@ In: a generator file and real images in shards. Out: a table, and with --out the
 from __future__ import annotations
 
 import argparse
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 
-import torch
-from pydantic import ValidationError
-
-from distgan.config.command_line import to_path
-from distgan.config.messages import config_mistakes, first_mistake
-from distgan.config.schema import DataConfig, EvaluateConfig
-from distgan.data.dataset import location_of
-from distgan.data.shards.manifest import MANIFEST, load_manifest
-from distgan.distributed.collectives import joined, rank
-from distgan.inference.generator import Generator, find_device, load_generator
-from distgan.inference.sampling import find_file
-from distgan.metrics.evaluator import Evaluator
+from distgan.config.choices import EXTRACTORS
+from distgan.config.command_line import add_trust_argument, to_path
+from distgan.config.schema import EvaluateConfig
+from distgan.distributed.collectives import rank
+from distgan.metrics.evaluate import evaluate, process_device
 from distgan.metrics.extractors.inception import STANDARD_SHA256
-from distgan.metrics.protocol import Protocol, Scores, check_same, compare, load_scores, save_scores
+from distgan.metrics.protocol import Protocol, Scores, compare, load_scores, save_scores
 from distgan.utils.errors import ConfigError, QualityError
-from distgan.utils.paths import user_path
 from distgan.utils.safe_io import printable
 
 DEFAULTS = EvaluateConfig()
@@ -40,10 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="SHARDS", help="directory or URL of real images (default: the training data)")
     parser.add_argument(
         "--extractor",
-        choices=("efficientnet_lite0", "inception", "none"),
         default=DEFAULTS.extractor,
-        help="network whose features are compared; inception: FID; none: only the embedded shapes, from their pixels",
+        metavar="NAME",
+        help=f"network whose features are compared: {', '.join(EXTRACTORS.entries)} or package.module:Name (default: "
+        "%(default)s); inception: FID; none: only the embedded shapes, from their pixels",
     )
+    parser.add_argument(
+        "--metric", action="append", default=[], metavar="NAME",
+        help="one more score, package.module:Name (may be repeated; docs/extending.md)",
+    )  # fmt: skip
     parser.add_argument(
         "--weights-file", type=to_path, metavar="FILE", help="Inception's weights (default: a download)"
     )
@@ -62,95 +55,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--out", type=to_path, metavar="FILE.json", help="file for the scores")
     parser.add_argument("--against", type=to_path, metavar="FILE.json", help="earlier scores to compare with")
+    add_trust_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates, prints and writes. Raises DistganError, before the long work if possible."""
-    try:
-        return evaluate(args, settings(args))
-    except QualityError as error:
-        raise QualityError(to_option_names(str(error))) from None
+    """Evaluates; the main process prints and writes. Raises DistganError, before the long work if possible."""
+    before = None if args.against is None else load_scores(args.against)
+    settings = {name: getattr(args, name) for name in ("extractor", "count", "reference_count", "precision")}
+    with process_device(args.device) as device:
+        try:
+            scores = evaluate(
+                args.file, args.data, device=device, against=before, trust=args.trust, **settings,
+                weights=args.weights_file, metrics=args.metric,
+            )  # fmt: skip
+        except (ConfigError, QualityError) as error:
+            raise type(error)(to_option_names(str(error))) from None
+        main = rank() == 0
+    if main:
+        print(table(scores, before))
+    if main and args.out is not None:
+        save_scores(args.out, scores)
+        print(f"scores: {args.out}")
+    return 0
 
 
 def to_option_names(text: str) -> str:
     """A message with the options' names in place of configuration keys."""
-    text = text.replace("evaluate.weights", "--weights-file")
+    text = text.replace("evaluate.weights", "--weights-file").replace("evaluate.data=", "--data ")
     return re.sub(r"evaluate\.(\w+)", lambda key: f"--{key[1].replace('_', '-')}", text)
-
-
-def evaluate(args: argparse.Namespace, config: EvaluateConfig) -> int:
-    """Evaluates on all processes; the main process prints and writes. Returns 0."""
-    before = None if args.against is None else load_scores(args.against)
-    with process_device(args.device) as device:
-        main = rank() == 0
-        path = find_file(args.file)
-        generator = load_generator(path, device)
-        evaluator = Evaluator(config, reference_data(generator, path, args.data), device, show=main)
-        if before is not None:
-            check_same(before.protocol, evaluator.protocol)
-        scores = evaluator.evaluate(generator)
-    if main:
-        print(table(scores, before))
-        if args.out is not None:
-            save_scores(args.out, scores)
-            print(f"scores: {args.out}")
-    return 0
-
-
-def settings(args: argparse.Namespace) -> EvaluateConfig:
-    """The command line as a configuration. Raises ConfigError."""
-    given = {
-        "extractor": args.extractor,
-        "weights": args.weights_file,
-        "count": args.count,
-        "reference_count": args.reference_count,
-        "precision": args.precision,
-    }
-    try:
-        return EvaluateConfig.model_validate(given)
-    except ValidationError as error:
-        key, equals, rest = config_mistakes(error, 1)[0].partition("=")
-        raise ConfigError(f"--{key.replace('_', '-')}{equals}{rest}") from None
-
-
-@contextmanager
-def process_device(device: str) -> Iterator[torch.device]:
-    """The device of this process. Processes that a launcher started are joined inside the context."""
-    launched = all(os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
-    if not launched or os.environ["WORLD_SIZE"] == "1":
-        yield find_device(device)
-        return
-    on_gpu = device != "cpu" and torch.cuda.is_available()
-    own = find_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if on_gpu else "cpu")
-    if on_gpu:
-        torch.cuda.set_device(own)
-    with joined("nccl" if on_gpu else "gloo"):
-        yield own
-
-
-def reference_data(generator: Generator, path: Path, given: str | None) -> DataConfig:
-    """The real images to compare with. Raises ConfigError, QualityError, DataError.
-
-    given: --data, limited to the generator's classes if the data set has all of them. None: the training data, if they
-    are a directory on this machine; a URL in a generator file is not followed.
-    """
-    classes = generator.class_names or None
-    try:
-        if given is not None:
-            data = DataConfig(path=given)  # type: ignore[arg-type]
-            has_all = set(generator.class_names) <= set(load_manifest(location_of(data)).classes)
-            return data.model_copy(update={"classes": classes if has_all else None})
-    except ValidationError as error:
-        raise ConfigError(f"--data: {first_mistake(error).rule}") from None
-    recorded = generator.description.config.get("data")
-    directory = recorded.get("path") if isinstance(recorded, dict) else None
-    with suppress(ValueError):  # it is no path
-        if isinstance(directory, str) and "://" not in directory and (user_path(directory) / MANIFEST).is_file():
-            return DataConfig(path=user_path(directory), classes=classes)
-    raise QualityError(
-        f"{path} was trained on {printable(str(directory))}, which is not a data set on this machine; "
-        "name the real images with --data SHARDS"
-    )
 
 
 def table(scores: Scores, before: Scores | None) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from distgan.config.command_line import add_trust_argument, to_path
 from distgan.config.load import validate
+from distgan.config.networks import GENERATORS
 from distgan.config.registry import Trust
 from distgan.inference.generator_file import Description, save_generator
 from distgan.training.checkpoint import storage
@@ -59,7 +60,8 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"], trust: Sequenc
     tensors, values = storage.load(path)
     prefix = {"ema": "ema/", "raw": "g/"}[weights]
     try:
-        config = validate(values["config"], str(path), Trust(tuple(trust)))
+        config = validate(values["config"], str(path))
+        GENERATORS.admit_of(config.generator, Trust(tuple(trust)))
         if type(updates := values["d"]["updates"]) is not int:
             raise ValueError("d.updates is not a whole number")
         images = updates * config.train.batch_size

@@ -71,4 +71,6 @@ def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
         if name == command:
             import_module(module).add_arguments(subparser)
     check_values(parser, arguments)
+    if command == "prepare":
+        arguments = import_module(COMMANDS[command][0]).with_kind(arguments)
     return parser.parse_args(arguments)

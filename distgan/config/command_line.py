@@ -23,8 +23,8 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
     """Adds `--trust`."""
     parser.add_argument(
         "--trust", action="append", default=[], metavar="MODULE",
-        help="module or package that a run's or generator's file may have imported, for networks, losses, ... that do not "
-        "come with distgan: importing runs its code (may be repeated)",
+        help="module or package that a run's or generator's file may have imported, for networks, losses, ... that do "
+        "not come with distgan: importing runs its code (may be repeated)",
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ Raises one ConfigError with a line for each mistake.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,31 @@ SCHEDULE_EXAMPLE = "{start: 1e-3, end: 1e-4, images: 100_000}"
 MAX_MISTAKES = 20  # reported at once
 
 
-def load_config(source: str | Path = "quickstart", overrides: Sequence[str] = (), trust: Sequence[str] = ()) -> Config:
-    """The configuration in a file and its `base`, with `key=value` overrides; the last override of a key wins.
+def load_config(
+    source: str | Path = "quickstart",
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    trust: Sequence[str] = (),
+) -> Config:
+    """The configuration in a file and its `base`, with overrides: `key=value` texts, the last of a key wins, or values
+    by key ({"train.images": 1000} or {"train": {"images": 1000}}).
 
     The file's data.prepare is for the file's data.path: an override of data.path without one of data.prepare names a
     data set that must be there. source: a path, or the name of a recipe in configs/. Names of classes from outside are
     imported: they were typed by the user. The configuration in a run's directory may be somebody else's: of what it
     names only the modules in `trust` are imported. Raises ConfigError, one line per mistake.
+
+    >>> import distgan
+    >>> config = distgan.load_config("quickstart", {"train.batch_size": 32, "data.classes": ["star", "heart"]})
+    >>> config == distgan.load_config("quickstart", ["train.batch_size=32", "data.classes=star,heart"])
+    True
     """
     recipe = read_recipe(source)
     tree = recipe.tree
     given: dict[str, Any] = {}
-    for override in overrides:
-        _apply(tree, override)
-        _apply(given, override)
+    changes = _items(overrides) if isinstance(overrides, Mapping) else [_parsed(text) for text in overrides]
+    for key, value in changes:
+        _apply(tree, key, value)
+        _apply(given, key, value)
     if isinstance(data := given.get("data"), dict):
         tree["data"] = forget_prepare(tree["data"], data)
     recipe.places.update(dict.fromkeys(flatten(given), recipe.files[0]))
@@ -96,8 +107,21 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
     return harmless, refused
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
-    """Sets one `key=value` in nested values. Raises ConfigError."""
+def _items(values: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    """Dotted keys and values of nested values; a schedule is one value. Raises ConfigError for what is no key."""
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if not isinstance(key, str) or not all(key.split(".")):
+            raise ConfigError(f"{key!r} is no key; write it as in 'train.batch_size'")
+        if isinstance(value, Mapping) and not value.keys() <= Schedule.model_fields.keys():
+            found += _items(value, f"{above}{key}.")
+        else:
+            found.append((above + key, value))
+    return found
+
+
+def _parsed(override: str) -> tuple[str, Any]:
+    """Key and value of `key=value`. Raises ConfigError."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")) or key.startswith("-"):
         fixed = key.lstrip("-").strip(".").replace("-", "_") or "train.batch_size"
@@ -106,17 +130,22 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(
             f"{override}: base stands at the top of a file; for the recipe itself: --config {text or 'NAME'}"
         )
+    return key, _override_value(key, text, override)
+
+
+def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Sets one value in nested values. Raises ConfigError."""
     *sections, leaf = key.split(".")
     for section in sections:
         child = tree.get(section)
         if child is not None and not isinstance(child, dict):
             whole = f"; set all of it: '{key.removesuffix(f'.{leaf}')}={SCHEDULE_EXAMPLE}'"
             hint = whole if leaf in Schedule.model_fields else nearest_key(key)
-            raise ConfigError(f"{override}: {section} is a value, not a section{hint}")
+            raise ConfigError(f"{key}={value}: {section} is a value, not a section{hint}")
         if child is None:
             child = tree[section] = {}
         tree = child
-    tree[leaf] = _override_value(key, text, override)
+    tree[leaf] = value
 
 
 def _override_value(key: str, text: str, override: str) -> Any:

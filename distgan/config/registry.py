@@ -64,8 +64,8 @@ class Trust:
 
 TYPED = Trust()
 UNTRUSTED = (
-    "{name} does not come with distgan, and a file imports nothing by itself; if you trust this module: --trust {module} "
-    "(in Python: trust=['{module}'])"
+    "{name} does not come with distgan, and a file imports nothing by itself; if you trust this module: "
+    "--trust {module} (in Python: trust=['{module}'])"
 )
 LOADED: dict[str, Any] = {}  # what was imported under a trust, by `package.module:Name`
 REGISTRIES: dict[str, Registry] = {}  # by the kind's name
@@ -187,6 +187,14 @@ class Registry:
         LOADED[reference] = _import(reference)
         return LOADED[reference]
 
+    def admit_of(self, section: BaseModel, trust: Trust) -> None:
+        """Imports what a section names, that was read without a trust. Raises ConfigError."""
+        if isinstance(section, OutsideSection):
+            try:
+                self.admit(self.name_of(section), trust)
+            except ValueError as error:
+                raise ConfigError(f"{self.key}: {error}") from None
+
     def rule(self, name: str) -> str:
         """What a name must be; follows a wrong one in a sentence."""
         if name in self.entries:
@@ -229,21 +237,13 @@ class Registry:
         """The settings that an implementation is built with: the section itself, or the Settings of its own class."""
         if not isinstance(section, OutsideSection):
             return section
-        with self._as_config_error():
+        with _as_config_error(self.name_of(section)):
             return checked_settings(section, self.load(self.name_of(section)), self)
 
     def options_of(self, name: str, options: Mapping[str, Any]) -> BaseModel:
         """The settings of a class from outside that has its options beside its name. Raises ConfigError."""
-        with self._as_config_error():
+        with _as_config_error(name):
             return settings_from(self.load(name), {}, options, self)
-
-    @contextmanager
-    def _as_config_error(self) -> Iterator[None]:
-        try:
-            yield
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise ConfigError(f"{self.key}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
     def build(self, section: BaseModel, *arguments: Any) -> Any:
         """The chosen implementation: called with its settings and the arguments where it is a class or function.
@@ -252,6 +252,15 @@ class Registry:
         """
         target = self.load(self.name_of(section))
         return target(self.settings_of(section), *arguments) if is_factory(target) else target
+
+
+@contextmanager
+def _as_config_error(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _different(sections: tuple[BaseModel, ...]) -> tuple[BaseModel, ...]:

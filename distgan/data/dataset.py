@@ -7,7 +7,7 @@ at the next number.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,23 +98,28 @@ class ImageDataset:
 
     def batches(self, start: int, give_up: GiveUp = lambda _seconds: False) -> Generator[Batch, None, None]:
         """Yields batches without end, from batch `start` on. Raises DataError, and Stalled (see workers.py)."""
-        draws = Draws(self.seed, self.rows, self.device)
         with contextlib.closing(self._source.batches(start, give_up)) as batches:
-            for number, (images, labels) in enumerate(batches, start):
-                images, labels = (self._to_device(tensor) for tensor in (images, labels))
-                if self.flip:
-                    images = mirror(images, draws.at("data/flip", number).uniform() < 0.5)
-                yield Batch(images, labels)
-
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        """Copies to the device without waiting: a copy to a GPU is asynchronous only from pinned memory."""
-        if self.device.type == "cuda" and not tensor.is_cuda and not tensor.is_pinned():
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
+            yield from deliver(batches, start, Draws(self.seed, self.rows, self.device), self.flip)
 
     def first(self, count: int) -> Tensor:
         """Returns the first images of the shards, for previews: uint8 [<= count, 3, H, W] in host memory."""
         return torch.from_numpy(first_images(self.selection, count, self._skip_budget.limit).copy())
+
+
+def deliver(batches: Iterable[tuple[Tensor, Tensor]], start: int, draws: Draws, flip: bool) -> Iterator[Batch]:
+    """Yields the batches, numbered from `start` on, on the device of `draws`; flip: mirrors half of the images."""
+    for number, (images, labels) in enumerate(batches, start):
+        images, labels = (_to_device(tensor, draws.device) for tensor in (images, labels))
+        if flip:
+            images = mirror(images, draws.at("data/flip", number).uniform() < 0.5)
+        yield Batch(images, labels)
+
+
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copies to the device without waiting: a copy to a GPU is asynchronous only from pinned memory."""
+    if device.type == "cuda" and not tensor.is_cuda and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def mirror(images: Tensor, chosen: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     """Builds the Accelerator. Also returns a line with the precision and the reason for it.
 
     Without a GPU, processes that a launcher has started are joined through gloo on the CPU, whatever its options are.
+    Its precision is its own: it neither takes that of an Accelerator before it nor gives its own to one after it.
     Raises LaunchError for an engine that holds one model only and for processes that do not know each other,
     LostProcess if the launcher or another process ends while they are joined.
     """
@@ -47,13 +48,14 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     precision, reason = choose_precision(config.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.timeout_minutes))
     try:
-        accelerator = Accelerator(
-            cpu=not gpu,
-            mixed_precision=precision,
-            kwargs_handlers=[limit],
-            dynamo_backend="no",  # these two would come from the launcher: see `overruled`
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        )
+        with _new_state():
+            accelerator = Accelerator(
+                cpu=not gpu,
+                mixed_precision=precision,
+                kwargs_handlers=[limit],
+                dynamo_backend="no",  # these two would come from the launcher: see `overruled`
+                gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            )
     except dist.DistError as error:
         first_line = str(error).strip().split("\n")[0]
         raise LostProcess(f"the processes could not be joined, nothing was lost: {first_line}") from error
@@ -67,23 +69,33 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
 
 
 @contextlib.contextmanager
-def own_settings() -> Iterator[None]:
-    """A context whose Accelerator may have other settings than one before or after it in this process.
+def _new_state() -> Iterator[None]:
+    """A context in which Accelerate makes states for one Accelerator instead of those that all of a process share."""
+    shared = AcceleratorState._shared_state, GradientState._shared_state
+    AcceleratorState._shared_state, GradientState._shared_state = {}, {}
+    try:
+        yield
+    finally:
+        AcceleratorState._shared_state, GradientState._shared_state = shared
 
-    Accelerate and torch keep theirs per process: the precision, the number of threads. Put back is what was there.
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """A context for one training: what it changes in this process is put back at its end.
+
+    That is Accelerate's knowledge of the processes, torch's number of threads, filters of warnings, the environment.
     """
-    accelerates = AcceleratorState._shared_state, GradientState._shared_state, PartialState._shared_state
-    before, threads = [dict(state) for state in accelerates], torch.get_num_threads()
-    for state in accelerates[:2]:
-        state.clear()
+    processes, threads, variables = dict(PartialState._shared_state), torch.get_num_threads(), dict(os.environ)
     try:
         with warnings.catch_warnings():
             yield
     finally:
         torch.set_num_threads(threads)
-        for state, values in zip(accelerates, before, strict=True):
-            state.clear()
-            state.update(values)
+        PartialState._shared_state.clear()
+        PartialState._shared_state.update(processes)
+        for name in os.environ.keys() - variables.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in variables.items() if os.environ.get(name) != value})
 
 
 def overruled(
@@ -145,15 +157,18 @@ def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Litera
     return accelerator.prepare(network)
 
 
-def leave_group(accelerator: Accelerator) -> None:
+def leave_group(accelerator: Accelerator, destroy: bool = True) -> None:
     """Frees the networks, then takes this process out of its group. The caller holds no trainer any more.
+
+    destroy: false for a group that was there before the Accelerator: it is left to whoever made it.
 
     In the other order DDP's reducer, freed last, destroys the group while it holds Python's lock. The group's own
     thread may wait for that lock: both hang for ever (gloo, seen with torch 2.13).
     """
     accelerator.free_memory()
     gc.collect()  # a trainer and its networks refer to each other
-    accelerator.end_training()
+    if destroy:
+        accelerator.end_training()
 
 
 def bucket_size(network: nn.Module, gpu: bool) -> float:
@@ -210,3 +225,8 @@ def batch_rows(batch: int, accumulation: int, rank: int, world: int) -> Rows:
             f"= {unit}; nearest valid: {nearest}"
         )
     return Rows(0, batch, batch).part(rank, world)
+
+
+def own_rows(config: TrainConfig, accelerator: Accelerator) -> Rows:
+    """This process's rows of the global batch. Raises ConfigError if the batch cannot be divided evenly."""
+    return batch_rows(config.batch_size, config.accumulation, accelerator.process_index, accelerator.num_processes)

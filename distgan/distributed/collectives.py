@@ -1,6 +1,6 @@
 """All communication between processes. Without a process group there is one process, and nothing is sent.
 
-Every function but `rank`, `world_size` and `own_row` is a collective: all processes call it.
+Every function but `rank`, `world_size`, `in_group`, `alone` and `own_row` is a collective: all processes call it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import datetime
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -20,16 +21,32 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from distgan.utils.errors import DistganError, LaunchError
 
 T = TypeVar("T")
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+def in_group() -> bool:
+    """Whether this process has been joined with others, or with itself."""
+    return dist.is_available() and dist.is_initialized()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """A context in which this process counts as the only one: for work that the others do not take part in."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 def world_size() -> int:
     """Number of processes."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if in_group() and not _alone.get() else 1
 
 
 def rank() -> int:
     """Number of this process, from 0."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return dist.get_rank() if in_group() and not _alone.get() else 0
 
 
 def broadcast(value: T) -> T:

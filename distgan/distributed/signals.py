@@ -33,7 +33,9 @@ class Signals:
     The process is left as it was found.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, from_start: bool = True) -> None:
+        """from_start: false for one process that is more than a training: before `begin` its own handlers work."""
+        self._from_start = from_start
         self.received: signal.Signals | None = None
         """The first signal. Further ones change nothing."""
         self.lost_ranks: Callable[[], str] = lambda: ""
@@ -43,10 +45,11 @@ class Signals:
         self._numbers, self._old_wakeup, self._reading = -1, -1, threading.Lock()
 
     def __enter__(self) -> Signals:
+        if not self._from_start:
+            return self
         for signum in STOPPING:
-            ignored = signal.getsignal(signum) == signal.SIG_IGN and signum == signal.SIGHUP  # nohup
             # Python's own KeyboardInterrupt is better than a thread's end for one process, which may be a notebook
-            if not ignored and (signum != signal.SIGINT or os.environ.get("WORLD_SIZE", "1") not in ("", "1")):
+            if signum != signal.SIGINT or os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
                 self._record(signum)
         if threading.current_thread() is threading.main_thread():
             self._numbers, write = os.pipe()
@@ -66,8 +69,9 @@ class Signals:
     def begin(self) -> None:
         """From now on the caller looks at `received`: it trains, or it reports an error and ends."""
         self._begun.set()
-        if signal.SIGINT not in self._old_handlers:
-            self._record(signal.SIGINT)
+        for signum in [signal.SIGINT] if self._from_start else STOPPING:
+            if signum not in self._old_handlers:
+                self._record(signum)
 
     def end(self) -> None:
         """From now on nothing waits for another process: the caller ends by itself."""
@@ -83,6 +87,8 @@ class Signals:
         def handle(number: int, _frame: FrameType | None) -> None:
             self.received = self.received or signal.Signals(number)
 
+        if signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN:  # nohup
+            return
         with contextlib.suppress(ValueError):  # not the main thread
             self._old_handlers[signum] = signal.signal(signum, handle)
 

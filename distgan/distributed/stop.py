@@ -11,7 +11,7 @@ import torch.distributed as dist
 from distgan.distributed.collectives import gloo_group
 from distgan.distributed.launcher import launcher_died
 from distgan.distributed.signals import Signals
-from distgan.utils.errors import Halted
+from distgan.utils.errors import CallbackError, Halted
 
 
 class StopReason(IntEnum):
@@ -24,6 +24,8 @@ class StopReason(IntEnum):
     """No stop, or the regular end: the budget or the patience is used up."""
     TIME_LIMIT = 1
     """train.seconds are used up. Every other reason has priority, and training ends completely."""
+    REQUESTED = 2
+    """A callback asked for it; training ends completely."""
     SIGHUP = 128 + 1
     SIGINT = 128 + 2
     SIGQUIT = 128 + 3
@@ -32,16 +34,27 @@ class StopReason(IntEnum):
     """Nobody waits for this process any more; its exit code is SIGTERM's."""
     RULE = 201
     """A rule of the configuration, such as checkpoint.max_failures."""
+    FAILED = 202
+    """A callback raised an exception on one rank."""
 
     @property
     def urgent(self) -> bool:
         """Whether there may be little time left: training saves everything and does nothing else."""
-        return self > StopReason.TIME_LIMIT
+        return self > StopReason.REQUESTED
+
+    @property
+    def early(self) -> bool:
+        """Whether training ends completely, but before its budget is used up."""
+        return self in (StopReason.TIME_LIMIT, StopReason.REQUESTED)
 
     @property
     def exit_code(self) -> int:
         """Exit code of a training that stops for this reason."""
-        ends = {StopReason.RULE: Halted.exit_code, StopReason.LAUNCHER_ENDED: int(StopReason.SIGTERM)}
+        ends = {
+            StopReason.RULE: Halted.exit_code,
+            StopReason.FAILED: CallbackError.exit_code,
+            StopReason.LAUNCHER_ENDED: int(StopReason.SIGTERM),
+        }
         return ends.get(self, int(self) if self.urgent else 0)
 
     def __str__(self) -> str:

@@ -187,7 +187,8 @@ class Generator:
     ) -> Generator:
         """The generator in a local directory or file (without network), or in a repository on the Hub.
 
-        revision: branch, tag or commit on the Hub. trust: as in `load_generator`. Raises ExportError: missing, offline, and like `load_generator`.
+        revision: branch, tag or commit on the Hub. trust: as in `load_generator`. Raises ExportError: missing, offline,
+        and like `load_generator`.
         """
         return cls(*read_generator(hub.find(path_or_repo_id, revision), trust), device=device)
 

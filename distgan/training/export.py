@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from distgan.config.schema import Config
-from distgan.data.dataset import ImageDataset
+from distgan.data.in_memory import RealImages
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import Description, save_generator, weight_digest
 from distgan.metrics.protocol import Scores
@@ -36,13 +37,18 @@ class Exporter:
 
     config: Config
     trainer: Trainer
-    reals: ImageDataset
+    reals: RealImages
 
     def generator(self) -> Generator:
         """The averaged generator as it is now; it shares the weights of the moving average."""
         network = self.trainer.ema.network
         digest = weight_digest({name: tensor.detach().cpu() for name, tensor in network.state_dict().items()})
         return Generator(network, self.describe(None), digest, self.trainer.accelerator.device)
+
+    def copy_of_generator(self) -> Generator:
+        """The averaged generator as it is now, which further steps do not change."""
+        now = self.generator()
+        return Generator(copy.deepcopy(now.network), now.description, now.weight_digest, now.device)
 
     def write(self, name: str, scores: Scores | None) -> Exported:
         """Writes RUN/NAME, atomically. Raises ExportError."""

@@ -76,10 +76,21 @@ def summary(config: Config, trainer: Trainer, best: EarlyStopping, reason: StopR
     )
 
 
+def end_reason(config: Config, trainer: Trainer, reason: StopReason) -> str:
+    """Why training is over: budget, time_limit, patience, callback, or the name of a signal."""
+    if reason.urgent:
+        return reason.name
+    if trainer.steps >= config.total_steps:
+        return "budget"
+    return {StopReason.TIME_LIMIT: "time_limit", StopReason.REQUESTED: "callback"}.get(reason, "patience")
+
+
 def stop_reason_text(config: Config, trainer: Trainer, best: EarlyStopping, reason: StopReason) -> str:
     """Why training is over, and what to set for more."""
     if trainer.steps >= config.total_steps:
         return f"train.images={config.train.images} are seen; set more, or a new run.name"
+    if reason == StopReason.REQUESTED:
+        return f"a callback asked for the end at {trainer.images_seen:,} images; the same call goes on from here"
     if reason == StopReason.TIME_LIMIT:
         return (
             f"train.seconds={config.train.seconds:g} are used up at {trainer.images_seen:,} images; the same command "

@@ -15,6 +15,7 @@ from distgan.data.dataset import ImageDataset
 from distgan.distributed.collectives import on_main
 from distgan.distributed.heartbeat import Heartbeat
 from distgan.distributed.stop import StopReason, StopSignal
+from distgan.training.callbacks import Callbacks
 from distgan.training.checkpoint.manager import CheckpointManager
 from distgan.training.consistency import ConsistencyCheck
 from distgan.training.evaluation import OnlineEvaluation
@@ -78,7 +79,7 @@ class Plan:
         state that may be the best, or is saved, is compared over the ranks first.
         """
         urgent = reason.urgent
-        last = not urgent and (reason == StopReason.TIME_LIMIT or step == intervals.total)
+        last = not urgent and (reason.early or step == intervals.total)
         evaluate, ending = evaluation_due and not urgent, last or urgent
         checkpoint = ending or step % intervals.checkpoint == 0
         every = intervals.consistency
@@ -127,6 +128,7 @@ class TrainingLoop:
     """None where nothing is evaluated."""
     samples: SampleGrid
     peers: Peers
+    callbacks: Callbacks
 
     def __post_init__(self) -> None:
         self.stop, self.heartbeat, self.consistency = self.peers
@@ -167,8 +169,11 @@ class TrainingLoop:
         """One step and what is due after it. Returns the reason to end training. Raises Stalled before the step."""
         trainer = self.trainer
         batches = list(islice(self.batches, trainer.settings.d_steps))
-        self.monitors.means.add(trainer.step(iter(batches)))
+        metrics = trainer.step(iter(batches))
+        self.monitors.means.add(metrics)
         self.heartbeat.step = trainer.steps
+        if self.callbacks:
+            self.callbacks("on_step", metrics=metrics)
         for text in trainer.controllers.take_reports():
             self.telemetry.say(text)
         if self.watch.seconds >= self.intervals.seconds:
@@ -215,9 +220,7 @@ class TrainingLoop:
     def _after_step(self, reason: StopReason) -> StopReason:
         """Does what is planned. Returns the reason to end training; none after a rollback."""
         trainer, stopping = self.trainer, self.early_stopping
-        due = stopping.due(
-            trainer.images_seen, reason == StopReason.TIME_LIMIT or trainer.steps == self.intervals.total
-        )
+        due = stopping.due(trainer.images_seen, reason.early or trainer.steps == self.intervals.total)
         plan = Plan.after(trainer.steps, self.intervals, reason, due)
         if plan.compare_ranks or self.consistency.suspicions:
             self.consistency.check(trainer)
@@ -243,6 +246,7 @@ class TrainingLoop:
     def _draw_samples(self) -> list[Finding]:
         """Draws a grid. Returns what the watchdog finds in it."""
         self.monitors.diversity = diversity = self.samples.draw(self.trainer.images_seen)
+        self.callbacks("on_images", images=self.samples.images)
         return self.watchdog.check_samples(self.trainer.steps, diversity)
 
     def _measure(self, line: bool, findings: list[Finding]) -> dict[str, float]:
@@ -268,7 +272,9 @@ class TrainingLoop:
             return {}
         self.heartbeat.set_activity("evaluates")
         with self.watch.left_out():
-            return self.evaluation(self.trainer.steps)
+            metrics = self.evaluation(self.trainer.steps)
+        self.callbacks("on_evaluation", scores=self.early_stopping.memory.last)
+        return metrics
 
     def _log(self, metrics: dict[str, float]) -> None:
         """Writes a line of metrics."""
@@ -282,6 +288,7 @@ class TrainingLoop:
         if self.monitors.diversity is not None:
             metrics["watchdog/diversity"] = self.monitors.diversity
         self.telemetry.line(metrics)
+        self.callbacks("on_log", metrics=metrics)
 
     def _save(self, plan: Plan, reason: StopReason, sound: bool) -> None:
         """Saves where the plan, the end or a new best asks for it, and the state is sound."""
@@ -294,6 +301,8 @@ class TrainingLoop:
             self.checkpoints.save(wait=is_best)
         if self.checkpoints.poll():
             self.stop.request(StopReason.RULE)
+        for path in self.checkpoints.writer.take_written():
+            self.callbacks("on_checkpoint", checkpoint=path)
 
     def _report(self, findings: list[Finding], fatal: Finding | None) -> None:
         """Reports findings, but for the one that training does not go on from: `_recover` reports that."""

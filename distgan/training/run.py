@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,12 +16,14 @@ from distgan.config.load import to_yaml
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import ensure
-from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group, overruled, own_settings
-from distgan.distributed.collectives import barrier, gloo_group, on_main
+from distgan.distributed.accelerator import build_accelerator, leave_group, overruled, own_rows, own_settings
+from distgan.distributed.collectives import barrier, gloo_group, in_group, on_main
 from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost_process
 from distgan.distributed.signals import Signals
 from distgan.distributed.stop import StopReason, StopSignal
 from distgan.metrics.evaluator import Evaluator
+from distgan.metrics.protocol import Scores
+from distgan.training.callbacks import Callback, Callbacks
 from distgan.training.checkpoint.manager import CheckpointManager
 from distgan.training.checkpoint.resume import Saved, began_from, load_saved, recorded, resume_from
 from distgan.training.consistency import ConsistencyCheck, check_same_data, check_same_recipe
@@ -28,7 +31,7 @@ from distgan.training.early_stopping import EarlyStopping
 from distgan.training.evaluation import OnlineEvaluation, open_evaluator
 from distgan.training.execution import why_unsupported
 from distgan.training.export import Exporter
-from distgan.training.finish import export_last, stop_reason_text, summary, upload_best, write_page
+from distgan.training.finish import end_reason, export_last, stop_reason_text, summary, upload_best, write_page
 from distgan.training.init import begin_from, check_there
 from distgan.training.loop import Intervals, Outcome, Peers, TrainingLoop
 from distgan.training.monitors import Monitors
@@ -51,21 +54,31 @@ MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named;
 PREPARE_MINUTES = 360.0  # a download may take long; the other processes wait
 
 
+class Ended(NamedTuple):
+    """The end of a training, the same on every rank."""
+
+    reason: str
+    """budget: train.images are seen; patience: best.patience is used up; time_limit: train.seconds are; callback: one
+    asked for it."""
+    scores: Scores | None
+    """Of the last evaluation."""
+    is_main: bool
+    """Whether this is the main process."""
+
+
 @own_settings()
-def run(config: Config, resume: str, signals: Signals | None = None) -> None:
+def run(config: Config, resume: str, signals: Signals, callbacks: Sequence[Callback] = ()) -> Ended:
     """Trains, or goes on training, to the budget, and exports. resume: auto, never or a checkpoint's directory.
 
-    signals: what this process receives; None: it does not listen.
-    Raises DistganError for a user error, LostProcess, Disagreement or Halted where training went wrong, Stopped after a
-    signal (everything is saved then).
+    signals: what this process receives.
+    Raises DistganError for a user error, LostProcess, Disagreement or Halted where training went wrong, CallbackError
+    where a callback did, Stopped after a signal (everything is saved then).
     """
-    signals = signals or Signals()
+    others_group = in_group()
     accelerator, precision = build_accelerator(config.train)
     if accelerator.device.type == "cpu":
         keep_freed_memory()
-    rows = batch_rows(
-        config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
-    )
+    rows = own_rows(config.train, accelerator)
     check_penalties(config, accelerator.mixed_precision)
     world, device = accelerator.num_processes, accelerator.device.type
     with ExitStack() as stack:
@@ -81,13 +94,16 @@ def run(config: Config, resume: str, signals: Signals | None = None) -> None:
             log.info("%s: %d process(es) on %s, %s", config.run_dir, world, device, precision)
             for line in overruled(config.train):
                 log.info("%s", line)
-            train(config, resume, Process(accelerator, rows, heartbeat, signals, locks[0] if locks else None))
+            process = Process(accelerator, rows, heartbeat, signals, locks[0] if locks else None, callbacks)
+            ended = train(config, resume, process)
         except Exception as error:
             signals.end()  # a launcher's SIGTERM may follow: it must not end this process before its report
             if world == 1 or not (isinstance(error, RuntimeError) and PEER_GONE.search(str(error))):
                 raise
             raise lost_process(error, missing) from None
-    leave_group(accelerator)
+    del process  # it holds the accelerator, but no trainer
+    leave_group(accelerator, destroy=not others_group)
+    return ended
 
 
 def lost_early() -> str:
@@ -117,6 +133,8 @@ class Process(NamedTuple):
     signals: Signals
     lock: RunLock | None
     """Of the run directory; None but on the main process."""
+    callbacks: Sequence[Callback] = ()
+    """The caller's."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +151,7 @@ class Session:
     """What `init.from` was when this start has taken it; empty where it did not."""
 
 
-def train(config: Config, resume: str, process: Process) -> None:
+def train(config: Config, resume: str, process: Process) -> Ended:
     """Trains from the newest checkpoint, or from the start, to the end, on this rank."""
     saved = load_saved(config, resume)
     if not saved:
@@ -145,7 +163,7 @@ def train(config: Config, resume: str, process: Process) -> None:
         evaluator = open_evaluator(config.evaluate, config.data, session.exporter, best)
     elif on_main(lambda: has_ended(config.run_dir, trainer.images_seen)):
         log.info("nothing to do: %s", stop_reason_text(config, trainer, best, StopReason.NONE))
-        return
+        return ended(session, StopReason.NONE)
     identity = {
         "wandb_id": run_id_of(config.run_dir, saved, accelerator.is_main_process),
         "began_from": began_from(config.run_dir, resume),
@@ -153,12 +171,23 @@ def train(config: Config, resume: str, process: Process) -> None:
         "directory": str(config.run_dir.resolve()),
     }
     stop = StopSignal(config.train.timeout_minutes, process.signals)
+    callbacks = Callbacks(process.callbacks, session.exporter, stop, process.heartbeat)
     process.signals.begin()
-    outcome = train_and_report(session, evaluator, identity, stop)
+    outcome = train_and_report(session, evaluator, identity, stop, callbacks)
+    callbacks("on_end", reason=end_reason(config, trainer, outcome.reason), scores=best.memory.last)
     stop.wait_for_all()
     process.signals.end()
-    if outcome.reason.urgent:
+    if outcome.reason.urgent and outcome.reason != StopReason.FAILED:
         raise stopped(session, outcome)
+    callbacks.check(outcome.saved)
+    return ended(session, outcome.reason)
+
+
+def ended(session: Session, reason: StopReason) -> Ended:
+    """What the caller learns of a training that is over."""
+    scores = session.monitors.early_stopping.memory.last
+    is_main = session.process.accelerator.is_main_process
+    return Ended(end_reason(session.config, session.trainer, reason), scores, is_main)
 
 
 def open_session(config: Config, process: Process, saved: Saved | None) -> Session:
@@ -197,12 +226,12 @@ def prepare_data(config: Config, accelerator: Accelerator) -> None:
 
 
 def train_and_report(
-    session: Session, evaluator: Evaluator | None, identity: dict[str, str], stop: StopSignal
+    session: Session, evaluator: Evaluator | None, identity: dict[str, str], stop: StopSignal, callbacks: Callbacks
 ) -> Outcome:
     """Trains, exports and writes the page. identity: for RUN/run.json. Raises Halted where a rule ends training."""
     config = session.config
     try:
-        outcome = train_and_export(session, evaluator, identity, stop)
+        outcome = train_and_export(session, evaluator, identity, stop, callbacks)
         if outcome.reason == StopReason.RULE:
             raise Halted(
                 f"{config.checkpoint.max_failures} checkpoint(s) in a row could not be written "
@@ -220,7 +249,7 @@ def train_and_report(
 
 
 def train_and_export(
-    session: Session, evaluator: Evaluator | None, identity: dict[str, str], stop: StopSignal
+    session: Session, evaluator: Evaluator | None, identity: dict[str, str], stop: StopSignal, callbacks: Callbacks
 ) -> Outcome:
     """Opens the record, runs the loop, exports the generators, and closes the record."""
     facts, exit_code = describe(session, identity["wandb_id"]), 1
@@ -229,7 +258,7 @@ def train_and_export(
     telemetry = open_telemetry(session, identity, facts)
     checkpoints = open_checkpoints(session, facts, telemetry)
     try:
-        outcome = build_loop(session, evaluator, checkpoints, telemetry, stop).run()
+        outcome = build_loop(session, evaluator, checkpoints, telemetry, stop, callbacks).run()
         export(session, telemetry, outcome)
         exit_code = outcome.reason.exit_code
     except Halted:
@@ -286,6 +315,7 @@ def build_loop(
     checkpoints: CheckpointManager,
     telemetry: Telemetry,
     stop: StopSignal,
+    callbacks: Callbacks,
 ) -> TrainingLoop:
     """Puts the parts together."""
     config, reals, exporter = session.config, session.reals, session.exporter
@@ -296,7 +326,7 @@ def build_loop(
     enough = reals.images >= 2 * config.train.batch_size  # else ranks may rightly see the same images
     peers = Peers(stop, session.process.heartbeat, ConsistencyCheck(session.trainer.accelerator, images=enough))
     return TrainingLoop(
-        Intervals.of(config), session.trainer, reals, telemetry, checkpoints, evaluation, samples, peers
+        Intervals.of(config), session.trainer, reals, telemetry, checkpoints, evaluation, samples, peers, callbacks
     )
 
 

@@ -17,7 +17,7 @@ from distgan.training.tracking.backend import TrackerBackend
 DIVERSITY_SAMPLES = 64  # images that the diversity is measured on
 
 
-@dataclass(frozen=True)
+@dataclass
 class SampleGrid:
     """Draws grids of the seeds 0, 1, 2, ..., as `distgan sample --seeds 0-N` does. One on every rank."""
 
@@ -28,6 +28,8 @@ class SampleGrid:
     shown: int
     """Images of a grid."""
     tracker: TrackerBackend
+    images: Tensor | None = None
+    """The generated images of the last grid, uint8 [N, 3, H, W], on the main process."""
 
     @classmethod
     def of(cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend) -> SampleGrid:
@@ -41,7 +43,8 @@ class SampleGrid:
 
     def _draw(self, images_seen: int) -> float:
         fakes = self.generator.sample(range(max(self.shown, DIVERSITY_SAMPLES)))
-        self.tracker.samples(images_seen, fakes[: self.shown], self.reals[: self.shown])
+        self.images = fakes[: self.shown]
+        self.tracker.samples(images_seen, self.images, self.reals[: self.shown])
         return diversity(fakes[:DIVERSITY_SAMPLES], self.reals[:DIVERSITY_SAMPLES])
 
 

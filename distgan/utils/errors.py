@@ -87,6 +87,12 @@ class Halted(DistganError):
     everywhere = True
 
 
+class CallbackError(DistganError):
+    """A callback of the caller raised an exception. Training has ended on every rank; what it had done is saved."""
+
+    everywhere = True
+
+
 class Stopped(DistganError):
     """Training was stopped by a signal, and nothing was lost; `exit_code` is 128 + the signal number."""
 

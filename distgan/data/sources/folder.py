@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydantic import PositiveFloat, PositiveInt
 
 from distgan.data.shards.png import Pixels
 from distgan.data.sources.base import Offer, SourceImages, select_classes
@@ -34,11 +35,11 @@ class Folder:
     """The source `folder`: the images below a directory."""
 
     directory: Path
-    size: int = 32
+    size: PositiveInt = 32
     """Height and width of the images that are made, pixels."""
     skip_bad: bool = False
     """Leave out files that are not images, and list them."""
-    white: float | None = None
+    white: PositiveFloat | None = None
     """The value that becomes white in images of more than 8 bits; None: 65,535."""
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:

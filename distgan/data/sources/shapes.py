@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import PositiveInt
 
 from distgan.data.shards.png import Pixels
 from distgan.data.sources.base import Offer, SourceImages, select_classes
@@ -183,7 +184,7 @@ DISTANCES: dict[str, Outline] = {
 class Shapes:
     """The source `shapes`: `count` drawn images, balanced over the selected classes."""
 
-    count: int = 20_000
+    count: PositiveInt = 20_000
     seed: int = 0
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:

@@ -7,6 +7,7 @@ caller asks for it, and changes nothing on disk.
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 import time
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class AsyncCheckpointWriter:
         self.failures = 0
         """Checkpoints in a row that could not be written."""
         self._failure: CheckpointError | None = None
+        self._written: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._job: _Job | None = None
 
     def put(self, step: int, state: State, healthy_step: int, best_step: int | None = None) -> None:
@@ -63,15 +65,20 @@ class AsyncCheckpointWriter:
         failure, self._failure = self._failure, None
         return failure
 
+    def take_written(self) -> list[Path]:
+        """The checkpoints that have been written since the last call; some may have been removed by rotation."""
+        return [self._written.get() for _ in range(self._written.qsize())]
+
     def _write(self, step: int, state: State, healthy_step: int, best_step: int | None) -> None:
         try:
-            storage.save(self.directory, step, state.tensors, state.values)
+            path = storage.save(self.directory, step, state.tensors, state.values)
         except Exception as error:  # any (memory, a file system): it must be reported and tried again
             reason = f"checkpoint of step {step} cannot be written: {type(error).__name__}: {error}"
             self._failure = error if isinstance(error, CheckpointError) else CheckpointError(reason)
             self.failures += 1
             return
         self.failures = 0
+        self._written.put(path)
         with contextlib.suppress(OSError):  # tried again after the next
             last, every = self.config.keep_last, self.config.keep_every_steps
             storage.rotate(self.directory, step, last, every, healthy_step, best_step)

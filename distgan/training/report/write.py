@@ -21,8 +21,8 @@ RUN_FILES = ("config.yaml", "metrics.jsonl")  # a run directory has one of them
 def write_report(run_dir: Path, data: DataConfig | None = None, trust: Sequence[str] = ()) -> Path:
     """Writes RUN/report.html atomically and returns its path; called by one process.
 
-    data: the data set of the real images; trust: modules that its generator may import (see `gather`). Raises ConfigError if RUN is not a run directory or cannot be
-    written.
+    data: the data set of the real images; trust: modules that its generator may import (see `gather`). Raises
+    ConfigError if RUN is not a run directory or cannot be written.
     """
     if not any((run_dir / name).is_file() for name in RUN_FILES):
         raise ConfigError(

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from distgan.cli.evaluate import process_device
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.distributed.collectives import on_main
 from distgan.inference.generator import load_generator
+from distgan.metrics.evaluate import process_device
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.protocol import save_scores
 from distgan.utils.errors import QualityError

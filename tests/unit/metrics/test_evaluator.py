@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from distgan.cli import evaluate
-from distgan.cli.evaluate import process_device, reference_data, to_option_names
+from distgan.cli.evaluate import to_option_names
 from distgan.config.load import load_config
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import DataConfig, EvaluateConfig
@@ -23,6 +23,7 @@ from distgan.inference.generator_file import Description, save_generator
 from distgan.metrics import cache
 from distgan.metrics import evaluator as evaluator_module
 from distgan.metrics.distances import Comparison, compare_sets
+from distgan.metrics.evaluate import process_device, reference_data
 from distgan.metrics.evaluator import Evaluator, check
 from distgan.metrics.extractors.base import Extractor
 from distgan.metrics.extractors.inception import STANDARD_SHA256
@@ -332,9 +333,9 @@ def test_scores_by_other_weights_than_torch_fidelity_s_say_so(shapes):
 
 def test_data_without_the_generator_s_classes_are_taken_as_a_whole(shapes, tmp_path):
     generator = load_generator(export(tmp_path / "g.safetensors"))
-    assert reference_data(generator, tmp_path, str(shapes)).classes == CLASSES
+    assert reference_data(generator, "g", str(shapes)).classes == CLASSES
     generator.class_names = ("frog",)
-    assert reference_data(generator, tmp_path, str(shapes)).classes is None
+    assert reference_data(generator, "g", str(shapes)).classes is None
 
 
 def test_a_world_size_without_a_launcher_is_one_process(monkeypatch):

@@ -1,0 +1,100 @@
+"""A trainer for people who own the loop: `for metrics in distgan.Trainer.from_config(config, images).steps(1000)`.
+
+In: a configuration and real images. Out: metrics of each step, and the generator. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from distgan.config.schema import Config
+from distgan.data.dataset import ImageDataset
+from distgan.data.in_memory import Reading, RealImages, open_images
+from distgan.distributed.accelerator import build_accelerator, leave_group, own_rows
+from distgan.inference.generator import Generator
+from distgan.training import trainer
+from distgan.training.export import Exporter
+
+
+class Trainer:
+    """Networks, optimizers and real images of one training, whose loop is the caller's.
+
+    Attributes: core (`training.trainer.Trainer`: the networks g.network, d.network and ema.network, their optimizers,
+    the counters), reals, accelerator.
+    """
+
+    def __init__(self, config: Config, accelerator: Accelerator, reals: RealImages) -> None:
+        """reals: of this rank's rows of the global batch."""
+        rows = own_rows(config.train, accelerator)
+        self.core = trainer.Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+        self.reals, self.accelerator = reals, accelerator
+        self._exporter = Exporter(config, self.core, reals)
+
+    @property
+    def images_seen(self) -> int:
+        """Real images that D has been shown, on all ranks."""
+        return self.core.images_seen
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        images: Any = None,
+        labels: Any = None,
+        class_names: Sequence[str] | None = None,
+        accelerator: Accelerator | None = None,
+    ) -> Trainer:
+        """Networks, optimizers, loss and augmentation of a configuration, before the first step.
+
+        images: uint8 [N, 3, H, H] or [N, H, H, 3], a tensor or an array, the same on every rank; or an iterator without
+        end of batches (images, labels), this rank's rows of each; None: the data set at data.path, which must be there.
+        labels: whole numbers [N], classes from 0 on; class_names: theirs. accelerator: of `build_accelerator`; None: a
+        new one, which joins the processes that a launcher started, and sets torch's threads to train.cpu_threads.
+
+        The keys of the configuration that are about whole runs (train.images, log, checkpoint, evaluate, ...) have no
+        effect. Raises ConfigError, DataError, LaunchError.
+
+        >>> import distgan, torch
+        >>> config = distgan.load_config("quickstart", {"train.batch_size": 8})
+        >>> images, labels = torch.randint(256, (20, 3, 32, 32), dtype=torch.uint8), torch.arange(20) % 10
+        >>> trainer = distgan.Trainer.from_config(config, images, labels)
+        >>> for metrics in trainer.steps(2):
+        ...     print(trainer.images_seen, metrics["loss/g"].shape)
+        8 torch.Size([])
+        16 torch.Size([])
+        >>> trainer.generator().sample(seeds=[0, 1], classes=["3", "7"]).shape
+        torch.Size([2, 3, 32, 32])
+        """
+        accelerator = accelerator or build_accelerator(config.train)[0]
+        rows, device = own_rows(config.train, accelerator), accelerator.device
+        reals: RealImages
+        if images is None:
+            reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
+        else:
+            reals = open_images(images, labels, class_names, Reading(config.data, config.run.seed, rows, device))
+        return cls(config, accelerator, reals)
+
+    def steps(self, count: int) -> Iterator[dict[str, Tensor]]:
+        """Makes steps, and yields the metrics of each: scalars on the device, means over this rank's rows.
+
+        `.item()` of one waits for the device: do so now and then. Another call goes on from there. Raises DataError,
+        and Stalled where images no longer come.
+        """
+        with closing(self.reals.batches(self.core.d.updates)) as batches:
+            for _ in range(count):
+                yield self.core.step(batches)
+
+    def generator(self) -> Generator:
+        """A copy of the averaged generator as it is now: to sample from, to evaluate, to save."""
+        return self._exporter.copy_of_generator()
+
+    def close(self) -> None:
+        """Ends this process's part in a group of processes, after the last step; needed where there are several."""
+        accelerator = self.accelerator
+        del self.core, self.reals, self.accelerator, self._exporter
+        leave_group(accelerator)
