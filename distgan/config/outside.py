@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from distgan.config.registry import Registry
 
 OUTSIDE = "outside"  # pydantic's name of this variant
+SECTIONS: dict[str, type[OutsideSection]] = {}  # by the kind's name
 
 
 class OutsideSection(Frozen):
@@ -25,6 +26,9 @@ class OutsideSection(Frozen):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Settings of a class from outside, by the names in its Settings."
     )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.registry.kind, dict(self), self.model_fields_set)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -39,6 +43,11 @@ class OutsideSection(Frozen):
         own = settings.model_dump(mode="json", exclude=set(registry.base.model_fields))
         common = {key: getattr(settings, key) for key in registry.base.model_fields}
         return section.model_copy(update=common | {"options": own})
+
+
+def _unpickled(kind: str, values: dict[str, Any], fields_set: set[str]) -> OutsideSection:
+    """A section in another process. Its class has no module of its own, so that pickle would not find it."""
+    return SECTIONS[kind].model_construct(_fields_set=fields_set, **values)
 
 
 def _named_error(registry: Registry, name: str, trust: Any) -> Any:

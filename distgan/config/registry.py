@@ -35,7 +35,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from distgan.config.base import Frozen, default_choice
-from distgan.config.outside import OUTSIDE, OutsideSection, checked_settings, settings_from
+from distgan.config.outside import OUTSIDE, SECTIONS, OutsideSection, checked_settings, settings_from
 from distgan.utils.errors import ConfigError
 from distgan.utils.names import split_names
 from distgan.utils.safe_io import printable
@@ -134,6 +134,7 @@ class Registry:
             **{self.choice: (Reference, Field(description=self.description(what)))},  # type: ignore[call-overload]
         )
         outside.registry = self
+        SECTIONS.setdefault(self.kind, outside)
         members: list[Any] = [
             Annotated[entry.settings, Tag(name)] for name, entry in self.entries.items() if entry.settings
         ]

@@ -23,6 +23,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config.schema import TrainConfig
+from distgan.distributed.collectives import in_group, join_again, remember_group
 from distgan.distributed.launcher import check_connected, check_launcher, launcher_command
 from distgan.utils.errors import ConfigError, LostProcess
 from distgan.utils.rng import Rows
@@ -48,7 +49,9 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     precision, reason = choose_precision(config.precision, environment.get("ACCELERATE_MIXED_PRECISION"), gpu)
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.timeout_minutes))
     try:
-        with _new_state():
+        if not in_group():
+            join_again(config.timeout_minutes)
+        with _state_of():
             accelerator = Accelerator(
                 cpu=not gpu,
                 mixed_precision=precision,
@@ -59,6 +62,7 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     except dist.DistError as error:
         first_line = str(error).strip().split("\n")[0]
         raise LostProcess(f"the processes could not be joined, nothing was lost: {first_line}") from error
+    remember_group()
     # not among the handlers above, where Accelerate accepts only its own classes
     hook = COMPRESSION_HOOKS[config.gradient_compression]
     accelerator.ddp_handler = GradientAveraging(gradient_as_bucket_view=True, comm_hook=hook)
@@ -69,10 +73,14 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
 
 
 @contextlib.contextmanager
-def _new_state() -> Iterator[None]:
-    """A context in which Accelerate makes states for one Accelerator instead of those that all of a process share."""
+def _state_of(accelerator: Accelerator | None = None) -> Iterator[None]:
+    """A context in which Accelerate knows the states of this Accelerator, instead of those that a process shares.
+
+    None: it makes new ones.
+    """
     shared = AcceleratorState._shared_state, GradientState._shared_state
-    AcceleratorState._shared_state, GradientState._shared_state = {}, {}
+    own = ({}, {}) if accelerator is None else (accelerator.state.__dict__, accelerator.gradient_state.__dict__)
+    AcceleratorState._shared_state, GradientState._shared_state = own
     try:
         yield
     finally:
@@ -154,7 +162,8 @@ def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Litera
     if accelerator.ddp_handler is not None:
         gpu = accelerator.device.type != "cpu"
         accelerator.ddp_handler.bucket_cap_mb = bucket_size(network, gpu) if bucket_mb == "auto" else bucket_mb
-    return accelerator.prepare(network)
+    with _state_of(accelerator):
+        return accelerator.prepare(network)
 
 
 def leave_group(accelerator: Accelerator, destroy: bool = True) -> None:

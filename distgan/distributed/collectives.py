@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from distgan.utils.errors import DistganError, LaunchError
 
 T = TypeVar("T")
+_meetings: list[_Meeting] = []
+_joins = itertools.count()
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
@@ -169,10 +172,47 @@ def open_store(seconds: float) -> tuple[Any, str]:
     return store, f"machine {name}, {host}:{port}"
 
 
+class _Meeting(NamedTuple):
+    """How the first group of this process met."""
+
+    store: Any
+    backend: str
+    rank: int
+    world: int
+
+
+def remember_group() -> None:
+    """Keeps what is needed to join the processes of this group once more. Not a collective."""
+    if in_group() and not _meetings:
+        store = dist.distributed_c10d._get_default_store()
+        _meetings.append(_Meeting(store, dist.get_backend(), dist.get_rank(), dist.get_world_size()))
+
+
+def join_again(minutes: float) -> bool:
+    """Joins the processes of an earlier group that has been left. Returns whether there was one.
+
+    torch's own way through the launcher's store would find the keys of the earlier group there, and hang. minutes: how
+    long a collective waits for another process.
+    """
+    if not _meetings:
+        return False
+    store, backend, rank, world = _meetings[0]
+    dist.init_process_group(
+        backend,
+        store=PrefixStore(f"again-{next(_joins)}", store),
+        rank=rank,
+        world_size=world,
+        timeout=datetime.timedelta(minutes=minutes),
+    )
+    return True
+
+
 @contextlib.contextmanager
 def joined(backend: str) -> Iterator[None]:
     """Joins all processes that a launcher has started, for a command without Accelerate. backend: nccl or gloo."""
-    dist.init_process_group(backend)
+    if not join_again(10.0):
+        dist.init_process_group(backend)
+        remember_group()
     try:
         yield
     finally:

@@ -27,3 +27,6 @@ SCORED = (
     "evaluate.reference_count=40",
 )
 """Evaluations after every fifth step of such a run, by EfficientNet-Lite0, in a second."""
+
+SHAPES_SCORED = (*SCORED[:2], "evaluate.extractor=none")
+"""Evaluations after every fifth step, from the pixels of the shapes: no network."""
