@@ -22,20 +22,20 @@ def test_the_examples_of_a_module_give_what_they_say(name, tmp_path, monkeypatch
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-def test_every_call_of_the_interface_has_an_example():
-    found = {
-        test.name.split(".")[0] if test.name else ""
-        for module in MODULES
-        for test in doctest.DocTestFinder().find(importlib.import_module(module), module)
-        if test.examples
-    }
-    assert found
+@pytest.mark.parametrize(
+    "name", ["Callback", "Trainer.from_config", "evaluate", "fit", "load_config", "load_generator", "prepare"]
+)
+def test_every_call_of_the_interface_has_an_example(name):
+    first, _, method = name.partition(".")
+    described = getattr(distgan, first)
+    assert ">>> " in (getattr(described, method) if method else described).__doc__
 
 
 def test_the_code_of_the_page_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert len(BLOCKS) > 5
+    assert len(BLOCKS) == 5
     names: dict[str, object] = {"__name__": "page"}
     for number, block in enumerate(BLOCKS):
         exec(compile(block, f"docs/python.md, block {number}", "exec"), names)
-    assert "0.0" not in capsys.readouterr().err or True
+    assert names["watch"].losses, "the callback was called"
+    assert names["again"].values == names["scores"].values
