@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         try:
             check_system()
             options = parse(arguments, program)
-            config = load_config(options.config, options.overrides)
+            config = load_config(options.config, options.overrides, options.trust)
             guard_stdout()
             if options.print_config:
                 print(to_yaml(config), end="")

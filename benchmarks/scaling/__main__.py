@@ -21,7 +21,8 @@ from pathlib import Path
 from benchmarks.common.arguments import whole, wholes
 from benchmarks.common.markdown import filled
 from benchmarks.scaling.model import ENOUGH, MAX, Link, Prediction, line_through, stops_at, traffic
-from distgan.config.load import RECIPES, load_config
+from distgan.config.load import load_config
+from distgan.config.recipes import RECIPES
 from distgan.training.run_dir import write_text
 from distgan.utils.errors import DistganError
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import re
 
-from distgan.config.command_line import to_path
+from distgan.config.choices import EXTRACTORS
+from distgan.config.command_line import add_trust_argument, to_path
 from distgan.config.schema import EvaluateConfig
 from distgan.distributed.collectives import rank
 from distgan.metrics.evaluate import evaluate, process_device
@@ -27,10 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="SHARDS", help="directory or URL of real images (default: the training data)")
     parser.add_argument(
         "--extractor",
-        choices=("efficientnet_lite0", "inception", "none"),
         default=DEFAULTS.extractor,
-        help="network whose features are compared; inception: FID; none: only the embedded shapes, from their pixels",
+        metavar="NAME",
+        help=f"network whose features are compared: {', '.join(EXTRACTORS.entries)} or package.module:Name (default: "
+        "%(default)s); inception: FID; none: only the embedded shapes, from their pixels",
     )
+    parser.add_argument(
+        "--metric", action="append", default=[], metavar="NAME",
+        help="one more score, package.module:Name (may be repeated; docs/extending.md)",
+    )  # fmt: skip
     parser.add_argument(
         "--weights-file", type=to_path, metavar="FILE", help="Inception's weights (default: a download)"
     )
@@ -49,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--out", type=to_path, metavar="FILE.json", help="file for the scores")
     parser.add_argument("--against", type=to_path, metavar="FILE.json", help="earlier scores to compare with")
+    add_trust_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,8 +65,9 @@ def run(args: argparse.Namespace) -> int:
     with process_device(args.device) as device:
         try:
             scores = evaluate(
-                args.file, args.data, device=device, against=before, weights=args.weights_file, **settings
-            )
+                args.file, args.data, device=device, against=before, trust=args.trust, **settings,
+                weights=args.weights_file, metrics=args.metric,
+            )  # fmt: skip
         except (ConfigError, QualityError) as error:
             raise type(error)(to_option_names(str(error))) from None
         main = rank() == 0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from distgan.config.command_line import to_path
+from distgan.config.command_line import add_trust_argument, to_path
 from distgan.config.load import validate
+from distgan.config.networks import GENERATORS
+from distgan.config.registry import Trust
 from distgan.inference.generator_file import Description, save_generator
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import BestState
@@ -23,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default) or latest weights")
 
+    add_trust_argument(parser)
+
 
 def run(args: argparse.Namespace) -> int:
     """Exports and prints the digest of the weights. Raises CheckpointError, ExportError."""
@@ -30,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or path.parent.parent / "generator.safetensors"
     if out.suffix != ".safetensors":
         raise ExportError(f"--out {out} must end in .safetensors; nearest: {out.with_suffix('.safetensors')}")
-    digest = export(path, out, args.weights)
+    digest = export(path, out, args.weights, args.trust)
     print(f"{out}: {args.weights} weights of {path}, sha256 {digest}")
     return 0
 
@@ -47,7 +52,7 @@ def find(path: Path) -> Path:
     return newest
 
 
-def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
+def export(path: Path, out: Path, weights: Literal["ema", "raw"], trust: Sequence[str] = ()) -> str:
     """Writes the generator of the checkpoint at `path` to `out`; returns the digest of its weights.
 
     Raises CheckpointError for a damaged checkpoint, ExportError if the file cannot be written.
@@ -56,6 +61,7 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"]) -> str:
     prefix = {"ema": "ema/", "raw": "g/"}[weights]
     try:
         config = validate(values["config"], str(path))
+        GENERATORS.admit_of(config.generator, Trust(tuple(trust)))
         if type(updates := values["d"]["updates"]) is not int:
             raise ValueError("d.updates is not a whole number")
         images = updates * config.train.batch_size

@@ -23,6 +23,7 @@ COMMANDS = {  # name: (module, help)
     "sample": ("distgan.cli.sample", "draw images from an exported generator"),
     "export": ("distgan.cli.export", "write a checkpoint's generator to one safetensors file"),
     "evaluate": ("distgan.cli.evaluate", "measure how far a generator's images are from real ones"),
+    "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
     "report": ("distgan.cli.report", "write a run's page, RUN/report.html"),
 }
 LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `main` of their own
@@ -71,4 +72,6 @@ def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
         if name == command:
             import_module(module).add_arguments(subparser)
     check_values(parser, arguments)
+    if command == "prepare":
+        arguments = import_module(COMMANDS[command][0]).with_kind(arguments)
     return parser.parse_args(arguments)

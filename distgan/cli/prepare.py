@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distgan.config.choices import SOURCES
 from distgan.config.command_line import to_path
 from distgan.config.yaml_loader import plain_value
 from distgan.data.make import prepare
@@ -20,6 +21,8 @@ from distgan.data.sources.shapes import Shapes
 from distgan.utils.errors import DataError
 from distgan.utils.names import split_names
 from distgan.utils.paths import name_as_text
+
+OUTSIDE = "outside"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="value that becomes white in grey images of more than 8 bits, such as 4095 for a 12-bit camera (65535)",
     )  # fmt: skip
 
+    outside = sources.add_parser(
+        OUTSIDE, parents=[with_val], help="a source of your own, package.module:Name (docs/extending.md)"
+    )
+    outside.add_argument("name", metavar="NAME", help="package.module:Name; the word `outside` may be left out")
+    outside.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="a setting of the source (may be repeated)"
+    )
+
+
+def with_kind(arguments: Sequence[str]) -> Sequence[str]:
+    """The command's arguments, with `outside` before the name of a source that does not come with distgan."""
+    command, *rest = arguments
+    named = rest and rest[0] not in SOURCES.entries and (":" in rest[0] or rest[0] in SOURCES.names())
+    return [command, OUTSIDE, *rest] if named else arguments
+
 
 def _common_arguments(splits: tuple[str, ...]) -> argparse.ArgumentParser:
     """Returns a parser with the arguments of all sources. splits: those that the source may have."""
@@ -73,11 +91,12 @@ def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     if args.verify:
         manifest, done = verify(args.out, not args.quiet), "verified"
-        if manifest.source != args.source:
+        if args.source not in (manifest.source, OUTSIDE):
             raise DataError(f"{args.out} holds {manifest.source}, not {args.source}; choose another --out")
     else:
         before = _identity(args.out)
-        manifest = prepare(args.source, args.out, progress=not args.quiet, **options_of(args))
+        source = args.name if args.source == OUTSIDE else args.source
+        manifest = prepare(source, args.out, progress=not args.quiet, **options_of(args))
         done = "already complete" if before is not None and before == _identity(args.out) else "made"
     size = sum(shard.bytes for shard in manifest.shards) / 2**20
     classes, shards = _count(manifest.classes, "class", "classes"), _count(manifest.shards, "shard", "shards")
@@ -91,8 +110,16 @@ def run(args: argparse.Namespace) -> int:
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """Parsed arguments as options of `distgan.prepare`."""
-    fixed = ("command", "source", "out", "verify", "quiet")
-    return {name: value for name, value in vars(args).items() if name not in fixed and value is not None}
+    fixed = ("command", "source", "out", "verify", "quiet", "name", "option")
+    given = {name: value for name, value in vars(args).items() if name not in fixed and value is not None}
+    return given | dict(_option(text) for text in getattr(args, "option", ()))
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise DataError(f"--option {text}: write KEY=VALUE, such as count=100")
+    return key, plain_value(value)
 
 
 def _identity(out: Path) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ import argparse
 
 from pydantic import ValidationError
 
-from distgan.config.command_line import to_path
+from distgan.config.command_line import add_trust_argument, to_path
 from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig
 from distgan.training.report.write import write_report
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="SHARDS", help="directory or URL of the real images (default: the training data)"
     )
+    add_trust_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,5 +28,5 @@ def run(args: argparse.Namespace) -> int:
         data = None if args.data is None else DataConfig(path=args.data)
     except ValidationError as error:
         raise ConfigError(f"--data: {first_mistake(error).rule}") from None
-    print(f"report: {write_report(args.run, data)}")
+    print(f"report: {write_report(args.run, data, args.trust)}")
     return 0

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from distgan.config.command_line import to_path
+from distgan.config.command_line import add_trust_argument, to_path
 from distgan.inference.generator import load_generator
 from distgan.inference.generator_file import writing
 from distgan.inference.sampling import draw, find_file, write_directory, write_npz
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", default="16", metavar="N", help="images at a time (default: 16)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--columns", metavar="N", help="columns of the grid (default: about square)")
+    add_trust_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if columns and form != "grid":
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
-    generator = load_generator(find_file(args.file), args.device)
+    generator = load_generator(find_file(args.file), args.device, args.trust)
     names = None if args.classes is None else split_names(name_as_text(args.classes))
     if names == ():
         raise ExportError(f"--classes={args.classes} names no class; leave it out for all, or name some")

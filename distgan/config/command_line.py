@@ -16,6 +16,16 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", default="quickstart", metavar="RECIPE", help="a YAML file, or the name of one in configs/"
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as in train.batch_size=64")
+    add_trust_argument(parser)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--trust`."""
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="MODULE",
+        help="module or package that a run's or generator's file may have imported, for networks, losses, ... that do "
+        "not come with distgan: importing runs its code (may be repeated)",
+    )  # fmt: skip
 
 
 def to_path(text: str) -> Path:

@@ -21,8 +21,8 @@ def walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldI
     A key that several variants of a section share is yielded once for each. A number that may be a schedule is yielded
     as a key, and then its section is expanded as well.
     """
-    for name, field in model.model_fields.items():
-        accepted = alternatives(field.annotation)
+    for attribute, field in model.model_fields.items():
+        name, accepted = field.alias or attribute, alternatives(field.annotation)
         if not all(map(is_section, accepted)):
             yield prefix + name, field
         for section in filter(is_section, accepted):

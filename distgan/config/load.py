@@ -6,7 +6,7 @@ Raises one ConfigError with a line for each mistake.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,19 @@ import yaml
 from pydantic import ValidationError
 
 from distgan.config.base import FREE
-from distgan.config.keys import flatten, kinds_of, walk
+from distgan.config.keys import flatten, walk
 from distgan.config.messages import config_mistakes, nearest_key
+from distgan.config.recipes import BASE, KINDS, forget_prepare, is_of_a_run, read_recipe
 from distgan.config.registry import TYPED, Trust
 from distgan.config.schedule import Schedule
 from distgan.config.schema import Config
 from distgan.config.yaml_loader import parse_yaml, plain_value
 from distgan.utils.errors import ConfigError
-from distgan.utils.paths import name_as_text, user_path
-from distgan.utils.safe_io import printable, read_bytes
+from distgan.utils.paths import name_as_text
+from distgan.utils.safe_io import printable
 
-PACKAGE = Path(__file__).resolve().parent.parent
-RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 SCHEDULE_EXAMPLE = "{start: 1e-3, end: 1e-4, images: 100_000}"
-MAX_BYTES = 1 << 16  # of a file; the recipes have about 1,000
 MAX_MISTAKES = 20  # reported at once
-KINDS = kinds_of(Config)
-OF_A_RUN = ("run.json", "checkpoints", "metrics.jsonl", "events.jsonl", "generator.safetensors", "best.safetensors")
 
 
 def load_config(
@@ -38,8 +34,8 @@ def load_config(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     trust: Sequence[str] = (),
 ) -> Config:
-    """The configuration in a file, with overrides: `key=value` texts, the last of a key wins, or values by key
-    ({"train.images": 1000} or {"train": {"images": 1000}}).
+    """The configuration in a file and its `base`, with overrides: `key=value` texts, the last of a key wins, or values
+    by key ({"train.images": 1000} or {"train": {"images": 1000}}).
 
     The file's data.prepare is for the file's data.path: an override of data.path without one of data.prepare names a
     data set that must be there. source: a path, or the name of a recipe in configs/. Names of classes from outside are
@@ -51,24 +47,23 @@ def load_config(
     >>> config == distgan.load_config("quickstart", ["train.batch_size=32", "data.classes=star,heart"])
     True
     """
-    path = find_recipe(source)
-    tree = parse_yaml(_read(path), str(path), KINDS) or {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: the file must hold sections such as `train:`, not {_kind(tree)}")
+    recipe = read_recipe(source)
+    tree = recipe.tree
     given: dict[str, Any] = {}
     changes = _items(overrides) if isinstance(overrides, Mapping) else [_parsed(text) for text in overrides]
     for key, value in changes:
         _apply(tree, key, value)
         _apply(given, key, value)
-    data = given.get("data")
-    if isinstance(data, dict) and "path" in data and "prepare" not in data:
-        tree["data"]["prepare"] = None
-    return validate(tree, str(path), Trust(tuple(trust)) if is_of_a_run(path) else TYPED)
+    if isinstance(data := given.get("data"), dict):
+        tree["data"] = forget_prepare(tree["data"], data)
+    recipe.places.update(dict.fromkeys(flatten(given), recipe.files[0]))
+    trust_in_it = Trust(tuple(trust)) if any(map(is_of_a_run, recipe.files)) else TYPED
+    return _validated(tree, trust_in_it, recipe.place_of)
 
 
-def is_of_a_run(path: Path) -> bool:
-    """Whether a file lies in a run's directory, beside what training writes there."""
-    return any((path.parent / name).exists() for name in OF_A_RUN)
+def read_config(path: Path) -> Config:
+    """The configuration in a file, to be shown: nothing that it names is imported. Raises ConfigError."""
+    return validate(read_recipe(path).tree, str(path))
 
 
 def validate(tree: dict[str, Any], origin: str, trust: Trust | None = None) -> Config:
@@ -76,24 +71,16 @@ def validate(tree: dict[str, Any], origin: str, trust: Trust | None = None) -> C
 
     Raises ConfigError; each line begins with `origin`.
     """
+    return _validated(tree, trust, lambda _: origin)
+
+
+def _validated(tree: dict[str, Any], trust: Trust | None, origin_of: Callable[[str], str | Path]) -> Config:
+    """origin_of: what a sentence about a mistake begins with."""
     try:
         return Config.model_validate(tree, context=trust.context if trust else None)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: " + f"\n{origin}: ".join(config_mistakes(error, MAX_MISTAKES))) from None
-
-
-def find_recipe(source: str | Path) -> Path:
-    """A configuration file by its path, or by its name in configs/. Raises ConfigError."""
-    try:
-        path = user_path(source)
-    except ValueError as error:
-        raise ConfigError(f"--config={source}: {error}") from None
-    if path.is_file():
-        return path
-    if (named := RECIPES / f"{path.name.removesuffix('.yaml')}.yaml").is_file() and path.parent == Path("."):
-        return named
-    names = sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
-    raise ConfigError(f"no configuration file {source}; recipes that come with distgan: {', '.join(names)}")
+        sentences = config_mistakes(error, MAX_MISTAKES)
+        raise ConfigError("\n".join(f"{origin_of(sentence)}: {sentence}" for sentence in sentences)) from None
 
 
 def to_yaml(config: Config) -> str:
@@ -120,17 +107,6 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
     return harmless, refused
 
 
-def _read(path: Path) -> str:
-    try:
-        return read_bytes(path, MAX_BYTES).decode()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file: byte {error.start} is not UTF-8") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not a configuration: {error}") from None
-
-
 def _items(values: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
     """Dotted keys and values of nested values; a schedule is one value. Raises ConfigError for what is no key."""
     found: list[tuple[str, Any]] = []
@@ -150,6 +126,10 @@ def _parsed(override: str) -> tuple[str, Any]:
     if not equals or not all(key.split(".")) or key.startswith("-"):
         fixed = key.lstrip("-").strip(".").replace("-", "_") or "train.batch_size"
         raise ConfigError(f"'{override}' is not an override; write key=value, as in {fixed}={text or 'VALUE'}")
+    if key == BASE:
+        raise ConfigError(
+            f"{override}: base stands at the top of a file; for the recipe itself: --config {text or 'NAME'}"
+        )
     return key, _override_value(key, text, override)
 
 
@@ -187,7 +167,3 @@ def _override_value(key: str, text: str, override: str) -> Any:
     except ValueError as error:
         raise ConfigError(f"{override}: {error}") from None
     return text if isinstance(value, bool) and key not in KINDS.switches else value
-
-
-def _kind(value: Any) -> str:
-    return "a list" if isinstance(value, list) else "text" if isinstance(value, str) else "a single value"

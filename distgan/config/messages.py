@@ -92,6 +92,10 @@ def _sentence(error: Any) -> str:
         return f"{key}={shown} must be text; write it in quotes: \"'{shown}'\""
     if kind == "unknown_name":
         return _unknown_name(key, value, context)
+    if kind == "unknown_choice":
+        return f"{key}={shown} {context['rule']}"
+    if kind == "untrusted":
+        return f"{key}: {context['rule']}"
     if kind == "literal_error":
         return _not_a_choice(key, value, context["expected"])
     rule = re.sub("^(Input|String|Tuple|Value) should", "must", error["msg"])
@@ -108,8 +112,8 @@ def _unknown_name(key: str, value: Any, context: dict[str, Any]) -> str:
     if not isinstance(value, dict):
         return _not_a_section(key, value)
     choice = context["discriminator"]
-    name, rule = value.get(choice), REGISTRIES[context["kind"]].unknown(str(value.get(choice)))
-    return f"{key}.{choice}={show_value(name)}{rule.removeprefix(printable(str(name)))}"
+    name = value.get(choice)
+    return f"{key}.{choice}={show_value(name)} {REGISTRIES[context['kind']].rule(str(name))}"
 
 
 def _unknown_key(key: str, choice: str) -> str:

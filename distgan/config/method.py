@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, create_model, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from distgan.config import contracts
 from distgan.config.base import Frozen, Names, Probability
@@ -17,11 +17,6 @@ from distgan.config.schedule import Scheduled, ScheduledDecay, ScheduledShare, S
 
 LEARNING_RATE = "Learning rate: a number, or a schedule over the images seen."
 POLICY = "Transformations: diffaugment: color, translation, cutout; ada: blit, geometry, color."
-
-
-def no_settings(name: str, base: type[Frozen]) -> type[Frozen]:
-    """The section of a name that has no settings but the common ones of its kind."""
-    return create_model(name.title(), __base__=base, name=(Literal[name], name))  # type: ignore[arg-type]
 
 
 class UpdateRule(Frozen):
@@ -212,6 +207,30 @@ class LossConfig(Penalties):
         return self
 
 
+class Logistic(Penalties):
+    """Non-saturating (Goodfellow et al. 2014)."""
+
+    name: Literal["logistic"] = "logistic"
+
+
+class Hinge(Penalties):
+    """Lim & Ye 2017 (arXiv:1705.02894)."""
+
+    name: Literal["hinge"] = "hinge"
+
+
+class LeastSquares(Penalties):
+    """Mao et al. 2017 (arXiv:1611.04076)."""
+
+    name: Literal["least_squares"] = "least_squares"
+
+
+class Relativistic(Penalties):
+    """Each real against a fake (Jolicoeur-Martineau 2019, arXiv:1807.00734)."""
+
+    name: Literal["relativistic"] = "relativistic"
+
+
 class Wasserstein(Penalties):
     """D as a critic (Arjovsky et al. 2017, arXiv:1701.07875)."""
 
@@ -227,11 +246,11 @@ LOSSES = Registry(
     contract=contracts.LOSS,
 )
 LOSSES.add("bce", "distgan.training.losses:BinaryCrossEntropy", LossConfig)
-LOSSES.add("logistic", "distgan.training.losses:LOGISTIC", no_settings("logistic", Penalties))
-LOSSES.add("hinge", "distgan.training.losses:HINGE", no_settings("hinge", Penalties))
-LOSSES.add("least_squares", "distgan.training.losses:LEAST_SQUARES", no_settings("least_squares", Penalties))
+LOSSES.add("logistic", "distgan.training.losses:LOGISTIC", Logistic)
+LOSSES.add("hinge", "distgan.training.losses:HINGE", Hinge)
+LOSSES.add("least_squares", "distgan.training.losses:LEAST_SQUARES", LeastSquares)
 LOSSES.add("wasserstein", "distgan.training.losses:WASSERSTEIN", Wasserstein)
-LOSSES.add("relativistic", "distgan.training.losses:RELATIVISTIC", no_settings("relativistic", Penalties))
+LOSSES.add("relativistic", "distgan.training.losses:RELATIVISTIC", Relativistic)
 
 if TYPE_CHECKING:
     Loss = Penalties

@@ -100,6 +100,9 @@ class DiscriminatorSettings(Frozen):
     """Divide every weight by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
     conditional: bool = False
     """Projection of the class on the features (Miyato & Koyama 2018, arXiv:1802.05637)."""
+    freeze_layers: NonNegativeInt = 0
+    """Layers of the feature stack, from the image on, that are not trained: for fine-tuning with few images (FreezeD,
+    Mo et al. 2020, arXiv:2002.10964)."""
 
 
 class SeedDiscriminator(DiscriminatorSettings):

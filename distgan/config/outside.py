@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from distgan.config.registry import Registry
 
 OUTSIDE = "outside"  # pydantic's name of this variant
+SECTIONS: dict[str, type[OutsideSection]] = {}  # by the kind's name
 
 
 class OutsideSection(Frozen):
@@ -25,6 +26,9 @@ class OutsideSection(Frozen):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Settings of a class from outside, by the names in its Settings."
     )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (self.registry.kind, dict(self), self.model_fields_set)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -41,10 +45,17 @@ class OutsideSection(Frozen):
         return section.model_copy(update=common | {"options": own})
 
 
+def _unpickled(kind: str, values: dict[str, Any], fields_set: set[str]) -> OutsideSection:
+    """A section in another process. Its class has no module of its own, so that pickle would not find it."""
+    return SECTIONS[kind].model_construct(_fields_set=fields_set, **values)
+
+
 def _named_error(registry: Registry, name: str, trust: Any) -> Any:
     """The class, None without a trust. Raises ValidationError at the key that chooses."""
     try:
         return registry.admit(name, trust)
+    except PydanticCustomError as error:
+        raise _errors([InitErrorDetails(type=error, loc=(registry.choice,), input=name)]) from None
     except ValueError as error:
         raise _errors([_sentence((registry.choice,), name, str(error))]) from None
 

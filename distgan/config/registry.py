@@ -32,9 +32,10 @@ from pydantic import (
     ValidationInfo,
     create_model,
 )
+from pydantic_core import PydanticCustomError
 
 from distgan.config.base import Frozen, default_choice
-from distgan.config.outside import OUTSIDE, OutsideSection, checked_settings, settings_from
+from distgan.config.outside import OUTSIDE, SECTIONS, OutsideSection, checked_settings, settings_from
 from distgan.utils.errors import ConfigError
 from distgan.utils.names import split_names
 from distgan.utils.safe_io import printable
@@ -62,6 +63,10 @@ class Trust:
 
 
 TYPED = Trust()
+UNTRUSTED = (
+    "{name} does not come with distgan, and a file imports nothing by itself; if you trust this module: "
+    "--trust {module} (in Python: trust=['{module}'])"
+)
 LOADED: dict[str, Any] = {}  # what was imported under a trust, by `package.module:Name`
 REGISTRIES: dict[str, Registry] = {}  # by the kind's name
 
@@ -129,6 +134,7 @@ class Registry:
             **{self.choice: (Reference, Field(description=self.description(what)))},  # type: ignore[call-overload]
         )
         outside.registry = self
+        SECTIONS.setdefault(self.kind, outside)
         members: list[Any] = [
             Annotated[entry.settings, Tag(name)] for name, entry in self.entries.items() if entry.settings
         ]
@@ -167,7 +173,7 @@ class Registry:
         """A validator of a key that holds a name: imports a name from outside, if the validation trusts it."""
         if name not in self.entries:
             if ":" not in name and name not in _entry_points(self.group):
-                raise ValueError(self.unknown(name))
+                raise PydanticCustomError("unknown_choice", "{rule}", {"rule": self.rule(name)})
             self.admit(name, trust_of(info))
         return name
 
@@ -178,20 +184,25 @@ class Registry:
             return LOADED.get(reference)
         module = reference.partition(":")[0]
         if ":" in name and not trust.covers(module):
-            raise ValueError(
-                f"{printable(name)} does not come with distgan, and a file imports nothing by itself; if you trust the "
-                f"module: --trust {module} (in Python: trust=['{module}'])"
-            )
+            raise PydanticCustomError("untrusted", "{rule}", {"rule": UNTRUSTED.format(name=name, module=module)})
         LOADED[reference] = _import(reference)
         return LOADED[reference]
 
-    def unknown(self, name: str) -> str:
-        """The sentence for a name that is none."""
+    def admit_of(self, section: BaseModel, trust: Trust) -> None:
+        """Imports what a section names, that was read without a trust. Raises ConfigError."""
+        if isinstance(section, OutsideSection):
+            try:
+                self.admit(self.name_of(section), trust)
+            except ValueError as error:
+                raise ConfigError(f"{self.key}: {error}") from None
+
+    def rule(self, name: str) -> str:
+        """What a name must be; follows a wrong one in a sentence."""
         if name in self.entries:
-            return f"{name} comes with distgan and is not chosen here; give package.module:Name"
+            return "comes with distgan and is not chosen here; give package.module:Name"
         close = difflib.get_close_matches(printable(name), self.names(), n=1, cutoff=0.3)
         nearest = f"; nearest: {close[0]}" if close else ""
-        return f"{printable(name)} must be one of {', '.join(self.names())}, or package.module:Name{nearest}"
+        return f"must be one of {', '.join(self.names())}, or package.module:Name{nearest}"
 
     def reference(self, name: str) -> str:
         """`package.module:Name` of a name from outside. Raises ValueError."""
@@ -227,21 +238,13 @@ class Registry:
         """The settings that an implementation is built with: the section itself, or the Settings of its own class."""
         if not isinstance(section, OutsideSection):
             return section
-        with self._as_config_error():
+        with _as_config_error(self.name_of(section)):
             return checked_settings(section, self.load(self.name_of(section)), self)
 
     def options_of(self, name: str, options: Mapping[str, Any]) -> BaseModel:
         """The settings of a class from outside that has its options beside its name. Raises ConfigError."""
-        with self._as_config_error():
+        with _as_config_error(name):
             return settings_from(self.load(name), {}, options, self)
-
-    @contextmanager
-    def _as_config_error(self) -> Iterator[None]:
-        try:
-            yield
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise ConfigError(f"{self.key}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
     def build(self, section: BaseModel, *arguments: Any) -> Any:
         """The chosen implementation: called with its settings and the arguments where it is a class or function.
@@ -250,6 +253,15 @@ class Registry:
         """
         target = self.load(self.name_of(section))
         return target(self.settings_of(section), *arguments) if is_factory(target) else target
+
+
+@contextmanager
+def _as_config_error(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _different(sections: tuple[BaseModel, ...]) -> tuple[BaseModel, ...]:

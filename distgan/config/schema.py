@@ -19,6 +19,8 @@ from pydantic import (
     PlainValidator,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -32,6 +34,7 @@ from distgan.utils.safe_io import printable
 
 Reaction = Literal["off", "warn", "alert", "stop", "rollback"]
 URL = NewType("URL", str)
+HUB = re.compile(r"hf://(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w][\w./-]*))?")
 
 
 def _is_host(text: str) -> bool:
@@ -123,6 +126,34 @@ class DataConfig(Frozen):
                 "set data.prepare=null to read what is there"
             )
         return self
+
+
+def _weights(value: Any) -> Path | URL:
+    """hf://OWNER/NAME is a repository on the Hub, any other text a path."""
+    if not isinstance(value, (str, Path)):
+        raise PydanticCustomError("path_type", "Input is not a valid path")
+    if isinstance(value, Path) or not re.match("[A-Za-z][A-Za-z0-9+.-]*://", value):
+        return storable_path(value)
+    if not HUB.fullmatch(value):
+        raise ValueError(
+            f"{printable(value.split('://')[0])}://... cannot be read; use a run's or a checkpoint's directory, a "
+            "generator.safetensors, or hf://OWNER/NAME, with @REVISION for another than the newest"
+        )
+    return URL(value)
+
+
+class InitConfig(Frozen):
+    """The weights that a new run begins with (docs/finetuning.md)."""
+
+    from_: Annotated[Path | URL, PlainValidator(_weights), AS_TEXT] | None = Field(default=None, alias="from")
+    """Weights to begin with, where names and shapes agree: the directory of a run (its newest checkpoint) or of a
+    checkpoint; a generator.safetensors, which has no D; or hf://OWNER/NAME[@REVISION]. null: new weights."""
+    strict: bool = False
+    """Every tensor must be taken; false: those that do not fit are new, and are listed."""
+
+    @model_serializer(mode="wrap")
+    def _with_the_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name.rstrip("_"): value for name, value in dump(self).items()}
 
 
 class BalanceConfig(Frozen):
@@ -320,6 +351,7 @@ class Config(Frozen):
 
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
+    init: InitConfig = InitConfig()
     generator: GeneratorConfig = SeedGenerator()
     discriminator: DiscriminatorConfig = SeedDiscriminator()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -77,7 +77,7 @@ def load_source(name: str) -> Any:
     try:
         if name not in SOURCES.entries:
             if ":" not in name and name not in SOURCES.names():
-                raise ValueError(SOURCES.unknown(name))
+                raise ValueError(f"{name} {SOURCES.rule(name)}")
             SOURCES.admit(name, TYPED)
     except ValueError as error:
         raise DataError(f"prepare: source {error}") from None

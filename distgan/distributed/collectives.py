@@ -10,7 +10,7 @@ import datetime
 import itertools
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
@@ -59,6 +59,16 @@ def broadcast(value: T) -> T:
     values: list[Any] = [value]
     dist.broadcast_object_list(values)
     return values[0]  # type: ignore[no-any-return]
+
+
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
+    """Overwrites tensors, of the same shapes on every rank, with rank 0's."""
+    if world_size() == 1:
+        return
+    for tensor in tensors:
+        sent = tensor.detach().contiguous()
+        dist.broadcast(sent, 0)
+        tensor.detach().copy_(sent)
 
 
 def gather_objects(value: T) -> list[T]:

@@ -54,7 +54,7 @@ def _examine(arguments: Sequence[str] | None, program: str | None, main_process:
     try:
         check_system()
         options = parse(arguments, program)
-        config = load_config(options.config, options.overrides)
+        config = load_config(options.config, options.overrides, options.trust)
         from distgan.doctor.output import Report
         from distgan.doctor.runner import Doctor  # torch and accelerate, seconds: not needed for --help
 

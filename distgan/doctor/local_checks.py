@@ -58,6 +58,7 @@ class LocalChecks:
                 self.check("readers", lambda: self._check_readers(data_set, rows, device))
         self.check("scores", lambda: recipe.check_scores(config, self.data_set))
         self.check("resume", lambda: self._check_checkpoints(processes, precision), 300)
+        self.check("init", lambda: recipe.check_init(config, self.steps_done > 0), 300)
         self.check("W&B", lambda: wandb_check.check_wandb(config), 30)
 
     def plan_dry_run(self) -> dry_run.Plan:

@@ -19,8 +19,9 @@ from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.resume import NEW_RUN, check_resume
 from distgan.training.checkpoint.storage import State
 from distgan.training.early_stopping import EarlyStopping
+from distgan.training.init import open_source
 from distgan.training.run_dir import check_place
-from distgan.utils.errors import CheckpointError, ConfigError, DataError, LaunchError, QualityError
+from distgan.utils.errors import CheckpointError, ConfigError, DataError, DistganError, LaunchError, QualityError
 
 
 class Launch(NamedTuple):
@@ -113,6 +114,25 @@ def check_checkpoints(config: Config, launch: Launch) -> tuple[int, list[CheckRe
     if steps:
         return 0, [*damaged, fail(what, f"none of the checkpoints in {directory} is complete", NEW_RUN)]
     return 0, [ok(what, f"{config.run_dir} holds no checkpoint: training starts from the beginning")]
+
+
+def check_init(config: Config, resumed: bool) -> list[CheckResult]:
+    """Whether the weights that a new run begins with can be read; nothing if init.from is not set.
+
+    resumed: the run goes on from a checkpoint of its own.
+    """
+    what, given = "init", config.init.from_
+    if given is None:
+        return []
+    if resumed:
+        return [ok(what, f"{given} is not used again: the run goes on from its own checkpoint")]
+    if isinstance(given, str):
+        return [ok(what, f"{given} is downloaded when training starts")]
+    try:
+        source = open_source(config.init)
+    except DistganError as error:
+        return [fail(what, *_cut(error))]
+    return [ok(what, f"training begins with the weights in {source.path}: {', '.join(source.networks)}")]
 
 
 def compare_checkpoint(config: Config, path: Path, state: State, launch: Launch) -> list[CheckResult]:

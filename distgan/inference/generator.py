@@ -28,9 +28,11 @@ from distgan.utils.rng import generator
 Class = str | int
 
 
-def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
+def load_generator(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> Generator:
     """Loads the generator in a file made by `distgan export`. device: cpu, cuda, cuda:1, mps, ... or auto.
 
+    trust: modules of networks that do not come with distgan, such as ["mylab.nets"]. What such a file names is imported
+    only if its module, or the package around it, is listed here: importing runs its code.
     Raises ExportError: missing, damaged, foreign, newer or tampered file; unusable device.
 
     >>> import distgan, torch
@@ -43,7 +45,7 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
     >>> generator.sample(seeds=range(4), classes="3").shape
     torch.Size([4, 3, 32, 32])
     """
-    return Generator(*read_generator(_local(path)), device=device)
+    return Generator(*read_generator(_local(path), trust), device=device)
 
 
 class Generator:
@@ -187,13 +189,18 @@ class Generator:
 
     @classmethod
     def from_pretrained(
-        cls, path_or_repo_id: str | Path, revision: str | None = None, device: str | torch.device = "cpu"
+        cls,
+        path_or_repo_id: str | Path,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        trust: Sequence[str] = (),
     ) -> Generator:
         """The generator in a local directory or file (without network), or in a repository on the Hub.
 
-        revision: branch, tag or commit on the Hub. Raises ExportError: missing, offline, and like `load_generator`.
+        revision: branch, tag or commit on the Hub. trust: as in `load_generator`. Raises ExportError: missing, offline,
+        and like `load_generator`.
         """
-        return cls(*read_generator(hub.find(path_or_repo_id, revision)), device=device)
+        return cls(*read_generator(hub.find(path_or_repo_id, revision), trust), device=device)
 
     def push_to_hub(
         self,

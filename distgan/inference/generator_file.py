@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from distgan.config.messages import first_mistake
 from distgan.config.networks import GeneratorConfig
+from distgan.config.registry import Trust
 from distgan.config.schema import Config
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, ExportError
@@ -115,16 +116,17 @@ def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[8 + length :]
 
 
-def read_generator(path: Path) -> tuple[nn.Module, Description, str]:
+def read_generator(path: Path, trust: Sequence[str] = ()) -> tuple[nn.Module, Description, str]:
     """Reads a generator file: the network on the CPU in eval mode, its description, the digest of the weights.
 
+    trust: modules that may be imported for a network that does not come with distgan; without it the file is refused.
     Raises ExportError: missing, a directory, damaged, foreign, newer, tampered with, or weights that do not fit.
     """
     try:
         _check_path(path)
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
-            description, expected = _describe((file.metadata() or {}).get(KEY), str(path))
+            description, expected = _describe((file.metadata() or {}).get(KEY), str(path), Trust(tuple(trust)))
             found = {name: f"{(part := file.get_slice(name)).get_dtype()} {list(part.get_shape())}" for name in names}
             network = _empty_network(description, found, str(path))
             state = {name: file.get_tensor(name).clone() for name in names}  # clone: a tensor is a view of the file
@@ -207,7 +209,7 @@ def _checkpoint_of(path: Path) -> str:
     return "a run without a generator file" if no_generator and any(path.glob("checkpoints/step-*")) else ""
 
 
-def _describe(text: str | None, origin: str) -> tuple[Description, str]:
+def _describe(text: str | None, origin: str, trust: Trust) -> tuple[Description, str]:
     """Description and weight digest from the metadata. Raises ExportError."""
     if text is None:
         folder = Path(origin).parent
@@ -237,9 +239,10 @@ def _describe(text: str | None, origin: str) -> tuple[Description, str]:
         raise ExportError(f"{origin} is tampered with or damaged: its metadata digest does not fit; export it again")
     expected = content.pop("weight_digest", None)
     try:
-        return Description.model_validate(content), str(expected)
+        return Description.model_validate(content, context=trust.context), str(expected)
     except ValidationError as error:
-        raise ExportError(f"{origin} cannot be used: {first_mistake(error)}; export it again") from None
+        fix = "" if error.errors()[0]["type"] == "untrusted" else "; export it again"
+        raise ExportError(f"{origin} cannot be used: {first_mistake(error)}{fix}") from None
 
 
 def _empty_network(description: Description, found: Mapping[str, str], origin: str) -> nn.Module:

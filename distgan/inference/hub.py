@@ -61,7 +61,7 @@ def find(path_or_repo_id: str | Path, revision: str | None = None) -> Path:
         raise ExportError(
             f"there is no directory {text}; give one that `save_pretrained` wrote, or a Hub id such as me/cats"
         )
-    return _download(text, revision)
+    return download(text, revision, f"{text}{_at(revision)} is not a directory here, and {MODEL}")
 
 
 def upload(directory: Path, repo_id: str, token: str | bool | None, private: bool | None, **commit: Any) -> str:
@@ -127,20 +127,27 @@ def _is_path(given: str | Path) -> bool:
     )
 
 
-def _download(repo_id: str, revision: str | None) -> Path:
-    download = _library("from_pretrained of a repository on the Hub").hf_hub_download
+def download(repo_id: str, revision: str | None, what: str) -> Path:
+    """The generator file of a repository on the Hub (downloaded once, then cached).
+
+    what: begins the sentence of a failure. Raises ExportError.
+    """
+    fetch = _library("from_pretrained of a repository on the Hub").hf_hub_download
     from huggingface_hub.errors import HFValidationError
 
     if cache_home() is None and not any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE")):
         raise ExportError(f"{repo_id} cannot be downloaded: there is no home directory to keep it in; set HF_HOME")
-    at = f" at revision {revision}" if revision else ""
-    with _hub_errors(f"{repo_id}{at} is not a directory here, and {MODEL} cannot be downloaded from the Hub"):
+    with _hub_errors(f"{what} cannot be downloaded from the Hub"):
         try:
-            return Path(download(repo_id, MODEL, revision=revision))
+            return Path(fetch(repo_id, MODEL, revision=revision))
         except HFValidationError:
             raise ExportError(
                 f"'{repo_id}' is neither a directory here nor a Hub id; an id looks like me/cats"
             ) from None
+
+
+def _at(revision: str | None) -> str:
+    return f" at revision {revision}" if revision else ""
 
 
 @contextmanager

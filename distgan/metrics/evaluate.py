@@ -7,7 +7,7 @@ share the work.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,15 @@ def evaluate(
     device: str | torch.device | None = None,
     against: Scores | None = None,
     progress: bool = True,
+    trust: Sequence[str] = (),
     **settings: Any,
 ) -> Scores:
     """The scores of a generator by the images of the seeds 0, 1, 2, ..., as `distgan evaluate` prints them.
 
     generator: a Generator, a generator file, or a run's directory. data: the real images, a directory or URL of shards;
     None: the training data, where they are on this machine. device: None: the generator's, for a file auto. against:
-    earlier scores that can be compared with these. settings: keys of the section `evaluate` (extractor, count,
-    reference_count, precision, weights, ...).
+    earlier scores that can be compared with these. trust: modules that a generator file may import (`load_generator`).
+    settings: keys of the section `evaluate` (extractor, metrics, count, reference_count, precision, weights, ...).
 
     Raises ConfigError, DataError, ExportError, and QualityError where scores cannot be computed, or not be compared.
 
@@ -62,7 +63,7 @@ def evaluate(
             loaded, name = generator, "the generator"
         else:
             path = find_file(_local(generator))
-            loaded, name = load_generator(path, own), str(path)
+            loaded, name = load_generator(path, own, trust), str(path)
         evaluator = Evaluator(config, reference_data(loaded, name, data), own, show=progress and rank() == 0)
         if against is not None:
             check_same(against.protocol, evaluator.protocol)

@@ -135,7 +135,8 @@ class Evaluator:
         rows = range(start, start + self.protocol.count)
         if rows.stop > self._shards.total:
             return {}
-        key = {"what": "floor", **self.protocol.model_dump(mode="json")}
+        further = {name: metric.model_dump(mode="json") for name, metric in self._further.items()}
+        key = {"what": "floor", **self.protocol.model_dump(mode="json")} | ({"further": further} if further else {})
         arrays = self._cached(
             key, rows, "other real images", lambda columns: cache.numbers(self._values(columns, None)[0])
         )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from distgan.config.messages import first_mistake
-from distgan.metrics.registry import Direction, better
+from distgan.metrics.registry import BUILT_IN, Direction, better, full_name
 from distgan.utils.errors import QualityError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import printable, read_bytes
@@ -86,7 +86,10 @@ class Scores(_Model):
 
     def better(self, name: str) -> Direction:
         """Whether lower or higher values of this name are better. Raises QualityError for an unknown name."""
-        return self.further[name].better if name in self.further else better(name)
+        if name in self.further:
+            return self.further[name].better
+        own = {full_name(value, self.protocol.extractor): score.better for value, score in BUILT_IN.items()}
+        return own[name] if name in own else better(name)
 
 
 def compare(first: Scores, second: Scores) -> dict[str, float]:

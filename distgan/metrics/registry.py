@@ -39,13 +39,8 @@ BETTER: dict[str, Direction] = {
 
 
 def better(name: str) -> Direction:
-    """Whether lower or higher values of this name are better. Raises QualityError for an unknown name.
-
-    A value of distgan's own metrics goes by its first word, whatever the extractor.
-    """
-    if name in BETTER:
-        return BETTER[name]
-    if (value := name.partition("_")[0]) in BUILT_IN:
-        return BUILT_IN[value].better
-    nearest = difflib.get_close_matches(name, BETTER, n=1, cutoff=0)[0]
-    raise QualityError(f"there is no value {printable(name)}; nearest: {nearest}")
+    """Whether lower or higher values of this name are better. Raises QualityError for an unknown name."""
+    if name not in BETTER:
+        nearest = difflib.get_close_matches(name, BETTER, n=1, cutoff=0)[0]
+        raise QualityError(f"there is no value {printable(name)}; nearest: {nearest}")
+    return BETTER[name]

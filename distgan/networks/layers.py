@@ -1,6 +1,8 @@
-"""Parts that several families share: the last layers of a discriminator, and the number of halvings of a size."""
+"""Parts that several families share: the last layers of a discriminator, its first layers, and halvings of a size."""
 
 from __future__ import annotations
+
+from itertools import chain
 
 from torch import Tensor, nn
 
@@ -46,3 +48,28 @@ def halvings(family: str, size: int, minimum: int) -> int:
             f"{size}x{size}; use images of {nearest}x{nearest}, or family=seed_dcgan"
         )
     return minimum + sizes.index(size)
+
+
+def feature_layers(discriminator: nn.Module) -> list[nn.Module]:
+    """The layers of D's feature stack that have weights, from the image on.
+
+    The stack is D's `layers` or `blocks`, an nn.Sequential from the image to the features; a layer is an entry of it:
+    a convolution (seed_dcgan, dcgan, r3gan) or a residual block (sngan, r3gan). The dense layer and the embedding of
+    the classes are not in it. Empty for a D without such a stack.
+    """
+    stacks = (getattr(discriminator, name, None) for name in ("layers", "blocks"))
+    stack = next((stack for stack in stacks if isinstance(stack, nn.Sequential)), ())
+    return [layer for layer in stack if any(True for _ in layer.parameters())]
+
+
+def freeze_layers(discriminator: nn.Module, count: int) -> None:
+    """Takes the first `count` layers of D's feature stack out of training: their weights need no gradient any more.
+
+    Source: FreezeD, Mo et al. 2020, arXiv:2002.10964. Raises ConfigError if D has fewer layers.
+    """
+    layers = feature_layers(discriminator)
+    if count > len(layers):
+        fix = f"use 0 to {len(layers)}" if layers else "use 0, or give it an nn.Sequential named layers"
+        raise ConfigError(f"discriminator.freeze_layers={count}: this D has a stack of {len(layers)} layers; {fix}")
+    for weight in chain.from_iterable(layer.parameters() for layer in layers[:count]):
+        weight.requires_grad_(False)

@@ -44,6 +44,8 @@ class Intervals(NamedTuple):
     """Time limit, train.seconds; infinite where there is none."""
     patience: float
     """Seconds to wait for images or for other processes."""
+    first_grid: bool = False
+    """Draw samples before the first step: they show what was taken from another run (init.from)."""
 
     @classmethod
     def of(cls, config: Config) -> Intervals:
@@ -51,6 +53,7 @@ class Intervals(NamedTuple):
         return cls(
             config.total_steps, log.every_steps, log.samples_every_steps, config.checkpoint.every_steps,
             config.guard.every_steps, config.train.seconds or math.inf, 60 * config.train.timeout_minutes,
+            config.init.from_ is not None,
         )  # fmt: skip
 
 
@@ -147,6 +150,8 @@ class TrainingLoop:
         self.telemetry.display.start(trainer.images_seen)
         self.watch = Stopwatch()
         self._begin()
+        if self.intervals.first_grid and not trainer.steps:
+            self._draw_samples()
         try:
             if self.monitors.interrupted:
                 reason = self._after_step(reason)

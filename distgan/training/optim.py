@@ -56,9 +56,9 @@ def adamw(config: AdamW, weights: Iterable[nn.Parameter]) -> torch.optim.Optimiz
     return torch.optim.AdamW(weights, at(config.lr, 0), betas, config.eps, config.weight_decay)
 
 
-def build_optimizer(config: UpdateRule, network: nn.Module) -> torch.optim.Optimizer:
-    """The configured optimizer for all weights of a network, with the settings of the first image."""
-    return cast(torch.optim.Optimizer, OPTIMIZERS.build(config, network.parameters()))
+def build_optimizer(config: UpdateRule, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The configured optimizer for some weights, with the settings of the first image."""
+    return cast(torch.optim.Optimizer, OPTIMIZERS.build(config, weights))
 
 
 def set_schedule(optimizer: torch.optim.Optimizer, config: UpdateRule, lr: float, images: int) -> None:

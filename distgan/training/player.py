@@ -32,12 +32,13 @@ class Player:
         accelerator: Accelerator,
         bucket_mb: float | Literal["auto"] = "auto",
     ) -> None:
-        """bucket_mb: size of DDP's buckets, MiB (train.bucket_mb)."""
+        """network: weights that need no gradient are not trained; bucket_mb: size of DDP's buckets, MiB."""
         self.network = to_device(network, accelerator.device)
         self.weights = list(self.network.parameters())
+        self.trained = [weight for weight in self.weights if weight.requires_grad]
         self.config = config
         self.rule = cast(UpdateRule, OPTIMIZERS.settings_of(config))
-        self.optimizer = build_optimizer(config, self.network)
+        self.optimizer = build_optimizer(config, self.trained)
         self.wrapped = wrap(accelerator, self.network, bucket_mb)
         fp16 = accelerator.mixed_precision == "fp16"
         self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=fp16)
@@ -45,8 +46,8 @@ class Player:
         self._accelerator = accelerator
 
     def freeze(self, frozen: bool) -> None:
-        """frozen: backward gives the weights no gradients."""
-        for weight in self.weights:
+        """frozen: backward gives the trained weights no gradients; the others never get any."""
+        for weight in self.trained:
             weight.requires_grad_(not frozen)
 
     def lr(self, images: int) -> float:
@@ -68,9 +69,9 @@ class Player:
         """
         set_schedule(self.optimizer, self.rule, lr, images)
         self.scaler.unscale_(self.optimizer)
-        norm = total_norm([weight.grad for weight in self.weights if weight.grad is not None])
+        norm = total_norm([weight.grad for weight in self.trained if weight.grad is not None])
         if self.config.clip_value is not None:
-            torch.nn.utils.clip_grad_value_(self.weights, self.config.clip_value)
+            torch.nn.utils.clip_grad_value_(self.trained, self.config.clip_value)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -25,13 +25,14 @@ from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.protocol import Scores
 from distgan.training.callbacks import Callback, Callbacks
 from distgan.training.checkpoint.manager import CheckpointManager
-from distgan.training.checkpoint.resume import Saved, began_from, load_saved, resume_from
+from distgan.training.checkpoint.resume import Saved, began_from, load_saved, recorded, resume_from
 from distgan.training.consistency import ConsistencyCheck, check_same_data, check_same_recipe
 from distgan.training.early_stopping import EarlyStopping
 from distgan.training.evaluation import OnlineEvaluation, open_evaluator
 from distgan.training.execution import why_unsupported
 from distgan.training.export import Exporter
 from distgan.training.finish import end_reason, export_last, stop_reason_text, summary, upload_best, write_page
+from distgan.training.init import begin_from, check_there
 from distgan.training.loop import Intervals, Outcome, Peers, TrainingLoop
 from distgan.training.monitors import Monitors
 from distgan.training.run_dir import RunLock, has_ended, keep_directory, locked, mark_ended, run_id_of, write_text
@@ -146,11 +147,15 @@ class Session:
     reals: ImageDataset
     monitors: Monitors
     exporter: Exporter
+    init_path: str
+    """What `init.from` was when this start has taken it; empty where it did not."""
 
 
 def train(config: Config, resume: str, process: Process) -> Ended:
     """Trains from the newest checkpoint, or from the start, to the end, on this rank."""
     saved = load_saved(config, resume)
+    if not saved:
+        on_main(lambda: check_there(config.init))
     session = open_session(config, process, saved)
     trainer, best, accelerator = session.trainer, session.monitors.early_stopping, process.accelerator
     evaluator = None
@@ -162,6 +167,7 @@ def train(config: Config, resume: str, process: Process) -> Ended:
     identity = {
         "wandb_id": run_id_of(config.run_dir, saved, accelerator.is_main_process),
         "began_from": began_from(config.run_dir, resume),
+        "init_from": session.init_path or recorded(config.run_dir, "init_from"),
         "directory": str(config.run_dir.resolve()),
     }
     stop = StopSignal(config.train.timeout_minutes, process.signals)
@@ -196,11 +202,16 @@ def open_session(config: Config, process: Process, saved: Saved | None) -> Sessi
         log.info("train.graphs=on has no effect: %s", unsupported)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     monitors = Monitors(Watchdog(config.watchdog), EarlyStopping(config.best, config.evaluate))
+    init_path = ""
+    if config.init.from_ is not None and not saved:
+        init_path, taken = begin_from(config, trainer, reals.classes)
+        for line in taken:
+            log.info("%s", line)
     if saved:
         for line in resume_from(saved, config, trainer, reals.manifest_digest):
             log.info("%s", line)
         monitors.restore(saved.state, accelerator.device, same_run=saved.is_of(config.run_dir))
-    return Session(config, process, trainer, reals, monitors, Exporter(config, trainer, reals))
+    return Session(config, process, trainer, reals, monitors, Exporter(config, trainer, reals), init_path)
 
 
 def prepare_data(config: Config, accelerator: Accelerator) -> None:

@@ -21,6 +21,7 @@ from distgan.config.schema import Config
 from distgan.data.dataset import Batch
 from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
 from distgan.networks.dropout import dropouts, key_dropout
+from distgan.networks.layers import freeze_layers
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.augment import Augmenter
 from distgan.training.controllers import Controllers
@@ -76,13 +77,14 @@ class Trainer:
         discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed)
         for network in (generator, discriminator):
             check_same_answer(network, accelerator.num_processes, config.train.accumulation)
+        freeze_layers(discriminator, config.discriminator.freeze_layers)
         self.ema = Ema(to_device(generator, device))  # a copy as it is: the next lines change `forward`
         for network in (generator, discriminator):
             compile_network(network, config.train.compile)
         self.g = Player(generator, config.optimizer.generator, accelerator, bucket_mb)
         self.d = Player(discriminator, config.optimizer.discriminator, accelerator, bucket_mb)
         self.g_dropouts, self.d_dropouts = dropouts(generator), dropouts(discriminator)
-        self.d_norms = spectral_norms_of(discriminator)
+        self.d_norms = [norm for norm in spectral_norms_of(discriminator) if norm[1].requires_grad]
         self.loss, self.penalty = build_loss(config.loss), build_penalty(config.loss)
         # whether each fake has the class of the real image beside it
         mixed = self.penalty is not None and self.penalty.on == "mixed"
@@ -130,7 +132,7 @@ class Trainer:
         d, weights = self.d, Weights.of(self.loss_settings, self.d.updates, self.images_seen)
         inputs = StepInputs(self.draws.at("", d.updates), batch, weights)
         work = partial(self._discriminator_gradients, shared)
-        metrics = self.compute(("d", self.d_dropout), work, inputs, d.weights)
+        metrics = self.compute(("d", self.d_dropout), work, inputs, d.trained)
         norm = d.update(self.d_lr, self.images_seen)
         power_iteration(self.d_norms)
         return metrics | {"grad_norm/d": norm}
@@ -154,7 +156,7 @@ class Trainer:
         """One update of G through D, whose weights stay as they are. batch: the last that D was shown."""
         g, inputs = self.g, StepInputs(self.draws.at("", self.g.updates), batch, Weights())
         self.d.freeze(True)
-        metrics = self.compute(("g", self.d_dropout), partial(self._generator_gradients, shared), inputs, g.weights)
+        metrics = self.compute(("g", self.d_dropout), partial(self._generator_gradients, shared), inputs, g.trained)
         self.d.freeze(False)
         return metrics | {"grad_norm/g": g.update(self.g_lr, self.images_seen)}
 

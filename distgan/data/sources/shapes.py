@@ -7,7 +7,7 @@ so edges are anti-aliased; `truth` returns the colour, position and size of each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,8 @@ LUMA = np.array([0.299, 0.587, 0.114])
 VERSION = 1  # part of the request: increased when the images change
 
 Floats = npt.NDArray[np.floating]
+Outline = Callable[[Floats, Floats], Floats]
+"""Signed distance, negative inside, of points in a circle of radius 1, y down."""
 
 
 @dataclass(frozen=True)
@@ -93,26 +95,27 @@ def _ground(u: Floats, dark: npt.NDArray[np.bool_]) -> Floats:
     return np.where(dark[:, None], colour, 1 - colour)
 
 
-def render(scenes: Truth) -> npt.NDArray[np.uint8]:
-    """Draws N images: uint8 [N, 32, 32, 3]."""
+def render(scenes: Truth, outlines: Sequence[Outline] | None = None) -> npt.NDArray[np.uint8]:
+    """Draws N images: uint8 [N, 32, 32, 3]. outlines: by label; None: those of CLASSES."""
     grid = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
     x = grid[None, None, :] - scenes.centre[:, 0, None, None].astype(np.float32)  # [N, 1, 32]
     y = grid[None, :, None] - scenes.centre[:, 1, None, None].astype(np.float32)  # [N, 32, 1]
-    share = _cover(scenes, x, y)[..., None]
+    share = _cover(scenes, x, y, outlines)[..., None]
     images = _paint_ground(scenes, grid) * (1 - share) + scenes.rgb[:, None, None, :].astype(np.float32) * share
     return np.rint(images * 255).astype(np.uint8)
 
 
-def _cover(scenes: Truth, x: Floats, y: Floats) -> Floats:
+def _cover(scenes: Truth, x: Floats, y: Floats, outlines: Sequence[Outline] | None = None) -> Floats:
     """Returns the part of each pixel that the shape covers, [N, 32, 32] in [0, 1]."""
     angle = np.deg2rad(scenes.tilt).astype(np.float32)[:, None, None]
     radius = scenes.radius.astype(np.float32)[:, None, None]
     u = (np.cos(angle) * x + np.sin(angle) * y) / radius
     v = (np.cos(angle) * y - np.sin(angle) * x) / radius
     distance = np.empty_like(u)
+    outlines = outlines or [DISTANCES[name] for name in CLASSES]
     for label in np.unique(scenes.label):
         rows = scenes.label == label
-        distance[rows] = DISTANCES[CLASSES[label]](u[rows], v[rows])
+        distance[rows] = outlines[label](u[rows], v[rows])
     return np.clip(0.5 - distance * radius, 0, 1)
 
 
@@ -127,7 +130,7 @@ def _paint_ground(scenes: Truth, grid: Floats) -> Floats:
     return ground[:, 0] * (1 - mix) + ground[:, 1] * mix
 
 
-def _polygon(corners: list[tuple[float, float]]) -> Callable[[Floats, Floats], Floats]:
+def polygon(corners: list[tuple[float, float]]) -> Outline:
     """Returns the signed distance to a closed polygon, negative inside. Source: I. Quilez, "2D distance functions"."""
 
     def distance(u: Floats, v: Floats) -> Floats:
@@ -147,7 +150,7 @@ def _polygon(corners: list[tuple[float, float]]) -> Callable[[Floats, Floats], F
 def _heart(u: Floats, v: Floats, a: float = 0.76) -> Floats:
     """Returns the signed distance to a heart: a square on its corner, with a half circle on each upper edge."""
     low = 1.1 * a
-    square = _polygon([(0, low), (-a, low - a), (0, low - 2 * a), (a, low - a)])(u, v)
+    square = polygon([(0, low), (-a, low - a), (0, low - 2 * a), (a, low - a)])(u, v)
     lobes = np.hypot(np.abs(u) - a / 2, v - (low - 1.5 * a)) - a / math.sqrt(2)
     return np.minimum(square, lobes)
 
@@ -163,18 +166,17 @@ _CROSS = [(-_W, -_L), (_W, -_L), (_W, -_W), (_L, -_W), (_L, _W), (_W, _W), (_W, 
 _CROSS += [(-_L, _W), (-_L, -_W), (-_W, -_W)]
 _ARROW = [(-0.95, -0.24), (0.05, -0.24), (0.05, -0.8), (1.0, 0.0), (0.05, 0.8), (0.05, 0.24), (-0.95, 0.24)]
 
-DISTANCES: dict[str, Callable[[Floats, Floats], Floats]] = {
-    # signed distance to the outline in a circle of radius 1, y down
-    "arrow": _polygon(_ARROW),
+DISTANCES: dict[str, Outline] = {
+    "arrow": polygon(_ARROW),
     "circle": lambda u, v: np.hypot(u, v) - 0.88,
     "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.95, 0.76 - np.hypot(u - 0.42, v)),
-    "cross": _polygon(_CROSS),
-    "diamond": _polygon([(0.0, -1.0), (0.58, 0.0), (0.0, 1.0), (-0.58, 0.0)]),
+    "cross": polygon(_CROSS),
+    "diamond": polygon([(0.0, -1.0), (0.58, 0.0), (0.0, 1.0), (-0.58, 0.0)]),
     "heart": _heart,
     "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.71) - 0.22,
-    "square": _polygon([(-0.7, -0.7), (0.7, -0.7), (0.7, 0.7), (-0.7, 0.7)]),
-    "star": _polygon(_spokes([1.0, 0.42] * 5)),
-    "triangle": _polygon(_spokes([1.0] * 3)),
+    "square": polygon([(-0.7, -0.7), (0.7, -0.7), (0.7, 0.7), (-0.7, 0.7)]),
+    "star": polygon(_spokes([1.0, 0.42] * 5)),
+    "triangle": polygon(_spokes([1.0] * 3)),
 }
 
 

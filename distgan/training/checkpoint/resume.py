@@ -65,10 +65,23 @@ def load_saved(config: Config, resume: str) -> Saved | None:
     if path is None:
         return None
     state = storage.load(path)
+    _check_init(path, state.values, config)
     refusals, changes = check_resume(path, state.values, config, None)
     for refusal in refusals:
         raise CheckpointError(str(refusal))
     return Saved(path, state, changes)
+
+
+def _check_init(path: Path, values: Mapping[str, Any], config: Config) -> None:
+    """Raises CheckpointError where a new run is given two beginnings: another run's checkpoint, and `init.from`."""
+    saved = values.get("config")
+    before = saved.get("init", {}) if isinstance(saved, dict) else {}
+    if config.init.from_ is None or is_of(path, config.run_dir) or config.init.model_dump(mode="json") == before:
+        return
+    raise CheckpointError(
+        f"--resume {path} goes on with another run's training, and init.from={config.init.from_} begins a new one: "
+        "leave one of them out"
+    )
 
 
 def check_resume(
@@ -145,8 +158,13 @@ def began_from(run_dir: Path, resume: str) -> str:
     """The checkpoint that a run began from, as an absolute path: `--resume DIR` at its first start; else empty."""
     if resume not in ("auto", "never"):
         return os.path.realpath(resume)
+    return recorded(run_dir, "began_from")
+
+
+def recorded(run_dir: Path, name: str) -> str:
+    """A fact that RUN/run.json holds as text; empty where it does not."""
     try:
-        return str(read_json(run_dir / "run.json", 1 << 16)["began_from"])
+        return str(read_json(run_dir / "run.json", 1 << 16)[name])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distgan.training.checkpoint.storage import State, counter, factor
 from distgan.training.player import Player
@@ -52,13 +52,13 @@ def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
     """{"layer.weight/square_mean": tensor}: the update rule's memory, by the names of the weights."""
     return {
         f"{name}/{key}": value
-        for name, weight in player.network.named_parameters()
+        for name, weight in _trained(player).items()
         for key, value in player.optimizer.state[weight].items()
     }
 
 
 def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
-    weights = dict(player.network.named_parameters())
+    weights = _trained(player)
     memory = player.rule.memory or {name.rsplit("/", 1)[1] for name in tensors}
     if tensors and tensors.keys() != (names := {f"{name}/{key}" for name in weights for key in memory}):
         raise ValueError(f"the optimiser's memory is not of {', '.join(sorted(tensors.keys() ^ names)[:3])}")
@@ -71,6 +71,11 @@ def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
         # the counter stays on the host
         player.optimizer.state[weight][key] = value.clone() if scalar else torch.empty_like(weight).copy_(value)
+
+
+def _trained(player: Player) -> dict[str, nn.Parameter]:
+    """The weights that the optimizer changes, by their names; frozen layers have none."""
+    return {name: weight for name, weight in player.network.named_parameters() if weight.requires_grad}
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from distgan.config.load import load_config
+from distgan.config.load import read_config
 from distgan.config.method import AUGMENTATIONS, LOSSES
 from distgan.config.networks import GENERATORS
 from distgan.config.schema import Config, DataConfig
@@ -45,16 +45,16 @@ MAX_PNG_BYTES, MAX_PIXELS = 32 << 20, 40_000_000  # of a sample grid
 T = TypeVar("T")
 
 
-def gather(run_dir: Path, data: DataConfig | None = None) -> Facts:
+def gather(run_dir: Path, data: DataConfig | None = None, trust: Sequence[str] = ()) -> Facts:
     """Collects the contents of a run's report.
 
     data: the data set of the real images. None: the one in RUN/config.yaml, if it is a directory; a URL from there is
-    not followed, since the run may be a stranger's.
+    not followed, since the run may be a stranger's. trust: modules that its generator may import (`load_generator`).
     """
-    config = _part(lambda: load_config(run_dir / "config.yaml"))
+    config = _part(lambda: read_config(run_dir / "config.yaml"))
     metrics = _part(lambda: read_metrics(run_dir / "metrics.jsonl") or Missing("there is no metrics.jsonl with lines"))
     path = next((path for name in FILES if (path := run_dir / name).is_file()), run_dir / FILES[-1])
-    generator = _part(lambda: load_generator(path))
+    generator = _part(lambda: load_generator(path, trust=trust))
     fakes = _part(lambda: generator if isinstance(generator, Missing) else generator.sample(SEEDS))
     shown = f"{path.name}, seeds 0 to {SEEDS.stop - 1}: {generator}"
     return Facts(

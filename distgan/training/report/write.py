@@ -5,6 +5,7 @@ In: a run directory. Out: the page. A missing or damaged part is left out, with 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from distgan.config.schema import DataConfig
@@ -17,17 +18,17 @@ NAME = "report.html"
 RUN_FILES = ("config.yaml", "metrics.jsonl")  # a run directory has one of them
 
 
-def write_report(run_dir: Path, data: DataConfig | None = None) -> Path:
+def write_report(run_dir: Path, data: DataConfig | None = None, trust: Sequence[str] = ()) -> Path:
     """Writes RUN/report.html atomically and returns its path; called by one process.
 
-    data: the data set of the real images (see `gather`). Raises ConfigError if RUN is not a run directory or cannot be
-    written.
+    data: the data set of the real images; trust: modules that its generator may import (see `gather`). Raises
+    ConfigError if RUN is not a run directory or cannot be written.
     """
     if not any((run_dir / name).is_file() for name in RUN_FILES):
         raise ConfigError(
             f"{run_dir} is not a run directory: it holds no {' and no '.join(RUN_FILES)}; give run.dir/run.name"
         )
-    page = render(gather(run_dir, data))
+    page = render(gather(run_dir, data, trust))
     path = run_dir / NAME
     try:
         with atomic_path(path) as temporary:

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from distgan.config.help import help_text
 from distgan.config.keys import flatten, walk
-from distgan.config.load import RECIPES, load_config, resume_changes, to_yaml, validate
+from distgan.config.load import load_config, resume_changes, to_yaml, validate
 from distgan.config.messages import first_mistake
 from distgan.config.method import Adam, AdamW, Rmsprop
+from distgan.config.recipes import RECIPES
 from distgan.config.schema import BestConfig, Config, EvaluateConfig, WatchdogConfig
 from distgan.utils.errors import ConfigError
 
@@ -356,7 +357,7 @@ def test_an_unreadable_file_is_refused_with_the_reason(write, monkeypatch):
     def refuse(*_arguments, **_options):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("distgan.config.load.read_bytes", refuse)
+    monkeypatch.setattr("distgan.config.recipes.read_bytes", refuse)
     with pytest.raises(ConfigError, match=r"recipe\.yaml cannot be read: Permission denied$"):
         load_config(path)
 
@@ -417,7 +418,7 @@ FREE_KEYS = {
     *("data.cache", "data.tries", "data.stall_seconds", "data.on_error", "data.max_skipped"),
     *("data.workers", "train.images", "train.compile", "train.graphs", "train.bucket_mb"),
     *("train.cpu_threads", "train.timeout_minutes"),
-    *("log.every_steps", "log.samples_every_steps", "log.samples"),
+    *("log.every_steps", "log.samples_every_steps", "log.samples", "log.trackers"),
     *("wandb.mode", "wandb.project", "wandb.entity", "wandb.tags"),
     *("checkpoint.every_steps", "checkpoint.keep_last", "checkpoint.keep_every_steps"),
     *("checkpoint.max_failures", "checkpoint.retry_minutes", "guard.every_steps", "train.seconds"),

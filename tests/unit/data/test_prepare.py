@@ -21,6 +21,7 @@ from distgan.data import publish
 from distgan.data.prepare import Request, ensure, prepare, verify
 from distgan.data.shards import writer
 from distgan.data.shards.manifest import MANIFEST, load_manifest
+from distgan.data.sources import shapes as shapes_source
 from distgan.data.sources.folder import Folder
 from distgan.data.sources.shapes import CLASSES, Shapes, render, truth
 from distgan.utils.errors import DataError
@@ -265,6 +266,7 @@ def test_a_mount_point_is_refused_with_a_directory_below_it():
 def test_a_full_target_is_an_error_with_the_room_and_leaves_nothing(tmp_path):
     code = (
         "import resource, sys; from pathlib import Path; from distgan.data.prepare import *;\n"
+        "from distgan.data.sources.shapes import Shapes\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
         "try: prepare(Request(Path(sys.argv[1]), Shapes(500)), False)\n"
         "except DataError as error: print(error)\n"
@@ -288,12 +290,13 @@ def test_no_space_left_is_told_apart_from_no_permission(tmp_path, monkeypatch):
 SLOW = (  # a run that says when it is half done, and then waits
     "import sys, time; from pathlib import Path; from distgan.data import prepare as p\n"
     "from distgan.data.shards import writer\n"
+    "from distgan.data.sources.shapes import Shapes\n"
     "add = writer._ShardFile.add\n"
     "def slow(self, *a):\n"
     "    add(self, *a)\n"
     "    if a[0] == 25: print('half', flush=True); time.sleep(60)\n"
     "writer._ShardFile.add = slow\n"
-    "p.prepare(p.Request(Path(sys.argv[1]), p.Shapes(50), shard_size=20, keep_order=True), False)\n"
+    "p.prepare(p.Request(Path(sys.argv[1]), Shapes(50), shard_size=20, keep_order=True), False)\n"
 )
 
 
@@ -370,7 +373,7 @@ def test_a_loser_that_wanted_something_else_says_so(tmp_path, monkeypatch):
 
 
 def test_ensure_makes_the_default_once_however_many_ask(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "Shapes", lambda: Shapes(40))
+    monkeypatch.setattr(shapes_source, "Shapes", lambda: Shapes(40))
     found = []
     ask = [threading.Thread(target=lambda: found.append(ensure(tmp_path / "a", "shapes"))) for _ in range(4)]
     for thread in ask:

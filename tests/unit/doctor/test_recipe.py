@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from distgan.doctor import data, recipe
 from distgan.training.checkpoint import storage
@@ -137,3 +138,22 @@ def test_doctor_says_whether_there_can_be_scores(tiny_config, shapes, override, 
 
 def test_doctor_looks_for_scores_only_where_they_are_wanted(tiny_config):
     assert recipe.check_scores(tiny_config(), None) == []
+
+
+def test_the_weights_that_a_new_run_begins_with(tiny_config, tmp_path):
+    assert recipe.check_init(tiny_config(), False) == []
+    config = tiny_config(f"init.from={tmp_path}")
+    assert lines(recipe.check_init(config, False)) == [
+        f"FAIL  init: init.from={tmp_path} has no complete checkpoint and no generator in it; give a run's "
+        "directory, RUN/checkpoints/step-..., a generator.safetensors, or hf://OWNER/NAME"
+    ]
+    assert lines(recipe.check_init(config, True)) == [
+        f"ok    init: {tmp_path} is not used again: the run goes on from its own checkpoint"
+    ]
+    assert lines(recipe.check_init(tiny_config("init.from=hf://me/cats"), False)) == [
+        "ok    init: hf://me/cats is downloaded when training starts"
+    ]
+    path = storage.save(tmp_path / "checkpoints", 3, {"g/a": torch.zeros(1)}, {"config": {}})
+    assert lines(recipe.check_init(config, False)) == [
+        f"ok    init: training begins with the weights in {path}: generator, discriminator, average"
+    ]

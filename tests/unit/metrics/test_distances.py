@@ -9,14 +9,27 @@ import torch
 from torch import Tensor
 
 from distgan.metrics import manifold
-from distgan.metrics.distances import Moments, compare_sets, frechet_distance, inception_score, kernel_distance, moments
+from distgan.metrics.distances import (
+    Comparison,
+    Moments,
+    compare_sets,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    moments,
+)
 from distgan.metrics.manifold import Manifold, estimate_manifold, measure_overlap
+from distgan.metrics.registry import BUILT_IN
 from tests.support.fidelity import load_torch_fidelity
 
 load_torch_fidelity()
 from torchmetrics.image.fid import FrechetInceptionDistance  # noqa: E402
 from torchmetrics.image.inception import InceptionScore  # noqa: E402
 from torchmetrics.image.kid import KernelInceptionDistance  # noqa: E402
+
+
+def _compare(real, fake, logits):
+    return compare_sets(Comparison(real, fake, logits, torch.zeros(0)), BUILT_IN)
 
 
 def points(count: int, dimension: int, seed: int, shift: float = 0.0) -> Tensor:
@@ -98,7 +111,7 @@ def test_the_kernel_distance_is_that_of_torchmetrics_on_the_whole_sets(both):
     other.update(fake, real=False)
     expected = other.compute()[0].item()
     assert kernel_distance(real, fake) == pytest.approx(expected, rel=1e-4)
-    assert compare_sets(estimate_manifold(real), estimate_manifold(fake), torch.zeros(200, 3)).values[
+    assert _compare(estimate_manifold(real), estimate_manifold(fake), torch.zeros(200, 3)).values[
         "kd"
     ] == pytest.approx(expected, rel=1e-4)
 
@@ -146,7 +159,7 @@ def naive(real: Tensor, fake: Tensor) -> dict[str, float]:
 
 def test_precision_recall_density_and_coverage_are_those_of_the_papers_double_loops():
     real, fake = points(70, 6, 1), points(40, 6, 2, shift=0.4)
-    found = compare_sets(estimate_manifold(real), estimate_manifold(fake), torch.zeros(40, 3)).values
+    found = _compare(estimate_manifold(real), estimate_manifold(fake), torch.zeros(40, 3)).values
     expected = naive(real, fake)
     assert all(0.1 < value < 0.95 for value in expected.values()), "the case tells the values apart"
     for name, value in expected.items():
@@ -155,10 +168,10 @@ def test_precision_recall_density_and_coverage_are_those_of_the_papers_double_lo
 
 def test_copies_of_the_reals_are_perfect_and_points_far_away_worthless():
     real = points(60, 6, 1)
-    same = compare_sets(estimate_manifold(real), estimate_manifold(real.clone()), torch.zeros(60, 3)).values
+    same = _compare(estimate_manifold(real), estimate_manifold(real.clone()), torch.zeros(60, 3)).values
     assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
     assert same["density"] >= 1
-    far = compare_sets(estimate_manifold(real), estimate_manifold(real + 1000), torch.zeros(60, 3)).values
+    far = _compare(estimate_manifold(real), estimate_manifold(real + 1000), torch.zeros(60, 3)).values
     assert (far["precision"], far["recall"], far["density"], far["coverage"]) == (0, 0, 0, 0)
 
 
@@ -192,7 +205,7 @@ def test_a_manifold_is_stored_as_arrays_and_comes_back(both):
 def test_spreads_are_the_standard_deviations_over_ten_parts_in_order(both):
     real, fake = both
     logits = 2 * fake
-    spreads = compare_sets(estimate_manifold(real), estimate_manifold(fake), logits).spreads
+    spreads = _compare(estimate_manifold(real), estimate_manifold(fake), logits).spreads
     parts = [kernel_distance(real[30 * n : 30 * n + 30], fake[20 * n : 20 * n + 20]) for n in range(10)]
     assert spreads["kd"] == pytest.approx(torch.tensor(parts, dtype=torch.float64).std(correction=0).item())
     assert spreads["is"] == inception_score(logits)[1]

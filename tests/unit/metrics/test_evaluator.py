@@ -22,13 +22,14 @@ from distgan.inference.generator import load_generator
 from distgan.inference.generator_file import Description, save_generator
 from distgan.metrics import cache
 from distgan.metrics import evaluator as evaluator_module
-from distgan.metrics.distances import compare_sets
+from distgan.metrics.distances import Comparison, compare_sets
 from distgan.metrics.evaluate import process_device, reference_data
 from distgan.metrics.evaluator import Evaluator, check
 from distgan.metrics.extractors.base import Extractor
 from distgan.metrics.extractors.inception import STANDARD_SHA256
 from distgan.metrics.manifold import estimate_manifold
 from distgan.metrics.protocol import load_scores
+from distgan.metrics.registry import BUILT_IN
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, DataError, QualityError
 from tests.support.processes import run
@@ -111,7 +112,8 @@ def test_the_values_are_those_of_exactly_the_images_of_the_seeds(shapes, path):
     ]
     extract = judge._extractor
     features, logits = extract(generator.sample(range(20)))
-    expected = compare_sets(estimate_manifold(extract(reals)[0]), estimate_manifold(features), logits)
+    real, fake = estimate_manifold(extract(reals)[0]), estimate_manifold(features)
+    expected = compare_sets(Comparison(real, fake, logits, reals[:0]), BUILT_IN)
     for name, value in expected.values.items():
         assert found[f"{name}_efficientnet_lite0"] == pytest.approx(value, rel=1e-4, abs=1e-6), name
 

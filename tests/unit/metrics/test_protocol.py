@@ -33,6 +33,7 @@ SCORES = Scores(
     weight_digest="c" * 64,
 )
 OTHERS = {
+    "extractor_options": {"layer": 3},
     "extractor": "inception",
     "extractor_digest": "d" * 64,
     "resize": 299,

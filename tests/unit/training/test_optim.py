@@ -137,7 +137,7 @@ def test_inverse_time_decay_counts_updates_from_zero():
 )
 def test_the_configuration_chooses_rule_and_values_for_all_weights(config, kind, values):
     network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    optimizer = build_optimizer(config, network)
+    optimizer = build_optimizer(config, network.parameters())
     assert type(optimizer) is kind
     (group,) = optimizer.param_groups
     assert {key: group[key] for key in values} == values
@@ -148,7 +148,7 @@ def test_adam_is_its_formula():
     weight = _weight()
     network = nn.Module()
     network.weight = weight
-    path = _run(build_optimizer(Adam(lr=0.01, beta1=0.5, beta2=0.9, eps=1e-8), network), weight)
+    path = _run(build_optimizer(Adam(lr=0.01, beta1=0.5, beta2=0.9, eps=1e-8), network.parameters()), weight)
     first, second, expected = np.zeros(4), np.zeros(4), np.array(START)
     for step, (row, gradient) in enumerate(zip(path, np.array(GRADIENTS), strict=True), 1):
         first, second = 0.5 * first + 0.5 * gradient, 0.9 * second + 0.1 * gradient**2

@@ -1,0 +1,198 @@
+"""Checks of a generator and of a discriminator by themselves: shapes, gradients, and what each result depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from distgan.config.networks import DiscriminatorConfig, GeneratorConfig
+from distgan.doctor.contracts.subject import Broken, Check, Subject
+from distgan.networks import build_discriminator, build_generator, check_same_answer
+from distgan.networks.batch_norm import GlobalBatchNorm
+from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
+from distgan.training.penalties import input_gradients
+from distgan.utils.errors import ConfigError
+
+SIZE, CLASSES, BATCH = 32, 10, 6
+
+Forward = Callable[[nn.Module, bool], tuple[Tensor, Tensor]]
+"""A network and whether it is conditional in; its input, requiring grad, and its output, out."""
+
+
+def generator_checks(subject: Subject) -> Iterator[Check]:
+    """Yields the checks of a generator."""
+
+    def build(conditional: bool, seed: int = 0) -> nn.Module:
+        return build_generator(subject.validated(GeneratorConfig, conditional=conditional), SIZE, CLASSES, seed)
+
+    def forward(network: nn.Module, conditional: bool) -> tuple[Tensor, Tensor]:
+        latents = _random(BATCH, subject.validated(GeneratorConfig, conditional=conditional).latent_dim)
+        return latents, network(latents, _labels(conditional))
+
+    yield Check("weights", partial(check_weights, build))
+    yield Check("images", partial(check_images, build, forward))
+    yield from _common_checks(build, forward)
+
+
+def discriminator_checks(subject: Subject) -> Iterator[Check]:
+    """Yields the checks of a discriminator."""
+
+    def build(conditional: bool, seed: int = 0, spectral_norm: bool | None = None) -> nn.Module:
+        more = {} if spectral_norm is None else {"spectral_norm": spectral_norm}
+        section = subject.validated(DiscriminatorConfig, conditional=conditional, **more)
+        return build_discriminator(section, SIZE, CLASSES, seed)
+
+    def forward(network: nn.Module, conditional: bool) -> tuple[Tensor, Tensor]:
+        images = _random(BATCH, 3, SIZE, SIZE).clamp(-1, 1).requires_grad_()
+        return images, network(images, _labels(conditional))
+
+    yield Check("weights", partial(check_weights, build))
+    yield Check("logits", partial(check_logits, build, forward))
+    yield from _common_checks(build, forward)
+    yield Check("second derivatives", partial(check_second_derivatives, build, forward))
+    yield Check("spectral norm", partial(check_spectral_norm, build, forward))
+
+
+def _common_checks(build: Callable[..., nn.Module], forward: Forward) -> Iterator[Check]:
+    yield Check("gradients", partial(check_gradients, build, forward))
+    yield Check("rows", partial(check_rows, build, forward))
+    yield Check("classes", partial(check_classes, build, forward))
+    yield Check("layers", lambda: check_layers(build(False)))
+
+
+def check_weights(build: Callable[..., nn.Module]) -> str:
+    """The same seed gives the same weights, another seed others."""
+    one, same, other = (build(False, seed=seed).state_dict() for seed in (1, 1, 2))
+    if different := [name for name in one if not torch.equal(one[name], same[name])]:
+        raise Broken(
+            f"the same seed gives other weights ({different[0]}): draw them from torch's generator in __init__"
+        )
+    if one and all(torch.equal(one[name], other[name]) for name in one):
+        raise Broken("another seed gives the same weights: draw them from torch's generator, without a seed of its own")
+    return f"{sum(weight.numel() for weight in build(False).parameters()):,} parameters, a function of the seed"
+
+
+def check_images(build: Callable[..., nn.Module], forward: Forward) -> str:
+    """Shape, type and range of generated images."""
+    _, images = forward(build(False), False)
+    _check_shape("images", images, (BATCH, 3, SIZE, SIZE))
+    if (top := images.detach().abs().max().item()) > 1:
+        raise Broken(f"images reach {top:.3g} in size; they must be in [-1, 1]: end with tanh, or scale the last layer")
+    return f"{list(images.shape)}, from {images.min().item():.2f} to {images.max().item():.2f}"
+
+
+def check_logits(build: Callable[..., nn.Module], forward: Forward) -> str:
+    """Shape and type of logits."""
+    _, logits = forward(build(False), False)
+    _check_shape("logits", logits, (BATCH,))
+    return f"{list(logits.shape)}"
+
+
+def _check_shape(what: str, found: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(found.shape) != shape:
+        raise Broken(f"{what} have the shape {list(found.shape)}, not {list(shape)}")
+    if not found.is_floating_point():
+        raise Broken(f"{what} are {found.dtype}, not float")
+    if not torch.isfinite(found).all():
+        raise Broken(f"{what} are not finite")
+
+
+def check_gradients(build: Callable[..., nn.Module], forward: Forward) -> str:
+    """Every weight gets a finite gradient: DDP waits for it."""
+    for conditional in (False, True):
+        if (network := _if_conditional(build, conditional)) is None:
+            continue
+        forward(network, conditional)[1].square().sum().backward()
+        weights = dict(network.named_parameters())
+        if without := [name for name, weight in weights.items() if weight.grad is None]:
+            raise Broken(
+                f"{without[0]} takes no part in the result, so that several processes would wait for it forever"
+            )
+        if bad := [name for name, weight in weights.items() if not torch.isfinite(weight.grad).all()]:  # type: ignore[arg-type]
+            raise Broken(f"the gradient of {bad[0]} is not finite")
+    return "every weight gets one"
+
+
+def check_rows(build: Callable[..., nn.Module], forward: Forward) -> str:
+    """A row of the result depends on its own row of the input only."""
+    network = build(False)
+    if any(isinstance(layer, GlobalBatchNorm) for layer in network.modules()):
+        return "batch normalisation over the global batch"
+    given, result = forward(network, False)
+    given = given.detach()
+    alone = network(given[:2], None)
+    if (gap := (alone - result[:2]).abs().max().item()) > 1e-4 * max(1.0, result.detach().abs().max().item()):
+        raise Broken(
+            f"the first two rows alone give another result (by {gap:.2g}) than among {BATCH}: several processes would "
+            "train another model than one; use no statistics of the batch, or distgan.extend.GlobalBatchNorm"
+        )
+    return "each depends on its own row only"
+
+
+def check_classes(build: Callable[..., nn.Module], forward: Forward) -> str:
+    """With conditional=true the result depends on the class."""
+    if (network := _if_conditional(build, True)) is None:
+        return "none: conditional=true is refused"
+    given, _ = forward(network, True)
+    with torch.no_grad():  # weights that begin the same for all classes, or at zero, hide the class
+        for weight in network.parameters():
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)), alpha=0.1)
+    others = (_labels(True) + 1) % CLASSES  # type: ignore[operator]
+    if torch.equal(network(given, _labels(True)), network(given, others)):
+        raise Broken("conditional=true, but the label changes nothing; refuse it in __init__ with a ConfigError")
+    return f"{CLASSES}, and the label changes the result"
+
+
+def check_layers(network: nn.Module) -> str:
+    """No layer that torch has draws or measures something of one process only."""
+    try:
+        check_same_answer(network, 2, 1)
+    except ConfigError as error:
+        raise Broken(str(error)) from None
+    return "none that depends on how the batch is split"
+
+
+def check_second_derivatives(build: Callable[..., nn.Module], forward: Forward) -> str:
+    """A gradient penalty reaches the weights."""
+    network = build(False)
+    images, logits = forward(network, False)
+    penalty = input_gradients(images, logits).square().sum((1, 2, 3)).mean()
+    if not penalty.requires_grad:
+        raise Broken("the gradient by the images does not depend on a weight: a gradient penalty would change nothing")
+    penalty.backward()
+    gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
+    if not all(torch.isfinite(gradient).all() for gradient in gradients):
+        raise Broken("the second derivatives are not finite: no gradient penalty can be taken")
+    return "finite: gradient penalties can be taken"
+
+
+def check_spectral_norm(build: Callable[..., nn.Module], forward: Forward) -> str:
+    """spectral_norm=true can be built."""
+    try:
+        network = build(False, spectral_norm=True)
+    except ConfigError as error:
+        return f"refused: {error}"
+    power_iteration(spectral_norms_of(network))
+    _check_shape("logits", forward(network, False)[1], (BATCH,))
+    return f"of {len(spectral_norms_of(network))} layers"
+
+
+def _if_conditional(build: Callable[..., nn.Module], conditional: bool) -> nn.Module | None:
+    """The network; None where it cannot be conditional."""
+    try:
+        return build(conditional)
+    except ConfigError:
+        if conditional:
+            return None
+        raise
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _labels(conditional: bool) -> Tensor | None:
+    return torch.arange(BATCH) % CLASSES if conditional else None

@@ -1,0 +1,147 @@
+"""Checks by real trainings: six steps at once, three and three, on two processes, and the exported generator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from distgan.data.prepare import Request, prepare
+from distgan.data.sources.shapes import Shapes
+from distgan.doctor.contracts.subject import Broken, Check, Subject
+from distgan.inference.generator import load_generator
+from distgan.training.checkpoint import storage
+
+IMAGES, BATCH = 48, 8
+LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+TOLERANCE = 1e-3  # of one vector of all weights, float32, six steps
+SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Runs of one small recipe with the implementation in it."""
+
+    subject: Subject
+    scratch: Path
+
+    def checks(self) -> Iterator[Check]:
+        """Yields the checks; each uses the runs of those before."""
+        yield Check("training", self.check_training)
+        yield Check("resume", self.check_resume)
+        yield Check("two processes", self.check_two_processes)
+        yield Check("export", self.check_export)
+
+    def check_training(self) -> str:
+        """Six steps, all numbers finite."""
+        self.train("whole")
+        if bad := [name for name, value in self.weights("whole").items() if not torch.isfinite(value).all()]:
+            raise Broken(f"{bad[0]} is not finite after six steps")
+        return f"{IMAGES // BATCH} steps on {IMAGES} images"
+
+    def check_resume(self) -> str:
+        """Three steps, then the same command: the same weights, bit for bit."""
+        self.train("parts", f"train.images={IMAGES // 2}")
+        self.train("parts")
+        whole, parts = self.weights("whole"), self.weights("parts")
+        if different := [name for name, value in whole.items() if not torch.equal(value, parts[name])]:
+            raise Broken(
+                f"three steps and then three more give another {different[0]} than six at once: something that it "
+                "remembers is in no checkpoint, or it draws random numbers of its own"
+            )
+        return "3 + 3 steps are 6, bit for bit"
+
+    def check_two_processes(self) -> str:
+        """The same weights, up to rounding."""
+        self.train("two", launcher=LAUNCH)
+        whole, two = self.weights("whole"), self.weights("two")
+        gap = max(_distance(whole, two, network) for network in ("g/", "d/"))
+        if not gap < TOLERANCE:
+            raise Broken(
+                f"two processes train other weights than one: they are {gap:.2g} of their length apart, where rounding "
+                f"makes less than {TOLERANCE:g}; something depends on how the batch is split, or on the process"
+            )
+        return f"the weights are {gap:.1g} of their length apart"
+
+    def check_export(self) -> str:
+        """The exported generator draws images."""
+        generator = load_generator(self.scratch / "runs" / "whole" / "generator.safetensors")
+        images = generator.sample(range(4))
+        alone = generator.sample([3])
+        if (images[3].int() - alone[0].int()).abs().max() > 1:
+            raise Broken("the image of seed 3 depends on the other seeds")
+        return f"generator.safetensors draws {list(images.shape)}"
+
+    def train(self, name: str, *overrides: str, launcher: Sequence[str] = ()) -> None:
+        """One run by the real command. Raises Broken with its last lines if it fails."""
+        recipe = self.scratch / "recipe.yaml"
+        if not recipe.exists():
+            prepare(Request(self.scratch / "shapes", Shapes(100)), progress=False)
+            recipe.write_text(yaml.safe_dump(self.recipe()))
+        command = [sys.executable, *launcher, "-m", "distgan.train"]
+        command += ["--config", str(recipe), f"run.name={name}", *overrides]
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(command, env=_environment(), timeout=SECONDS, check=False, **output)  # type: ignore[call-overload]
+        if done.returncode:
+            last = [line for line in done.stdout.splitlines() if line.strip()][-12:]
+            raise Broken(f"training ends with code {done.returncode}:\n    " + "\n    ".join(last))
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The newest checkpoint's tensors."""
+        directory = self.scratch / "runs" / name / "checkpoints"
+        return storage.load(directory / f"step-{storage.steps(directory)[-1]:09d}").tensors
+
+    def recipe(self) -> dict[str, Any]:
+        """A small recipe with the implementation in it."""
+        kind, own = self.subject.registry.kind, self.subject.section()
+        tree: dict[str, Any] = {
+            "run": {"dir": str(self.scratch / "runs")},
+            "data": {"path": str(self.scratch / "shapes"), "classes": ["star", "heart"]},
+            "generator": {"family": "seed_dcgan", "width": 8, "stem_channels": 8, "depth": 1},
+            "discriminator": {"family": "seed_dcgan", "width": 8, "dropout": 0.2},
+            "train": {"images": IMAGES, "batch_size": BATCH, "cpu_threads": 1, "precision": "no"},
+            "guard": {"every_steps": 1},
+            "log": {"every_steps": 1, "samples_every_steps": 3, "samples": 4},
+            "checkpoint": {"every_steps": 3},
+            "wandb": {"mode": "disabled"},
+        }
+        score = {"every_images": IMAGES // 2, "count": 20, "reference_count": 20}
+        places: dict[str, dict[str, Any]] = {
+            "generator": {"generator": own},
+            "discriminator": {"discriminator": own},
+            "loss": {"loss": own},
+            "penalty": {"loss": {"name": "logistic", "penalty": own}},
+            "augmentation": {"augment": own},
+            "optimizer": {"optimizer": {"generator": own, "discriminator": own}},
+            "source": {"data": {"path": str(self.scratch / "made"), "prepare": self.subject.name}},
+            "extractor": {
+                "evaluate": {
+                    **score, "extractor": self.subject.name, "extractor_options": dict(self.subject.options),
+                }
+            },
+            "metric": {"evaluate": {**score, "metrics": [own]}},
+            "tracker": {"log": {**tree["log"], "trackers": [own]}},
+            "controller": {"controllers": [own]},
+        }  # fmt: skip
+        return tree | places[kind]
+
+
+def _environment() -> Mapping[str, str]:
+    """This process's, with its own import path, so that the trainings find what it has found."""
+    path = os.pathsep.join(part or os.getcwd() for part in sys.path)
+    return {**os.environ, "PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+
+def _distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor], prefix: str) -> float:
+    """Length of the difference of all weights as one vector, as a share of the length of the first."""
+    names = [name for name in one if name.startswith(prefix) and one[name].is_floating_point()]
+    first, second = (torch.cat([tensors[name].flatten().double() for name in names]) for tensors in (one, other))
+    return ((first - second).norm() / first.norm()).item()

@@ -1,0 +1,1 @@
+"""Extends distgan: `generator.family=mylab.nets:Generator`."""
