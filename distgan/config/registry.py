@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Annotated, Any, NewType
 
 from pydantic import (
@@ -289,6 +289,8 @@ def trust_of(info: ValidationInfo) -> Trust | None:
 @functools.cache
 def _entry_points(group: str) -> dict[str, str]:
     """{"name": "package.module:Name"} of the installed packages; nothing is imported."""
+    from importlib import metadata  # 10 ms, which most commands do not need
+
     return {point.name: point.value.partition(" ")[0] for point in metadata.entry_points(group=group)}
 
 
