@@ -234,6 +234,11 @@ class Registry:
         """The name that a section chooses."""
         return str(getattr(section, self.choice))
 
+    def module_of(self, section: BaseModel) -> str:
+        """The module that must be trusted to read what a section names from a file; empty where none must be."""
+        name = self.name_of(section)
+        return name.partition(":")[0] if ":" in name else ""
+
     def settings_of(self, section: BaseModel) -> BaseModel:
         """The settings that an implementation is built with: the section itself, or the Settings of its own class."""
         if not isinstance(section, OutsideSection):

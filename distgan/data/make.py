@@ -5,7 +5,7 @@ In: a source by its name, with options as on the command line, or a source of yo
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -61,7 +61,7 @@ def prepare(source: str | Source, out: str | Path, *, progress: bool = True, **o
     own = {name: value for name, value in options.items() if name not in common}
     if isinstance(source, str):
         kind = load_source(source)
-        if is_dataclass(kind):
+        if source in SOURCES.entries:
             own = checked(options_of(kind), f"prepare {source}", own)
         common = checked(Common, f"prepare {source}", common)
         if "seed" in common and source == "shapes":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import gc
+import multiprocessing
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +51,8 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=config.timeout_minutes))
     try:
         if not in_group():
+            if environment.get("WORLD_SIZE", "1") not in ("", "1"):
+                PartialState._shared_state.clear()  # of a notebook alone, which this process was forked from
             join_again(config.timeout_minutes)
         with _state_of():
             accelerator = Accelerator(
@@ -92,13 +95,16 @@ def own_settings() -> Iterator[None]:
     """A context for one training: what it changes in this process is put back at its end.
 
     That is Accelerate's knowledge of the processes, torch's number of threads, filters of warnings, the environment.
+    A process of `notebook_launcher` keeps the training's number of threads: it was forked, and where the notebook has
+    computed with several threads before, GNU's OpenMP would hang in the first loop of several threads.
     """
     processes, threads, variables = dict(PartialState._shared_state), torch.get_num_threads(), dict(os.environ)
     try:
         with warnings.catch_warnings():
             yield
     finally:
-        torch.set_num_threads(threads)
+        if multiprocessing.parent_process() is None:
+            torch.set_num_threads(threads)
         PartialState._shared_state.clear()
         PartialState._shared_state.update(processes)
         for name in os.environ.keys() - variables.keys():

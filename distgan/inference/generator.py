@@ -34,6 +34,16 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu", trust: 
     trust: modules of networks that do not come with distgan, such as ["mylab.nets"]. What such a file names is imported
     only if its module, or the package around it, is listed here: importing runs its code.
     Raises ExportError: missing, damaged, foreign, newer or tampered file; unusable device.
+
+    >>> import distgan, torch
+    >>> images = torch.zeros(10, 3, 32, 32, dtype=torch.uint8)
+    >>> trainer = distgan.Trainer.from_config(distgan.load_config("quickstart"), images, torch.arange(10))
+    >>> trainer.generator().save_pretrained("mine")
+    >>> generator = distgan.load_generator("mine/model.safetensors")
+    >>> generator
+    Generator(32x32, 10 classes, 0 images seen, ema, cpu)
+    >>> generator.sample(seeds=range(4), classes="3").shape
+    torch.Size([4, 3, 32, 32])
     """
     return Generator(*read_generator(_local(path), trust), device=device)
 

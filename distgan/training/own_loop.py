@@ -19,6 +19,8 @@ from distgan.distributed.accelerator import build_accelerator, leave_group, own_
 from distgan.inference.generator import Generator
 from distgan.training import trainer
 from distgan.training.export import Exporter
+from distgan.training.init import begin_from
+from distgan.utils.log import log
 
 
 class Trainer:
@@ -56,8 +58,8 @@ class Trainer:
         labels: whole numbers [N], classes from 0 on; class_names: theirs. accelerator: of `build_accelerator`; None: a
         new one, which joins the processes that a launcher started, and sets torch's threads to train.cpu_threads.
 
-        The keys of the configuration that are about whole runs (train.images, log, checkpoint, evaluate, ...) have no
-        effect. Raises ConfigError, DataError, LaunchError.
+        With init.from, the weights are those that it names. The keys that are about whole runs (train.images, log,
+        checkpoint, evaluate, ...) have no effect. Raises ConfigError, DataError, LaunchError.
 
         >>> import distgan, torch
         >>> config = distgan.load_config("quickstart", {"train.batch_size": 8})
@@ -77,7 +79,11 @@ class Trainer:
             reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
         else:
             reals = open_images(images, labels, class_names, Reading(config.data, config.run.seed, rows, device))
-        return cls(config, accelerator, reals)
+        made = cls(config, accelerator, reals)
+        if config.init.from_ is not None:
+            for line in begin_from(config, made.core, reals.classes)[1]:
+                log.info("%s", line)
+        return made
 
     def steps(self, count: int) -> Iterator[dict[str, Tensor]]:
         """Makes steps, and yields the metrics of each: scalars on the device, means over this rank's rows.

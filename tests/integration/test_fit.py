@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -15,9 +16,10 @@ import distgan
 from distgan.utils.errors import Stopped
 from tests.integration.test_library import process_state
 from tests.support import warm
-from tests.support.processes import run
+from tests.support.processes import ROOT, run
 from tests.support.workers import fitting
 
+PAGE = ROOT / "docs" / "python.md"
 pytestmark = pytest.mark.slow
 
 
@@ -202,6 +204,24 @@ def test_notebook_launcher_trains_with_two_processes_twice(tiny, tmp_path):
     assert output.count("RESULT budget None") == 2, output
     assert output.count("RESULT budget Generator(") == 2, output
     assert output.count("LOADED Generator(32x32, 10 classes, 48 images seen") == 2, output
+
+
+def test_the_page_s_block_for_several_processes_runs_after_a_training_in_the_notebook(shapes, tmp_path):
+    (block,) = re.findall(r"^```python notebook_launcher\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    before = f"""
+import os
+os.chdir({str(tmp_path)!r})
+import distgan
+distgan.prepare("shapes", out="data/shapes", count=200, progress=False)
+small = {{"train.images": 32, "train.cpu_threads": 2, "run.name": "alone", "wandb.mode": "disabled"}}
+distgan.fit(distgan.load_config("quickstart", small))
+"""
+    path = tmp_path / "page.py"
+    path.write_text(f"{before}{block}print('LOADED', generator)\n")
+    code, output = run([sys.executable, str(path)])
+    assert code == 0, output
+    assert "two budget None" in output
+    assert "LOADED Generator(32x32, 10 classes, 320 images seen" in output
 
 
 def test_fit_works_where_a_loop_runs_and_the_streams_are_replaced(tiny, tmp_path):

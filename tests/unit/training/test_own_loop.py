@@ -1,0 +1,133 @@
+"""A trainer whose loop is the caller's."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+import distgan
+from distgan.data.dataset import ImageDataset
+from distgan.utils.errors import ConfigError, DataError
+from distgan.utils.rng import Rows
+
+IMAGES = torch.randint(256, (40, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+LABELS = torch.arange(40) % 10
+
+
+def losses(trainer, steps=3):
+    return [metrics["loss/g"].item() for metrics in trainer.steps(steps)]
+
+
+def test_its_steps_are_those_of_fit(tiny_config):
+    """On the data set of the configuration: the metrics of each step, and the averaged weights."""
+
+    class Keeps(distgan.Callback):
+        def on_step(self, state):
+            kept.append(state.metrics["loss/g"].item())
+
+    kept = []
+    config = tiny_config("train.images=60")
+    result = distgan.fit(config, [Keeps()])
+    trainer = distgan.Trainer.from_config(config)
+    assert losses(trainer, 2) + losses(trainer, 3) == kept
+    assert trainer.images_seen == 60
+    assert trainer.generator().weight_digest == result.generator.weight_digest
+
+
+def test_arrays_give_the_batches_of_a_data_set_of_shards(tiny_config):
+    config = tiny_config("data.flip=true")
+    shards = ImageDataset(config.data, 0, Rows(0, 12, 12), torch.device("cpu"), show=False)
+    source = shards._source
+    trainer = distgan.Trainer.from_config(config, source.images, source.labels, class_names=shards.classes)
+    for one, other in itertools.islice(zip(trainer.reals.batches(5), shards.batches(5), strict=True), 60):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
+    assert trainer.generator().class_names == shards.classes
+
+
+def test_arrays_of_numpy_with_colours_last_are_the_same_images(tiny_config):
+    config = tiny_config()
+    first = distgan.Trainer.from_config(config, IMAGES, LABELS)
+    second = distgan.Trainer.from_config(config, np.asarray(IMAGES.permute(0, 2, 3, 1)), LABELS.tolist())
+    assert losses(first) == losses(second)
+    assert first.reals.manifest_digest == second.reals.manifest_digest
+
+
+def test_an_iterator_gives_the_batches_as_they_come(tiny_config):
+    batches = itertools.cycle([(IMAGES[:12], LABELS[:12]), (IMAGES[12:24].numpy(), LABELS[12:24].numpy())])
+    names = [f"class {number}" for number in range(10)]
+    trainer = distgan.Trainer.from_config(tiny_config(), batches, class_names=names)
+    assert len(losses(trainer)) == 3
+    assert trainer.generator().class_names == tuple(names)
+
+
+def test_an_iterator_that_ends_says_so(tiny_config):
+    trainer = distgan.Trainer.from_config(tiny_config(), [(IMAGES[:12], None)] * 2)
+    steps = trainer.steps(3)
+    next(steps), next(steps)
+    with pytest.raises(DataError, match="an iterator that has ended; give one without end"):
+        next(steps)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "sentence"),
+    [
+        (IMAGES.float(), None, r"images are torch.float32 \[40, 3, 32, 32\]; they must be uint8"),
+        (IMAGES[0], None, r"images are torch.uint8 \[3, 32, 32\]"),
+        (IMAGES[:0], None, r"they must be uint8 \(0 to 255\) of shape \[N, 3, H, H\]"),
+        (IMAGES[:, :1], None, "RGB and square"),
+        (IMAGES[:, :, :16], None, "RGB and square"),
+        (IMAGES, LABELS[:5], r"labels are torch.int64 \[5\]; they must be whole numbers, \[40\]"),
+        (IMAGES, LABELS / 2, "labels are torch.float32"),
+        (IMAGES, LABELS - 1, "labels are -1 to 8; they must be 0 to N"),
+        ("data/shapes", None, "images=str must be a uint8 tensor or array .*: .*|named by data.path"),
+        ([], None, "an iterator that gives no batch"),
+        ([IMAGES[:5]], None, "a batch of images has 5 images, this process needs 12"),
+    ],
+)
+def test_images_that_cannot_be_used_are_refused_in_a_sentence(images, labels, sentence, tiny_config):
+    with pytest.raises(DataError, match=sentence):
+        distgan.Trainer.from_config(tiny_config(), images, labels)
+
+
+def test_more_labels_than_names_are_refused(tiny_config):
+    with pytest.raises(DataError, match="labels are 0 to 9; they must be 0 to 1"):
+        distgan.Trainer.from_config(tiny_config(), IMAGES, LABELS, class_names=["frog", "cat"])
+
+
+def test_two_of_different_precisions_take_turns(tiny_config):
+    """Each has an Accelerator of its own; the process's is as it was."""
+    before = dict(AcceleratorState._shared_state)
+    one, other = (
+        distgan.Trainer.from_config(tiny_config(f"train.precision={name}"), IMAGES) for name in ("no", "bf16")
+    )
+    alone = losses(distgan.Trainer.from_config(tiny_config("train.precision=no"), IMAGES), 4)
+    turns = [(losses(one, 2), losses(other, 2)) for _ in range(2)]
+    assert turns[0][0] + turns[1][0] == alone
+    assert turns[0][1] + turns[1][1] != alone
+    assert (one.accelerator.mixed_precision, other.accelerator.mixed_precision) == ("no", "bf16")
+    assert dict(AcceleratorState._shared_state) == before
+
+
+def test_a_generator_taken_on_the_way_stays_as_it_was(tiny_config):
+    trainer = distgan.Trainer.from_config(tiny_config(), IMAGES, LABELS)
+    taken = trainer.generator()
+    before = taken.sample(range(2))
+    losses(trainer)
+    assert torch.equal(taken.sample(range(2)), before)
+    assert not torch.equal(trainer.generator().sample(range(2)), before)
+
+
+def test_it_begins_with_the_weights_that_init_names(tiny_config):
+    result = distgan.fit(tiny_config("train.images=60"))
+    trainer = distgan.Trainer.from_config(tiny_config(f"init.from={result.run_dir}"))
+    assert trainer.generator().weight_digest == result.generator.weight_digest
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(tiny_config):
+    with pytest.raises(ConfigError, match="train.batch_size=12 is not a multiple"):
+        distgan.Trainer.from_config(tiny_config("train.accumulation=5"), IMAGES)
