@@ -17,7 +17,6 @@ import shlex
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,10 +77,9 @@ def measure(run: Path, base: Path, overrides: Sequence[str]) -> None:
     """Trains RUN by configs/finetune.yaml, and compares its images with the held-out ones: RUN/scores.json."""
     if (run / "scores.json").is_file():
         return
-    out, begin = run.parent, time.monotonic()
+    out = run.parent
     places = [f"run.dir={out}", f"run.name={run.name}", f"data.path={out / 'data'}", f"init.from={base}"]
     distgan("train", "--config", "finetune", *places, "wandb.mode=disabled", *overrides)
-    (run / "seconds.txt").write_text(f"{time.monotonic() - begin:.0f}\n")
     counts = ["--count", str(COMPARED), "--reference-count", str(COMPARED)]
     distgan(
         "evaluate", run, "--data", out / "held-out", *counts, "--extractor", EXTRACTOR, "--out", run / "scores.json"
@@ -91,15 +89,14 @@ def measure(run: Path, base: Path, overrides: Sequence[str]) -> None:
 def table(out: Path, seeds: Sequence[int]) -> str:
     """Mean and range over the seeds, for each beginning."""
     names = [f"{value}_{EXTRACTOR}" for value in VALUES]
-    lines = [["beginning", "seconds", *(f"`{name}`" for name in names)], ["---"] * (2 + len(names))]
+    lines = [["beginning", *(f"`{name}`" for name in names)], ["---"] * (1 + len(names))]
     for beginning in BEGINNINGS:
         runs = [out / f"{beginning}-{seed}" for seed in seeds]
         scores = [load_scores(run / "scores.json").values for run in runs]
         columns = [[score[name] for score in scores] for name in names]
-        seconds = [float((run / "seconds.txt").read_text()) for run in runs]
-        lines.append([beginning, f"{statistics.mean(seconds):.0f}", *map(spread, columns)])
+        lines.append([beginning, *map(spread, columns)])
     real = load_scores(out / f"{next(iter(BEGINNINGS))}-{seeds[0]}" / "scores.json").real_values
-    lines.append(["other real images", "-", *(f"{real[name]:.4g}" if name in real else "-" for name in names)])
+    lines.append(["other real images", *(f"{real[name]:.4g}" if name in real else "-" for name in names)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 

@@ -101,6 +101,7 @@ def read_generator(place: Path) -> None:
     generator = load_generator(place / "generator.safetensors")
     generator.sample(range(2), batch_size=2)
     repr(generator)
+    _begin(place / "generator.safetensors")
     generator.save_pretrained(place / "out" / "pretrained")
 
 
@@ -155,6 +156,7 @@ def read_checkpoint(place: Path) -> None:
     first: Exception | None = None
     for read in (
         lambda: _resume(place, path),
+        lambda: _begin(path),
         lambda: export.export(path, place / "out" / "g.safetensors", "ema"),
     ):
         try:
@@ -163,6 +165,13 @@ def read_checkpoint(place: Path) -> None:
             first = first or error
     if first:
         raise first
+
+
+def _begin(path: Path) -> None:
+    """What `init.from` does with it."""
+    from distgan.training.init import begin_from
+
+    begin_from(load_config("quickstart", (*TINY, f"init.from={path}")), _trainer(), tuple("abcdefghij"))
 
 
 def _resume(place: Path, path: Path) -> None:

@@ -1,0 +1,190 @@
+"""`distgan check`: what keeps a contract passes, and each way of breaking it is named."""
+
+import re
+import textwrap
+
+import pytest
+
+from distgan.cli.main import main
+from distgan.config.registry import REGISTRIES
+from distgan.doctor.contracts import check_contract
+from distgan.utils.errors import ConfigError
+from tests.support.kinds import PAGE, table
+
+GENERATOR = """
+import torch
+from torch import nn
+from distgan.extend import *
+
+class Generator(nn.Module):
+    class Settings(GeneratorSettings):
+        latent_dim: int = 4
+    def __init__(self, settings, size, classes):
+        super().__init__()
+        if settings.conditional:
+            raise ConfigError("no classes")
+        self.dense, self.size = nn.Linear(4, 3 * size**2), size
+        {init}
+    def forward(self, latents, labels=None):
+        x = self.dense(latents)
+        {forward}
+        return x.unflatten(1, (3, self.size, self.size)).tanh(){end}
+"""
+DISCRIMINATOR = """
+import torch
+from torch import nn
+from distgan.extend import *
+
+class Discriminator(nn.Module):
+    class Settings(DiscriminatorSettings):
+        pass
+    def __init__(self, settings, size, classes):
+        super().__init__()
+        if settings.conditional:
+            raise ConfigError("no classes")
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * size**2, 8), {activation}, nn.Linear(8, 1))
+    def forward(self, images, labels=None):
+        return self.layers(images){end}
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(code, name):
+        module = f"contract_{abs(hash((code, str(tmp_path))))}"
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(code))
+        return f"{module}:{name}"
+
+    return write
+
+
+def _lines(capsys, name, kind=None, **options):
+    kept = check_contract(name, kind, options, quick=True)[1]
+    out = capsys.readouterr().out
+    assert kept == ("FAIL" not in out)
+    return out
+
+
+def _generator(init="pass", forward="pass", end=""):
+    return GENERATOR.format(init=init, forward=forward, end=end)
+
+
+def test_a_generator_that_keeps_the_contract_passes(write, capsys):
+    out = _lines(capsys, write(_generator(), "Generator"))
+    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 6
+    assert "classes: none: conditional=true is refused" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"end": "[:, :1]"}, r"images have the shape \[6, 1, 32, 32\], not \[6, 3, 32, 32\]"),
+        ({"end": " * 50"}, r"images reach from .* they must be in \[-1, 1\]"),
+        ({"end": " / 0"}, "images are not finite"),
+        ({"init": "self.spare = nn.Linear(2, 2)"}, "spare.weight takes no part in the result"),
+        ({"forward": "x = x - x.mean(0)"}, "the first two rows alone give another result"),
+        ({"init": "self.drop = nn.Dropout(0.5)"}, "draws each process's own mask; use KeyedDropout"),
+        ({"init": "self.norm = nn.BatchNorm1d(4)"}, "use GlobalBatchNorm"),
+        ({"init": "[nn.init.constant_(weight, 0.1) for weight in self.parameters()]"}, "another seed"),
+        ({"init": "self.dense.weight.data += torch.seed() % 97"}, "the same seed"),
+        ({"forward": "x = x.unknown()"}, r"AttributeError: .*unknown.* \(.*contract_\d+\.py:\d+\)"),
+    ],
+)  # fmt: skip
+def test_each_way_of_breaking_a_generator_s_contract_is_named(write, capsys, change, words):
+    out = _lines(capsys, write(_generator(**change), "Generator"))
+    failed = [line for line in out.splitlines() if line.startswith("FAIL")]
+    assert any(re.search(words, line) for line in failed), out
+
+
+@pytest.mark.parametrize(
+    ("activation", "end", "words"),
+    [
+        ("nn.Softplus()", ".squeeze(1)", ""),
+        ("nn.Softplus()", "", "logits have the shape [6, 1], not [6]"),
+        ("nn.Identity()", ".squeeze(1).detach()", "does not require grad"),
+    ],
+)
+def test_a_discriminator_gives_a_logit_per_image_that_can_be_differentiated_twice(
+    write, capsys, activation, end, words
+):
+    out = _lines(capsys, write(DISCRIMINATOR.format(activation=activation, end=end), "Discriminator"))
+    assert words in out
+    assert ("FAIL" in out) == bool(words)
+
+
+D, G = "lambda f, r: (f - r).square().mean()", "lambda f, r: -f.mean()"
+PARTS = {
+    f"lambda f, r: (f - r).square().sum(), {G}, lambda f, r: (f, r)": "must be a mean",
+    f"{D}, {G}, lambda f, r: (f, r)": "not [12] in [0",
+    f"{D}, lambda f, r: f.new_ones(()).requires_grad_(), None": "unused",
+    f"{D}, {G}, lambda f, r: (f > 0, r > 0)": "ok ",
+}
+
+
+@pytest.mark.parametrize(("code", "words"), PARTS.items())
+def test_a_loss_is_a_mean_with_gradients_and_gives_probabilities(write, capsys, code, words):
+    name = write(f"from distgan.extend import *\nX = LossFunctions({code})\n", "X")
+    assert words in _lines(capsys, name, "loss")
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "result", "words"),
+    [
+        ("penalty", "on = 'both'", "g.sum((1, 2, 3))", "`on` is 'both', not real, fake"),
+        ("penalty", "on = 'real'", "g.sum()", "not [12], finite"),
+        ("penalty", "on = 'real'", "g.square().sum((1, 2, 3)).log()", "D is flat"),
+        ("penalty", "on = 'real'", "g.square().sum((1, 2, 3))", "ok "),
+        ("augmentation", "uniforms, normals = 1, 0", "g * torch.rand(1)", "take random"),
+        ("augmentation", "uniforms, normals = 1, 0", "g - g.mean(0)", "own row only"),
+        ("augmentation", "uniforms, normals = 1, 0", "g.round() + 0 * g", "no gradient"),
+        ("augmentation", "uniforms, normals = 1, 0", "g + l[:, :, None, None]", "ok "),
+        ("metric", "better = 'up'", "1.0", "better is 'up', not lower or higher"),
+        ("metric", "better = 'lower'", "1", "it returns 1, not a finite float"),
+        ("metric", "better = 'higher'", "g.fake_features.norm().item()", "but better=higher"),
+        ("metric", "better = 'lower'", "g.fake_features.norm().item()", "ok "),
+        ("tracker", "pass", "None", "must be a subclass of distgan.extend.TrackerBackend"),
+        ("controller", "pass", "None", "must be a subclass of distgan.extend.Controller"),
+    ],
+)
+def test_each_part_s_contract_is_checked(write, capsys, kind, attributes, result, words):
+    code = "import torch\nfrom distgan.extend import *\nclass X:\n def __init__(self, *given): pass\n"
+    code += f" {attributes}\n def __call__(self, g, l=None, *more): return {result}\n"
+    assert words in _lines(capsys, write(code, "X"), kind)
+
+
+def test_an_optimizer_moves_weights_and_a_source_makes_the_same_images_again(write, capsys):
+    lazy = "import torch\ndef X(settings, weights): return torch.optim.SGD(weights, lr=0.0)\n"
+    assert "has not moved" in _lines(capsys, write(lazy, "X"), "optimizer")
+    assert "state of a weight" in _lines(capsys, "adam", "optimizer")
+    assert "the same again" in _lines(capsys, "shapes", "source", count=20)
+
+
+def test_all_families_that_come_with_distgan_keep_their_contracts(capsys):
+    for kind in ("generator", "discriminator"):
+        for name in REGISTRIES[kind].entries:
+            assert "FAIL" not in _lines(capsys, name, kind)
+
+
+def test_what_a_class_is_is_seen_from_its_settings_or_asked_for(write):
+    with pytest.raises(ConfigError, match=r"what .*:X is cannot be seen from its Settings; give --kind "):
+        check_contract(write("class X: ...", "X"), None, {}, True)
+    with pytest.raises(ConfigError, match="dcgan is a generator and discriminator: give --kind"):
+        check_contract("dcgan", None, {}, True)
+    with pytest.raises(ConfigError, match="No module named 'nowhere'"):
+        check_contract("nowhere:X", None, {}, True)
+
+
+def test_the_command_lists_names_shows_contracts_and_ends_with_2_for_a_broken_one(write, capsys):
+    assert main(["check"]) == 0
+    assert "generator.family" in capsys.readouterr().out
+    assert main(["check", "loss"]) == 0
+    assert "means over the images" in " ".join(capsys.readouterr().out.split())
+    assert main(["check", "hinge", "--quick"]) == 0
+    assert main(["check", write(_generator(end="[:, :1]"), "Generator"), "--quick"]) == 2
+    assert main(["check", "hinge", "r1_gamma", "--quick"]) == 2
+
+
+def test_the_page_has_the_table_and_the_contracts_of_the_registries():
+    assert table() in PAGE.read_text(), "write them again: python -m tests.support.kinds"
