@@ -37,10 +37,17 @@ PLACES = {
     "prepare": "distgan.data.make",
 }
 _CONFIG = {"pydantic": "pydantic", "yaml": "pyyaml"}
+_DATA = {**_CONFIG, "numpy": "numpy", "PIL": "pillow"}
 _GENERATOR = {"torch": "torch", "numpy": "numpy", "PIL": "pillow", "pydantic": "pydantic", "safetensors": "safetensors"}
-_ALL = {**_CONFIG, **_GENERATOR, **{name: name for name in ("accelerate", "webdataset", "tqdm", "psutil")}}
-NEEDED = {"distgan.config": _CONFIG, "distgan.inference": _GENERATOR}
-"""Modules that a room needs, and the packages that have them; the other rooms need all."""
+_METRICS = {**_DATA, **_GENERATOR}
+_ALL = {**_METRICS, **{name: name for name in ("accelerate", "webdataset", "tqdm", "psutil")}}
+NEEDED = {
+    "distgan.config": _CONFIG,
+    "distgan.data": _DATA,
+    "distgan.inference": _GENERATOR,
+    "distgan.metrics": _METRICS,
+}
+"""Modules that a room needs, and the packages that have them; training needs all."""
 
 if TYPE_CHECKING:
     from distgan.config.load import load_config

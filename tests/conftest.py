@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -107,14 +106,3 @@ def messages_are_shown() -> None:
 def nothing_is_left_running() -> Iterator[None]:
     yield
     processes.kill_the_left()
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator() -> Iterator[None]:
-    """Accelerate keeps its settings for the life of a process; a test's must not reach the next."""
-    yield
-    if "accelerate" in sys.modules:
-        from accelerate.state import AcceleratorState, GradientState
-
-        AcceleratorState._reset_state(reset_partial_state=True)
-        GradientState._reset_state()

@@ -23,7 +23,7 @@ from benchmarks.common.markdown import filled
 
 ROOT = Path(__file__).resolve().parent.parent
 
-COPIED = ("distgan", "configs", "launch", "benchmarks", "tests", "docs", "pyproject.toml", "README.md")
+COPIED = ("distgan", "configs", "launch", "benchmarks", "tests", "docs", "examples", "pyproject.toml", "README.md")
 
 
 class Mutant(NamedTuple):

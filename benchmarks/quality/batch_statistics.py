@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 from distgan.config.load import load_config
 from distgan.config.schema import Config
-from distgan.data.dataset import ImageDataset
-from distgan.distributed.accelerator import batch_rows, build_accelerator
 from distgan.inference.generator import Generator
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.registry import full_name
 from distgan.networks.batch_norm import GlobalBatchNorm
+from distgan.training import own_loop
 from distgan.training.ema import ema_decay
 from distgan.training.export import Exporter
 from distgan.training.trainer import Trainer
@@ -91,10 +90,8 @@ def measured(trainer: Trainer) -> nn.Module:
 
 def measure(config: Config, moments: list[int]) -> Iterator[tuple[int, str, dict[str, float]]]:
     """Images seen, the way and the scores, at each moment."""
-    accelerator, _ = build_accelerator(config.train)
-    rows = batch_rows(config.train.batch_size, 1, 0, 1)
-    reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, False)
-    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+    owner = own_loop.Trainer.from_config(config)
+    trainer, reals, accelerator = owner.core, owner.reals, owner.accelerator
     exporter, batches, beside = Exporter(config, trainer, reals), reals.batches(0), AveragedStatistics(trainer)
     evaluator = Evaluator(config.evaluate, config.data, accelerator.device, False)
     for moment in moments:

@@ -24,9 +24,10 @@ from accelerate import Accelerator
 
 from distgan.config.load import load_config
 from distgan.config.schema import Config
-from distgan.data.dataset import Batch, ImageDataset
-from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
+from distgan.data.dataset import Batch
+from distgan.distributed.accelerator import leave_group
 from distgan.distributed.stop import StopSignal
+from distgan.training import own_loop
 from distgan.training.trainer import Trainer
 
 WARM_UP = 4  # steps; DDP lays its buckets anew after the first
@@ -49,10 +50,8 @@ def sent() -> int:
 
 
 def build(config: Config) -> tuple[Trainer, Iterator[Batch]]:
-    accelerator, _ = build_accelerator(config.train)  # of its own: it has the settings of DDP
-    rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, 2)
-    reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, show=False)
-    return Trainer(config, accelerator, rows, reals.size, len(reals.classes)), reals.batches(0)
+    owner = own_loop.Trainer.from_config(config)  # with an Accelerator of its own, which has the settings of DDP
+    return owner.core, owner.reals.batches(0)
 
 
 def main(*arguments: str) -> None:

@@ -19,16 +19,15 @@ from accelerate import Accelerator
 
 from distgan.config.load import load_config
 from distgan.config.schema import Config
-from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, prepare
 from distgan.data.sources.shapes import Shapes
-from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
+from distgan.distributed.accelerator import build_accelerator, leave_group
 from distgan.distributed.heartbeat import Heartbeat
 from distgan.distributed.stop import StopSignal
 from distgan.training.checkpoint.state import capture
 from distgan.training.consistency import ConsistencyCheck
 from distgan.training.meters import RunningMeans
-from distgan.training.trainer import Trainer
+from distgan.training.own_loop import Trainer
 
 ROUNDS = 7
 
@@ -65,10 +64,8 @@ def main(recipe: str = "quickstart", *overrides: str) -> None:
 
 def measure(config: Config, accelerator: Accelerator) -> list[Cost]:
     """Costs of one rank, all measured in turns."""
-    world = accelerator.num_processes
-    rows = batch_rows(config.train.batch_size, config.train.accumulation, accelerator.process_index, world)
-    reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, show=False)
-    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+    owner = Trainer.from_config(config, accelerator=accelerator)
+    trainer, reals = owner.core, owner.reals
     check, batches, means = ConsistencyCheck(accelerator, images=False), reals.batches(0), RunningMeans()
     stop, norms = StopSignal(5), trainer.weight_norms
     for _ in range(3):

@@ -23,7 +23,7 @@ from distgan.data.prepare import Request, prepare
 from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.reader import select_shards
 from distgan.data.sources.shapes import CLASSES, Shapes
-from distgan.distributed.accelerator import batch_rows
+from distgan.distributed.accelerator import own_rows
 from distgan.distributed.collectives import largest, on_main
 from distgan.doctor.data import data_location
 from distgan.training.checkpoint.state import capture
@@ -133,9 +133,7 @@ def measure(
     device, start = accelerator.device, time.monotonic()
     device_free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
     memory_before = psutil.Process().memory_info().rss
-    rows = batch_rows(
-        config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
-    )
+    rows = own_rows(config.train, accelerator)
     reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
     trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
     load = time.monotonic() - start

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from distgan.config.messages import config_mistakes, first_mistake
 from distgan.config.registry import TYPED
-from distgan.config.schema import DataConfig, EvaluateConfig
+from distgan.config.schema import Config, DataConfig, EvaluateConfig
 from distgan.data.dataset import location_of
 from distgan.data.shards.manifest import MANIFEST, load_manifest
 from distgan.distributed.collectives import in_group, joined, rank, world_size
@@ -73,9 +73,9 @@ def evaluate(
 def evaluate_config(settings: dict[str, Any]) -> EvaluateConfig:
     """Keys of the section `evaluate` as a configuration. Raises ConfigError."""
     try:
-        return EvaluateConfig.model_validate(settings, context=TYPED.context)
+        return Config.model_validate({"evaluate": settings}, context=TYPED.context).evaluate
     except ValidationError as error:
-        raise ConfigError("\n".join(f"evaluate.{line}" for line in config_mistakes(error, 3))) from None
+        raise ConfigError("\n".join(config_mistakes(error, 3))) from None
 
 
 @contextmanager

@@ -30,6 +30,9 @@ class RankFilter(logging.Filter):
         return record.levelno >= logging.WARNING or _rank() == "0"
 
 
+log.addFilter(RankFilter())
+
+
 class LineFormatter(logging.Formatter):
     """The message with "WARNING: " before a warning, and with the rank before both if that is not 0."""
 
@@ -92,7 +95,6 @@ def show_on_terminal() -> None:
         sys.stderr = Unbreakable(sys.stderr)  # type: ignore[assignment]
     if not any(isinstance(handler, TerminalHandler) for handler in log.handlers):
         handler = TerminalHandler()
-        handler.addFilter(RankFilter())
         handler.setFormatter(LineFormatter())
         log.addHandler(handler)
         log.setLevel(logging.INFO)

@@ -224,6 +224,30 @@ distgan.fit(distgan.load_config("quickstart", small))
     assert "LOADED Generator(32x32, 10 classes, 320 images seen" in output
 
 
+@pytest.mark.parametrize("place", ["script", "thread"])
+def test_the_notebook_of_the_examples_runs_in_one_process(place, tmp_path):
+    example = ROOT / "examples" / "notebook.py"
+    threaded = f"""
+import os, runpy, threading
+os.chdir({str(tmp_path)!r})
+ended = []
+thread = threading.Thread(target=lambda: ended.append(runpy.run_path({str(example)!r})))
+thread.start(); thread.join()
+assert ended
+"""
+    start = (
+        threaded
+        if place == "thread"
+        else f"import os, runpy; os.chdir({str(tmp_path)!r}); runpy.run_path({str(example)!r})"
+    )
+    code, output = run([sys.executable, "-c", start])
+    assert code == 0, output
+    for line in ("no budget [", "bf16 budget [", "bf16, half way: ", "tuned: Generator(32x32, 3 classes, 480 images"):
+        assert line in output
+    assert "images: [12, 3, 32, 32] torch.uint8" in output
+    assert "loaded: Generator(32x32, 3 classes, 320 images seen" in output
+
+
 def test_fit_works_where_a_loop_runs_and_the_streams_are_replaced(tiny, tmp_path):
     """As in a kernel of Jupyter: cells run inside asyncio, stdout and stderr are objects without a file."""
     path = script(

@@ -12,11 +12,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config.load import load_config
 from distgan.config.schema import Config
-from distgan.data.dataset import ImageDataset
-from distgan.distributed.accelerator import batch_rows, build_accelerator, leave_group
+from distgan.distributed.accelerator import build_accelerator, leave_group
 from distgan.training.checkpoint.state import capture
 from distgan.training.meters import RunningMeans
-from distgan.training.trainer import Trainer
+from distgan.training.own_loop import Trainer
 from tests.support import warm
 
 Ending = dict[str, Any]
@@ -39,14 +38,9 @@ def take_steps(out: Path, steps: int, dtype: str, overrides: tuple[str, ...]) ->
 
 
 def played(config: Config, accelerator: Accelerator, steps: int) -> Ending:
-    rows = batch_rows(
-        config.train.batch_size, config.train.accumulation, accelerator.process_index, accelerator.num_processes
-    )
-    reals = ImageDataset(config.data, config.run.seed, rows, accelerator.device, show=False)
-    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-    batches, means, levels = reals.batches(0), RunningMeans(), []
-    for _ in range(steps):
-        metrics = trainer.step(batches)
+    owner = Trainer.from_config(config, accelerator=accelerator)
+    trainer, means, levels = owner.core, RunningMeans(), []
+    for metrics in owner.steps(steps):
         means.add(metrics)
         levels.append(trainer.controllers.by_name["balance"].level)
     state, logged, buckets = capture(trainer), means.reduce(), ""

@@ -53,5 +53,7 @@ def test_without_an_interval_the_ranks_are_never_compared():
 
 
 def test_of_two_reasons_the_larger_number_is_the_more_urgent():
-    assert StopReason.NONE < StopReason.TIME_LIMIT < StopReason.SIGHUP < StopReason.SIGTERM < StopReason.RULE
-    assert [reason for reason in StopReason if not reason.urgent] == [StopReason.NONE, StopReason.TIME_LIMIT]
+    in_order = ["NONE", "TIME_LIMIT", "REQUESTED", "SIGHUP", "SIGTERM", "RULE", "FAILED"]
+    assert [reason.name for reason in sorted(StopReason) if reason.name in in_order] == in_order
+    calm = [reason for reason in StopReason if not reason.urgent]
+    assert calm == [StopReason.NONE, StopReason.TIME_LIMIT, StopReason.REQUESTED]
