@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -49,6 +50,7 @@ def fail_on_main() -> None:
     try:
         on_main(fail)
     except QualityError as error:
-        print("told", error, flush=True)
+        sys.stdout.write(f"told {error}\n")  # at once: the other process writes too
+        sys.stdout.flush()
     dist.barrier()
     dist.destroy_process_group()  # one that leaves early may take the other's connections away
