@@ -19,8 +19,9 @@ A class, called with (settings, size, classes), as a generator. It is a torch.nn
 returns logits, float [B]; the loss gives their sign a meaning. It can be differentiated twice by the images, for
 gradient penalties. A logit depends on its own image and label only, or on the global batch (GlobalBatchNorm);
 dropout is KeyedDropout with settings.dropout, best before the last layer, where the balance changes it.
-settings.spectral_norm normalises its convolutions, dense layers and embeddings; nothing is to be done for it. A
-size that it cannot take: ConfigError.
+settings.spectral_norm normalises its convolutions, dense layers and embeddings; nothing is to be done for it.
+settings.freeze_layers freezes the first entries of an nn.Sequential named `layers` or `blocks`. A size that it
+cannot take: ConfigError.
 """
 
 OPTIMIZER = """

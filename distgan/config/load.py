@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from distgan.config.base import FREE
 from distgan.config.keys import flatten, walk
 from distgan.config.messages import config_mistakes, nearest_key
-from distgan.config.recipes import BASE, KINDS, forget_prepare, is_of_a_run, read_recipe
+from distgan.config.recipes import BASE, KINDS, forget_prepare, is_of_a_run, merge, read_recipe
 from distgan.config.registry import TYPED, Trust
 from distgan.config.schedule import Schedule
 from distgan.config.schema import Config
@@ -35,7 +35,8 @@ def load_config(
     trust: Sequence[str] = (),
 ) -> Config:
     """The configuration in a file and its `base`, with overrides: `key=value` texts, the last of a key wins, or values
-    by key ({"train.images": 1000} or {"train": {"images": 1000}}).
+    by key ({"train.images": 1000} or {"train": {"images": 1000}}); a section that chooses another variant, such as
+    {"generator": {"family": "dcgan"}}, replaces the recipe's.
 
     The file's data.prepare is for the file's data.path: an override of data.path without one of data.prepare names a
     data set that must be there. source: a path, or the name of a recipe in configs/. Names of classes from outside are
@@ -48,14 +49,16 @@ def load_config(
     True
     """
     recipe = read_recipe(source)
-    tree = recipe.tree
-    given: dict[str, Any] = {}
-    changes = _items(overrides) if isinstance(overrides, Mapping) else [_parsed(text) for text in overrides]
-    for key, value in changes:
-        _apply(tree, key, value)
-        _apply(given, key, value)
-    if isinstance(data := given.get("data"), dict):
-        tree["data"] = forget_prepare(tree["data"], data)
+    tree, given = recipe.tree, dict[str, Any]()
+    if isinstance(overrides, Mapping):
+        given = _nested(overrides)
+        tree = merge(tree, given)
+    else:
+        for key, value in map(_parsed, overrides):
+            _apply(tree, key, value)
+            _apply(given, key, value)
+        if isinstance(data := given.get("data"), dict):
+            tree["data"] = forget_prepare(tree["data"], data)
     recipe.places.update(dict.fromkeys(flatten(given), recipe.files[0]))
     trust_in_it = Trust(tuple(trust)) if any(map(is_of_a_run, recipe.files)) else TYPED
     return _validated(tree, trust_in_it, recipe.place_of)
@@ -107,17 +110,17 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
     return harmless, refused
 
 
-def _items(values: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
-    """Dotted keys and values of nested values; a schedule is one value. Raises ConfigError for what is no key."""
-    found: list[tuple[str, Any]] = []
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted keys, or nested, as sections. Raises ConfigError for what is no key."""
+    tree: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str) or not all(key.split(".")):
             raise ConfigError(f"{key!r} is no key; write it as in 'train.batch_size'")
-        if isinstance(value, Mapping) and not value.keys() <= Schedule.model_fields.keys():
-            found += _items(value, f"{above}{key}.")
-        else:
-            found.append((above + key, value))
-    return found
+        part = _nested(value) if isinstance(value, Mapping) else value
+        for section in reversed(key.split(".")):
+            part = {section: part}
+        tree = merge(tree, part)
+    return tree
 
 
 def _parsed(override: str) -> tuple[str, Any]:

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Annotated, Any, NewType
 
 from pydantic import (
@@ -234,6 +234,11 @@ class Registry:
         """The name that a section chooses."""
         return str(getattr(section, self.choice))
 
+    def module_of(self, section: BaseModel) -> str:
+        """The module that must be trusted to read what a section names from a file; empty where none must be."""
+        name = self.name_of(section)
+        return name.partition(":")[0] if ":" in name else ""
+
     def settings_of(self, section: BaseModel) -> BaseModel:
         """The settings that an implementation is built with: the section itself, or the Settings of its own class."""
         if not isinstance(section, OutsideSection):
@@ -284,6 +289,8 @@ def trust_of(info: ValidationInfo) -> Trust | None:
 @functools.cache
 def _entry_points(group: str) -> dict[str, str]:
     """{"name": "package.module:Name"} of the installed packages; nothing is imported."""
+    from importlib import metadata  # 10 ms, which most commands do not need
+
     return {point.name: point.value.partition(" ")[0] for point in metadata.entry_points(group=group)}
 
 

@@ -76,8 +76,11 @@ def check_preparation(path: Path, source: str) -> CheckResult:
         free = shutil.disk_usage(existing_directory(path)).free
     except (DataError, OSError) as error:
         return fail("data", str(error), "set data.path to a new directory")
+    text = f"data.prepare={source} will make {path} when training starts"
+    if source not in TO_PREPARE:
+        return ok("data", f"{text}; {format_bytes(free)} are free")
     need, effort = TO_PREPARE[source]
-    text = f"data.prepare={source} will make {path} when training starts: it {effort}, needs up to {format_bytes(need)}"
+    text += f": it {effort}, needs up to {format_bytes(need)}"
     if free < need:
         return fail("data", f"{text}, {format_bytes(free)} are free", "make room, or set data.path")
     return ok("data", text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from typing import Literal
 
-from distgan.config.choices import METRICS
+from distgan.config.choices import EXTRACTORS, METRICS
 from distgan.metrics.distances import Score
 from distgan.utils.errors import QualityError
 from distgan.utils.safe_io import printable
@@ -33,7 +33,8 @@ def full_name(value: str, extractor: str) -> str:
 
 BETTER: dict[str, Direction] = {
     full_name(value, extractor): score.better
-    for extractor in ("efficientnet_lite0", "inception")
+    for extractor in EXTRACTORS.entries
+    if extractor != "none"
     for value, score in BUILT_IN.items()
 } | {f"shapes_{value}": "higher" for value in SHAPES}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distgan.config.networks import GENERATORS
 from distgan.config.schema import Config
 from distgan.distributed.collectives import on_main
 from distgan.distributed.stop import StopReason
@@ -69,10 +70,12 @@ def summary(config: Config, trainer: Trainer, best: EarlyStopping, reason: StopR
     with_page: whether RUN/report.html could be written.
     """
     place, all_seen = config.run_dir, trainer.steps >= config.total_steps
+    module = GENERATORS.module_of(config.generator)
+    trust = f" --trust {module}" if module else ""
     done = f"{trainer.images_seen:,} images" if all_seen else stop_reason_text(config, trainer, best, reason)
     return (
         f"done: {done}; see {f'{place}/report.html, ' if with_page else ''}{place}/samples and {place}/curves.png\n"
-        f"draw from the generator: distgan sample {place}/{LAST} --seeds 0-63 --out grid.png"
+        f"draw from the generator: distgan sample {place}/{LAST} --seeds 0-63 --out grid.png{trust}"
     )
 
 

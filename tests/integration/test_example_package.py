@@ -33,6 +33,7 @@ def test_the_example_trains_resumes_exports_evaluates_and_samples(place):
     code, out = _distgan(place, "train", "--config", "mylab.yaml", *small, "train.images=320")
     assert code == 0, out
     assert "Nearest_efficientnet_lite0" in out
+    assert "--out grid.png --trust mylab.nets" in out
     code, out = _distgan(place, "train", "--config", "mylab.yaml", *small)
     assert "resumed from" in out
     assert code == 0, out

@@ -90,7 +90,7 @@ def test_values_by_key_are_the_command_line_s_overrides(values, texts):
         ({5: 3}, "5 is no key; write it as in 'train.batch_size'"),
         ({"train..images": 3}, "'train..images' is no key"),
         ({"train.images": -1}, "train.images=-1"),
-        ({"run.name.x": 1}, "run.name.x=1: name is a value, not a section"),
+        ({"run.name.x": 1}, "run.name={.x.: 1} must be a valid string"),
     ],
 )
 def test_wrong_values_are_told_as_wrong_overrides_are(values, sentence):
@@ -132,3 +132,12 @@ def test_what_cannot_be_compared_is_refused_before_the_work(generator):
 def test_wrong_settings_are_told_by_their_keys(settings, sentence, generator):
     with pytest.raises(ConfigError, match=sentence):
         distgan.evaluate(generator, **settings)
+
+
+def test_a_section_by_key_that_chooses_another_variant_replaces_the_recipe_s():
+    config = distgan.load_config("quickstart", {"generator": {"family": "dcgan", "conditional": True}})
+    assert (config.generator.width, config.discriminator.family) == (64, "seed_dcgan")
+    kept = distgan.load_config(
+        "quickstart", {"generator": {"width": 8}, "loss.r1_gamma": {"start": 2, "end": 1, "images": 9}}
+    )
+    assert (kept.generator.width, kept.generator.latent_dim, kept.loss.r1_gamma.start) == (8, 24, 2.0)

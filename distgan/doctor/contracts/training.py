@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from distgan.data.prepare import Request, prepare
@@ -85,7 +85,7 @@ class Trainings:
         recipe = self.scratch / "recipe.yaml"
         if not recipe.exists():
             prepare(Request(self.scratch / "shapes", Shapes(100)), progress=False)
-            recipe.write_text(yaml.safe_dump(self.recipe()))
+            recipe.write_text(json.dumps(self.recipe()))  # JSON is YAML
         command = [sys.executable, *launcher, "-m", "distgan.train"]
         command += ["--config", str(recipe), f"run.name={name}", *overrides]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

@@ -93,3 +93,9 @@ def test_a_place_that_does_not_answer(tiny_config):
     _, results = data.check_data(tiny_config("data.path=http://127.0.0.1:9/x", "data.prepare=null", "data.tries=1"))
     assert results[0].level == "fail"
     assert "http://127.0.0.1:9/x/manifest.json cannot be fetched" in results[0].text
+
+
+def test_a_source_from_outside_is_said_to_be_made_at_the_start(tmp_path):
+    result = data.check_preparation(tmp_path / "birds", "lab.data:Birds")
+    assert result.level == "ok"
+    assert f"data.prepare=lab.data:Birds will make {tmp_path / 'birds'} when training starts; " in result.text
