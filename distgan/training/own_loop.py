@@ -36,6 +36,9 @@ class Trainer:
         self.core = trainer.Trainer(config, accelerator, rows, reals.size, len(reals.classes))
         self.reals, self.accelerator = reals, accelerator
         self._exporter = Exporter(config, self.core, reals)
+        if config.init.from_ is not None:
+            for line in begin_from(config, self.core, reals.classes)[1]:
+                log.info("%s", line)
 
     @property
     def images_seen(self) -> int:
@@ -79,11 +82,7 @@ class Trainer:
             reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
         else:
             reals = open_images(images, labels, class_names, Reading(config.data, config.run.seed, rows, device))
-        made = cls(config, accelerator, reals)
-        if config.init.from_ is not None:
-            for line in begin_from(config, made.core, reals.classes)[1]:
-                log.info("%s", line)
-        return made
+        return cls(config, accelerator, reals)
 
     def steps(self, count: int) -> Iterator[dict[str, Tensor]]:
         """Makes steps, and yields the metrics of each: scalars on the device, means over this rank's rows.
