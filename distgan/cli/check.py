@@ -6,9 +6,8 @@ import argparse
 import textwrap
 
 from distgan.config import schema as schema  # fills the registries
+from distgan.config.command_line import option_of
 from distgan.config.registry import REGISTRIES
-from distgan.config.yaml_loader import plain_value
-from distgan.utils.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from distgan.doctor.contracts import check_contract  # torch
 
-    kind, kept = check_contract(args.name, args.kind, dict(map(_option, args.options)), args.quick)
+    kind, kept = check_contract(args.name, args.kind, dict(map(option_of, args.options)), args.quick)
     print(f"{args.name} keeps the contract of its kind, {kind}" if kept else f"the contract: distgan check {kind}")
     return 0 if kept else 2
 
@@ -49,13 +48,6 @@ def list_of_names() -> str:
 def contract_of(kind: str) -> str:
     """The contract of a kind, wrapped."""
     registry = REGISTRIES[kind]
-    base = f"{registry.base.__module__}.{registry.base.__name__}"
     text = textwrap.fill(" ".join(registry.contract.split()), 100)
+    base = registry.settings_name
     return f"{kind}, chosen by {registry.key}; entry points: {registry.group}; Settings: a subclass of {base}\n\n{text}"
-
-
-def _option(text: str) -> tuple[str, object]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise ConfigError(f"'{text}' is no setting; write KEY=VALUE, such as width=64")
-    return key, plain_value(value)

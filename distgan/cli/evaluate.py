@@ -81,7 +81,11 @@ def run(args: argparse.Namespace) -> int:
 
 def to_option_names(text: str) -> str:
     """A message with the options' names in place of configuration keys."""
-    text = text.replace("evaluate.weights", "--weights-file").replace("evaluate.data=", "--data ")
+    text = (
+        re.sub(r"evaluate\.metrics(\.\d+\.name)?", "--metric", text)
+        .replace("evaluate.weights", "--weights-file")
+        .replace("evaluate.data=", "--data ")
+    )
     return re.sub(r"evaluate\.(\w+)", lambda key: f"--{key[1].replace('_', '-')}", text)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distgan.config.choices import SOURCES
-from distgan.config.command_line import to_path
+from distgan.config.command_line import option_of, to_path
 from distgan.config.yaml_loader import plain_value
 from distgan.data.make import prepare
 from distgan.data.prepare import verify
@@ -112,14 +112,10 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """Parsed arguments as options of `distgan.prepare`."""
     fixed = ("command", "source", "out", "verify", "quiet", "name", "option")
     given = {name: value for name, value in vars(args).items() if name not in fixed and value is not None}
-    return given | dict(_option(text) for text in getattr(args, "option", ()))
-
-
-def _option(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise DataError(f"--option {text}: write KEY=VALUE, such as count=100")
-    return key, plain_value(value)
+    own = dict(map(option_of, getattr(args, "option", ())))
+    if taken := own.keys() & {*vars(args), "progress"}:
+        raise DataError(f"--option {min(taken)}: every source has this; give --{min(taken).replace('_', '-')}")
+    return given | own
 
 
 def _identity(out: Path) -> tuple[int, int] | None:

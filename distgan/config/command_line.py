@@ -6,7 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from distgan.config.yaml_loader import plain_value
+from distgan.utils.errors import ConfigError
 from distgan.utils.paths import user_path
 
 
@@ -34,6 +37,14 @@ def to_path(text: str) -> Path:
         return user_path(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{text}': {error}") from None
+
+
+def option_of(text: str) -> tuple[str, Any]:
+    """KEY=VALUE of a class from outside as key and value. Raises ConfigError."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ConfigError(f"'{text}' is no setting; write KEY=VALUE, such as width=64")
+    return key, plain_value(value)
 
 
 def check_values(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from distgan.config.base import FREE
 from distgan.config.keys import flatten, walk
 from distgan.config.messages import config_mistakes, nearest_key
-from distgan.config.recipes import BASE, KINDS, forget_prepare, is_of_a_run, merge, read_recipe
+from distgan.config.recipes import BASE, KINDS, forget_prepare, may_be_a_run_s, merge, read_alone, read_recipe
 from distgan.config.registry import TYPED, Trust
 from distgan.config.schedule import Schedule
 from distgan.config.schema import Config
@@ -26,6 +26,7 @@ from distgan.utils.paths import name_as_text
 from distgan.utils.safe_io import printable
 
 SCHEDULE_EXAMPLE = "{start: 1e-3, end: 1e-4, images: 100_000}"
+OPTIONS = ("options", "extractor_options")
 MAX_MISTAKES = 20  # reported at once
 
 
@@ -60,13 +61,13 @@ def load_config(
         if isinstance(data := given.get("data"), dict):
             tree["data"] = forget_prepare(tree["data"], data)
     recipe.places.update(dict.fromkeys(flatten(given), recipe.files[0]))
-    trust_in_it = Trust(tuple(trust)) if any(map(is_of_a_run, recipe.files)) else TYPED
+    trust_in_it = Trust(tuple(trust)) if any(map(may_be_a_run_s, recipe.files)) else TYPED
     return _validated(tree, trust_in_it, recipe.place_of)
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a file, to be shown: nothing that it names is imported. Raises ConfigError."""
-    return validate(read_recipe(path).tree, str(path))
+    """A run's configuration, to be shown: nothing that it names is imported, no other file read. Raises ConfigError."""
+    return validate(read_alone(path), str(path))
 
 
 def validate(tree: dict[str, Any], origin: str, trust: Trust | None = None) -> Config:
@@ -106,7 +107,7 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
         if old.get(key) != new.get(key):
             before, after = (printable(str(values.get(key, "not there"))) for values in (old, new))
             change = f"{printable(key)}: {before} -> {after}"
-            (harmless if key in free else refused).append(change)
+            (harmless if any(f"{key}.".startswith(f"{name}.") for name in free) else refused).append(change)
     return harmless, refused
 
 
@@ -116,7 +117,8 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         if not isinstance(key, str) or not all(key.split(".")):
             raise ConfigError(f"{key!r} is no key; write it as in 'train.batch_size'")
-        part = _nested(value) if isinstance(value, Mapping) else value
+        own = key.rpartition(".")[2] in OPTIONS  # keys of somebody else's settings
+        part = _nested(value) if isinstance(value, Mapping) and not own else value
         for section in reversed(key.split(".")):
             part = {section: part}
         tree = merge(tree, part)

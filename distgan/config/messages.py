@@ -19,6 +19,9 @@ from distgan.utils.safe_io import printable
 CHOICE_KEYS = {"family", "name", "kind"}  # keys that select one variant of a section
 
 
+REFERENCE = "=package.module:Name"
+
+
 class Mistake(NamedTuple):
     """One broken rule of a model. As text: `key: rule`."""
 
@@ -119,6 +122,8 @@ def _unknown_name(key: str, value: Any, context: dict[str, Any]) -> str:
 def _unknown_key(key: str, choice: str) -> str:
     if choice and key in {known for known, _ in walk(Config)}:  # a key of another variant
         section, name = choice.rsplit(".", 1)
+        if choice.endswith(REFERENCE):
+            return f"{key} is no setting of all kinds of it; of its own: {section}.options.{key.rpartition('.')[2]}"
         whole = f"'{section}={{{name.replace('=', ': ')}}}'"
         return f"{key} does not go with {choice}; leave it out, or set the whole section: {whole}"
     return f"unknown key {key}{nearest_key(key)}"
@@ -164,7 +169,7 @@ def _variants() -> dict[str, dict[str, str]]:
                 yield from find(section, f"{prefix}{name}.")
                 for tag in CHOICE_KEYS & section.model_fields.keys():
                     if issubclass(section, OutsideSection):
-                        yield prefix + name, OUTSIDE, f"{prefix}{name}.{tag}=package.module:Name"
+                        yield prefix + name, OUTSIDE, f"{prefix}{name}.{tag}{REFERENCE}"
                     for value in get_args(section.model_fields[tag].annotation):
                         yield prefix + name, value, f"{prefix}{name}.{tag}={value}"
                 if len(accepted) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
@@ -47,6 +48,7 @@ class OutsideSection(Frozen):
 
 def _unpickled(kind: str, values: dict[str, Any], fields_set: set[str]) -> OutsideSection:
     """A section in another process. Its class has no module of its own, so that pickle would not find it."""
+    import_module("distgan.config.schema")  # makes the classes
     return SECTIONS[kind].model_construct(_fields_set=fields_set, **values)
 
 
@@ -73,7 +75,7 @@ def settings_from(target: Any, common: dict[str, Any], options: Mapping[str, Any
     """The target's own Settings from the common ones of its kind and its options. Raises ValidationError."""
     settings = getattr(target, "Settings", registry.base)
     if not (isinstance(settings, type) and issubclass(settings, registry.base)):
-        rule = f"its Settings must be a subclass of {registry.base.__module__}.{registry.base.__name__}"
+        rule = f"its Settings must be a subclass of {registry.settings_name}"
         raise _errors([_sentence((registry.choice,), settings, rule)])
     try:
         return settings.model_validate(common | dict(options))
@@ -88,6 +90,8 @@ def _moved(error: Mapping[str, Any], settings: type[BaseModel], registry: Regist
     if error["type"] == "extra_forbidden":
         own = [key for key in settings.model_fields if key not in known]
         return _sentence(where[:-1], error["input"], _unknown_option(printable(str(location[-1])), own))
+    if error["type"] == "missing":
+        return _sentence(where, error["input"], "it has no default and must be given")
     if error["type"] in ("value_error", "assertion_error"):
         return _sentence(where, error["input"], error["msg"].partition(", ")[2])
     return InitErrorDetails(type=error["type"], loc=where, input=error["input"], ctx=error.get("ctx", {}))

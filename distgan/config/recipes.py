@@ -27,7 +27,11 @@ from distgan.utils.safe_io import printable, read_bytes
 PACKAGE = Path(__file__).resolve().parent.parent
 RECIPES = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 BASE = "base"  # the key at the top of a file
-OF_A_RUN = ("run.json", "checkpoints", "metrics.jsonl", "events.jsonl", "generator.safetensors", "best.safetensors")
+STORED = "config.yaml"  # the configuration in a run's directory
+OF_A_RUN = (
+    *("run.json", "checkpoints", "metrics.jsonl", "events.jsonl", "scores.jsonl", "samples", "report.html"),
+    *("generator.safetensors", "best.safetensors", "model.safetensors"),
+)
 MAX_BYTES = 1 << 16  # of a file; the recipes have about 1,000
 KINDS = kinds_of(Config)
 FILE_KINDS = Kinds({**KINDS.texts, BASE: True}, KINDS.names, KINDS.paths | {BASE}, KINDS.switches)
@@ -77,6 +81,13 @@ def read_recipe(source: str | Path) -> Recipe:
     return Recipe(merged, tuple(paths), places)
 
 
+def read_alone(path: Path) -> Tree:
+    """What a file says by itself, without its base. Raises ConfigError."""
+    tree = _parsed(path)
+    tree.pop(BASE, None)
+    return tree
+
+
 def _keys(tree: Tree) -> Iterator[str]:
     """The dotted keys of nested values, those of sections as well."""
     for key in flatten(tree):
@@ -118,9 +129,10 @@ def find_recipe(source: str | Path) -> Path:
     raise ConfigError(f"no configuration file {source}; recipes that come with distgan: {_names()}")
 
 
-def is_of_a_run(path: Path) -> bool:
-    """Whether a file lies in a run's directory, beside what training writes there."""
-    return any((path.parent / name).exists() for name in OF_A_RUN)
+def may_be_a_run_s(path: Path) -> bool:
+    """Whether a file may be a run's own configuration, and so somebody else's: by its name, or by what is beside it."""
+    path = path.resolve()
+    return path.name == STORED or any((path.parent / name).exists() for name in OF_A_RUN)
 
 
 @cache
@@ -157,7 +169,7 @@ def _find_base(base: Any, file: Path) -> Path | None:
     """The file that `base` in `file` names. Raises ConfigError."""
     if base is None:
         return None
-    if file.name == "config.yaml" and is_of_a_run(file):
+    if file.resolve().name == STORED and any((file.resolve().parent / name).exists() for name in OF_A_RUN):
         raise ConfigError(f"{file}: a run's own configuration is complete, so its base is not read; remove that line")
     if not isinstance(base, str):
         raise ConfigError(

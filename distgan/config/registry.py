@@ -15,10 +15,12 @@ import operator
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from types import ModuleType
 from typing import Annotated, Any, NewType
 
 from pydantic import (
@@ -36,7 +38,7 @@ from pydantic_core import PydanticCustomError
 
 from distgan.config.base import Frozen, default_choice
 from distgan.config.outside import OUTSIDE, SECTIONS, OutsideSection, checked_settings, settings_from
-from distgan.utils.errors import ConfigError
+from distgan.utils.errors import ConfigError, DistganError
 from distgan.utils.names import split_names
 from distgan.utils.safe_io import printable
 
@@ -68,6 +70,7 @@ UNTRUSTED = (
     "--trust {module} (in Python: trust=['{module}'])"
 )
 LOADED: dict[str, Any] = {}  # what was imported under a trust, by `package.module:Name`
+EXTENDED = {"Frozen": "Settings", "Penalties": "LossSettings"}  # names of classes in distgan.extend
 REGISTRIES: dict[str, Registry] = {}  # by the kind's name
 
 
@@ -111,6 +114,11 @@ class Registry:
         """The key in a section: family, name or kind."""
         last = self.key.rsplit(".", 1)[-1]
         return last if last in ("family", "name", "kind") else "name"
+
+    @property
+    def settings_name(self) -> str:
+        """What an implementation's Settings are a subclass of, as it is imported."""
+        return f"distgan.extend.{EXTENDED.get(self.base.__name__, self.base.__name__)}"
 
     def names(self) -> list[str]:
         """All names that need no module: distgan's own, then those of installed packages."""
@@ -257,7 +265,17 @@ class Registry:
         An object that is neither is used as it is: it has no settings.
         """
         target = self.load(self.name_of(section))
-        return target(self.settings_of(section), *arguments) if is_factory(target) else target
+        if not is_factory(target):
+            return target
+        settings = self.settings_of(section)
+        if not isinstance(section, OutsideSection):
+            return target(settings, *arguments)
+        try:
+            return target(settings, *arguments)
+        except DistganError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{self.name_of(section)} cannot be built: {error_text(error)}") from error
 
 
 @contextmanager
@@ -269,11 +287,24 @@ def _as_config_error(name: str) -> Iterator[None]:
         raise ConfigError(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _different(sections: tuple[BaseModel, ...]) -> tuple[BaseModel, ...]:
-    for place, section in enumerate(sections):
-        if section in sections[:place]:
-            raise ValueError(f"{getattr(section, 'name', section)} stands there twice, with the same options")
+def short_name(name: str) -> str:
+    """The name without its module: `mylab.metrics:Nearest` is called Nearest."""
+    return name.rpartition(":")[2]
+
+
+def _different(sections: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Sections of a list whose short names differ: these are the names of scores, states and warnings."""
+    names = [short_name(section.name) for section in sections]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} stands there twice; give one of the two another name")
     return sections
+
+
+def error_text(error: Exception) -> str:
+    """An error of somebody else's code: its class, its text, and the place that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {printable(str(error))} ({frame.filename}:{frame.lineno})"
 
 
 def is_factory(target: Any) -> bool:
@@ -311,12 +342,14 @@ def _import(reference: str) -> Any:
 
 
 def _attribute(module: Any, reference: str) -> Any:
-    """What `module:Name.Part` names. Raises ValueError."""
+    """What `module:Name.Part` names, in the module itself: not in one that it has imported. Raises ValueError."""
     found = module
     for part in reference.partition(":")[2].split("."):
         if not hasattr(found, part):
-            close = difflib.get_close_matches(part, vars(found), n=1, cutoff=0.5)
+            close = difflib.get_close_matches(part, dir(found), n=1, cutoff=0.5)
             nearest = f"; nearest: {close[0]}" if close else ""
             raise ValueError(f"{reference}: {module.__name__} has no {part}{nearest}")
         found = getattr(found, part)
+        if isinstance(found, ModuleType):
+            raise ValueError(f"{reference}: {part} is a module; write {found.__name__}:Name")
     return found

@@ -26,9 +26,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from distgan.config.base import AS_TEXT, FREE, Frozen, LocalPath, Names, Probability, free
-from distgan.config.choices import EXTRACTORS, SOURCES, Controllers, Metrics, Trackers
+from distgan.config.choices import EXTRACTORS, METRICS, SOURCES, Controllers, Metrics, Trackers
 from distgan.config.method import AugmentConfig, EmaConfig, Loss, LossConfig, NoAugment, OptimizerConfig
 from distgan.config.networks import DiscriminatorConfig, GeneratorConfig, SeedDiscriminator, SeedGenerator
+from distgan.config.registry import short_name
 from distgan.utils.paths import storable_path
 from distgan.utils.safe_io import printable
 
@@ -304,6 +305,11 @@ class EvaluateConfig(Frozen):
     def _check_outside(self) -> EvaluateConfig:
         if self.extractor_options and self.extractor in EXTRACTORS.entries:
             raise ValueError(f"extractor_options is for an extractor from outside, not for {self.extractor}")
+        for chosen in self.metrics:
+            if (name := short_name(chosen.name)) in METRICS.entries:
+                raise ValueError(
+                    f"metrics: {chosen.name} would be called {name}, as a score of distgan's own; rename it"
+                )
         if self.metrics and self.extractor == "none":
             raise ValueError("metrics need features, and extractor=none has none; use extractor=efficientnet_lite0")
         return self

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from distgan.config.messages import first_mistake
 from distgan.config.networks import GeneratorConfig
+from distgan.config.outside import OutsideSection
 from distgan.config.registry import Trust
 from distgan.config.schema import Config
 from distgan.networks import build_generator
@@ -103,6 +104,15 @@ def save_generator(path: Path, weights: Mapping[str, Tensor], description: Descr
     return digest
 
 
+def check_described(description: Description, weights: Mapping[str, Tensor]) -> None:
+    """Raises ExportError if a generator with these weights could not be written: better now than after training."""
+    stored = {
+        name: tensor.to("meta", torch.float32) if tensor.is_floating_point() else tensor
+        for name, tensor in weights.items()
+    }
+    _empty_network(description, {name: _label(tensor) for name, tensor in stored.items()}, "generator.safetensors")
+
+
 def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
     """A safetensors file with this metadata. safetensors itself writes keys in an order that differs between processes.
 
@@ -122,14 +132,40 @@ def read_generator(path: Path, trust: Sequence[str] = ()) -> tuple[nn.Module, De
     trust: modules that may be imported for a network that does not come with distgan; without it the file is refused.
     Raises ExportError: missing, a directory, damaged, foreign, newer, tampered with, or weights that do not fit.
     """
+    with _opened(path) as file:
+        names = list(file.keys())
+        description, expected = _describe((file.metadata() or {}).get(KEY), str(path), Trust(tuple(trust)))
+        found = {name: f"{(part := file.get_slice(name)).get_dtype()} {list(part.get_shape())}" for name in names}
+        network = _empty_network(description, found, str(path))
+        state = _tensors(file)
+    digest = _checked_digest(state, expected, path)
+    if isinstance(description.generator, OutsideSection):  # it may have tensors that are in no file
+        network = build_generator(description.generator, description.size, len(description.class_names)).float()
+        network.load_state_dict(state)
+    else:
+        network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False), description, digest
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Description]:
+    """The weights in a generator file, by name, and its description; nothing is imported, and no network made.
+
+    Raises ExportError as `read_generator` does.
+    """
+    with _opened(path) as file:
+        description, expected = _describe((file.metadata() or {}).get(KEY), str(path), None)
+        state = _tensors(file)
+    _checked_digest(state, expected, path)
+    return state, description
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file. Raises ExportError."""
     try:
         _check_path(path)
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            description, expected = _describe((file.metadata() or {}).get(KEY), str(path), Trust(tuple(trust)))
-            found = {name: f"{(part := file.get_slice(name)).get_dtype()} {list(part.get_shape())}" for name in names}
-            network = _empty_network(description, found, str(path))
-            state = {name: file.get_tensor(name).clone() for name in names}  # clone: a tensor is a view of the file
+            yield file
     except SafetensorError as error:
         raise ExportError(
             f"{path} is not a safetensors file, or it is damaged or cut short ({printable(str(error))}); "
@@ -137,13 +173,20 @@ def read_generator(path: Path, trust: Sequence[str] = ()) -> tuple[nn.Module, De
         ) from None
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _tensors(file: Any) -> dict[str, Tensor]:
+    return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # a tensor is a view of the file
+
+
+def _checked_digest(state: Mapping[str, Tensor], expected: str, path: Path) -> str:
+    """The digest of the weights. Raises ExportError if it is not the one in the description."""
     if (digest := weight_digest(state)) != expected:
         raise ExportError(
             f"{path} is tampered with or damaged: its weight digest is {digest[:12]}, the file says {expected[:12]}; "
             "copy or export it again"
         )
-    network.load_state_dict(state, assign=True)
-    return network.eval().requires_grad_(False), description, digest
+    return digest
 
 
 def weight_digest(weights: Mapping[str, Tensor]) -> str:
@@ -209,7 +252,7 @@ def _checkpoint_of(path: Path) -> str:
     return "a run without a generator file" if no_generator and any(path.glob("checkpoints/step-*")) else ""
 
 
-def _describe(text: str | None, origin: str, trust: Trust) -> tuple[Description, str]:
+def _describe(text: str | None, origin: str, trust: Trust | None) -> tuple[Description, str]:
     """Description and weight digest from the metadata. Raises ExportError."""
     if text is None:
         folder = Path(origin).parent
@@ -239,7 +282,7 @@ def _describe(text: str | None, origin: str, trust: Trust) -> tuple[Description,
         raise ExportError(f"{origin} is tampered with or damaged: its metadata digest does not fit; export it again")
     expected = content.pop("weight_digest", None)
     try:
-        return Description.model_validate(content, context=trust.context), str(expected)
+        return Description.model_validate(content, context=trust.context if trust else None), str(expected)
     except ValidationError as error:
         fix = "" if error.errors()[0]["type"] == "untrusted" else "; export it again"
         raise ExportError(f"{origin} cannot be used: {first_mistake(error)}{fix}") from None
@@ -260,6 +303,8 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
             network = build_generator(config, description.size, len(description.class_names)).float()
     except (ConfigError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         reason = str(error) if isinstance(error, ConfigError) else "its layers are too large"
+        if error.__cause__ is not None:  # of a class from outside
+            reason += "; it must work on torch's meta device, without memory, as well"
         raise ExportError(f"{origin} cannot be used: {reason}") from None
     needed = {name: _label(tensor) for name, tensor in network.state_dict().items()}
     for name in sorted({*needed, *found}):

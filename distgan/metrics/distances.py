@@ -7,6 +7,7 @@ recall, density, coverage); registry.py has their full names.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from distgan.metrics.manifold import DENSITY_K, Manifold, Overlap, measure_overlap, polynomial_kernel
+from distgan.utils.log import log
 
 PARTS = 10  # consecutive parts of the images, for the spread of a value
 MIN_IMAGES = 2 * PARTS  # since the kernel distance of a part needs two
@@ -91,11 +93,22 @@ def compare_sets(comparison: Comparison, metrics: Mapping[str, Metric]) -> Value
     """The values of these metrics, by their short names."""
     values, spreads = dict[str, float](), dict[str, float]()
     for name, metric in metrics.items():
-        found = metric(comparison)
+        found = _computed(name, metric, comparison)
         if isinstance(found, tuple):
             found, spreads[name] = found
         values[name] = found
     return Values(values, spreads)
+
+
+def _computed(name: str, metric: Metric, comparison: Comparison) -> float | tuple[float, float]:
+    """The metric's value. One from outside may raise anything: NaN then, with a warning."""
+    if isinstance(metric, Score):
+        return metric(comparison)
+    try:
+        return metric(comparison)
+    except Exception as error:
+        log.warning("metric %s failed (%s: %s); this evaluation has no such score", name, type(error).__name__, error)
+        return math.nan
 
 
 def _fd(comparison: Comparison) -> float:

@@ -121,7 +121,7 @@ class Evaluator:
     def _prepare_reference(self) -> None:
         if self._ready:
             return
-        key = {"what": "reference", **self.protocol.model_dump(mode="json", exclude={"count", "seeds"})}
+        key = {"what": "reference", **self.protocol.key("count", "seeds")}
         rows = range(self.protocol.reference_count or 0)
         arrays = self._cached(
             key, rows, "real images", lambda columns: estimate_manifold(columns["features"]).to_arrays()
@@ -136,7 +136,7 @@ class Evaluator:
         if rows.stop > self._shards.total:
             return {}
         further = {name: metric.model_dump(mode="json") for name, metric in self._further.items()}
-        key = {"what": "floor", **self.protocol.model_dump(mode="json")} | ({"further": further} if further else {})
+        key = {"what": "floor", **self.protocol.key()} | ({"further": further} if further else {})
         arrays = self._cached(
             key, rows, "other real images", lambda columns: cache.numbers(self._values(columns, None)[0])
         )

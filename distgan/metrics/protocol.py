@@ -56,6 +56,11 @@ class Protocol(_Model):
     version: PositiveInt
     """Version of the code that computes the values."""
 
+    def key(self, *leave_out: str) -> dict[str, Any]:
+        """All that the values depend on, for a cache; the same as before there were extractors from outside."""
+        unused = () if self.extractor_options else ("extractor_options",)
+        return self.model_dump(mode="json", exclude={*leave_out, *unused})
+
 
 class FurtherMetric(_Model):
     """The metric of a value that distgan itself does not compute."""

@@ -10,6 +10,7 @@ import difflib
 from typing import Literal
 
 from distgan.config.choices import EXTRACTORS, METRICS
+from distgan.config.registry import short_name
 from distgan.metrics.distances import Score
 from distgan.utils.errors import QualityError
 from distgan.utils.safe_io import printable
@@ -28,7 +29,7 @@ def full_name(value: str, extractor: str) -> str:
     """
     if extractor == "inception" and value in PAPER_NAMES:
         return PAPER_NAMES[value]
-    return f"{value.rpartition(':')[2]}_{extractor.rpartition(':')[2]}"
+    return f"{short_name(value)}_{short_name(extractor)}"
 
 
 BETTER: dict[str, Direction] = {

@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from distgan.config.networks import DISCRIMINATORS, GENERATORS, DiscriminatorConfig, GeneratorConfig
+from distgan.config.outside import OutsideSection
+from distgan.config.registry import error_text
 from distgan.networks import spectral_norm
 from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.utils.errors import ConfigError
@@ -27,7 +29,10 @@ def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int 
     Raises ConfigError if the family cannot make that size.
     """
     with _seeded(seed, "init/g"):
-        return cast(nn.Module, GENERATORS.build(config, size, classes))
+        generator = cast(nn.Module, GENERATORS.build(config, size, classes))
+        if isinstance(config, OutsideSection):
+            check_forward(generator, (config.latent_dim,), (3, size, size), config.conditional)
+        return generator
 
 
 def build_discriminator(config: DiscriminatorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
@@ -38,9 +43,37 @@ def build_discriminator(config: DiscriminatorConfig, size: int, classes: int, se
     """
     with _seeded(seed, "init/d"):
         network = cast(nn.Module, DISCRIMINATORS.build(config, size, classes))
+        if isinstance(config, OutsideSection):
+            check_forward(network, (3, size, size), (), config.conditional)
         if config.spectral_norm:
             spectral_norm.normalise(network)
         return network
+
+
+@torch.no_grad()
+def check_forward(network: nn.Module, given: tuple[int, ...], wanted: tuple[int, ...], conditional: bool) -> None:
+    """Raises ConfigError if a network from outside returns another shape, or draws random numbers of its own.
+
+    given, wanted: shapes of a row of the input and of the output.
+    """
+    name = f"{type(network).__module__}:{type(network).__name__}"
+    rows, labels = torch.randn(2, *given), torch.zeros(2, dtype=torch.int64) if conditional else None
+    training = network.training
+    network.eval()
+    try:
+        one, same = network(rows, labels), network(rows, labels)
+    except Exception as error:
+        raise ConfigError(
+            f"{name}: forward fails: {error_text(error)}; `distgan check {name}` says what it must do"
+        ) from error
+    network.train(training)
+    if tuple(one.shape) != (2, *wanted):
+        raise ConfigError(f"{name}: forward returns the shape {list(one.shape)} for 2 rows, not {[2, *wanted]}")
+    if not one.is_meta and not torch.equal(one, same):
+        raise ConfigError(
+            f"{name}: the same input gives two different results, so forward draws random numbers, and a seed has no "
+            "image of its own; take them from the latent vector, or leave them out"
+        )
 
 
 def check_same_answer(network: nn.Module, processes: int, accumulation: int) -> None:

@@ -128,4 +128,6 @@ class EarlyStopping:
 def _is_better(one: Top, other: Top) -> bool:
     if one.metric != other.metric or one.scores.protocol != other.scores.protocol:
         return True
+    if one.scores.further.get(one.metric) != other.scores.further.get(one.metric):
+        return True  # with other options it is another score
     return one.value < other.value if one.scores.better(one.metric) == "lower" else one.value > other.value

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from distgan.config.schema import Config
 from distgan.data.in_memory import RealImages
 from distgan.inference.generator import Generator
-from distgan.inference.generator_file import Description, save_generator, weight_digest
+from distgan.inference.generator_file import Description, check_described, save_generator, weight_digest
 from distgan.metrics.protocol import Scores
 from distgan.training.trainer import Trainer
 
@@ -54,6 +54,10 @@ class Exporter:
         """Writes RUN/NAME, atomically. Raises ExportError."""
         path, description = self.config.run_dir / name, self.describe(scores)
         return Exported(path, save_generator(path, self.trainer.ema.network.state_dict(), description), description)
+
+    def check(self) -> None:
+        """Raises ExportError if the generator could not be exported: better before training than after it."""
+        check_described(self.describe(None), self.trainer.ema.network.state_dict())
 
     def describe(self, scores: Scores | None) -> Description:
         """The description in the generator's file."""

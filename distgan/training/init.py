@@ -17,7 +17,7 @@ from distgan.config.keys import flatten
 from distgan.config.schema import HUB, Config, InitConfig
 from distgan.distributed.collectives import broadcast_tensors, on_main
 from distgan.inference import hub
-from distgan.inference.generator_file import read_generator
+from distgan.inference.generator_file import read_weights
 from distgan.networks.class_weights import ClassEntries, class_entries
 from distgan.networks.spectral_norm import FIRST_ITERATIONS, power_iteration, spectral_norms_of
 from distgan.training.checkpoint import storage
@@ -138,8 +138,7 @@ def _from_checkpoint(path: Path) -> Source:
 
 
 def _from_file(path: Path) -> Source:
-    network, description, _ = read_generator(path)
-    weights = network.state_dict()
+    weights, description = read_weights(path)
     config = {**description.config, "generator": description.generator.model_dump(mode="json")}
     return Source(path, {"generator": weights, "average": weights}, config, description.class_names)
 

@@ -211,7 +211,9 @@ def open_session(config: Config, process: Process, saved: Saved | None) -> Sessi
         for line in resume_from(saved, config, trainer, reals.manifest_digest):
             log.info("%s", line)
         monitors.restore(saved.state, accelerator.device, same_run=saved.is_of(config.run_dir))
-    return Session(config, process, trainer, reals, monitors, Exporter(config, trainer, reals), init_path)
+    exporter = Exporter(config, trainer, reals)
+    exporter.check()
+    return Session(config, process, trainer, reals, monitors, exporter, init_path)
 
 
 def prepare_data(config: Config, accelerator: Accelerator) -> None:

@@ -13,6 +13,7 @@ from distgan.config import registry
 SOURCE = """
 from pathlib import Path
 
+import torch
 from pydantic import PositiveInt
 from torch import nn
 
@@ -34,6 +35,25 @@ class Generator(nn.Module):
 
     def forward(self, latents, labels=None):
         return self.layers(latents).tanh().unflatten(1, (3, self.size, self.size))
+
+
+class Blurred(Generator):
+    # has a tensor that is in no file, as the blur kernels of StyleGAN2
+
+    def __init__(self, settings, size, classes):
+        super().__init__(settings, size, classes)
+        self.register_buffer("kernel", torch.full((1, 3, 1, 1), 0.5), persistent=False)
+
+    def forward(self, latents, labels=None):
+        return super().forward(latents, labels) * self.kernel
+
+
+class Measured(Generator):
+    # reads a number out of a tensor, which it cannot have without memory
+
+    def __init__(self, settings, size, classes):
+        super().__init__(settings, size, classes)
+        self.scale = self.layers[0].weight.std().item()
 
 
 class Wrong:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from distgan.config.registry import error_text
 from distgan.doctor.contracts.networks import discriminator_checks, generator_checks
 from distgan.doctor.contracts.parts import part_checks
 from distgan.doctor.contracts.subject import Broken, Check, Subject, find_subject
 from distgan.doctor.contracts.training import Trainings
+from distgan.utils.errors import DistganError
 
 
 def check_contract(name: str, kind: str | None, options: Mapping[str, Any], quick: bool) -> tuple[str, bool]:
@@ -25,12 +26,14 @@ def check_contract(name: str, kind: str | None, options: Mapping[str, Any], quic
         for check in _checks(subject, Path(scratch), quick):
             failure = _failure(check)
             kept = kept and not failure
-            if failure and check.name == "training":
-                break  # the next ones need this run
+            if failure and check.name in ("settings", "weights", "training"):
+                break  # the next ones need it
     return subject.registry.kind, kept
 
 
 def _checks(subject: Subject, scratch: Path, quick: bool) -> Iterator[Check]:
+    if subject.name not in subject.registry.entries:
+        yield Check("settings", subject.check_settings)
     networks = {"generator": generator_checks, "discriminator": discriminator_checks}
     yield from networks.get(subject.registry.kind, part_checks)(subject)
     if not quick:
@@ -42,10 +45,9 @@ def _failure(check: Check) -> str:
     try:
         print(f"ok    {check.name}: {check.run()}", flush=True)
         return ""
-    except Broken as error:
+    except (Broken, DistganError) as error:
         reason = str(error)
     except Exception as error:  # of the implementation
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+        reason = error_text(error)
     print(f"FAIL  {check.name}: {reason}", flush=True)
     return reason

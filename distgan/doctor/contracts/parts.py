@@ -75,8 +75,8 @@ def check_penalty(subject: Subject) -> str:
     penalty = PENALTIES.build(subject.validated(Penalty))
     if penalty is None:
         return "none"
-    if penalty.on not in ("real", "fake", "mixed"):
-        raise Broken(f"`on` is {penalty.on!r}, not real, fake or mixed")
+    if (on := getattr(penalty, "on", None)) not in ("real", "fake", "mixed"):
+        raise Broken(f"`on` is {on!r}, not real, fake or mixed")
     gradients, logits = _random(COUNT, 3, 8, 8).requires_grad_(), _random(COUNT).requires_grad_()
     values = penalty(gradients, logits)
     if values.shape != (COUNT,) or not torch.isfinite(values).all():
@@ -178,8 +178,8 @@ def check_extractor(subject: Subject) -> str:
 def check_metric(subject: Subject) -> str:
     """A finite number, the same again, that prefers the real distribution to another one."""
     metric = METRICS.build(subject.validated(_listed(subject)))
-    if metric.better not in ("lower", "higher"):
-        raise Broken(f"better is {metric.better!r}, not lower or higher")
+    if (better := getattr(metric, "better", None)) not in ("lower", "higher"):
+        raise Broken(f"better is {better!r}, not lower or higher")
     real = estimate_manifold(_random(40, 8))
 
     def value(features: Tensor) -> float:
@@ -193,6 +193,8 @@ def check_metric(subject: Subject) -> str:
     near, again, far = value(_random(40, 8, seed=1)), value(_random(40, 8, seed=1)), value(_random(40, 8) * 3 + 20)
     if near != again:
         raise Broken(f"the same images give {near:.6g} and then {again:.6g}")
+    if near == far:
+        raise Broken(f"features like the reals and features far away both give {near:.4g}")
     if (near - far if metric.better == "lower" else far - near) > 0:
         raise Broken(
             f"features like the reals give {near:.4g}, features far away {far:.4g}, but better={metric.better}"

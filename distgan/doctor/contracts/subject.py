@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from distgan.config.base import Frozen
 from distgan.config.registry import REGISTRIES, TYPED, Registry
 from distgan.utils.errors import ConfigError
+from distgan.utils.safe_io import printable
 
 
 class Broken(Exception):
@@ -38,9 +39,16 @@ class Subject:
 
     def section(self, **common: Any) -> dict[str, Any]:
         """Its section of a recipe. common: settings of its kind."""
-        options = {} if self.name in self.registry.entries else {"options": dict(self.options)}
-        own = self.options if self.name in self.registry.entries else {}
-        return {self.registry.choice: self.name, **own, **options, **common}
+        if self.name in self.registry.entries:
+            return {self.registry.choice: self.name, **self.options, **common}
+        shared = {key: value for key, value in self.options.items() if key in self.registry.base.model_fields}
+        own = {key: value for key, value in self.options.items() if key not in shared}
+        return {self.registry.choice: self.name, "options": own, **shared, **common}
+
+    def check_settings(self) -> str:
+        """Its Settings take what is given."""
+        found = self.validated(self.registry.union(self.registry.kind))
+        return ", ".join(f"{key}={value}" for key, value in found.options.items()) or "none of its own"
 
     def validated(self, section_type: Any, **common: Any) -> Any:
         """The section as the configuration has it. Raises Broken for wrong settings."""
@@ -49,7 +57,7 @@ class Subject:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"][1:])
-            raise Broken(f"its settings are refused: {place}: {first['msg']}; give KEY=VALUE after the name") from None
+            raise Broken(f"{place}: {first['msg']} (given: {printable(str(first['input']))})") from None
 
 
 def find_subject(name: str, kind: str | None, options: Mapping[str, Any]) -> Subject:

@@ -58,19 +58,24 @@ def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
 
 
 def _load_optimizer(player: Player, tensors: Mapping[str, Tensor]) -> None:
-    weights = _trained(player)
-    memory = player.rule.memory or {name.rsplit("/", 1)[1] for name in tensors}
-    if tensors and tensors.keys() != (names := {f"{name}/{key}" for name in weights for key in memory}):
+    weights, memory = _trained(player), player.rule.memory
+    names = None if memory is None else {f"{name}/{key}" for name in weights for key in memory}
+    if tensors and names is not None and tensors.keys() != names:
         raise ValueError(f"the optimiser's memory is not of {', '.join(sorted(tensors.keys() ^ names)[:3])}")
     player.optimizer.state.clear()
+    group = player.optimizer.param_groups[0]
+    counter_on_device = group.get("capturable", False) or group.get("fused", False)
     for name, value in tensors.items():
         weight_name, key = name.rsplit("/", 1)
         weight = weights[weight_name]
-        scalar = value.shape == () if player.rule.memory is None else key == "step"
+        scalar = value.shape == () if memory is None else key == "step"
         if value.shape != (() if scalar else weight.shape) or not value.is_floating_point():
             raise ValueError(f"{name} is {value.dtype} {list(value.shape)}")
-        # the counter stays on the host
-        player.optimizer.state[weight][key] = value.clone() if scalar else torch.empty_like(weight).copy_(value)
+        if scalar:  # torch's counter stays on the host
+            on_host = key == "step" and not counter_on_device
+            player.optimizer.state[weight][key] = value.clone() if on_host else value.to(weight.device, copy=True)
+        else:
+            player.optimizer.state[weight][key] = torch.empty_like(weight).copy_(value)
 
 
 def _trained(player: Player) -> dict[str, nn.Parameter]:

@@ -6,7 +6,8 @@ trainer knows the class `Controller` only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -17,6 +18,7 @@ from distgan.distributed.collectives import own_row, rows_of_all
 from distgan.training.checkpoint.storage import State, counter
 from distgan.training.controllers.base import Controller
 from distgan.training.meters import Window
+from distgan.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from distgan.training.trainer import Trainer
@@ -40,6 +42,7 @@ class Controllers:
             if controller.every_steps is not None:
                 window = self.windows.get(name)
                 if window:
+                    check_watched(name, controller.watches, metrics)
                     window.add(metrics)
                 if self._trainer.steps % controller.every_steps == 0:
                     report = controller.act(window.means() if window else {})
@@ -61,8 +64,13 @@ class Controllers:
         tensors, values = dict[str, Tensor](), dict[str, object]()
         for name, controller in self.by_name.items():
             own = controller.state()
-            tensors |= own.tensors
-            values |= own.values
+            if not isinstance(own, State):
+                raise ConfigError(
+                    f"{name}: state() returns {type(own).__name__}; return distgan.extend.State({{}}, {{...}})"
+                )
+            prefix = _prefix(name)
+            tensors |= {f"{prefix}{key}": value for key, value in own.tensors.items()}
+            values |= {f"{prefix}{key}": value for key, value in own.values.items()}
             if window := self.windows.get(name):
                 sums, steps = window_names(name)
                 tensors[sums] = rows_of_all(window.sums)
@@ -75,7 +83,17 @@ class Controllers:
             if window := self.windows.get(name):
                 sums, steps = window_names(name)
                 self._load_window(window, state.tensors[sums], state.values[steps])
-            controller.load_state(state)
+            prefix = _prefix(name)
+            controller.load_state(
+                State(
+                    *(
+                        {key.removeprefix(prefix): value for key, value in part.items() if key.startswith(prefix)}
+                        for part in state
+                    )
+                )
+                if prefix
+                else state
+            )
 
     def _load_window(self, window: Window, sums: Tensor, steps: object) -> None:
         """sums: [ranks that saved, names]."""
@@ -92,6 +110,19 @@ def _built(config: Config, trainer: Trainer) -> Iterator[tuple[str, Controller]]
             yield name, controller
     for chosen in config.controllers:
         yield chosen.name, CONTROLLERS.build(chosen, trainer)
+
+
+def check_watched(name: str, watches: Sequence[str], metrics: Mapping[str, object]) -> None:
+    """Raises ConfigError for a metric that no step has."""
+    for watched in watches:
+        if watched not in metrics:
+            nearest = difflib.get_close_matches(watched, metrics, n=1, cutoff=0)[0]
+            raise ConfigError(f"{name} watches {watched}, which no step measures; nearest: {nearest}")
+
+
+def _prefix(name: str) -> str:
+    """Before the names of a controller's state in a checkpoint; those of distgan's own have none."""
+    return "" if name in CONTROLLERS.entries else f"{name}/"
 
 
 def window_names(name: str) -> tuple[str, str]:

@@ -46,11 +46,11 @@ class ProgressBar:
             self._last_line = now
             rate = metrics["speed/images_per_second"]
             numbers = " ".join(f"{name} {value}" for name, value in shown.items())
-            left = (self.total - images) / max(rate, 1e-9)
+            left = f"{clock((self.total - images) / rate)} left" if rate > 0 else "just resumed"
             log.info(
                 "%s",
                 f"{images:,} of {self.total:,} images ({100 * images / self.total:.0f} %) {numbers} "
-                f"{rate:,.0f} images/s, {clock(left)} left",
+                f"{rate:,.0f} images/s, {left}",
             )
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ whatever happens to W&B.
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -118,7 +119,7 @@ def open_tracker(config: Config, *, start_images: int, run_id: str, description:
     if why:
         log.info("%s", f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
     backends: list[TrackerBackend] = [run] if run else []
-    backends += [TRACKERS.build(chosen, run_dir, description) for chosen in config.log.trackers]
+    backends += [TRACKERS.build(chosen, run_dir, copy.deepcopy(description)) for chosen in config.log.trackers]
     return Tracker(run_dir, start_images, backends)
 
 

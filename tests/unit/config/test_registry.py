@@ -114,9 +114,11 @@ def test_a_mistake_in_its_settings_is_one_sentence_like_one_of_distgan_s_own(pac
             "cannot be imported: No module named 'nowhere'; it must be installed, or lie in the",
         ),
         ("{module}:Generatr", "has no Generatr; nearest: Generator"),
-        ("{module}:Wrong", "its Settings must be a subclass of distgan.config.networks.GeneratorSettings"),
+        ("{module}:Wrong", "its Settings must be a subclass of distgan.extend.GeneratorSettings"),
         ("{module}:", "is no name of a class; write package.module:Name"),
         ("{module}:os.system('x')", "is no name of a class; write package.module:Name"),
+        ("{module}:nn.Linear", "nn is a module; write torch.nn:Name"),
+        ("{module}:Generator.foo", "has no foo"),
         ("dcgn", "must be one of seed_dcgan, dcgan, sngan, r3gan, or package.module:Name; nearest: dcgan"),
     ],
 )
@@ -155,7 +157,7 @@ def test_a_trust_covers_a_module_and_what_is_in_it_and_nothing_that_only_begins_
     assert package.imported == covered
 
 
-@pytest.mark.parametrize("mark", ["run.json", "metrics.jsonl", "generator.safetensors"])
+@pytest.mark.parametrize("mark", ["run.json", "metrics.jsonl", "generator.safetensors", "nothing.txt"])
 def test_the_configuration_in_a_run_s_directory_imports_nothing_without_a_trust(package, tmp_path, mark):
     run = tmp_path / "run"
     run.mkdir()
@@ -168,6 +170,9 @@ def test_the_configuration_in_a_run_s_directory_imports_nothing_without_a_trust(
     (tmp_path / "mine.yaml").write_text("base: run/config.yaml\n")
     with pytest.raises(ConfigError, match="--trust"):
         load_config(tmp_path / "mine.yaml")
+    (tmp_path / "link.yaml").symlink_to(run / "config.yaml")
+    with pytest.raises(ConfigError, match="--trust"):
+        load_config(tmp_path / "link.yaml")
     assert read_config(run / "config.yaml").generator.options == {}
     assert not package.imported
     assert load_config(run / "config.yaml", trust=[package.name]).generator.latent_dim == 6
@@ -193,6 +198,33 @@ def test_a_package_s_entry_points_look_like_distgan_s_own_names_and_replace_none
     assert "nearest: perceptron" in _mistake("generator={family: perceptrn}")
     assert load_config("quickstart", ["generator={family: dcgan, conditional: true}"]).generator.width == 64
     assert "has no Discriminator" in _mistake("discriminator={family: perceptron}", "generator.conditional=false")
+
+
+def test_two_of_one_short_name_or_a_score_named_as_one_of_distgan_s_own_are_refused(package):
+    (package.directory / "more.py").write_text("class A: ...\nclass fd: ...\n")
+    (package.directory / "other.py").write_text("class A: ...\n")
+    one, two = f"{package.name}.more:A", f"{package.name}.other:A"
+    assert "A stands there twice; give one of the two another name" in _mistake(f"evaluate.metrics={one},{two}")
+    assert "would be called fd, as a score of distgan's own" in _mistake(f"evaluate.metrics={package.name}.more:fd")
+
+
+def test_options_of_one_s_own_may_have_any_keys_and_are_free_to_change_where_the_section_is(package):
+    (package.directory / "more.py").write_text(
+        "from distgan.extend import Settings\nclass A:\n class Settings(Settings):\n  w: dict[int, float] = {}\n"
+    )
+    chosen = {"extractor": f"{package.name}.more:A", "extractor_options": {"w": {0: 1.0}}}
+    one = load_config("quickstart", {"evaluate": chosen})
+    assert one.evaluate.extractor_options == {"w": {0: 1.0}}
+    two = load_config("quickstart", {"evaluate": chosen | {"extractor_options": {"w": {0: 2.0}}}})
+    assert resume_changes(one.model_dump(mode="json"), two)[1] == []
+
+
+def test_a_section_alone_is_read_in_a_process_that_has_loaded_nothing(package, tmp_path):
+    config = load_config("quickstart", ["discriminator.conditional=false", _section(package)])
+    (tmp_path / "pickled").write_bytes(pickle.dumps(config.generator))
+    code = f"import pickle; print(pickle.load(open({str(tmp_path / 'pickled')!r}, 'rb')).latent_dim)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "6\n", done.stderr
 
 
 def test_an_installed_name_needs_no_trust(package, monkeypatch):

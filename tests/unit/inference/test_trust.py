@@ -6,7 +6,7 @@ import torch
 from distgan.cli.main import main
 from distgan.config.load import load_config, to_yaml
 from distgan.inference.generator import Generator, load_generator
-from distgan.inference.generator_file import Description, save_generator
+from distgan.inference.generator_file import Description, check_described, read_weights, save_generator
 from distgan.networks import build_generator
 from distgan.training.checkpoint import storage
 from distgan.utils.errors import ExportError
@@ -60,6 +60,35 @@ def test_a_trusted_module_is_imported_and_its_generator_draws(run, package):
 def test_a_class_that_this_process_has_imported_needs_no_trust_again(run, package):
     load_config("quickstart", ["discriminator.conditional=false", f"generator={{family: {package.generator}}}"])
     assert load_generator(run / "generator.safetensors").latent_dim == 6
+
+
+def _config(package, name):
+    section = f"generator={{family: {package.module}:{name}}}"
+    return load_config("quickstart", ["discriminator.conditional=false", section])
+
+
+def test_tensors_that_are_in_no_file_are_made_again(package, tmp_path):
+    config = _config(package, "Blurred")
+    network = build_generator(config.generator, 32, 1).eval()
+    facts = {"size": 32, "class_names": ("a",), "images_seen": 1, "data_digest": "d"}
+    save_generator(tmp_path / "g.safetensors", network.state_dict(), Description.of(config, **facts))
+    latents = torch.randn(2, 6)
+    torch.testing.assert_close(load_generator(tmp_path / "g.safetensors")(latents), network(latents))
+
+
+def test_a_generator_that_could_not_be_exported_is_told_before_training(package, tmp_path):
+    config = _config(package, "Measured")
+    description = Description.of(config, size=32, class_names=("a",), images_seen=0, data_digest="d")
+    weights = build_generator(config.generator, 32, 1).state_dict()
+    with pytest.raises(ExportError, match=r"item.*; it must work on torch's meta device, without memory, as well"):
+        check_described(description, weights)
+
+
+def test_weights_alone_are_read_without_any_import(run, package):
+    weights, description = read_weights(run / "generator.safetensors")
+    assert weights["layers.0.weight"].shape == (4, 6)
+    assert description.generator.family == package.generator
+    assert not package.imported
 
 
 def test_the_hub_s_layout_is_refused_as_well(run, package, tmp_path):

@@ -209,3 +209,16 @@ def test_spreads_are_the_standard_deviations_over_ten_parts_in_order(both):
     parts = [kernel_distance(real[30 * n : 30 * n + 30], fake[20 * n : 20 * n + 20]) for n in range(10)]
     assert spreads["kd"] == pytest.approx(torch.tensor(parts, dtype=torch.float64).std(correction=0).item())
     assert spreads["is"] == inception_score(logits)[1]
+
+
+def test_a_metric_from_outside_that_fails_is_reported_and_is_no_score(caplog):
+    class Broken:
+        better = "lower"
+
+        def __call__(self, comparison):
+            raise IndexError("row 7")
+
+    sets = [estimate_manifold(torch.randn(20, 3)) for _ in range(2)]
+    found = compare_sets(Comparison(*sets, torch.zeros(20, 3), torch.zeros(0)), {"lab:Broken": Broken()})
+    assert math.isnan(found.values["lab:Broken"])
+    assert "metric lab:Broken failed (IndexError: row 7); this evaluation has no such score" in caplog.text

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from distgan.config.method import Adam, AdamW, Rmsprop
+from distgan.config.method import Adam, AdamW, Rmsprop, UpdateRule
+from distgan.training.checkpoint.state import capture, restore
 from distgan.training.optim import KerasRMSprop, build_optimizer, inverse_time
+from tests.unit.training.test_trainer import build, reals_of
 
 START = [1.0, -2.0, 0.5, 3.0]
 GRADIENTS = [[0.1, -1e-4, 0.0, 5.0], [0.2, 3e-4, 1e-5, -1.0], [0.0, 1e-3, 2.0, 0.5]]
@@ -154,3 +156,40 @@ def test_adam_is_its_formula():
         first, second = 0.5 * first + 0.5 * gradient, 0.9 * second + 0.1 * gradient**2
         expected = expected - 0.01 * first / (1 - 0.5**step) / (np.sqrt(second / (1 - 0.9**step)) + 1e-8)
         np.testing.assert_allclose(row, expected, rtol=1e-12)
+
+
+class Mixed(torch.optim.Optimizer):
+    """Momentum for matrices, nothing for the rest: not every weight has a state."""
+
+    class Settings(UpdateRule):
+        pass
+
+    def __init__(self, settings, weights):
+        super().__init__(weights, {"lr": settings.lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                if weight.ndim > 1:
+                    state = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                    weight.add_(state.mul_(0.9).add_(weight.grad), alpha=-group["lr"])
+                else:
+                    weight.add_(weight.grad, alpha=-group["lr"])
+
+
+def test_an_optimizer_from_outside_whose_weights_have_different_states_is_resumed(tiny_config):
+    rule = f"{{name: {__name__}:Mixed, lr: 1e-3}}"
+    config = tiny_config(f"optimizer={{generator: {rule}, discriminator: {rule}}}")
+    batches = reals_of(config).batches(0)
+    trainer = build(config)
+    trainer.step(batches)
+    state = capture(trainer)
+    trainer.step(reals_of(config).batches(1))
+    again = build(config)
+    restore(again, state)
+    again.step(reals_of(config).batches(1))
+    for one, other in zip(trainer.g.network.parameters(), again.g.network.parameters(), strict=True):
+        assert torch.equal(one, other)

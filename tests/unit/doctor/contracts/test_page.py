@@ -29,7 +29,11 @@ def page(tmp_path, monkeypatch):
         ("method:OneSided", None),
         ("method:Brightness", None),
         ("method:Nadam", None),
+        ("method:Margin", "loss"),
         ("method:Halve", None),
+        ("method:Slowest", None),
+        ("method:Spread", None),
+        ("method:Patches", "extractor"),
         ("mydata:Birds", None),
     ],
 )
