@@ -1,6 +1,6 @@
 """Networks by family; `build_generator` and `build_discriminator` make them.
 
-What a network is and does: the contracts in config/networks.py. The images of r3gan may lie a little outside [-1, 1],
+What a network is and does: the contracts in config/contracts.py. The images of r3gan may lie a little outside [-1, 1],
 since its last layer is linear, as in its paper.
 """
 
