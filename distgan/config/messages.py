@@ -121,9 +121,12 @@ def _unknown_name(key: str, value: Any, context: dict[str, Any]) -> str:
 
 def _unknown_key(key: str, choice: str) -> str:
     if choice and key in {known for known, _ in walk(Config)}:  # a key of another variant
-        section, name = choice.rsplit(".", 1)
         if choice.endswith(REFERENCE):
-            return f"{key} is no setting of all kinds of it; of its own: {section}.options.{key.rpartition('.')[2]}"
+            section, leaf = key.rsplit(".", 1)
+            return (
+                f"{key} does not go with a class from outside; if it is a setting of its own: {section}.options.{leaf}"
+            )
+        section, name = choice.rsplit(".", 1)
         whole = f"'{section}={{{name.replace('=', ': ')}}}'"
         return f"{key} does not go with {choice}; leave it out, or set the whole section: {whole}"
     return f"unknown key {key}{nearest_key(key)}"

@@ -99,6 +99,11 @@ def test_a_section_goes_to_another_process(package):
         ({"options": "{widht: 3}"}, "generator.options: there is no option widht; nearest: width"),
         ({"options": "{latent_dim: 3}"}, "generator.options.latent_dim: latent_dim stands beside options, not in it"),
         ({"latent_dim": "0"}, "generator.latent_dim=0 must be greater than 0; nearest valid: 1"),
+        (
+            {"stem_channels": "1"},
+            "generator.stem_channels does not go with a class from outside; if it is a setting of its "
+            "own: generator.options.stem_channels",
+        ),
         ({"latent_dims": "1"}, "unknown key generator.latent_dims; nearest: generator.latent_dim"),
     ],
 )
