@@ -174,7 +174,8 @@ def train(config: Config, resume: str, process: Process) -> Ended:
     callbacks = Callbacks(process.callbacks, session.exporter, stop, process.heartbeat)
     process.signals.begin()
     outcome = train_and_report(session, evaluator, identity, stop, callbacks)
-    callbacks("on_end", reason=end_reason(config, trainer, outcome.reason), scores=best.memory.last)
+    if not callbacks.failed():
+        callbacks("on_end", reason=end_reason(config, trainer, outcome.reason), scores=best.memory.last)
     stop.wait_for_all()
     process.signals.end()
     if outcome.reason.urgent and outcome.reason != StopReason.FAILED:

@@ -54,6 +54,41 @@ def test_an_exception_on_one_rank_ends_both_at_once_with_its_sentence(kind, sent
     assert [each["ranks"] for each in told] == ranks
 
 
+@pytest.mark.parametrize(
+    ("kinds", "sentence", "last"),
+    [
+        ("Sums", "Sums.on_step failed on rank 1 at step 3: ValueError: no such sum", ["on_step", 3]),
+        ("Exits-Sums", "Exits.on_step failed on rank 0 at step 1: SystemExit: 5", None),
+        ("Sums-Exits", "Exits.on_step failed on rank 0 at step 1: SystemExit: 5", ["on_step", 1]),
+    ],
+)
+def test_after_a_failure_on_one_rank_both_make_the_same_calls_so_that_their_collectives_meet(
+    kinds, sentence, last, two_ranks
+):
+    """Every call sums up over the ranks; a line, a grid or the end that one alone sums up would meet DDP's sums."""
+    code, told, output = two_ranks(kinds, "log.every_steps=1", "log.samples_every_steps=3", "train.timeout_minutes=1")
+    assert code == 2, output
+    assert all(each["error"].startswith(f"CallbackError: {sentence}") for each in told), told
+    assert told[0]["calls"] == told[1]["calls"]
+    assert (told[0]["calls"] or [None])[-1] == last
+    assert all(each["seconds"] < 45 for each in told)
+
+
+def test_callbacks_of_all_ranks_that_only_one_rank_has_are_refused_on_both(two_ranks):
+    code, told, output = two_ranks("Sums", ONLY_ON_MAIN="1")
+    assert code == 2, output
+    sentence = (
+        "ConfigError: callbacks with everywhere=True are [Sums] on rank 0, [] on rank 1; give every rank the same"
+    )
+    assert [each["error"] for each in told] == [sentence] * 2
+
+
+def test_callbacks_of_the_main_process_need_not_be_given_to_the_others(two_ranks):
+    code, told, output = two_ranks("Stops", ONLY_ON_MAIN="1")
+    assert code == 0, output
+    assert [each["reason"] for each in told] == ["callback", "callback"]
+
+
 def test_a_wish_of_one_rank_stops_both_in_the_same_step(two_ranks):
     code, told, output = two_ranks("Stops")
     assert code == 0, output

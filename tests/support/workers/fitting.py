@@ -88,6 +88,29 @@ class Talks(Main):
         assert gather_objects(state.step) == [state.step] * state.processes
 
 
+class Sums(distgan.Callback):
+    """A collective of all ranks in every event; on rank 1 it fails at step 3."""
+
+    everywhere = True
+
+    def __init__(self) -> None:
+        self.ranks: list[int] = []
+        self.calls: list[tuple[str, int]] = []
+
+    def sum_up(self, event: str, state: Any) -> None:
+        number = torch.tensor([1000.0 * state.step + len(event)])
+        torch.distributed.all_reduce(number)
+        assert number.item() == state.processes * (1000 * state.step + len(event))
+        self.ranks.append(state.rank)
+        self.calls.append((event, state.step))
+        if (event, state.step, state.rank) == ("on_step", 3, 1):
+            raise ValueError("no such sum")
+
+
+for _event in ("on_step", "on_log", "on_images", "on_evaluation", "on_end"):
+    setattr(Sums, _event, lambda self, state, event=_event: self.sum_up(event, state))
+
+
 class Evaluates(Main):
     """Work for all processes, done by one of them."""
 
@@ -98,7 +121,10 @@ class Evaluates(Main):
 
 def fit_once(out: Path, kind: str, overrides: tuple[str, ...]) -> int:
     """Writes OUT.RANK: what `fit` gave or raised."""
-    callbacks = [globals()[kind]()] if kind else []
+    rank = _rank()
+    callbacks = [globals()[each]() for each in kind.split("-") if each]
+    if rank != "0" and os.environ.get("ONLY_ON_MAIN"):
+        callbacks = []
     told: Told = {}
     code = 0
     start = time.monotonic()
@@ -111,7 +137,7 @@ def fit_once(out: Path, kind: str, overrides: tuple[str, ...]) -> int:
         told = {"error": f"{type(error).__name__}: {error}"}
         code = error.exit_code
     told |= {"ranks": sorted({rank for each in callbacks for rank in each.ranks}), "seconds": time.monotonic() - start}
-    rank = _rank()
+    told["calls"] = [call for each in callbacks for call in getattr(each, "calls", [])]
     Path(f"{out}.{rank}").write_text(json.dumps(told))
     return code
 
