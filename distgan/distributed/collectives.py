@@ -176,7 +176,6 @@ class _Meeting(NamedTuple):
     """How the first group of this process met."""
 
     store: Any
-    backend: str
     rank: int
     world: int
 
@@ -185,18 +184,18 @@ def remember_group() -> None:
     """Keeps what is needed to join the processes of this group once more. Not a collective."""
     if in_group() and not _meetings:
         store = dist.distributed_c10d._get_default_store()
-        _meetings.append(_Meeting(store, dist.get_backend(), dist.get_rank(), dist.get_world_size()))
+        _meetings.append(_Meeting(store, dist.get_rank(), dist.get_world_size()))
 
 
-def join_again(minutes: float) -> bool:
+def join_again(minutes: float, backend: str) -> bool:
     """Joins the processes of an earlier group that has been left. Returns whether there was one.
 
     torch's own way through the launcher's store would find the keys of the earlier group there, and hang. minutes: how
-    long a collective waits for another process.
+    long a collective waits for another process. backend: of the new group, whatever the earlier one had.
     """
     if not _meetings:
         return False
-    store, backend, rank, world = _meetings[0]
+    store, rank, world = _meetings[0]
     dist.init_process_group(
         backend,
         store=PrefixStore(f"again-{next(_joins)}", store),
@@ -210,7 +209,7 @@ def join_again(minutes: float) -> bool:
 @contextlib.contextmanager
 def joined(backend: str) -> Iterator[None]:
     """Joins all processes that a launcher has started, for a command without Accelerate. backend: nccl or gloo."""
-    if not join_again(10.0):
+    if not join_again(10.0, backend):
         dist.init_process_group(backend)
         remember_group()
     try:
