@@ -45,7 +45,7 @@ from distgan.training.tracking.wandb_run import choose_mode
 from distgan.training.trainer import Trainer
 from distgan.training.watchdog import Watchdog
 from distgan.utils.cpu import keep_freed_memory
-from distgan.utils.errors import ConfigError, Halted, LaunchError, Stopped
+from distgan.utils.errors import CallbackError, ConfigError, Halted, LaunchError, Stopped, forget_variables
 from distgan.utils.log import log
 from distgan.utils.rng import Rows
 from distgan.utils.version import __version__
@@ -76,6 +76,26 @@ def run(config: Config, resume: str, signals: Signals, callbacks: Sequence[Callb
     """
     others_group = in_group()
     accelerator, precision = build_accelerator(config.train)
+    try:
+        ended = meet_and_train(config, resume, accelerator, precision, signals, callbacks)
+    except (Stopped, CallbackError) as error:  # an orderly end, on every rank
+        if error.everywhere:
+            forget_variables(error)  # they hold the trainer, and the caller may keep the error
+            leave_group(accelerator, destroy=not others_group)
+        raise
+    leave_group(accelerator, destroy=not others_group)
+    return ended
+
+
+def meet_and_train(
+    config: Config,
+    resume: str,
+    accelerator: Accelerator,
+    precision: str,
+    signals: Signals,
+    callbacks: Sequence[Callback],
+) -> Ended:
+    """Checks that the processes agree on what to do, and does it. precision: a line about it. Errors as of `run`."""
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     rows = own_rows(config.train, accelerator)
@@ -95,15 +115,12 @@ def run(config: Config, resume: str, signals: Signals, callbacks: Sequence[Callb
             for line in overruled(config.train):
                 log.info("%s", line)
             process = Process(accelerator, rows, heartbeat, signals, locks[0] if locks else None, callbacks)
-            ended = train(config, resume, process)
+            return train(config, resume, process)
         except Exception as error:
             signals.end()  # a launcher's SIGTERM may follow: it must not end this process before its report
             if world == 1 or not (isinstance(error, RuntimeError) and PEER_GONE.search(str(error))):
                 raise
             raise lost_process(error, missing) from None
-    del process  # it holds the accelerator, but no trainer
-    leave_group(accelerator, destroy=not others_group)
-    return ended
 
 
 def lost_early() -> str:

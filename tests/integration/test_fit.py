@@ -116,6 +116,18 @@ def test_two_trainings_and_an_evaluation_follow_each_other_in_the_same_two_proce
     assert fitting.told_by(out, 2) == [[["budget", "bf16", 2], ["budget", "no", 2], [48]]] * 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "error"), [("Fails", "CallbackError"), ("FailsOnRank1", "CallbackError"), ("Terminates", "Stopped")]
+)
+def test_after_an_orderly_error_no_group_and_no_network_is_left_and_the_next_training_works(
+    kind, error, tiny, tmp_path
+):
+    out = tmp_path / "told"
+    code, output = warm.run(fitting.fit_after_an_error, out, kind, tuple(tiny()), processes=2)
+    assert code == 0, output
+    assert fitting.told_by(out, 2) == [[error, False, 0, "budget", False, 0]] * 2
+
+
 def test_an_own_loop_gives_the_same_answer_on_one_and_on_two_processes(tiny, tmp_path):
     found = {}
     for processes in (1, 2):

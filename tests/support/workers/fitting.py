@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 import distgan
-from distgan.distributed.collectives import gather_objects
+from distgan.distributed.collectives import gather_objects, in_group
 from distgan.training.checkpoint import storage
 
 Told = dict[str, Any]
@@ -55,6 +58,12 @@ class Exits(Main):
 class FailsAtTheEnd(Main):
     def on_end(self, state: Any) -> None:
         raise ValueError("too late")
+
+
+class Terminates(Main):
+    def act(self, state: Any) -> None:
+        if state.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Stops(Main):
@@ -153,6 +162,24 @@ def fit_twice(out: Path, overrides: tuple[str, ...]) -> None:
     scores = distgan.evaluate(result.run_dir, extractor="none", count=20, progress=False)
     told.append([scores.images_seen])
     Path(f"{out}.{_rank()}").write_text(json.dumps(told))
+
+
+def fit_after_an_error(out: Path, kind: str, overrides: tuple[str, ...]) -> None:
+    """A training that a callback ends, then the rest of it: after each, what is left of the group and of DDP."""
+    config, told = distgan.load_config("quickstart", overrides), []
+    errors = []  # the caller may keep it
+    try:
+        distgan.fit(config, [globals()[kind]()])
+    except distgan.DistganError as error:
+        errors.append(error)
+    told += [type(errors[0]).__name__, in_group(), _wrapped()]
+    told += [distgan.fit(config).reason, in_group(), _wrapped()]
+    Path(f"{out}.{_rank()}").write_text(json.dumps(told))
+
+
+def _wrapped() -> int:
+    """Networks in DDP that live."""
+    return sum(type(each) is DistributedDataParallel for each in gc.get_objects())
 
 
 def own_loop(out: Path, overrides: tuple[str, ...]) -> None:
