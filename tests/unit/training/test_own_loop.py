@@ -11,7 +11,9 @@ import torch.distributed as dist
 from accelerate.state import AcceleratorState
 
 import distgan
+from distgan.data import in_memory
 from distgan.data.dataset import ImageDataset
+from distgan.data.resident import Resident
 from distgan.distributed.accelerator import build_accelerator
 from distgan.distributed.collectives import in_group
 from distgan.utils.errors import ConfigError, DataError
@@ -50,6 +52,14 @@ def test_arrays_give_the_batches_of_a_data_set_of_shards(tiny_config):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
     assert trainer.generator().class_names == shards.classes
+
+
+def test_arrays_are_put_on_the_device_once_for_all_steps(tiny_config, monkeypatch):
+    made = []
+    monkeypatch.setattr(in_memory, "Resident", lambda *given: made.append(given) or Resident(*given))
+    trainer = distgan.Trainer.from_config(tiny_config(), IMAGES, LABELS)
+    losses(trainer, 1), losses(trainer, 1)
+    assert len(made) == 1
 
 
 def test_arrays_of_numpy_with_colours_last_are_the_same_images(tiny_config):
