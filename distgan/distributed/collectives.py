@@ -21,6 +21,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from distgan.utils.errors import DistganError, LaunchError
 
+DOWNLOAD_MINUTES = 360.0  # a download may take long; the other processes wait
 T = TypeVar("T")
 _meetings: list[_Meeting] = []
 _joins = itertools.count()
@@ -52,12 +53,12 @@ def rank() -> int:
     return dist.get_rank() if in_group() and not _alone.get() else 0
 
 
-def broadcast(value: T) -> T:
-    """Rank 0's value, on every rank."""
+def broadcast(value: T, group: Any = None) -> T:
+    """Rank 0's value, on every rank. group: to send it through; None: that of all processes."""
     if world_size() == 1:
         return value
     values: list[Any] = [value]
-    dist.broadcast_object_list(values)
+    dist.broadcast_object_list(values, group=group)
     return values[0]  # type: ignore[no-any-return]
 
 
@@ -80,10 +81,11 @@ def gather_objects(value: T) -> list[T]:
     return values
 
 
-def on_main(call: Callable[[], T]) -> T:
+def on_main(call: Callable[[], T], group: Any = None) -> T:
     """Makes the call on rank 0 and returns its result on every rank.
 
-    Its DistganError is raised on every rank; so is an OSError, as LaunchError.
+    group: in which the others wait for it; None: that of all processes. Its DistganError is raised on every rank; so is
+    an OSError, as LaunchError.
     """
     result: Any = None
     failure: DistganError | None = None
@@ -95,7 +97,7 @@ def on_main(call: Callable[[], T]) -> T:
             failure = error
         except OSError as error:
             failure = LaunchError(str(error))
-    result, failure = broadcast((result, failure))
+    result, failure = broadcast((result, failure), group)
     if failure is not None:
         raise failure
     return result  # type: ignore[no-any-return]

@@ -17,7 +17,7 @@ from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import ensure
 from distgan.distributed.accelerator import build_accelerator, leave_group, overruled, own_rows, own_settings
-from distgan.distributed.collectives import barrier, gloo_group, in_group, on_main
+from distgan.distributed.collectives import DOWNLOAD_MINUTES, barrier, gloo_group, in_group, on_main
 from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost_process
 from distgan.distributed.signals import Signals
 from distgan.distributed.stop import StopReason, StopSignal
@@ -51,7 +51,6 @@ from distgan.utils.rng import Rows
 from distgan.utils.version import __version__
 
 MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named; less if the timeout is short
-PREPARE_MINUTES = 360.0  # a download may take long; the other processes wait
 
 
 class Ended(NamedTuple):
@@ -236,7 +235,7 @@ def prepare_data(config: Config, accelerator: Accelerator) -> None:
     """Makes the data set where the configuration says so: one process per machine, while the others wait."""
     if config.data.prepare is None:
         return
-    patient = gloo_group(PREPARE_MINUTES)
+    patient = gloo_group(DOWNLOAD_MINUTES)
     if accelerator.is_local_main_process:
         ensure(config.data.path, config.data.prepare)
     if patient is not None:

@@ -141,6 +141,15 @@ def test_an_own_loop_gives_the_same_answer_on_one_and_on_two_processes(tiny, tmp
     assert together == pytest.approx(alone[0], rel=1e-4)
 
 
+def test_a_download_from_the_hub_may_take_longer_than_a_rank_waits_in_training(tiny, tiny_config, tmp_path):
+    old = distgan.fit(tiny_config("train.images=12", "run.name=old"))
+    out, file = tmp_path / "told", str(old.run_dir / "generator.safetensors")
+    limit = "train.timeout_minutes=0.05"
+    code, output = warm.run(fitting.begin_from_a_slow_hub, out, file, 8.0, tuple(tiny(limit)), processes=2)
+    assert code == 0, output
+    assert fitting.told_by(out, 2) == [old.generator.weight_digest] * 2
+
+
 # One process that goes on
 
 

@@ -193,6 +193,23 @@ def own_loop(out: Path, overrides: tuple[str, ...]) -> None:
     Path(f"{out}.{_rank()}").write_text(json.dumps([losses, digest]))
 
 
+def begin_from_a_slow_hub(out: Path, file: str, seconds: float, overrides: tuple[str, ...]) -> None:
+    """A step that begins with the weights of a repository whose download takes so long."""
+    import huggingface_hub
+
+    def fetch(*_given: Any, **_more: Any) -> str:
+        time.sleep(seconds)
+        return file
+
+    huggingface_hub.hf_hub_download = fetch
+    config = distgan.load_config("quickstart", (*overrides, "init.from=hf://me/cats"))
+    trainer = distgan.Trainer.from_config(config)
+    digest = trainer.generator().weight_digest
+    list(trainer.steps(1))
+    trainer.close()
+    Path(f"{out}.{_rank()}").write_text(json.dumps(digest))
+
+
 def told_by(out: Path, processes: int) -> list[Any]:
     """What the ranks wrote; None of one that was killed."""
     files = [Path(f"{out}.{rank}") for rank in range(processes)]
