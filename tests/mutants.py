@@ -72,7 +72,7 @@ MUTANTS = (
     ),
     Mutant(
         "stopping", "a rank that is asked to stop does not stop the others", "distgan/distributed/stop.py",
-        "dist.ReduceOp.MAX", "dist.ReduceOp.MIN",
+        "flag, dist.ReduceOp.MAX", "flag, dist.ReduceOp.MIN",
         "tests/integration/test_lost_ranks.py -k one_rank_alone",
     ),
     Mutant(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
@@ -84,12 +85,17 @@ class ImageArrays:
 
     def batches(self, start: int) -> Generator[Batch, None, None]:
         """Yields batches without end, in the order in which an `ImageDataset` of these images would."""
+        pairs = self._resident.batches(start, lambda _: False)
+        yield from deliver(pairs, start, self.reading.draws, self.reading.config.flip)
+
+    @cached_property
+    def _resident(self) -> Resident:
+        """The images where data.resident_on puts them: copied to a device once, not for every reader."""
         config, seed, rows, device = self.reading
         images, labels = self.images, self.labels
         if config.resident_on == "device":
             images, labels = images.to(device), labels.to(device)
-        pairs = Resident(images, labels, rows, seed, config.shuffle).batches(start, lambda _: False)
-        yield from deliver(pairs, start, self.reading.draws, config.flip)
+        return Resident(images, labels, rows, seed, config.shuffle)
 
 
 class ImageBatches:

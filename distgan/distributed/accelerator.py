@@ -53,7 +53,7 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
         if not in_group():
             if environment.get("WORLD_SIZE", "1") not in ("", "1"):
                 PartialState._shared_state.clear()  # of a notebook alone, which this process was forked from
-            join_again(config.timeout_minutes)
+            join_again(config.timeout_minutes, backend_of(gpu))
         with _state_of():
             accelerator = Accelerator(
                 cpu=not gpu,
@@ -73,6 +73,12 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     if not gpu:
         torch.set_num_threads(config.cpu_threads or cpu_share(environment))
     return accelerator, f"precision {precision}: {reason}"
+
+
+def backend_of(gpu: bool) -> str:
+    """The backend of the processes' collectives: torch's for this machine's kind of device (nccl, ...), or gloo."""
+    device = torch.accelerator.current_accelerator() if gpu else None
+    return dist.get_default_backend_for_device(device or "cpu")
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from distgan.utils.errors import DistganError, LaunchError
 
+DOWNLOAD_MINUTES = 360.0  # a download may take long; the other processes wait
 T = TypeVar("T")
 _meetings: list[_Meeting] = []
 _joins = itertools.count()
@@ -52,12 +53,12 @@ def rank() -> int:
     return dist.get_rank() if in_group() and not _alone.get() else 0
 
 
-def broadcast(value: T) -> T:
-    """Rank 0's value, on every rank."""
+def broadcast(value: T, group: Any = None) -> T:
+    """Rank 0's value, on every rank. group: to send it through; None: that of all processes."""
     if world_size() == 1:
         return value
     values: list[Any] = [value]
-    dist.broadcast_object_list(values)
+    dist.broadcast_object_list(values, group=group)
     return values[0]  # type: ignore[no-any-return]
 
 
@@ -80,10 +81,11 @@ def gather_objects(value: T) -> list[T]:
     return values
 
 
-def on_main(call: Callable[[], T]) -> T:
+def on_main(call: Callable[[], T], group: Any = None) -> T:
     """Makes the call on rank 0 and returns its result on every rank.
 
-    Its DistganError is raised on every rank; so is an OSError, as LaunchError.
+    group: in which the others wait for it; None: that of all processes. Its DistganError is raised on every rank; so is
+    an OSError, as LaunchError.
     """
     result: Any = None
     failure: DistganError | None = None
@@ -95,7 +97,7 @@ def on_main(call: Callable[[], T]) -> T:
             failure = error
         except OSError as error:
             failure = LaunchError(str(error))
-    result, failure = broadcast((result, failure))
+    result, failure = broadcast((result, failure), group)
     if failure is not None:
         raise failure
     return result  # type: ignore[no-any-return]
@@ -176,7 +178,6 @@ class _Meeting(NamedTuple):
     """How the first group of this process met."""
 
     store: Any
-    backend: str
     rank: int
     world: int
 
@@ -185,18 +186,18 @@ def remember_group() -> None:
     """Keeps what is needed to join the processes of this group once more. Not a collective."""
     if in_group() and not _meetings:
         store = dist.distributed_c10d._get_default_store()
-        _meetings.append(_Meeting(store, dist.get_backend(), dist.get_rank(), dist.get_world_size()))
+        _meetings.append(_Meeting(store, dist.get_rank(), dist.get_world_size()))
 
 
-def join_again(minutes: float) -> bool:
+def join_again(minutes: float, backend: str) -> bool:
     """Joins the processes of an earlier group that has been left. Returns whether there was one.
 
     torch's own way through the launcher's store would find the keys of the earlier group there, and hang. minutes: how
-    long a collective waits for another process.
+    long a collective waits for another process. backend: of the new group, whatever the earlier one had.
     """
     if not _meetings:
         return False
-    store, backend, rank, world = _meetings[0]
+    store, rank, world = _meetings[0]
     dist.init_process_group(
         backend,
         store=PrefixStore(f"again-{next(_joins)}", store),
@@ -210,7 +211,7 @@ def join_again(minutes: float) -> bool:
 @contextlib.contextmanager
 def joined(backend: str) -> Iterator[None]:
     """Joins all processes that a launcher has started, for a command without Accelerate. backend: nccl or gloo."""
-    if not join_again(10.0):
+    if not join_again(10.0, backend):
         dist.init_process_group(backend)
         remember_group()
     try:

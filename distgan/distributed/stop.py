@@ -104,6 +104,14 @@ class StopSignal:
         """Whether this rank has received an urgent reason."""
         return self.received.urgent
 
+    def on_any_rank(self, flag: bool) -> bool:
+        """Whether it is true on any rank. All ranks call it, between the same steps."""
+        if self._group is None:
+            return flag
+        flags = torch.tensor([int(flag)])
+        dist.all_reduce(flags, dist.ReduceOp.MAX, group=self._group)
+        return bool(flags.item())
+
     def wait_for_all(self) -> None:
         """Returns when every rank has called it, so that none ends while another still writes."""
         self._collect()

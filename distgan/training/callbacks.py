@@ -60,7 +60,8 @@ class Callback:
 
     Only the main process calls it. It may take its time: the others wait, at most train.timeout_minutes. What talks to
     other processes must set `everywhere = True`; then all ranks make all calls but `on_checkpoint`, in the same order.
-    An exception ends training on every rank, after all is saved, with a CallbackError.
+    An exception ends training on every rank, after all is saved, with a CallbackError; after it no rank makes such a
+    call any more.
 
     >>> import distgan
     >>> class PrintLosses(distgan.Callback):
@@ -102,20 +103,32 @@ def check_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
     return tuple(callbacks)
 
 
+def check_same_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Raises ConfigError, on every rank, if they differ in the callbacks that all call. A collective."""
+    lists = gather_objects([type(each).__name__ for each in callbacks if each.everywhere])
+    for rank, names in enumerate(lists):
+        if names != lists[0]:
+            here, there = (f"[{', '.join(each)}] on rank {number}" for number, each in ((0, lists[0]), (rank, names)))
+            raise ConfigError(f"callbacks with everywhere=True are {here}, {there}; give every rank the same")
+
+
 class Callbacks:
     """The callbacks of one rank. False where it has none."""
 
     def __init__(
         self, callbacks: Sequence[Callback], exporter: Exporter, stop: StopSignal, heartbeat: Heartbeat
     ) -> None:
+        """A collective. Raises ConfigError."""
         self._exporter, self._stop, self._heartbeat = exporter, stop, heartbeat
         accelerator = exporter.trainer.accelerator
         self._place = {"rank": accelerator.process_index, "processes": accelerator.num_processes}
+        check_same_callbacks(callbacks)
         called = [each for each in callbacks if each.everywhere or accelerator.is_main_process]
         self._listeners = {
             event: [each for each in called if getattr(type(each), event) is not getattr(Callback, event)]
             for event in EVENTS
         }
+        self._failed = False  # on this rank, or on one that has told this one
         self._failure = ""
         self._error: BaseException | None = None
 
@@ -123,19 +136,29 @@ class Callbacks:
         return any(self._listeners.values())
 
     def __call__(self, event: str, **shown: Any) -> None:
-        """Calls `event` of each; after a failure none is called any more. shown: fields of `TrainingState`."""
-        if not self._listeners[event] or self._failure:
+        """Calls `event` of each; after a failure none is called any more. shown: fields of `TrainingState`.
+
+        The ranks agree on whether one has failed before each call that all of them make, and after the last: so all
+        make the same calls, and a collective in one never meets a collective of training.
+        """
+        if not self._listeners[event]:
             return
-        state = self._state(**shown)
+        state, together = self._state(**shown), False
         for callback in self._listeners[event]:
-            self._heartbeat.set_activity(f"runs {type(callback).__name__}.{event}")
-            try:
-                with nullcontext() if callback.everywhere else alone():
-                    getattr(callback, event)(state)
-            except BaseException as error:  # also SystemExit: the other ranks must not wait for this one
-                self._fail(callback, event, error)
-                break
-        self._heartbeat.set_activity("trains")
+            everywhere = callback.everywhere and event != "on_checkpoint"
+            if everywhere:
+                together = True
+                self.failed()
+            if not self._failed:
+                with nullcontext() if everywhere else alone():
+                    self._call(callback, event, state)
+        if together:
+            self.failed()
+
+    def failed(self) -> bool:
+        """Whether a callback has failed on any rank. A collective."""
+        self._failed = self._stop.on_any_rank(self._failed)
+        return self._failed
 
     def check(self, saved: bool) -> None:
         """Raises CallbackError, on every rank, if a callback has failed on one. A collective.
@@ -147,8 +170,16 @@ class Callbacks:
             end = f"training has ended, {what} in {self._exporter.config.run_dir}"
             raise CallbackError("; ".join([*failures, end])) from self._error
 
+    def _call(self, callback: Callback, event: str, state: TrainingState) -> None:
+        self._heartbeat.set_activity(f"runs {type(callback).__name__}.{event}")
+        try:
+            getattr(callback, event)(state)
+        except BaseException as error:  # also SystemExit: the other ranks must not wait for this one
+            self._fail(callback, event, error)
+        self._heartbeat.set_activity("trains")
+
     def _fail(self, callback: Callback, event: str, error: BaseException) -> None:
-        trainer, self._error = self._exporter.trainer, error
+        trainer, self._error, self._failed = self._exporter.trainer, error, True
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         who = f"{type(callback).__name__}.{event}"
         self._failure = f"{who} failed on rank {self._place['rank']} at step {trainer.steps}: {what}"

@@ -38,7 +38,8 @@ class ConsistencyCheck:
         self.suspicions = 0
 
     def check(self, trainer: Trainer) -> None:
-        """Compares digests of G, D and the average of G, and of the last latents and images. A collective.
+        """Compares digests of G, D and the average of G, and of the last latents and images, if there has been a step
+        since the start. A collective.
 
         Raises Disagreement on every rank. One all-gather of 8 bytes per tensor, and one copy to the host.
         """
@@ -51,9 +52,9 @@ class ConsistencyCheck:
         if found := unequal([row[: len(held)] for row in by_rank], list(held)):
             raise Disagreement(f"at step {trainer.steps} {found}; {_WHAT_NOW}")
         twins = {name: equal([row[len(held) + index] for row in by_rank]) for index, name in enumerate(own)}
-        self.suspicions = self.suspicions + 1 if self.images and twins["images"] else 0
-        if twins["latents"] or self.suspicions == SUSPICIONS:
-            what = "latents" if twins["latents"] else "images"
+        self.suspicions = self.suspicions + 1 if self.images and twins.get("images") else 0
+        if twins.get("latents") or self.suspicions == SUSPICIONS:
+            what = "latents" if twins.get("latents") else "images"
             raise Disagreement(f"at step {trainer.steps} {twins[what]} got the same {what}; {_WHAT_NOW}")
 
 

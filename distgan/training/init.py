@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distgan.config.keys import flatten
 from distgan.config.schema import HUB, Config, InitConfig
-from distgan.distributed.collectives import broadcast_tensors, on_main
+from distgan.distributed.collectives import DOWNLOAD_MINUTES, broadcast_tensors, gloo_group, on_main
 from distgan.inference import hub
 from distgan.inference.generator_file import read_weights
 from distgan.networks.class_weights import ClassEntries, class_entries
@@ -68,7 +68,9 @@ def begin_from(config: Config, trainer: Trainer, class_names: Sequence[str]) -> 
     class_names: of the images here, by label. Returns the path that they are from, and sentences. Raises DistganError
     on every rank: a source that cannot be read, of which nothing fits, or, with init.strict, not everything.
     """
-    result = on_main(lambda: _begin(config, trainer, class_names))
+    is_download = isinstance(config.init.from_, str)
+    patient = gloo_group(DOWNLOAD_MINUTES) if is_download else None
+    result = on_main(lambda: _begin(config, trainer, class_names), patient)
     for network in _networks(trainer).values():
         broadcast_tensors(network.state_dict().values())
     return result

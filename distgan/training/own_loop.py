@@ -16,6 +16,7 @@ from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.in_memory import Reading, RealImages, open_images
 from distgan.distributed.accelerator import build_accelerator, leave_group, own_rows
+from distgan.distributed.collectives import in_group
 from distgan.inference.generator import Generator
 from distgan.training import trainer
 from distgan.training.export import Exporter
@@ -30,11 +31,11 @@ class Trainer:
     the counters), reals, accelerator.
     """
 
-    def __init__(self, config: Config, accelerator: Accelerator, reals: RealImages) -> None:
-        """reals: of this rank's rows of the global batch."""
+    def __init__(self, config: Config, accelerator: Accelerator, reals: RealImages, own_group: bool = False) -> None:
+        """reals: of this rank's rows of the global batch. own_group: whether `close` ends the group of processes."""
         rows = own_rows(config.train, accelerator)
         self.core = trainer.Trainer(config, accelerator, rows, reals.size, len(reals.classes))
-        self.reals, self.accelerator = reals, accelerator
+        self.reals, self.accelerator, self._own_group = reals, accelerator, own_group
         self._exporter = Exporter(config, self.core, reals)
         if config.init.from_ is not None:
             for line in begin_from(config, self.core, reals.classes)[1]:
@@ -75,6 +76,7 @@ class Trainer:
         >>> trainer.generator().sample(seeds=[0, 1], classes=["3", "7"]).shape
         torch.Size([2, 3, 32, 32])
         """
+        own_group = not in_group()
         accelerator = accelerator or build_accelerator(config.train)[0]
         rows, device = own_rows(config.train, accelerator), accelerator.device
         reals: RealImages
@@ -82,7 +84,7 @@ class Trainer:
             reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
         else:
             reals = open_images(images, labels, class_names, Reading(config.data, config.run.seed, rows, device))
-        return cls(config, accelerator, reals)
+        return cls(config, accelerator, reals, own_group)
 
     def steps(self, count: int) -> Iterator[dict[str, Tensor]]:
         """Makes steps, and yields the metrics of each: scalars on the device, means over this rank's rows.
@@ -99,7 +101,10 @@ class Trainer:
         return self._exporter.copy_of_generator()
 
     def close(self) -> None:
-        """Ends this process's part in a group of processes, after the last step; needed where there are several."""
+        """Ends this process's part in a group of processes, after the last step; needed where there are several.
+
+        A group that was there before `from_config` stays, for whoever made it to destroy.
+        """
         accelerator = self.accelerator
         del self.core, self.reals, self.accelerator, self._exporter
-        leave_group(accelerator)
+        leave_group(accelerator, destroy=self._own_group)

@@ -17,7 +17,7 @@ from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import ensure
 from distgan.distributed.accelerator import build_accelerator, leave_group, overruled, own_rows, own_settings
-from distgan.distributed.collectives import barrier, gloo_group, in_group, on_main
+from distgan.distributed.collectives import DOWNLOAD_MINUTES, barrier, gloo_group, in_group, on_main
 from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost_process
 from distgan.distributed.signals import Signals
 from distgan.distributed.stop import StopReason, StopSignal
@@ -45,13 +45,12 @@ from distgan.training.tracking.wandb_run import choose_mode
 from distgan.training.trainer import Trainer
 from distgan.training.watchdog import Watchdog
 from distgan.utils.cpu import keep_freed_memory
-from distgan.utils.errors import ConfigError, Halted, LaunchError, Stopped
+from distgan.utils.errors import CallbackError, ConfigError, Halted, LaunchError, Stopped, forget_variables
 from distgan.utils.log import log
 from distgan.utils.rng import Rows
 from distgan.utils.version import __version__
 
 MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named; less if the timeout is short
-PREPARE_MINUTES = 360.0  # a download may take long; the other processes wait
 
 
 class Ended(NamedTuple):
@@ -76,6 +75,26 @@ def run(config: Config, resume: str, signals: Signals, callbacks: Sequence[Callb
     """
     others_group = in_group()
     accelerator, precision = build_accelerator(config.train)
+    try:
+        ended = meet_and_train(config, resume, accelerator, precision, signals, callbacks)
+    except (Stopped, CallbackError) as error:  # an orderly end, on every rank
+        if error.everywhere:
+            forget_variables(error)  # they hold the trainer, and the caller may keep the error
+            leave_group(accelerator, destroy=not others_group)
+        raise
+    leave_group(accelerator, destroy=not others_group)
+    return ended
+
+
+def meet_and_train(
+    config: Config,
+    resume: str,
+    accelerator: Accelerator,
+    precision: str,
+    signals: Signals,
+    callbacks: Sequence[Callback],
+) -> Ended:
+    """Checks that the processes agree on what to do, and does it. precision: a line about it. Errors as of `run`."""
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     rows = own_rows(config.train, accelerator)
@@ -95,15 +114,12 @@ def run(config: Config, resume: str, signals: Signals, callbacks: Sequence[Callb
             for line in overruled(config.train):
                 log.info("%s", line)
             process = Process(accelerator, rows, heartbeat, signals, locks[0] if locks else None, callbacks)
-            ended = train(config, resume, process)
+            return train(config, resume, process)
         except Exception as error:
             signals.end()  # a launcher's SIGTERM may follow: it must not end this process before its report
             if world == 1 or not (isinstance(error, RuntimeError) and PEER_GONE.search(str(error))):
                 raise
             raise lost_process(error, missing) from None
-    del process  # it holds the accelerator, but no trainer
-    leave_group(accelerator, destroy=not others_group)
-    return ended
 
 
 def lost_early() -> str:
@@ -174,7 +190,8 @@ def train(config: Config, resume: str, process: Process) -> Ended:
     callbacks = Callbacks(process.callbacks, session.exporter, stop, process.heartbeat)
     process.signals.begin()
     outcome = train_and_report(session, evaluator, identity, stop, callbacks)
-    callbacks("on_end", reason=end_reason(config, trainer, outcome.reason), scores=best.memory.last)
+    if not callbacks.failed():
+        callbacks("on_end", reason=end_reason(config, trainer, outcome.reason), scores=best.memory.last)
     stop.wait_for_all()
     process.signals.end()
     if outcome.reason.urgent and outcome.reason != StopReason.FAILED:
@@ -220,7 +237,7 @@ def prepare_data(config: Config, accelerator: Accelerator) -> None:
     """Makes the data set where the configuration says so: one process per machine, while the others wait."""
     if config.data.prepare is None:
         return
-    patient = gloo_group(PREPARE_MINUTES)
+    patient = gloo_group(DOWNLOAD_MINUTES)
     if accelerator.is_local_main_process:
         ensure(config.data.path, config.data.prepare)
     if patient is not None:

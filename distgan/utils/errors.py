@@ -6,6 +6,10 @@ and keeps its traceback (exit code 1).
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+
 from distgan.utils.safe_io import MAX_SENTENCE, printable
 
 
@@ -105,3 +109,28 @@ class Stopped(DistganError):
 
     def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:
         return Stopped, (self.message, self.signum)  # it may be sent to other processes
+
+
+def forget_variables(error: BaseException) -> None:
+    """Clears the variables of the calls that an error has ended, and of those that its causes have.
+
+    Its traceback still names files and lines. Calls that go on keep theirs.
+    """
+    chain, known = [error], {id(error)}
+    for each in chain:
+        for frame in _frames(each.__traceback__):
+            with contextlib.suppress(RuntimeError):  # it goes on
+                frame.clear()
+        causes = [cause for cause in (each.__cause__, each.__context__) if cause is not None and id(cause) not in known]
+        chain += causes
+        known.update(map(id, causes))
+
+
+def _frames(trace: TracebackType | None) -> Iterator[FrameType]:
+    """The calls of a traceback and those that had made them."""
+    while trace is not None:
+        frame: FrameType | None = trace.tb_frame
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+        trace = trace.tb_next

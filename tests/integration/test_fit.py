@@ -54,6 +54,41 @@ def test_an_exception_on_one_rank_ends_both_at_once_with_its_sentence(kind, sent
     assert [each["ranks"] for each in told] == ranks
 
 
+@pytest.mark.parametrize(
+    ("kinds", "sentence", "last"),
+    [
+        ("Sums", "Sums.on_step failed on rank 1 at step 3: ValueError: no such sum", ["on_step", 3]),
+        ("Exits-Sums", "Exits.on_step failed on rank 0 at step 1: SystemExit: 5", None),
+        ("Sums-Exits", "Exits.on_step failed on rank 0 at step 1: SystemExit: 5", ["on_step", 1]),
+    ],
+)
+def test_after_a_failure_on_one_rank_both_make_the_same_calls_so_that_their_collectives_meet(
+    kinds, sentence, last, two_ranks
+):
+    """Every call sums up over the ranks; a line, a grid or the end that one alone sums up would meet DDP's sums."""
+    code, told, output = two_ranks(kinds, "log.every_steps=1", "log.samples_every_steps=3", "train.timeout_minutes=1")
+    assert code == 2, output
+    assert all(each["error"].startswith(f"CallbackError: {sentence}") for each in told), told
+    assert told[0]["calls"] == told[1]["calls"]
+    assert (told[0]["calls"] or [None])[-1] == last
+    assert all(each["seconds"] < 45 for each in told)
+
+
+def test_callbacks_of_all_ranks_that_only_one_rank_has_are_refused_on_both(two_ranks):
+    code, told, output = two_ranks("Sums", ONLY_ON_MAIN="1")
+    assert code == 2, output
+    sentence = (
+        "ConfigError: callbacks with everywhere=True are [Sums] on rank 0, [] on rank 1; give every rank the same"
+    )
+    assert [each["error"] for each in told] == [sentence] * 2
+
+
+def test_callbacks_of_the_main_process_need_not_be_given_to_the_others(two_ranks):
+    code, told, output = two_ranks("Stops", ONLY_ON_MAIN="1")
+    assert code == 0, output
+    assert [each["reason"] for each in told] == ["callback", "callback"]
+
+
 def test_a_wish_of_one_rank_stops_both_in_the_same_step(two_ranks):
     code, told, output = two_ranks("Stops")
     assert code == 0, output
@@ -81,6 +116,18 @@ def test_two_trainings_and_an_evaluation_follow_each_other_in_the_same_two_proce
     assert fitting.told_by(out, 2) == [[["budget", "bf16", 2], ["budget", "no", 2], [48]]] * 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "error"), [("Fails", "CallbackError"), ("FailsOnRank1", "CallbackError"), ("Terminates", "Stopped")]
+)
+def test_after_an_orderly_error_no_group_and_no_network_is_left_and_the_next_training_works(
+    kind, error, tiny, tmp_path
+):
+    out = tmp_path / "told"
+    code, output = warm.run(fitting.fit_after_an_error, out, kind, tuple(tiny()), processes=2)
+    assert code == 0, output
+    assert fitting.told_by(out, 2) == [[error, False, 0, "budget", False, 0]] * 2
+
+
 def test_an_own_loop_gives_the_same_answer_on_one_and_on_two_processes(tiny, tmp_path):
     found = {}
     for processes in (1, 2):
@@ -92,6 +139,15 @@ def test_an_own_loop_gives_the_same_answer_on_one_and_on_two_processes(tiny, tmp
     assert first[1] == second[1]
     together = [(one + other) / 2 for one, other in zip(first[0], second[0], strict=True)]
     assert together == pytest.approx(alone[0], rel=1e-4)
+
+
+def test_a_download_from_the_hub_may_take_longer_than_a_rank_waits_in_training(tiny, tiny_config, tmp_path):
+    old = distgan.fit(tiny_config("train.images=12", "run.name=old"))
+    out, file = tmp_path / "told", str(old.run_dir / "generator.safetensors")
+    limit = "train.timeout_minutes=0.05"
+    code, output = warm.run(fitting.begin_from_a_slow_hub, out, file, 8.0, tuple(tiny(limit)), processes=2)
+    assert code == 0, output
+    assert fitting.told_by(out, 2) == [old.generator.weight_digest] * 2
 
 
 # One process that goes on

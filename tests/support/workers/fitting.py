@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 import distgan
-from distgan.distributed.collectives import gather_objects
+from distgan.distributed.collectives import gather_objects, in_group
 from distgan.training.checkpoint import storage
 
 Told = dict[str, Any]
@@ -57,6 +60,12 @@ class FailsAtTheEnd(Main):
         raise ValueError("too late")
 
 
+class Terminates(Main):
+    def act(self, state: Any) -> None:
+        if state.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Stops(Main):
     def act(self, state: Any) -> None:
         if state.step == 6:
@@ -88,6 +97,29 @@ class Talks(Main):
         assert gather_objects(state.step) == [state.step] * state.processes
 
 
+class Sums(distgan.Callback):
+    """A collective of all ranks in every event; on rank 1 it fails at step 3."""
+
+    everywhere = True
+
+    def __init__(self) -> None:
+        self.ranks: list[int] = []
+        self.calls: list[tuple[str, int]] = []
+
+    def sum_up(self, event: str, state: Any) -> None:
+        number = torch.tensor([1000.0 * state.step + len(event)])
+        torch.distributed.all_reduce(number)
+        assert number.item() == state.processes * (1000 * state.step + len(event))
+        self.ranks.append(state.rank)
+        self.calls.append((event, state.step))
+        if (event, state.step, state.rank) == ("on_step", 3, 1):
+            raise ValueError("no such sum")
+
+
+for _event in ("on_step", "on_log", "on_images", "on_evaluation", "on_end"):
+    setattr(Sums, _event, lambda self, state, event=_event: self.sum_up(event, state))
+
+
 class Evaluates(Main):
     """Work for all processes, done by one of them."""
 
@@ -98,7 +130,10 @@ class Evaluates(Main):
 
 def fit_once(out: Path, kind: str, overrides: tuple[str, ...]) -> int:
     """Writes OUT.RANK: what `fit` gave or raised."""
-    callbacks = [globals()[kind]()] if kind else []
+    rank = _rank()
+    callbacks = [globals()[each]() for each in kind.split("-") if each]
+    if rank != "0" and os.environ.get("ONLY_ON_MAIN"):
+        callbacks = []
     told: Told = {}
     code = 0
     start = time.monotonic()
@@ -111,7 +146,7 @@ def fit_once(out: Path, kind: str, overrides: tuple[str, ...]) -> int:
         told = {"error": f"{type(error).__name__}: {error}"}
         code = error.exit_code
     told |= {"ranks": sorted({rank for each in callbacks for rank in each.ranks}), "seconds": time.monotonic() - start}
-    rank = _rank()
+    told["calls"] = [call for each in callbacks for call in getattr(each, "calls", [])]
     Path(f"{out}.{rank}").write_text(json.dumps(told))
     return code
 
@@ -129,6 +164,24 @@ def fit_twice(out: Path, overrides: tuple[str, ...]) -> None:
     Path(f"{out}.{_rank()}").write_text(json.dumps(told))
 
 
+def fit_after_an_error(out: Path, kind: str, overrides: tuple[str, ...]) -> None:
+    """A training that a callback ends, then the rest of it: after each, what is left of the group and of DDP."""
+    config, told = distgan.load_config("quickstart", overrides), []
+    errors = []  # the caller may keep it
+    try:
+        distgan.fit(config, [globals()[kind]()])
+    except distgan.DistganError as error:
+        errors.append(error)
+    told += [type(errors[0]).__name__, in_group(), _wrapped()]
+    told += [distgan.fit(config).reason, in_group(), _wrapped()]
+    Path(f"{out}.{_rank()}").write_text(json.dumps(told))
+
+
+def _wrapped() -> int:
+    """Networks in DDP that live."""
+    return sum(type(each) is DistributedDataParallel for each in gc.get_objects())
+
+
 def own_loop(out: Path, overrides: tuple[str, ...]) -> None:
     """Eight steps of `Trainer.from_config`, on images in memory."""
     config = distgan.load_config("quickstart", overrides)
@@ -138,6 +191,23 @@ def own_loop(out: Path, overrides: tuple[str, ...]) -> None:
     digest = trainer.generator().weight_digest
     trainer.close()
     Path(f"{out}.{_rank()}").write_text(json.dumps([losses, digest]))
+
+
+def begin_from_a_slow_hub(out: Path, file: str, seconds: float, overrides: tuple[str, ...]) -> None:
+    """A step that begins with the weights of a repository whose download takes so long."""
+    import huggingface_hub
+
+    def fetch(*_given: Any, **_more: Any) -> str:
+        time.sleep(seconds)
+        return file
+
+    huggingface_hub.hf_hub_download = fetch
+    config = distgan.load_config("quickstart", (*overrides, "init.from=hf://me/cats"))
+    trainer = distgan.Trainer.from_config(config)
+    digest = trainer.generator().weight_digest
+    list(trainer.steps(1))
+    trainer.close()
+    Path(f"{out}.{_rank()}").write_text(json.dumps(digest))
 
 
 def told_by(out: Path, processes: int) -> list[Any]:

@@ -7,8 +7,10 @@ import os
 
 import pytest
 import torch
+import torch.distributed as dist
 
-from distgan.distributed.collectives import broadcast, gather_objects, largest, mean, on_main
+from distgan.distributed import collectives
+from distgan.distributed.collectives import broadcast, gather_objects, join_again, largest, mean, on_main
 from distgan.utils.errors import DataError, LaunchError
 
 
@@ -33,3 +35,18 @@ def test_an_error_of_the_system_is_a_sentence_and_one_of_ours_is_for_all_ranks()
     with pytest.raises(DataError) as raised:
         on_main(damaged)
     assert raised.value.everywhere
+
+
+def test_a_second_group_has_the_backend_that_it_was_asked_for(monkeypatch):
+    """The first may have been of the CPU, the second of a GPU, and the other way round."""
+    monkeypatch.setattr(collectives, "_meetings", [])
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    collectives.remember_group()
+    dist.destroy_process_group()
+    assert join_again(1.0, "gloo")
+    assert dist.get_backend() == "gloo"
+    dist.destroy_process_group()
+    asked = []
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **_: asked.append(backend))
+    assert join_again(1.0, "nccl")
+    assert asked == ["nccl"]

@@ -7,10 +7,15 @@ import itertools
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from accelerate.state import AcceleratorState
 
 import distgan
+from distgan.data import in_memory
 from distgan.data.dataset import ImageDataset
+from distgan.data.resident import Resident
+from distgan.distributed.accelerator import build_accelerator
+from distgan.distributed.collectives import in_group
 from distgan.utils.errors import ConfigError, DataError
 from distgan.utils.rng import Rows
 
@@ -47,6 +52,14 @@ def test_arrays_give_the_batches_of_a_data_set_of_shards(tiny_config):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
     assert trainer.generator().class_names == shards.classes
+
+
+def test_arrays_are_put_on_the_device_once_for_all_steps(tiny_config, monkeypatch):
+    made = []
+    monkeypatch.setattr(in_memory, "Resident", lambda *given: made.append(given) or Resident(*given))
+    trainer = distgan.Trainer.from_config(tiny_config(), IMAGES, LABELS)
+    losses(trainer, 1), losses(trainer, 1)
+    assert len(made) == 1
 
 
 def test_arrays_of_numpy_with_colours_last_are_the_same_images(tiny_config):
@@ -126,6 +139,30 @@ def test_it_begins_with_the_weights_that_init_names(tiny_config):
     result = distgan.fit(tiny_config("train.images=60"))
     trainer = distgan.Trainer.from_config(tiny_config(f"init.from={result.run_dir}"))
     assert trainer.generator().weight_digest == result.generator.weight_digest
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_closing_it_ends_a_group_of_its_own_and_leaves_one_that_was_there_before(others, tiny_config, monkeypatch):
+    def join():
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+
+    def build(config):
+        if not others:
+            join()
+        return build_accelerator(config)
+
+    monkeypatch.setattr("distgan.training.own_loop.build_accelerator", build)
+    monkeypatch.setattr("distgan.distributed.collectives._meetings", [])
+    if others:
+        join()
+    try:
+        trainer = distgan.Trainer.from_config(tiny_config(), IMAGES)
+        losses(trainer, 1)
+        trainer.close()
+        assert in_group() == others
+    finally:
+        if in_group():
+            dist.destroy_process_group()
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(tiny_config):
