@@ -33,6 +33,7 @@ METRICS = Registry(
     key="evaluate.metrics",
     group="distgan.metrics",
     contract=contracts.METRIC,
+    needs=("better",),
 )
 for _name in ("fd", "kd", "is", "precision", "recall", "density", "coverage"):
     METRICS.add(_name, f"distgan.metrics.distances:{_name.upper()}")
@@ -42,6 +43,7 @@ TRACKERS = Registry(
     key="log.trackers",
     group="distgan.trackers",
     contract=contracts.TRACKER,
+    needs=("log", "scores", "samples", "event", "rewind", "artifact", "finish"),
 )
 TRACKERS.add("wandb", "distgan.training.tracking.wandb_run:WandbRun")
 
@@ -50,6 +52,7 @@ CONTROLLERS = Registry(
     key="controllers",
     group="distgan.controllers",
     contract=contracts.CONTROLLER,
+    needs=("watches", "every_steps", "act", "state", "load_state"),
 )
 CONTROLLERS.add("balance", "distgan.training.controllers.balance:BalanceController")
 CONTROLLERS.add("augment", "distgan.training.controllers.ada:build_ada")

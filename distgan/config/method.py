@@ -80,6 +80,7 @@ OPTIMIZERS = Registry(
     group="distgan.optimizers",
     base=UpdateRule,
     contract=contracts.OPTIMIZER,
+    needs=("param_groups",),
 )
 OPTIMIZERS.add("rmsprop", "distgan.training.optim:keras_rmsprop", Rmsprop)
 OPTIMIZERS.add("adam", "distgan.training.optim:adam", Adam)
@@ -143,6 +144,7 @@ PENALTIES = Registry(
     group="distgan.penalties",
     base=PenaltySettings,
     contract=contracts.PENALTY,
+    needs=("on",),
 )
 PENALTIES.add("none", "distgan.training.penalties:no_penalty", NoPenalty)
 PENALTIES.add("wgan_lp", "distgan.training.penalties:WganLp", WganLp)
@@ -244,6 +246,7 @@ LOSSES = Registry(
     group="distgan.losses",
     base=Penalties,
     contract=contracts.LOSS,
+    needs=("discriminator", "generator", "real_probabilities", "needs_real_logits", "needs_label_noise"),
 )
 LOSSES.add("bce", "distgan.training.losses:BinaryCrossEntropy", LossConfig)
 LOSSES.add("logistic", "distgan.training.losses:LOGISTIC", Logistic)
@@ -322,6 +325,7 @@ AUGMENTATIONS = Registry(
     key="augment.kind",
     group="distgan.augmentations",
     contract=contracts.AUGMENTATION,
+    needs=("uniforms", "normals"),
 )
 AUGMENTATIONS.add("none", "distgan.training.augment:no_augmentation", NoAugment)
 AUGMENTATIONS.add("diffaugment", "distgan.training.augment:DiffAugmentation", DiffAugment)

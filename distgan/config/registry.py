@@ -98,6 +98,8 @@ class Registry:
     """What an implementation must be and do; printed by `distgan check` and in docs/extending.md."""
     base: type[BaseModel] = Frozen
     """Common settings: the `Settings` of every implementation is a subclass."""
+    needs: tuple[str, ...] = ()
+    """Attributes that an implementation has."""
     attribute: str = ""
     """Appended to an entry point's object: its Generator or Discriminator where both have one name."""
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -265,17 +267,19 @@ class Registry:
         An object that is neither is used as it is: it has no settings.
         """
         target = self.load(self.name_of(section))
-        if not is_factory(target):
-            return target
-        settings = self.settings_of(section)
         if not isinstance(section, OutsideSection):
-            return target(settings, *arguments)
-        try:
-            return target(settings, *arguments)
-        except DistganError:
-            raise
-        except Exception as error:
-            raise ConfigError(f"{self.name_of(section)} cannot be built: {error_text(error)}") from error
+            return target(section, *arguments) if is_factory(target) else target
+        name, settings, built = self.name_of(section), self.settings_of(section), target
+        if is_factory(target):
+            try:
+                built = target(settings, *arguments)
+            except DistganError:
+                raise
+            except Exception as error:
+                raise ConfigError(f"{name} cannot be built: {error_text(error)}") from error
+        if missing := [part for part in self.needs if not hasattr(built, part)]:
+            raise ConfigError(f"{name} has no {missing[0]}; `distgan check {self.kind}` says what it must have")
+        return built
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 from distgan.config import registry
 from distgan.config.help import help_text
 from distgan.config.load import load_config, read_config, resume_changes, to_yaml
+from distgan.config.method import LOSSES
 from distgan.config.networks import GENERATORS
 from distgan.config.registry import REGISTRIES, TYPED, Trust
 from distgan.config.schema import Config
@@ -230,6 +231,17 @@ def test_a_section_alone_is_read_in_a_process_that_has_loaded_nothing(package, t
     code = f"import pickle; print(pickle.load(open({str(tmp_path / 'pickled')!r}, 'rb')).latent_dim)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "6\n", done.stderr
+
+
+def test_what_lacks_a_part_of_its_contract_is_a_sentence_before_training(package):
+    start = "    def __init__(self, settings):\n        "
+    (package.directory / "more.py").write_text(f"class Loss:\n{start}pass\nclass Broken:\n{start}self.x = 1 / 0\n")
+    config = load_config("quickstart", [f"loss={{name: {package.name}.more:Loss}}"])
+    with pytest.raises(ConfigError, match=r"Loss has no discriminator; `distgan check loss` says what it must have"):
+        LOSSES.build(config.loss)
+    config = load_config("quickstart", [f"loss={{name: {package.name}.more:Broken}}"])
+    with pytest.raises(ConfigError, match=r"Broken cannot be built: ZeroDivisionError: .*more\.py:6\)"):
+        LOSSES.build(config.loss)
 
 
 def test_an_installed_name_needs_no_trust(package, monkeypatch):

@@ -144,7 +144,7 @@ def test_a_loss_is_a_mean_with_gradients_and_gives_probabilities(write, capsys, 
         ("metric", "better = 'lower'", "1", "it returns 1, not a finite float"),
         ("metric", "better = 'higher'", "g.fake_features.norm().item()", "but better=higher"),
         ("metric", "better = 'lower'", "g.fake_features.norm().item()", "ok "),
-        ("tracker", "pass", "None", "must be a subclass of distgan.extend.TrackerBackend"),
+        ("tracker", "pass", "None", "X has no log; `distgan check tracker` says what"),
         ("controller", "pass", "None", "must be a subclass of distgan.extend.Controller"),
     ],
 )
