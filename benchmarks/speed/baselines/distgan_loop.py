@@ -18,6 +18,7 @@ from benchmarks.speed.flops import Flops
 from benchmarks.speed.interleave import Lap
 from distgan.config.load import load_config
 from distgan.data.dataset import Batch
+from distgan.distributed.signals import Signals
 from distgan.training.execution import Graphs
 from distgan.training.trainer import Trainer
 
@@ -65,7 +66,8 @@ def training(lap: Lap, recipe: str = "quickstart", steps: str = "20", feed: str 
     data = {"data.path": shapes("blocks" if feed == "blocks" else "pictures"), "data.prepare": "null"}
     own = {**data, "data.classes": "null", "evaluate.every_images": "null", "wandb.mode": "offline"}
     settings = {**own, "run.dir": "runs", "train.images": ENDLESS, **keys}
-    distgan.training.run.run(load_config(recipe, [f"{key}={value}" for key, value in settings.items()]), "never")
+    config = load_config(recipe, [f"{key}={value}" for key, value in settings.items()])
+    distgan.training.run.run(config, "never", Signals())
 
 
 def product(lap: Lap, precision: str = "no", side: str = "2048", calls: str = "10") -> None:
