@@ -57,7 +57,7 @@ class Exporter:
         return Exported(path, save_generator(path, self.trainer.ema.network.state_dict(), description), description)
 
     def check(self) -> None:
-        """Raises ExportError if a generator from outside could not be exported: better before training than after it."""
+        """Raises ExportError if a generator from outside could not be exported: better now than after training."""
         if isinstance(self.config.generator, OutsideSection):
             check_described(self.describe(None), self.trainer.ema.network.state_dict())
 
