@@ -65,13 +65,20 @@ def test_doctor_in_a_thread_and_twice_leaves_the_process_as_it_was(short, capsys
     assert process_state() == before
 
 
-def test_an_accelerator_of_the_program_is_neither_used_nor_changed(short):
+@pytest.fixture
+def no_accelerator():
+    """Nothing is left of the accelerators of other tests in this process, and nothing of this one's."""
+    states = (AcceleratorState, GradientState, PartialState)
+    for kept in states:
+        kept._shared_state.clear()
+    yield
+    for kept in states:
+        kept._shared_state.clear()
+
+
+def test_an_accelerator_of_the_program_is_neither_used_nor_changed(no_accelerator, short):
     own = Accelerator(cpu=True, mixed_precision="bf16")
-    try:
-        before = process_state()
-        assert train.main(short("train.precision=no")) == 0
-        assert process_state() == before
-        assert own.mixed_precision == "bf16"
-    finally:
-        for kept in (AcceleratorState, GradientState, PartialState):
-            kept._shared_state.clear()
+    before = process_state()
+    assert train.main(short("train.precision=no")) == 0
+    assert process_state() == before
+    assert own.mixed_precision == "bf16"
