@@ -14,7 +14,7 @@ from distgan.config.base import Frozen
 from distgan.utils.safe_io import printable
 
 if TYPE_CHECKING:
-    from distgan.config.registry import Registry
+    from distgan.config.registry import Registry, Trust
 
 OUTSIDE = "outside"  # pydantic's name of this variant
 SECTIONS: dict[str, type[OutsideSection]] = {}  # by the kind's name
@@ -37,7 +37,7 @@ class OutsideSection(Frozen):
         """Imports the class and checks its settings, where the validation has a trust."""
         section, registry = handler(value), cls.registry
         name = registry.name_of(section)
-        target = _named_error(registry, name, (info.context or {}).get("trust"))
+        target = _named_error(registry, name, trust_of(info))
         if target is None:
             return section
         settings = checked_settings(section, target, registry)
@@ -52,7 +52,12 @@ def _unpickled(kind: str, values: dict[str, Any], fields_set: set[str]) -> Outsi
     return SECTIONS[kind].model_construct(_fields_set=fields_set, **values)
 
 
-def _named_error(registry: Registry, name: str, trust: Any) -> Any:
+def trust_of(info: ValidationInfo) -> Trust | None:
+    """The trust of a validation; None: nothing is imported."""
+    return (info.context or {}).get("trust")
+
+
+def _named_error(registry: Registry, name: str, trust: Trust | None) -> Any:
     """The class, None without a trust. Raises ValidationError at the key that chooses."""
     try:
         return registry.admit(name, trust)

@@ -131,8 +131,12 @@ def find_recipe(source: str | Path) -> Path:
 
 def may_be_a_run_s(path: Path) -> bool:
     """Whether a file may be a run's own configuration, and so somebody else's: by its name, or by what is beside it."""
-    path = path.resolve()
-    return path.name == STORED or any((path.parent / name).exists() for name in OF_A_RUN)
+    return path.resolve().name == STORED or _is_beside_a_run(path)
+
+
+def _is_beside_a_run(path: Path) -> bool:
+    """Whether a file lies, or what a link means lies, beside what training writes."""
+    return any((path.resolve().parent / name).exists() for name in OF_A_RUN)
 
 
 @cache
@@ -169,7 +173,7 @@ def _find_base(base: Any, file: Path) -> Path | None:
     """The file that `base` in `file` names. Raises ConfigError."""
     if base is None:
         return None
-    if file.resolve().name == STORED and any((file.resolve().parent / name).exists() for name in OF_A_RUN):
+    if file.resolve().name == STORED and _is_beside_a_run(file):
         raise ConfigError(f"{file}: a run's own configuration is complete, so its base is not read; remove that line")
     if not isinstance(base, str):
         raise ConfigError(

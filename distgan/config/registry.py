@@ -37,7 +37,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from distgan.config.base import Frozen, default_choice
-from distgan.config.outside import OUTSIDE, SECTIONS, OutsideSection, checked_settings, settings_from
+from distgan.config.outside import OUTSIDE, SECTIONS, OutsideSection, checked_settings, settings_from, trust_of
 from distgan.utils.errors import ConfigError, DistganError
 from distgan.utils.names import split_names
 from distgan.utils.safe_io import printable
@@ -314,11 +314,6 @@ def error_text(error: Exception) -> str:
 def is_factory(target: Any) -> bool:
     """Whether an implementation is called with its settings: a class or function, not an object that is ready."""
     return isinstance(target, type) or hasattr(target, "__code__")
-
-
-def trust_of(info: ValidationInfo) -> Trust | None:
-    """The trust of a validation; None: nothing is imported."""
-    return (info.context or {}).get("trust")
 
 
 @functools.cache

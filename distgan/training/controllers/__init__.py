@@ -7,7 +7,7 @@ trainer knows the class `Controller` only.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -42,8 +42,10 @@ class Controllers:
             if controller.every_steps is not None:
                 window = self.windows.get(name)
                 if window:
-                    check_watched(name, controller.watches, metrics)
-                    window.add(metrics)
+                    try:
+                        window.add(metrics)
+                    except KeyError as error:
+                        raise unknown_metric(name, str(error.args[0]), metrics) from None
                 if self._trainer.steps % controller.every_steps == 0:
                     report = controller.act(window.means() if window else {})
                     self._reports += [report] if report else []
@@ -83,17 +85,7 @@ class Controllers:
             if window := self.windows.get(name):
                 sums, steps = window_names(name)
                 self._load_window(window, state.tensors[sums], state.values[steps])
-            prefix = _prefix(name)
-            controller.load_state(
-                State(
-                    *(
-                        {key.removeprefix(prefix): value for key, value in part.items() if key.startswith(prefix)}
-                        for part in state
-                    )
-                )
-                if prefix
-                else state
-            )
+            controller.load_state(_own_part(state, _prefix(name)))
 
     def _load_window(self, window: Window, sums: Tensor, steps: object) -> None:
         """sums: [ranks that saved, names]."""
@@ -112,17 +104,23 @@ def _built(config: Config, trainer: Trainer) -> Iterator[tuple[str, Controller]]
         yield chosen.name, CONTROLLERS.build(chosen, trainer)
 
 
-def check_watched(name: str, watches: Sequence[str], metrics: Mapping[str, object]) -> None:
-    """Raises ConfigError for a metric that no step has."""
-    for watched in watches:
-        if watched not in metrics:
-            nearest = difflib.get_close_matches(watched, metrics, n=1, cutoff=0)[0]
-            raise ConfigError(f"{name} watches {watched}, which no step measures; nearest: {nearest}")
+def unknown_metric(name: str, watched: str, metrics: Mapping[str, object]) -> ConfigError:
+    """The error of a controller that watches a metric which no step has."""
+    nearest = difflib.get_close_matches(watched, metrics, n=1, cutoff=0)[0]
+    return ConfigError(f"{name} watches {watched}, which no step measures; nearest: {nearest}")
 
 
 def _prefix(name: str) -> str:
     """Before the names of a controller's state in a checkpoint; those of distgan's own have none."""
     return "" if name in CONTROLLERS.entries else f"{name}/"
+
+
+def _own_part(state: State, prefix: str) -> State:
+    """What of a checkpoint's state has this prefix, without it."""
+    tensors, values = (
+        {key.removeprefix(prefix): value for key, value in part.items() if key.startswith(prefix)} for part in state
+    )
+    return State(tensors, values)
 
 
 def window_names(name: str) -> tuple[str, str]:

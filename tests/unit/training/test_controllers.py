@@ -15,7 +15,7 @@ from distgan.training.checkpoint.state import capture, restore
 from distgan.training.controllers.ada import AdaController, AdaSchedule
 from distgan.training.controllers.balance import BalanceController, dropout, last_level, lr_scale, next_action
 from distgan.training.controllers.base import Controller
-from distgan.utils.errors import CheckpointError
+from distgan.utils.errors import CheckpointError, ConfigError
 from tests.unit.training.test_trainer import build, reals_of
 
 CONFIG = BalanceConfig()  # D loss < 0.2, accuracies >= 0.95, G loss > 2; back below 0.85
@@ -214,3 +214,29 @@ def test_a_checkpoint_without_a_controller_s_state_does_not_fit(tiny_config):
     state = capture(build(tiny_config()))
     with pytest.raises(CheckpointError, match="does not fit"):
         restore(build(tiny_config(f"controllers={PATIENCE}")), state)
+
+
+class Misspelt(Controller):
+    watches, every_steps = ("loss/generator",), 1
+
+    def __init__(self, settings, trainer):
+        pass
+
+
+class Untyped(Controller):
+    def __init__(self, settings, trainer):
+        pass
+
+    def state(self):
+        return {"n": 1}
+
+
+def test_a_controller_that_watches_what_no_step_measures_is_told_the_nearest_metric(tiny_config):
+    config = tiny_config(f"controllers={__name__}:Misspelt")
+    with pytest.raises(ConfigError, match="Misspelt watches loss/generator, which no step measures; nearest: loss/g"):
+        build(config).step(reals_of(config).batches(0))
+
+
+def test_a_controller_s_state_that_is_no_state_is_told(tiny_config):
+    with pytest.raises(ConfigError, match=r"Untyped: state\(\) returns dict; return distgan.extend.State"):
+        capture(build(tiny_config(f"controllers={__name__}:Untyped")))
