@@ -10,6 +10,7 @@ from typing import Any
 from distgan.config.command_line import to_path
 from distgan.config.yaml_loader import plain_value
 from distgan.data.fit import MAX_SIZE, Fit
+from distgan.data.sources.mnist import Mnist
 from distgan.data.sources.shapes import Shapes
 from distgan.utils.names import split_names
 from distgan.utils.paths import name_as_text
@@ -27,7 +28,11 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
 
     _shapes(add("shapes", TEST_ONLY, "ten kinds of drawn shapes; needs no download"))
     _cifar10(add("cifar10", TEST_ONLY, "CIFAR-10, downloaded or from a local archive"))
+    _cifar100(add("cifar100", TEST_ONLY, "CIFAR-100, downloaded or from a local archive"))
+    _mnist(add("mnist", TEST_ONLY, "MNIST, Fashion-MNIST or KMNIST, downloaded or from idx files"))
     _folder(add("folder", WITH_VAL, "your own images, in a folder per class or without classes"))
+    _zip(add("zip", WITH_VAL, "the images in a zip file, as StyleGAN's tools or anybody else wrote it"))
+    _npz(add("npz", WITH_VAL, "an array of images in a NumPy archive"))
     _outside(add(OUTSIDE, WITH_VAL, "a source of your own, package.module:Name (docs/extending.md)"))
 
 
@@ -39,6 +44,21 @@ def _cifar10(parser: argparse.ArgumentParser) -> None:
     _from(parser, "cifar-10-binary.tar.gz, cifar-10-python.tar.gz or the unpacked directory")
 
 
+def _cifar100(parser: argparse.ArgumentParser) -> None:
+    _from(parser, "cifar-100-binary.tar.gz, cifar-100-python.tar.gz or the unpacked directory")
+    parser.add_argument(
+        "--labels", choices=("fine", "coarse"), default="fine", help="the 100 classes, or their 20 groups (fine)"
+    )
+
+
+def _mnist(parser: argparse.ArgumentParser) -> None:
+    _from(parser, "directory of the idx files (train-images-idx3-ubyte, ...), packed with gzip or not")
+    parser.add_argument(
+        "--variant", choices=("mnist", "fashion", "kmnist"), default="mnist", help="which of the three (mnist)"
+    )
+    _shape_options(parser, fit=Mnist.fit, channels=Mnist.channels)
+
+
 def _folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "directory", type=to_path, metavar="DIR",
@@ -46,6 +66,19 @@ def _folder(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _class_options(parser)
     _image_options(parser)
+
+
+def _zip(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("archive", type=to_path, metavar="FILE", help="a .zip; it is not unpacked")
+    _class_options(parser)
+    _image_options(parser)
+
+
+def _npz(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("archive", type=to_path, metavar="FILE", help="an .npz with an array uint8 [N, H, W(, C)]")
+    parser.add_argument("--images-key", metavar="NAME", help="its array of images (default: found by name)")
+    parser.add_argument("--labels-key", metavar="NAME", help="its array of labels (default: found by name)")
+    _shape_options(parser)
 
 
 def _outside(parser: argparse.ArgumentParser) -> None:
@@ -78,18 +111,21 @@ def _class_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _image_options(
-    parser: argparse.ArgumentParser, size: int = Fit.size, fit: str = Fit.fit, channels: str = Fit.channels
-) -> None:
+def _shape_options(parser: argparse.ArgumentParser, fit: str = Fit.fit, channels: str = Fit.channels) -> None:
     """Options of sources whose images may have any shape, with the source's defaults."""
-    parser.add_argument("--size", type=_size, default=size, metavar="N", help=f"pixels high and wide ({size})")
+    parser.add_argument("--size", type=_size, default=Fit.size, metavar="N", help=f"pixels high and wide ({Fit.size})")
     parser.add_argument(
         "--fit", choices=("crop", "pad", "stretch"), default=fit,
-        help=f"the central square, the whole image on black, or both sides scaled ({fit})",
+        help=f"the central square, the whole image on black (never enlarged), or both sides scaled ({fit})",
     )  # fmt: skip
     parser.add_argument(
         "--channels", choices=("rgb", "gray"), default=channels, help=f"three channels or one ({channels})"
     )
+
+
+def _image_options(parser: argparse.ArgumentParser) -> None:
+    """Options of sources of encoded images."""
+    _shape_options(parser)
     parser.add_argument("--skip-bad", action="store_true", help="leave out files that are not images, and list them")
     parser.add_argument(
         "--white", type=_above_zero, metavar="VALUE",

@@ -31,6 +31,7 @@ from distgan.utils.files import sha256
 from distgan.utils.log import log
 from distgan.utils.progress import track
 
+DOWNLOADED = ("cifar10", "cifar100", "mnist")  # sources that keep what they download
 MAX_NOTES = 20  # of a source, printed
 MEMBER_BYTES = 2560  # an image's two headers, label and padding in a shard, about
 OVERWRITE_HINT = "pass --overwrite to replace it, or choose another --out"
@@ -104,7 +105,7 @@ def build_source(name: str, options: Mapping[str, Any], downloads: Path) -> Sour
     target = SOURCES.load(name)
     if name not in SOURCES.entries:
         return cast(Source, target(SOURCES.options_of(name, options)))
-    fixed = {"download_dir": downloads} if name == "cifar10" else {}
+    fixed = {"download_dir": downloads} if name in DOWNLOADED else {}
     return cast(Source, target(**(fixed | dict(options))))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +25,7 @@ MAX_REASONS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
+class Shaped:
     """Options of every source whose images may have any shape."""
 
     size: Size = 32
@@ -34,6 +34,31 @@ class Fitted:
     """How they become square."""
     channels: Channels = "rgb"
     """rgb: three channels; gray: one."""
+
+    def as_fit(self) -> Fit:
+        """The shape of the images that are made."""
+        return Fit(self.size, self.fit, self.channels)
+
+    def request(self) -> dict[str, Any]:
+        """What of these options determines the images: the size, and what differs from how it always was."""
+        before = Fit()
+        ours = {
+            name: getattr(self, name) for name in ("fit", "channels") if getattr(self, name) != getattr(before, name)
+        }
+        return {"size": self.size, **ours}
+
+    def make_offer(
+        self, source: str, classes: tuple[str, ...], request: dict[str, Any], load: Callable[[bool], SourceImages]
+    ) -> Offer:
+        """An offer of images that are made as the options say. request: what else determines them."""
+        channels: Literal[1, 3] = 3 if self.channels == "rgb" else 1
+        return Offer(source, self.size, classes, {**request, **self.request()}, load, channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted(Shaped):
+    """Options of every source of encoded images."""
+
     skip_bad: bool = False
     """Leave out files that are not images, and list them."""
     white: PositiveFloat | None = None
@@ -41,15 +66,11 @@ class Fitted:
     keep_format: bool = False
     """Keep JPEG, PNG and WebP files that have the size and the channels as they are."""
 
-    def as_fit(self) -> Fit:
-        """The shape of the images that are made."""
-        return Fit(self.size, self.fit, self.channels)
-
     def request(self) -> dict[str, Any]:
-        """What of these options determines the images: all that is not as it was before the option came to be."""
-        defaults = {each.name: each.default for each in fields(Fitted) if each.name not in ("size", "skip_bad")}
-        ours = {each.name: getattr(self, each.name) for each in fields(Fitted)}
-        return {name: value for name, value in ours.items() if name not in defaults or value != defaults[name]}
+        """See `Shaped`."""
+        white = {} if self.white is None else {"white": self.white}
+        kept = {"keep_format": True} if self.keep_format else {}
+        return {**super().request(), "skip_bad": self.skip_bad, **white, **kept}
 
     def reader(self) -> ImageReader:
         """A reader of image files for these options."""
@@ -93,18 +114,6 @@ class EncodedImages:
                     log.warning("%s; the other files are still read, to name all at once", error)
                 self.failures.append(str(error))
             return None
-
-
-def fitted_offer(
-    source: str,
-    options: Fitted,
-    classes: tuple[str, ...],
-    request: dict[str, Any],
-    load: Callable[[bool], SourceImages],
-) -> Offer:
-    """An offer of images that are made as the options say. request: what else determines them."""
-    channels: Literal[1, 3] = 3 if options.channels == "rgb" else 1
-    return Offer(source, options.size, classes, {**request, **options.request()}, load, channels)
 
 
 def hint(items: Sequence[object]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from distgan.data.sources.base import Offer, SourceImages
-from distgan.data.sources.fitted import EncodedImages, fitted_offer, hint
+from distgan.data.sources.fitted import EncodedImages, hint
 from distgan.data.sources.image_file import is_image
 from distgan.data.sources.listing import Labelled, Listing, describe, list_images
 from distgan.data.sources.tree import Directory
@@ -35,7 +35,7 @@ class Folder(Labelled):
         listing = list_images(top, split, classes, self)
         names, digest = tuple(listing.files), listing.digest()
         notes = [f"{len(top.links):,} linked folder(s) were followed, such as {top.links[0]}"] if top.links else []
-        return fitted_offer("folder", self, names, {"listing": digest}, lambda progress: self._images(listing, notes))
+        return self.make_offer("folder", names, {"listing": digest}, lambda progress: self._images(listing, notes))
 
     def _images(self, listing: Listing, notes: list[str]) -> SourceImages:
         """Opens the files of each class."""

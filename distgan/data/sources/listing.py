@@ -48,12 +48,12 @@ class Listing:
     """Where the classes come from; empty for a folder per class."""
 
     def digest(self) -> str:
-        """sha256 of the files' names and sizes."""
+        """sha256 of the files' names and sizes, or what else marks their content."""
         digest = hashlib.sha256()
         above = len(self.root.name) + 1 if self.root.name else 0
         for files in self.files.values():
             for folder, name in files:
-                digest.update(os.fsencode(f"{folder.below(name)[above:]}\0{folder.size(name)}\0"))
+                digest.update(os.fsencode(f"{folder.below(name)[above:]}\0{folder.mark(name)}\0"))
         return digest.hexdigest()
 
     def rows(self) -> list[tuple[Tree, str]]:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from distgan.utils.errors import DataError
+from distgan.utils.safe_io import read_bytes
 
 IGNORED_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
 MAX_LINKS = 10_000  # linked folders below a directory
@@ -35,8 +36,8 @@ class Tree:
         """The files in it, sorted by name: each one's name below the top. Raises DataError."""
         return {}
 
-    def size(self, name: str) -> int:
-        """Bytes of a file in this folder; 0 for a link to nothing."""
+    def mark(self, name: str) -> str:
+        """What changes if the content of a file in this folder does, as far as can be told without reading it."""
         raise NotImplementedError
 
     def read(self, name: str, max_bytes: int) -> bytes:
@@ -91,15 +92,13 @@ class Directory(Tree):
     def _files(self) -> dict[str, os.DirEntry[str]]:
         return {entry.name: entry for entry in self._entries if not _is_folder(entry)}
 
-    def size(self, name: str) -> int:
+    def mark(self, name: str) -> str:
         try:
-            return self._files[name].stat().st_size
+            return f"{self._files[name].stat().st_size}"
         except OSError:  # a link to nothing or to itself; an error when it is read
-            return 0
+            return "0"
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        from distgan.utils.safe_io import read_bytes
-
         return read_bytes(self.path / name, max_bytes)
 
     def _folder(self, entry: os.DirEntry[str]) -> Directory:
