@@ -32,6 +32,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     _mnist(add("mnist", TEST_ONLY, "MNIST, Fashion-MNIST or KMNIST, downloaded or from idx files"))
     _folder(add("folder", WITH_VAL, "your own images, in a folder per class or without classes"))
     _zip(add("zip", WITH_VAL, "the images in a zip file, as StyleGAN's tools or anybody else wrote it"))
+    _hf(add("hf", WITH_VAL, "a data set of the Hugging Face hub, or parquet files in a directory"))
     _npz(add("npz", WITH_VAL, "an array of images in a NumPy archive"))
     _outside(add(OUTSIDE, WITH_VAL, "a source of your own, package.module:Name (docs/extending.md)"))
 
@@ -71,6 +72,16 @@ def _folder(parser: argparse.ArgumentParser) -> None:
 def _zip(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("archive", type=to_path, metavar="FILE", help="a .zip; it is not unpacked")
     _class_options(parser)
+    _image_options(parser)
+
+
+def _hf(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dataset", metavar="NAME", help="OWNER/NAME[@REVISION], hf://datasets/OWNER/NAME[/PATH], or a local directory"
+    )
+    parser.add_argument("--config", metavar="NAME", help="which part of a data set that has several")
+    parser.add_argument("--image-column", metavar="NAME", help="column of the images (default: found)")
+    parser.add_argument("--label-column", metavar="NAME", help="column of the classes (default: found)")
     _image_options(parser)
 
 
