@@ -190,7 +190,7 @@ class _BlockShardFile(_ShardFile):
         if not self.waiting:
             return
         pixels, labels = zip(*self.waiting, strict=True)
-        size, channels = self.form
+        size, channels = self.form.size, self.form.channels
         images = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, channels, size, size)
         key = f"{self.count - len(labels):09d}"
         for extension, data in encode_block(images, np.array(labels, dtype="<i8")).items():

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from distgan.data.fit import DEEP, Fit, deep_to_grey, fit_image, to_rgb, upright
+from distgan.data.fit import DEEP, MAX_PIXELS, Fit, deep_to_grey, fit_image, to_rgb, upright
 from distgan.data.shards.png import Pixels
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import open_regular
@@ -27,7 +27,6 @@ KNOWN_FORMATS = (
     "DDS", "TGA",
 )  # fmt: skip
 """Images of pixels. Not among them: formats for which Pillow starts another program (EPS), and documents."""
-MAX_PIXELS = 89_478_485  # of a file: Pillow's own limit against images that would fill the memory
 MAX_SIZES = 10_000  # that are counted by name
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 DARK = 0.5  # of white: an image whose largest value is below this share is dark
