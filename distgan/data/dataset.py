@@ -20,7 +20,8 @@ from distgan.data.remote.store import Location, RemoteStore
 from distgan.data.resident import Resident, load_images
 from distgan.data.sharding import ReadPlan
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import ShardSelection, first_images, select_shards
+from distgan.data.shards.reader import first_images
+from distgan.data.shards.selection import ShardSelection, select_shards
 from distgan.data.streaming import Stream
 from distgan.data.workers import GiveUp
 from distgan.distributed.collectives import largest
@@ -34,7 +35,7 @@ class Batch(NamedTuple):
     """Real images of one rank for one step."""
 
     images: Tensor
-    """uint8 [b, 3, H, W] on the training device."""
+    """uint8 [b, channels, H, W] on the training device."""
     labels: Tensor
     """int64 [b] on the training device: index in `ImageDataset.classes`."""
 
@@ -88,6 +89,11 @@ class ImageDataset:
         return self.selection.size
 
     @property
+    def channels(self) -> int:
+        """1: gray, 3: RGB."""
+        return self.selection.form.channels
+
+    @property
     def skipped(self) -> int:
         """Number of different images that this rank could not read and left out since it started."""
         return len(self._skip_budget.names)
@@ -102,7 +108,7 @@ class ImageDataset:
             yield from deliver(batches, start, Draws(self.seed, self.rows, self.device), self.flip)
 
     def first(self, count: int) -> Tensor:
-        """Returns the first images of the shards, for previews: uint8 [<= count, 3, H, W] in host memory."""
+        """Returns the first images of the shards, for previews: uint8 [<= count, channels, H, W] in host memory."""
         return torch.from_numpy(first_images(self.selection, count, self._skip_budget.limit).copy())
 
 
@@ -123,7 +129,7 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def mirror(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirrors some images left to right. images: [b, 3, H, W]; chosen: bool [b]; returns a new tensor.
+    """Mirrors some images left to right. images: [b, channels, H, W]; chosen: bool [b]; returns a new tensor.
 
     Whole images are copied: `torch.where` compares every byte and takes eight times as long on a CPU.
     """
@@ -155,7 +161,7 @@ def mode_of(config: DataConfig, selection: ShardSelection) -> str:
     """Returns resident or stream: `auto` is resident if the decoded images fit the limit."""
     if config.mode != "auto":
         return config.mode
-    return "resident" if selection.total * selection.size**2 * 3 <= config.resident_limit_mb << 20 else "stream"
+    return "resident" if selection.total * selection.image_bytes <= config.resident_limit_mb << 20 else "stream"
 
 
 def read_plan(config: DataConfig, selection: ShardSelection, rows: Rows, seed: int, gpu: bool) -> ReadPlan:

@@ -19,6 +19,7 @@ from distgan.config.choices import SOURCES
 from distgan.config.schema import URL
 from distgan.data.publish import publish, target_errors, temporary_directory
 from distgan.data.shards.absent import beside
+from distgan.data.shards.decode import ImageForm
 from distgan.data.shards.manifest import MANIFEST, Layout, Manifest, load_manifest
 from distgan.data.shards.writer import ShardWriter, write_shards
 from distgan.data.sources.base import Offer, Source
@@ -146,11 +147,10 @@ def _make(request: Request, offer: Offer, asked: dict[str, Any], target: Path, p
     images = offer.load(progress)
     count = len(images.keys)
     order = np.arange(count) if request.keep_order else permutation(request.seed, "prepare-order", count)
-    bytes_needed = count * (3 * offer.size**2 + MEMBER_BYTES)
+    bytes_needed = count * (offer.channels * offer.size**2 + MEMBER_BYTES)
     with target_errors(request.out, bytes_needed), temporary_directory(target) as directory:
-        writer = ShardWriter(
-            directory, request.split, request.layout, offer.size, len(offer.classes), request.shard_size
-        )
+        form = ImageForm(offer.size, offer.channels)
+        writer = ShardWriter(directory, request.split, request.layout, form, len(offer.classes), request.shard_size)
         shards = write_shards(writer, images, order, f"{offer.source} {request.split}", progress)
         _print_notes([*images.notes, *images.finish()])
         totals = np.sum([shard.class_counts for shard in shards], axis=0) if shards else np.zeros(len(offer.classes))
@@ -163,6 +163,7 @@ def _make(request: Request, offer: Offer, asked: dict[str, Any], target: Path, p
             source=offer.source,
             split=request.split,
             size=offer.size,
+            channels=offer.channels,
             layout=request.layout,
             classes=offer.classes,
             shards=shards,

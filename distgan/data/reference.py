@@ -16,9 +16,10 @@ from torch import Tensor
 from distgan.config.schema import DataConfig
 from distgan.data.bad_samples import BadSample
 from distgan.data.dataset import location_of
+from distgan.data.shards.decode import try_decode
 from distgan.data.shards.manifest import Manifest, load_manifest
-from distgan.data.shards.png import try_decode
-from distgan.data.shards.reader import ShardSelection, scan, select_shards
+from distgan.data.shards.reader import scan
+from distgan.data.shards.selection import ShardSelection, select_shards
 from distgan.utils.errors import DataError
 from distgan.utils.rng import generator
 
@@ -50,7 +51,7 @@ def choose_from_few_shards(selection: ShardSelection, count: int) -> Tensor:
 
 
 def read_images(selection: ShardSelection, indices: Tensor, rows: range, batch: int) -> Iterator[Tensor]:
-    """Yields the images of some rows of `indices`, uint8 [<= batch, 3, size, size] at a time.
+    """Yields the images of some rows of `indices`, uint8 [<= batch, channels, size, size] at a time.
 
     indices: int64, ascending, counted over all selected images in the shards' order. Raises DataError for an image
     that cannot be read.
@@ -71,7 +72,7 @@ def _pixels(selection: ShardSelection, indices: list[int]) -> Iterator[Tensor]:
         for index, item in enumerate(itertools.islice(scan(selection, shard), max(chosen) + 1)):
             if index not in chosen:
                 continue
-            image = try_decode(item, selection.size)
+            image = try_decode(item, selection.form)
             if isinstance(image, BadSample):
                 raise DataError(image.message)
             yield torch.from_numpy(image.pixels.transpose(2, 0, 1).copy())

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from distgan.data.bad_samples import BadSample, SkipBudget
 from distgan.data.shards.blocks import Block
+from distgan.data.shards.decode import try_decode
 from distgan.data.shards.manifest import Shard
-from distgan.data.shards.png import try_decode
-from distgan.data.shards.reader import ShardSelection, scan_pieces
+from distgan.data.shards.reader import scan_pieces
+from distgan.data.shards.selection import ShardSelection
+from distgan.data.shuffle_buffer import shape_of
 from distgan.data.workers import GiveUp
 from distgan.utils.errors import DataError
 from distgan.utils.progress import track
@@ -30,7 +32,7 @@ MAX_THREADS = 4  # that read shards
 
 
 def load_images(selection: ShardSelection, skip_budget: SkipBudget, progress: bool) -> tuple[Tensor, Tensor]:
-    """Loads all selected images: (uint8 [N, 3, size, size], int64 [N]) in host memory.
+    """Loads all selected images: (uint8 [N, channels, size, size], int64 [N]) in host memory.
 
     Raises DataError if more images than may be skipped, or all of them, cannot be read.
     """
@@ -60,10 +62,10 @@ def load_images(selection: ShardSelection, skip_budget: SkipBudget, progress: bo
 def _allocate(selection: ShardSelection) -> tuple[np.ndarray, np.ndarray]:
     """Returns empty arrays for all images and labels. Raises DataError if there is not enough memory."""
     try:
-        images = np.empty((selection.total, 3, selection.size, selection.size), dtype=np.uint8)
+        images = np.empty(shape_of(selection.total, selection.form), dtype=np.uint8)
         return images, np.empty(selection.total, dtype=np.int64)
     except (MemoryError, ValueError):
-        need = selection.total * 3 * selection.size**2 / 2**30
+        need = selection.total * selection.image_bytes / 2**30
         raise DataError(
             f"{selection.location} says that it holds {selection.total:,} images, {need:,.1f} GiB: more than this "
             "machine has; use data.mode=stream"
@@ -85,7 +87,7 @@ def _load_shard(
             images[start:row], labels[start:row] = piece.images, piece.labels
             continue
         for index, item in enumerate(piece, start):
-            image = try_decode(item, selection.size)
+            image = try_decode(item, selection.form)
             if isinstance(image, BadSample):
                 bad[index] = image
                 if len(bad) > max_bad:
@@ -105,7 +107,7 @@ def _replace_lost(images: np.ndarray, labels: np.ndarray, lost: list[int], selec
 
 
 class Resident:
-    """Batches of one rank (uint8 [b, 3, H, W], int64 [b]) from images in memory, on the device of the memory."""
+    """Batches of one rank (uint8 [b, channels, H, W], int64 [b]) from images in memory, on the device of the memory."""
 
     def __init__(self, images: Tensor, labels: Tensor, rows: Rows, seed: int, shuffle: bool) -> None:
         self.images, self.labels, self.rows, self.seed, self.shuffle = images, labels, rows, seed, shuffle

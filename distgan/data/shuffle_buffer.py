@@ -13,8 +13,8 @@ import numpy as np
 
 from distgan.data.bad_samples import BadSample
 from distgan.data.shards.blocks import Block
+from distgan.data.shards.decode import EncodedImage, ImageForm, try_decode
 from distgan.data.shards.manifest import Layout
-from distgan.data.shards.png import EncodedImage, try_decode
 from distgan.data.shards.samples import Piece
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
@@ -25,7 +25,7 @@ class DecodedBatch:
     """A batch in which the rows of bad images have no content yet."""
 
     images: np.ndarray
-    """uint8 [b, 3, size, size]."""
+    """uint8 [b, channels, size, size]."""
     labels: IntArray
     """[b]."""
     bad: dict[int, BadSample]
@@ -68,12 +68,17 @@ def batch_slots(batches: int, batch: int, slots: int, random: np.random.Generato
     yield from random.permutation(slots).reshape(-1, batch)
 
 
+def shape_of(count: int, form: ImageForm) -> tuple[int, int, int, int]:
+    """Shape of an array of `count` images: [count, channels, size, size]."""
+    return count, form.channels, form.size, form.size
+
+
 class EncodedBuffer:
     """Slots for the layout `pictures`: PNGs, decoded when they are taken."""
 
-    def __init__(self, slots: int, size: int) -> None:
+    def __init__(self, slots: int, form: ImageForm) -> None:
         self.items: list[EncodedImage | BadSample] = [BadSample("", "")] * slots
-        self.size = size
+        self.form = form
 
     def put(self, slots: IntArray, chunk: Piece) -> None:
         """Fills slots. slots: [n]; chunk: n images."""
@@ -83,11 +88,11 @@ class EncodedBuffer:
 
     def get(self, slots: IntArray) -> DecodedBatch:
         """Returns the images in slots [b]."""
-        images = np.empty((len(slots), 3, self.size, self.size), dtype=np.uint8)
+        images = np.empty(shape_of(len(slots), self.form), dtype=np.uint8)
         labels = np.zeros(len(slots), dtype=np.int64)
         bad = dict[int, BadSample]()
         for row, slot in enumerate(slots.tolist()):
-            image = try_decode(self.items[slot], self.size)
+            image = try_decode(self.items[slot], self.form)
             if isinstance(image, BadSample):
                 bad[row] = image
             else:
@@ -98,8 +103,8 @@ class EncodedBuffer:
 class BlockBuffer:
     """Slots for the layout `blocks`: raw images."""
 
-    def __init__(self, slots: int, size: int) -> None:
-        self.images = np.empty((slots, 3, size, size), dtype=np.uint8)
+    def __init__(self, slots: int, form: ImageForm) -> None:
+        self.images = np.empty(shape_of(slots, form), dtype=np.uint8)
         self.labels = np.zeros(slots, dtype=np.int64)
         self.bad = dict[int, BadSample]()
 
@@ -122,12 +127,12 @@ class BlockBuffer:
 ShuffleBuffer = EncodedBuffer | BlockBuffer
 
 
-def build_buffer(layout: Layout, slots: int, size: int) -> ShuffleBuffer:
-    """Returns an empty buffer for images of `size` x `size` pixels. Raises DataError if it exceeds the memory."""
+def build_buffer(layout: Layout, slots: int, form: ImageForm) -> ShuffleBuffer:
+    """Returns an empty buffer for images of a form. Raises DataError if it exceeds the memory."""
     try:
-        return EncodedBuffer(slots, size) if layout == "pictures" else BlockBuffer(slots, size)
+        return BlockBuffer(slots, form) if layout == "blocks" else EncodedBuffer(slots, form)
     except (MemoryError, ValueError):
-        need = slots * 3 * size**2 / 2**30
+        need, size = slots * form.channels * form.size**2 / 2**30, form.size
         raise DataError(
             f"{slots:,} raw images of {size}x{size} need {need:,.1f} GiB: more than there is; lower data.shuffle_buffer"
         ) from None

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from distgan.data.bad_samples import BadSample, SkipBudget
 from distgan.data.sharding import ReadPlan, Segment
-from distgan.data.shards.reader import ShardSelection, read_pieces, scan_pieces
+from distgan.data.shards.reader import read_pieces, scan_pieces
 from distgan.data.shards.samples import Piece
+from distgan.data.shards.selection import ShardSelection
 from distgan.data.shuffle_buffer import Chunker, DecodedBatch, batch_slots, build_buffer, slot_count
 from distgan.data.workers import GiveUp, batches_of_workers
 from distgan.utils.counter_rng import IntArray
@@ -46,7 +47,7 @@ class WorkerBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Stream:
-    """Batches of one rank (uint8 [b, 3, H, W], int64 [b]) in host memory."""
+    """Batches of one rank (uint8 [b, channels, H, W], int64 [b]) in host memory."""
 
     selection: ShardSelection
     plan: ReadPlan
@@ -109,7 +110,7 @@ def _epoch_batches(stream: Stream, epoch: int, worker: int, passed: int) -> Iter
     plan, segments = stream.plan, stream.plan.segments(epoch, worker)
     batches = sum(segment.stop - segment.start for segment in segments) // plan.batch
     slots = slot_count(batches, plan.batch, stream.buffer_size if plan.shuffle else 0)
-    buffer = build_buffer(stream.selection.layout, slots, stream.selection.size)
+    buffer = build_buffer(stream.selection.layout, slots, stream.selection.form)
     arriving = Chunker(_interleave(stream, segments, OPEN_SHARDS if plan.shuffle else 1))
     random = np.random.default_rng(key(plan.seed, "data/buffer", epoch, plan.rank, worker))
     in_order = itertools.repeat(np.arange(plan.batch), batches)

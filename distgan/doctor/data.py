@@ -12,7 +12,8 @@ from distgan.config.schema import Config, DataConfig
 from distgan.data.prepare import find_existing
 from distgan.data.remote.store import RemoteStore
 from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
-from distgan.data.shards.reader import ShardSelection, first_images, select_shards
+from distgan.data.shards.reader import first_images
+from distgan.data.shards.selection import ShardSelection, select_shards
 from distgan.doctor.check_result import (
     CheckResult,
     existing_directory,

@@ -21,7 +21,7 @@ from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, prepare
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select_shards
+from distgan.data.shards.selection import select_shards
 from distgan.data.sources.shapes import CLASSES, Shapes
 from distgan.distributed.accelerator import own_rows
 from distgan.distributed.collectives import largest, on_main

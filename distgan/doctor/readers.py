@@ -8,7 +8,7 @@ from pathlib import Path
 from distgan.config.schema import Config
 from distgan.data import dataset
 from distgan.data.sharding import ReadPlan
-from distgan.data.shards.reader import ShardSelection
+from distgan.data.shards.selection import ShardSelection
 from distgan.doctor.check_result import CheckResult, fail, format_bytes, ok, warn
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Rows
@@ -85,7 +85,7 @@ def check_data_memory(
     if mode_of(config, selection) == "stream":
         workers = dataset.worker_count(config.data, selection, device is not None)
         return [_check_buffers(config, selection, local * max(workers, 1), host)]
-    what, need = "data memory", selection.total * (3 * selection.size**2 + 8)
+    what, need = "data memory", selection.total * (selection.image_bytes + 8)
     text = f"{format_bytes(need)} of images per process, {local} process(es) on this machine"
     if need * local > host:
         advice = "use data.mode=stream, or fewer processes per machine"

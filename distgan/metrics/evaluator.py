@@ -17,7 +17,7 @@ from distgan.config.choices import METRICS
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data import reference
 from distgan.data.shards.manifest import Manifest
-from distgan.data.shards.reader import ShardSelection
+from distgan.data.shards.selection import ShardSelection
 from distgan.data.sources.shapes import CLASSES, SIZE
 from distgan.distributed.collectives import Ranks, on_main
 from distgan.inference.generator import Generator

@@ -37,7 +37,7 @@ from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, find_existing, prepare, verify
 from distgan.data.sharding import ReadPlan
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select_shards
+from distgan.data.shards.selection import select_shards
 from distgan.data.sources import cifar10
 from distgan.data.sources.shapes import Shapes
 from distgan.inference.generator import load_generator

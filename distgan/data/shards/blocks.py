@@ -1,7 +1,7 @@
 """A block: some hundreds of raw images in one sample of a shard, to be read many at a time.
 
-`KEY.images.npy` is uint8 [n, 3, size, size], `KEY.labels.npy` int64 [n], as NumPy writes them. `KEY.crc32` holds the
-CRC-32 of each file, so that damage is found. KEY is the index of the first image in its shard.
+`KEY.images.npy` is uint8 [n, channels, size, size], `KEY.labels.npy` int64 [n], as NumPy writes them. `KEY.crc32`
+holds the CRC-32 of each file, so that damage is found. KEY is the index of the first image in its shard.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distgan.data.bad_samples import BadRange
-from distgan.data.shards.png import DecodedImage
+from distgan.data.shards.decode import DecodedImage, ImageForm
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 
@@ -30,7 +30,7 @@ class Block:
     """Images that follow each other in a shard."""
 
     images: npt.NDArray[np.uint8]
-    """[n, 3, size, size]."""
+    """[n, channels, size, size]."""
     labels: IntArray
     """[n], index in the selected classes."""
 
@@ -45,18 +45,20 @@ class Block:
             yield DecodedImage(image.transpose(1, 2, 0), label)
 
 
-def max_block_images(size: int) -> int:
-    """Returns how many images of `size` x `size` pixels a block holds at most."""
-    return max(1, MAX_BLOCK_BYTES // (3 * size**2))
+def max_block_images(form: ImageForm) -> int:
+    """Returns how many images of a form a block holds at most."""
+    return max(1, MAX_BLOCK_BYTES // (form.channels * form.size**2))
 
 
 def encode_block(images: npt.NDArray[np.uint8], labels: IntArray) -> dict[str, bytes]:
-    """Returns the members of a sample by their extensions. images: [n, 3, size, size]; labels: [n]."""
+    """Returns the members of a sample by their extensions. images: [n, channels, size, size]; labels: [n]."""
     files = {IMAGES: _npy_file(images), LABELS: _npy_file(labels)}
     return {**files, CRCS: " ".join(map(_crc, files.values())).encode()}
 
 
-def decode_block(sample: Mapping[str, bytes], name: str, size: int, label_map: Mapping[int, int]) -> Block | BadRange:
+def decode_block(
+    sample: Mapping[str, bytes], name: str, form: ImageForm, label_map: Mapping[int, int]
+) -> Block | BadRange:
     """Returns the selected images of a sample, or a BadRange of as many if its pixels are damaged.
 
     name: SHARD/KEY; label_map: label in the shard -> index in the selected classes. Raises DataError if the labels are
@@ -71,9 +73,9 @@ def decode_block(sample: Mapping[str, bytes], name: str, size: int, label_map: M
         raise DataError(f"block {name} is damaged: its labels are not as they were written")
     labels = _map_labels(shard_labels, label_map)
     selected = np.flatnonzero(labels >= 0)
-    images = _npy_array(sample[IMAGES], "|u1", (3, size, size))
+    images = _npy_array(sample[IMAGES], "|u1", (form.channels, form.size, form.size))
     if images is None or len(images) != len(labels):
-        reason = f"it does not hold {len(labels)} images of {size}x{size}"
+        reason = f"it does not hold {len(labels)} images of {form.size}x{form.size}"
     elif _crc(sample[IMAGES]) != images_crc:
         reason = "its images are not as they were written"
     else:

@@ -65,7 +65,9 @@ class Manifest(_Model):
     split: Text
     """train or test."""
     size: Annotated[int, Field(ge=1, le=4096)]
-    """Height and width, pixels; three channels."""
+    """Height and width, pixels."""
+    channels: Literal[1, 3] = 3
+    """1: gray, 3: RGB."""
     layout: Layout = "pictures"
     """Content of a sample of a shard: `KEY.png` + `KEY.cls`, or a block of raw images (blocks.py)."""
     classes: Annotated[tuple[Text, ...], Field(min_length=1)]
@@ -99,6 +101,8 @@ class Manifest(_Model):
     def digest(self) -> str:
         """sha256 of shards, classes and image size; the source and the request do not count."""
         content = self.model_dump(mode="json", include={"size", "classes", "shards"})
+        if self.channels != 3:
+            content["channels"] = self.channels
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(self, directory: Path) -> None:

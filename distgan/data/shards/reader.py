@@ -6,8 +6,8 @@ A shard's sha256 is compared with the manifest before its first image is handed 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,61 +16,17 @@ import numpy as np
 from distgan.data.bad_samples import BadRange, BadSample, SkipBudget
 from distgan.data.remote.store import Location, RemoteStore
 from distgan.data.shards.blocks import Block
-from distgan.data.shards.manifest import Layout, Manifest, Shard
-from distgan.data.shards.png import DecodedImage, EncodedImage, Pixels, try_decode
+from distgan.data.shards.decode import DecodedImage, EncodedImage, try_decode
+from distgan.data.shards.manifest import Shard
+from distgan.data.shards.png import Pixels
 from distgan.data.shards.samples import Piece, parse_pieces
+from distgan.data.shards.selection import ShardSelection
 from distgan.data.shards.tar import READ_ERRORS, ForeignMember
 from distgan.utils.errors import DataError
 from distgan.utils.files import is_intact
-from distgan.utils.names import join_names, known_names
 from distgan.utils.safe_io import open_regular, printable
 
 VERIFY_HINT = "`distgan prepare ... --verify` checks all shards"
-
-
-@dataclass(frozen=True)
-class ShardSelection:
-    """The shards of a data set that hold images of the selected classes."""
-
-    location: Location
-    size: int
-    """Height and width of the images, pixels."""
-    classes: tuple[str, ...]
-    """Names of the selected classes, in the manifest's order."""
-    label_map: dict[int, int]
-    """Label in the shards -> index in `classes`."""
-    shards: tuple[Shard, ...]
-    """Those with at least one selected image."""
-    layout: Layout
-
-    def count(self, shard: Shard) -> int:
-        """Returns the number of selected images in a shard."""
-        return sum(shard.class_counts[label] for label in self.label_map)
-
-    @property
-    def total(self) -> int:
-        """Number of selected images."""
-        return sum(self.count(shard) for shard in self.shards)
-
-
-def select_shards(location: Location, manifest: Manifest, classes: Sequence[str] | None) -> ShardSelection:
-    """Selects the images of some classes; None: all.
-
-    Raises DataError for a class that is unknown or named twice, or if no image is left.
-    """
-    for name in classes or ():
-        if classes and classes.count(name) > 1:
-            raise DataError(f"data.classes={join_names(classes)} names {join_names([name])} twice; name each once")
-        if name not in manifest.classes:
-            known = known_names(name, manifest.classes)
-            raise DataError(f"data.classes={join_names([name])}: {location} has no such class; {known}")
-    names = tuple(name for name in manifest.classes if classes is None or name in classes)
-    labels = {name: label for label, name in enumerate(manifest.classes)}
-    label_map = {labels[name]: index for index, name in enumerate(names)}
-    shards = tuple(shard for shard in manifest.shards if any(shard.class_counts[label] for label in label_map))
-    if not shards:
-        raise DataError(f"{location} holds no image of the classes {', '.join(names)}")
-    return ShardSelection(location, manifest.size, names, label_map, shards, manifest.layout)
 
 
 def scan(selection: ShardSelection, shard: Shard) -> Iterator[EncodedImage | DecodedImage | BadSample]:
@@ -89,7 +45,7 @@ def scan_pieces(selection: ShardSelection, shard: Shard) -> Iterator[Piece]:
         with open_shard(selection.location, shard) as file:
             if not isinstance(selection.location, RemoteStore) and not is_intact(file, shard.bytes, shard.sha256):
                 check_labels(selection, shard, file)
-            for piece in parse_pieces(file, shard.name, selection.layout, selection.size, selection.label_map):
+            for piece in parse_pieces(file, shard.name, selection):
                 if found + len(piece) <= count:
                     yield piece
                 elif found < count:  # the rest is counted for the message below, and never handed out
@@ -114,7 +70,7 @@ def read_pieces(selection: ShardSelection, shard: Shard) -> Iterator[Piece]:
     location = selection.location
     if isinstance(location, Path) and not _is_intact_path(location / shard.name, shard):
         for item in scan(selection, shard):
-            if isinstance(image := try_decode(item, selection.size), BadSample):
+            if isinstance(image := try_decode(item, selection.form), BadSample):
                 raise DataError(image.message)
     for piece in scan_pieces(selection, shard):
         if not isinstance(piece, Block) and isinstance(piece[0], BadSample):
@@ -138,12 +94,13 @@ def check_labels(selection: ShardSelection, shard: Shard, file: BinaryIO) -> Non
     """
     labels = range(len(shard.class_counts))
     counts, found_damage = np.zeros(len(labels), dtype=np.int64), False
+    every_class = replace(selection, label_map={label: label for label in labels})
     try:
-        for piece in parse_pieces(file, shard.name, selection.layout, selection.size, {n: n for n in labels}):
+        for piece in parse_pieces(file, shard.name, every_class):
             for item in piece:
                 if isinstance(item, (EncodedImage, DecodedImage)):
                     counts[item.label] += 1
-                found_damage |= isinstance(try_decode(item, selection.size), BadSample)
+                found_damage |= isinstance(try_decode(item, selection.form), BadSample)
     except (*READ_ERRORS, DataError):
         found_damage = True
     file.seek(0)
@@ -163,7 +120,7 @@ def check_labels(selection: ShardSelection, shard: Shard, file: BinaryIO) -> Non
 
 
 def first_images(selection: ShardSelection, count: int, max_skipped: int = 0) -> np.ndarray:
-    """Returns the first good images of the shards: uint8 [<= count, 3, size, size].
+    """Returns the first good images of the shards: uint8 [<= count, channels, size, size].
 
     max_skipped: images that may be left out because they cannot be read. Raises DataError if there are more, or if no
     image is good.
@@ -171,7 +128,7 @@ def first_images(selection: ShardSelection, count: int, max_skipped: int = 0) ->
     skip_budget, images = SkipBudget(max_skipped), list[Pixels]()
     items = (itertools.islice(scan(selection, shard), selection.count(shard)) for shard in selection.shards)
     for item in itertools.chain.from_iterable(items):
-        image = try_decode(item, selection.size)
+        image = try_decode(item, selection.form)
         if isinstance(image, BadSample):
             skip_budget.add([image])
             continue

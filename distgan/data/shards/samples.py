@@ -10,30 +10,32 @@ from typing import Any, BinaryIO
 
 from distgan.data.bad_samples import BadSample
 from distgan.data.shards.blocks import Block, decode_block, max_block_images
-from distgan.data.shards.manifest import Layout
-from distgan.data.shards.png import EncodedImage
+from distgan.data.shards.decode import EncodedImage, ImageFile, ImageFormat
+from distgan.data.shards.selection import ShardSelection
 from distgan.data.shards.tar import READ_ERRORS, members
 from distgan.utils.safe_io import printable
 
 MAX_EXTRA_BYTES = 1 << 20  # of a member, besides its pixels
+FORMATS: dict[str, ImageFormat] = {"png": "png", "jpg": "jpg", "webp": "webp"}
 RESERVED_PREFIX = "__"  # of names that WebDataset keeps for itself
 
 Piece = Sequence[EncodedImage | BadSample] | Block
 """Images that follow each other in a shard."""
 
 
-def parse_pieces(
-    file: BinaryIO, shard: str, layout: Layout, size: int, label_map: Mapping[int, int]
-) -> Iterator[Piece]:
-    """Yields the selected images of a shard, one sample at a time; PNGs are not decoded.
+def parse_pieces(file: BinaryIO, shard: str, selection: ShardSelection) -> Iterator[Piece]:
+    """Yields the selected images of a shard, one sample at a time; files of images are not decoded.
 
-    shard: its name; size: height and width of the images; label_map: label in the shard -> index in the selected
-    classes. Raises READ_ERRORS and DataError.
+    shard: its name. Raises READ_ERRORS and DataError.
     """
-    pixel_bytes = 8 * size**2 if layout == "pictures" else 3 * size**2 * max_block_images(size)  # PNG: 16 bits, alpha
+    layout, form, label_map = selection.layout, selection.form, selection.label_map
+    if layout == "pictures":
+        pixel_bytes = 8 * form.size**2  # PNG: 16 bits, alpha
+    else:
+        pixel_bytes = selection.image_bytes * max_block_images(form)
     for sample in samples(file, shard, MAX_EXTRA_BYTES + pixel_bytes):
         name = f"{shard}/{printable(sample['__key__'])}"
-        piece = _image(sample, name, label_map) if layout == "pictures" else decode_block(sample, name, size, label_map)
+        piece = _image(sample, name, label_map) if layout == "pictures" else decode_block(sample, name, form, label_map)
         if piece:
             yield piece
 
@@ -58,10 +60,15 @@ def samples(file: BinaryIO, shard: str, max_bytes: int) -> Iterator[dict[str, An
 
 
 def _image(sample: Mapping[str, Any], name: str, label_map: Mapping[int, int]) -> Piece:
-    if "png" not in sample or "cls" not in sample:
-        return [BadSample(name, f"image {name} has no {'.cls' if 'png' in sample else '.png'} member")]
+    extension = next((each for each in FORMATS if each in sample), "png")
+    if extension not in sample or "cls" not in sample:
+        return [BadSample(name, f"image {name} has no {'.cls' if extension in sample else '.png'} member")]
     try:
         label = int(sample["cls"])
     except ValueError:
         return [BadSample(name, f"{name}.cls holds {sample['cls'][:20]!r}, which is not a class number")]
-    return [EncodedImage(name, sample["png"], label_map[label])] if label in label_map else []
+    return (
+        [EncodedImage(name, ImageFile(sample[extension], FORMATS[extension]), label_map[label])]
+        if label in label_map
+        else []
+    )

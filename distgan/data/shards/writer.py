@@ -18,6 +18,7 @@ from types import TracebackType
 import numpy as np
 
 from distgan.data.shards.blocks import encode_block, max_block_images
+from distgan.data.shards.decode import ImageFile, ImageForm
 from distgan.data.shards.manifest import Layout, Shard
 from distgan.data.shards.png import Pixels, encode_png
 from distgan.data.sources.base import SourceImages
@@ -36,16 +37,18 @@ class ShardWriter:
     `entries` has one `Shard` per finished file. Leaving the context finishes the last file; after an exception the
     file is closed as it is. All methods raise OSError.
 
-        with ShardWriter(directory, "train", "pictures", size=32, classes=10, shard_size=1000) as writer:
+        with ShardWriter(directory, "train", "pictures", ImageForm(32, 3), classes=10, shard_size=1000) as writer:
             writer.add(key, label, encode(pixels, "pictures"))
         writer.entries
     """
 
-    def __init__(self, directory: Path, split: str, layout: Layout, size: int, classes: int, shard_size: int) -> None:
-        """size: height and width of the images; classes: their number; shard_size: images per file."""
+    def __init__(
+        self, directory: Path, split: str, layout: Layout, form: ImageForm, classes: int, shard_size: int
+    ) -> None:
+        """form: of the images; classes: their number; shard_size: images per file."""
         self.layout = layout
         self.entries: tuple[Shard, ...] = ()
-        self._directory, self._split, self._size, self._classes = directory, split, size, classes
+        self._directory, self._split, self._form, self._classes = directory, split, form, classes
         self._shard_size = shard_size
         self._file: _ShardFile | None = None
 
@@ -62,12 +65,12 @@ class ShardWriter:
             if self._file is not None:
                 self._file.file.close()
 
-    def add(self, key: int, label: int, encoded: bytes) -> None:
+    def add(self, key: int, label: int, encoded: ImageFile) -> None:
         """Adds an image, encoded by `encode`. key: its name in the shard; label: 0 ... classes - 1."""
         if self._file is None:
             path = self._directory / f"{self._split}-{len(self.entries):06d}.tar"
             kind = _ShardFile if self.layout == "pictures" else _BlockShardFile
-            self._file = kind(path, self._classes, self._size)
+            self._file = kind(path, self._classes, self._form)
         self._file.add(key, label, encoded)
         if self._file.count == self._shard_size:
             self._finish(self._file)
@@ -93,20 +96,26 @@ def write_shards(
     return writer.entries
 
 
-def encode(image: Pixels, layout: Layout) -> bytes:
-    """Returns an image as `ShardWriter.add` takes it: a PNG, or for blocks the red, green and blue planes."""
-    return encode_png(image) if layout == "pictures" else image.transpose(2, 0, 1).tobytes()
+def encode(image: Pixels | ImageFile, layout: Layout) -> ImageFile:
+    """Returns an image as `ShardWriter.add` takes it: a file, for pixels a PNG; for blocks the planes of its pixels."""
+    if isinstance(image, ImageFile):
+        return image
+    return ImageFile(encode_png(image), "png") if layout == "pictures" else ImageFile(_planes(image), "raw")
+
+
+def _planes(image: Pixels) -> bytes:
+    return image.transpose(2, 0, 1).tobytes()
 
 
 def encode_all(
-    read: Callable[[IntArray], Sequence[Pixels | None]], order: IntArray, layout: Layout
-) -> Generator[bytes | None, None, None]:
+    read: Callable[[IntArray], Sequence[Pixels | ImageFile | None]], order: IntArray, layout: Layout
+) -> Generator[ImageFile | None, None, None]:
     """Reads and encodes images in threads. Yields one result per row of `order`; None stays None."""
 
-    def task(rows: IntArray) -> list[bytes | None]:
+    def task(rows: IntArray) -> list[ImageFile | None]:
         return [None if image is None else encode(image, layout) for image in read(rows)]
 
-    waiting: deque[Future[list[bytes | None]]] = deque()
+    waiting: deque[Future[list[ImageFile | None]]] = deque()
     with ThreadPoolExecutor(thread_count()) as pool:
         try:
             for start in range(0, len(order), IMAGES_PER_TASK):
@@ -125,21 +134,22 @@ def thread_count() -> int:
 
 
 class _ShardFile:
-    """A tar file, counted and hashed while it is written: `KEY.png` and `KEY.cls` per image."""
+    """A tar file, counted and hashed while it is written: `KEY.png` (or .jpg, .webp) and `KEY.cls` per image."""
 
-    def __init__(self, path: Path, classes: int, size: int) -> None:
-        self.path, self.count, self.bytes, self.size = path, 0, 0, size
+    def __init__(self, path: Path, classes: int, form: ImageForm) -> None:
+        self.path, self.count, self.bytes, self.form = path, 0, 0, form
         self.class_counts = [0] * classes
         self.digest = hashlib.sha256()
         self.file = path.open("wb")
 
-    def add(self, key: int, label: int, encoded: bytes) -> None:
+    def add(self, key: int, label: int, encoded: ImageFile) -> None:
         self.count += 1
         self.class_counts[label] += 1
         self._write_image(key, label, encoded)
 
-    def _write_image(self, key: int, label: int, encoded: bytes) -> None:
-        self._write(_tar_member(f"{key:09d}.png", encoded) + _tar_member(f"{key:09d}.cls", str(label).encode()))
+    def _write_image(self, key: int, label: int, encoded: ImageFile) -> None:
+        image = _tar_member(f"{key:09d}.{encoded.format}", encoded.data)
+        self._write(image + _tar_member(f"{key:09d}.cls", str(label).encode()))
 
     def finish(self) -> Shard:
         self._write(bytes(1024))  # two empty tar blocks end an archive
@@ -163,13 +173,13 @@ class _ShardFile:
 class _BlockShardFile(_ShardFile):
     """A tar file of blocks: as many images as a block holds are collected, then written."""
 
-    def __init__(self, path: Path, classes: int, size: int) -> None:
-        super().__init__(path, classes, size)
+    def __init__(self, path: Path, classes: int, form: ImageForm) -> None:
+        super().__init__(path, classes, form)
         self.waiting: list[tuple[bytes, int]] = []
 
-    def _write_image(self, key: int, label: int, encoded: bytes) -> None:
-        self.waiting.append((encoded, label))
-        if len(self.waiting) == max_block_images(self.size):
+    def _write_image(self, key: int, label: int, encoded: ImageFile) -> None:
+        self.waiting.append((encoded.data, label))
+        if len(self.waiting) == max_block_images(self.form):
             self._write_block()
 
     def finish(self) -> Shard:
@@ -180,7 +190,9 @@ class _BlockShardFile(_ShardFile):
         if not self.waiting:
             return
         pixels, labels = zip(*self.waiting, strict=True)
-        images = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, 3, self.size, self.size)
+        images = np.frombuffer(b"".join(pixels), np.uint8).reshape(
+            -1, self.form.channels, self.form.size, self.form.size
+        )
         key = f"{self.count - len(labels):09d}"
         for extension, data in encode_block(images, np.array(labels, dtype="<i8")).items():
             self._write(_tar_member(f"{key}.{extension}", data))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from distgan.data.shards.decode import ImageFile
 from distgan.data.shards.png import Pixels
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
@@ -24,8 +25,9 @@ class SourceImages:
     """[N], unique and >= 0: the image's index in its source, and KEY in the shards."""
     labels: IntArray
     """[N], index in the offer's classes."""
-    read: Callable[[IntArray], Sequence[Pixels | None]]
-    """Returns the images of some rows (0 ... N - 1), each uint8 [size, size, 3]; None for an image that is left out.
+    read: Callable[[IntArray], Sequence[Pixels | ImageFile | None]]
+    """Returns the images of some rows (0 ... N - 1), each uint8 [size, size, channels], or a file of that form that is
+    kept as it is (not for blocks); None for an image that is left out.
 
     Called from several threads at once, for rows in any order. Raises DataError, which ends the work.
     """
@@ -52,6 +54,8 @@ class Offer:
     """
     load: Callable[[bool], SourceImages]
     """Opens the source; the argument says whether to show progress. Raises DataError."""
+    channels: Literal[1, 3] = 3
+    """1: gray, 3: RGB."""
 
 
 class Source(Protocol):

@@ -17,7 +17,7 @@ from distgan.data.bad_samples import SkipBudget
 from distgan.data.dataset import ImageDataset
 from distgan.data.resident import Resident
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select_shards
+from distgan.data.shards.selection import select_shards
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Rows
 from tests.support.shards import make, members, read_shard, rewrite

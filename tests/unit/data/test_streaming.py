@@ -11,9 +11,11 @@ import torch
 from distgan.data import shuffle_buffer
 from distgan.data import streaming as module
 from distgan.data.sharding import ReadPlan
+from distgan.data.shards.decode import ImageForm, decode
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.png import decode_png, encode_png
-from distgan.data.shards.reader import scan_pieces, select_shards
+from distgan.data.shards.png import encode_png
+from distgan.data.shards.reader import scan_pieces
+from distgan.data.shards.selection import select_shards
 from distgan.data.streaming import Stream
 from distgan.utils import files
 from distgan.utils.errors import DataError
@@ -195,7 +197,7 @@ def test_no_shard_stays_open(shapes):
 
 def _decode_all(selection, shard):
     for encoded in read_shard(selection, shard):
-        assert decode_png(encoded, 32).shape == (32, 32, 3)
+        assert decode(encoded, ImageForm(32, 3)).shape == (32, 32, 3)
 
 
 def _missing(path, shard):

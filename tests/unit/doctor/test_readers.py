@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import select_shards
+from distgan.data.shards.selection import select_shards
 from distgan.doctor import readers
 from distgan.utils.rng import Rows
 from tests.unit.doctor.results import GIB, lines

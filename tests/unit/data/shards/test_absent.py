@@ -10,7 +10,8 @@ import pytest
 
 from distgan.data.shards.absent import beside
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import read_pieces, select_shards
+from distgan.data.shards.reader import read_pieces
+from distgan.data.shards.selection import select_shards
 from distgan.utils.errors import DataError
 
 

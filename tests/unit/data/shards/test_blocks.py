@@ -14,8 +14,10 @@ from distgan.data import bad_samples, reference
 from distgan.data.dataset import ImageDataset, worker_count
 from distgan.data.prepare import Request, prepare
 from distgan.data.shards import blocks
+from distgan.data.shards.decode import ImageForm
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.shards.reader import first_images, scan, select_shards
+from distgan.data.shards.reader import first_images, scan
+from distgan.data.shards.selection import select_shards
 from distgan.data.shards.tar import members as plain_members
 from distgan.data.shuffle_buffer import batch_slots, slot_count
 from distgan.data.sources.shapes import Shapes, render, truth
@@ -137,7 +139,7 @@ def test_a_data_set_from_before_there_were_layouts_is_one_of_images_and_keeps_it
 @pytest.mark.parametrize(("size", "rows"), [(16, 2048), (32, 512), (64, 128), (512, 2), (1024, 1)])
 def test_a_block_of_larger_images_holds_fewer(size, rows, monkeypatch):
     monkeypatch.setattr(blocks, "MAX_BLOCK_BYTES", 512 * 32 * 32 * 3)
-    assert blocks.max_block_images(size) == rows
+    assert blocks.max_block_images(ImageForm(size, 3)) == rows
 
 
 def test_the_images_of_a_block_are_those_of_the_source(data):
