@@ -17,7 +17,7 @@ from distgan.data.make import prepare
 from distgan.data.prepare import verify
 from distgan.data.shards.manifest import MANIFEST
 from distgan.data.sources.folder import Folder
-from distgan.data.sources.shapes import Shapes
+from distgan.data.sources.shapes import SIZE, SIZES, Shapes
 from distgan.utils.errors import DataError
 from distgan.utils.names import split_names
 from distgan.utils.paths import name_as_text
@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     shapes = sources.add_parser("shapes", parents=[common], help="ten kinds of drawn shapes; needs no download")
     shapes.add_argument("--count", type=_positive, default=Shapes.count, metavar="N", help="images (20000)")
+    shapes.add_argument("--size", type=int, choices=SIZES, default=SIZE, help="pixels high and wide (32)")
+    shapes.add_argument("--channels", choices=("rgb", "gray"), default="rgb", help="three channels, or one (rgb)")
     cifar = sources.add_parser("cifar10", parents=[common], help="CIFAR-10, downloaded or from a local archive")
     cifar.add_argument(
         "--from", dest="archive", type=to_path, metavar="PATH",

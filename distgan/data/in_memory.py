@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -33,8 +33,8 @@ class RealImages(Protocol):
         ...
 
     @property
-    def channels(self) -> Literal[1, 3]:
-        """3: RGB, 1: gray."""
+    def channels(self) -> int:
+        """1: gray, 3: RGB."""
         ...
 
     @property
@@ -89,8 +89,8 @@ class ImageArrays:
         return self.images.shape[-1]
 
     @property
-    def channels(self) -> Literal[1, 3]:
-        return channels_of(self.images)
+    def channels(self) -> int:
+        return self.images.shape[1]
 
     def batches(self, start: int) -> Generator[Batch, None, None]:
         """Yields batches without end, in the order in which an `ImageDataset` of these images would."""
@@ -118,7 +118,7 @@ class ImageBatches:
             first = self._checked(next(iterator))
         except StopIteration:
             raise DataError("images is an iterator that gives no batch") from None
-        self.size, self.channels = first[0].shape[-1], channels_of(first[0])
+        self.size, self.channels = first[0].shape[-1], first[0].shape[1]
         self._pairs = chain([first], map(self._checked, iterator))
 
     def batches(self, start: int) -> Generator[Batch, None, None]:
@@ -162,7 +162,11 @@ def to_images(images: Any) -> Tensor:
     pixels = torch.as_tensor(images) if shape else torch.empty(0)
     if pixels.dtype != torch.uint8 or pixels.ndim not in (3, 4) or not len(pixels):
         raise DataError(
-            f"images are {pixels.dtype} {shape}; they must be uint8 (0 to 255) of shape [N, 3, H, H], or [N, H, H] in gray"
+            f"images are {pixels.dtype} {shape}; they must be uint8 (0 to 255) of shape [N, 3, H, H], or gray [N, H, H]"
+        )
+    if pixels.ndim == 3 and len(pixels) == 3:
+        raise DataError(
+            f"images are {pixels.dtype} {shape}: one RGB image, or three gray ones; give [1, 3, H, H], or [3, 1, H, H]"
         )
     if pixels.ndim == 3:
         pixels = pixels[:, None]
@@ -170,15 +174,10 @@ def to_images(images: Any) -> Tensor:
         pixels = pixels.permute(0, 3, 1, 2).contiguous()
     if pixels.shape[1] not in (1, 3) or pixels.shape[2] != pixels.shape[3]:
         raise DataError(
-            f"images have the shape {shape}; it must be square, [N, 3, H, H] or [N, H, H, 3] for RGB, [N, 1, H, H], "
-            "[N, H, H, 1] or [N, H, H] for gray"
+            f"images have the shape {shape}; it must be [N, 3, H, H] or [N, H, H, 3], RGB and square, or gray: "
+            "[N, 1, H, H], [N, H, H, 1] or [N, H, H]"
         )
     return pixels
-
-
-def channels_of(pixels: Tensor) -> Literal[1, 3]:
-    """The channels of such images."""
-    return 1 if pixels.shape[1] == 1 else 3
 
 
 def to_labels(labels: Any, count: int, classes: int | None) -> Tensor:

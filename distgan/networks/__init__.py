@@ -25,9 +25,7 @@ from distgan.utils.errors import ConfigError
 from distgan.utils.rng import key
 
 
-def build_generator(
-    config: GeneratorConfig, size: int, classes: int, seed: int = 0, *, channels: int = 3
-) -> nn.Module:
+def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int = 0, *, channels: int = 3) -> nn.Module:
     """A generator of size x size images of `classes` classes; its weights are a function of the seed.
 
     channels: 3 for RGB, 1 for gray. Raises ConfigError if the family cannot make that size, or gray images.

@@ -1,4 +1,4 @@
-"""The ResNets of Miyato et al. 2018 (arXiv:1802.05957, tables 4 to 6, appendix B.4); classes as in Miyato & Koyama 2018.
+"""The ResNets of Miyato et al. 2018 (arXiv:1802.05957, appendix B.4, tables 4 to 6); classes: Miyato & Koyama 2018.
 
 Images of 4 * 2**n pixels a side. With one width, as in table 4 for 32x32 images: in G n blocks double the size; in D
 n - 1 blocks halve it to 8x8, and two more follow. With a width for each size, as in table 6 for 128x128 images: in G n

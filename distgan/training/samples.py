@@ -51,7 +51,7 @@ class SampleGrid:
 def diversity(fakes: Tensor, reals: Tensor) -> float:
     """Distance between the fakes as a share of that between the reals: mean to the nearest other image, at 8 x 8.
 
-    fakes, reals: uint8 [N, channels, H, W]. 0: all fakes are equal; near 1: as different as reals. Duplicates count in full,
+    fakes, reals: uint8 [N, C, H, W]. 0: all fakes are equal; near 1: as different as reals. Duplicates count in full,
     so that a few modes give a low value as one mode does.
     """
     count = min(len(fakes), len(reals))

@@ -70,7 +70,7 @@ class Trainer:
     def __init__(
         self, config: Config, accelerator: Accelerator, rows: Rows, size: int, classes: int, channels: int = 3
     ) -> None:
-        """rows: this rank's rows of the global batch; images are size x size, of `classes` classes; channels: 3 or 1."""
+        """rows: this rank's rows of the global batch; images are size x size, of `classes` classes."""
         device, bucket_mb = accelerator.device, config.train.bucket_mb
         self.accelerator, self.classes, self.conditional = accelerator, classes, config.generator.conditional
         self.settings, self.loss_settings, self.ema_settings = config.train, config.loss, config.ema
