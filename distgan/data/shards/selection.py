@@ -63,6 +63,5 @@ def select_shards(location: Location, manifest: Manifest, classes: Sequence[str]
     shards = tuple(shard for shard in manifest.shards if any(shard.class_counts[label] for label in label_map))
     if not shards:
         raise DataError(f"{location} holds no image of the classes {', '.join(names)}")
-    return ShardSelection(
-        location, ImageForm(manifest.size, manifest.channels), names, label_map, shards, manifest.layout
-    )
+    form = ImageForm(manifest.size, manifest.channels)
+    return ShardSelection(location, form, names, label_map, shards, manifest.layout)

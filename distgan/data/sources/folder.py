@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from pydantic import PositiveFloat, PositiveInt
 
+from distgan.data.fit import Fit
 from distgan.data.shards.png import Pixels
 from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.data.sources.folder_layout import Layout, entries_in, find_layout, is_folder
@@ -83,7 +84,7 @@ class _OpenFolder:
 
     def __init__(self, files: list[Path], source: Folder) -> None:
         self.files, self.skip_bad = files, source.skip_bad
-        self.reader = ImageReader(source.size, source.white)
+        self.reader = ImageReader(Fit(source.size), source.white)
         self.failures: list[str] = []
 
     def read(self, rows: IntArray) -> list[Pixels | None]:

@@ -1,22 +1,26 @@
-"""One image file in, a square 8-bit RGB image out.
+"""One image file in, an image of the data set out, as `Fit` says, or a sentence that names the file.
 
-The image is rotated as its EXIF data says, converted to 8-bit RGB, cut to its central square and resized with Lanczos.
 Of an animation or a file with pages, the first one is taken.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
+import io
 import stat
 import threading
+from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from distgan.data.fit import DEEP, Fit, deep_to_grey, fit_image, to_rgb, upright
 from distgan.data.shards.png import Pixels
 from distgan.utils.errors import DataError
+from distgan.utils.safe_io import open_regular
 
 KNOWN_FORMATS = (
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "PCX", "SGI", "QOI", "PSD",
@@ -24,7 +28,8 @@ KNOWN_FORMATS = (
 )  # fmt: skip
 """Images of pixels. Not among them: formats for which Pillow starts another program (EPS), and documents."""
 MAX_PIXELS = 89_478_485  # of a file: Pillow's own limit against images that would fill the memory
-DEEP = 65_535  # white of an image of 16 bits
+MAX_SIZES = 10_000  # that are counted by name
+GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 DARK = 0.5  # of white: an image whose largest value is below this share is dark
 SKIP_HINT = "remove or repair it, or pass --skip-bad to leave such files out"
 
@@ -58,38 +63,69 @@ def is_image(path: Path) -> bool:
 
 
 class ImageReader:
-    """Reads files as images of one size, in any number of threads; remembers what it has seen of more than 8 bits."""
+    """Reads files as `fit` says, in any number of threads; remembers what it has seen that a user should know."""
 
-    def __init__(self, size: int, white: float | None = None) -> None:
-        """size: height and width, pixels; white: the value that becomes white in images of more than 8 bits."""
-        self.size, self.white = size, white
+    def __init__(self, fit: Fit, white: float | None = None) -> None:
+        """white: the value that becomes white in images of more than 8 bits."""
+        self.fit, self.white = fit, white
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        """Images by width and height, before they are fitted; beyond MAX_SIZES, as (0, 0)."""
         self._lock = threading.Lock()
         self._deep, self._coloured = _Seen(), _Seen()
+        self._changed = 0
 
     def read(self, path: Path) -> Pixels:
-        """Reads one file as uint8 [size, size, 3]. Raises DataError, naming the file, if it cannot be read."""
+        """Reads one file as uint8 [size, size, channels]. Raises DataError, naming it, if it cannot be read."""
         try:
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise DataError(f"{path} is not a regular file; {SKIP_HINT}")
-            with Image.open(path, formats=formats()) as image:
+            file = open_regular(path)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise DataError(f"{path} is not a regular file; {SKIP_HINT}") from None
+            raise DataError(f"{path} cannot be read ({error.strerror}); {SKIP_HINT}") from None
+        with file:
+            return self._decode(file, f"{path}")
+
+    def decode(self, data: bytes, name: str) -> Pixels:
+        """Decodes the content of a file, as `read`. name: of the file, for errors. Raises DataError."""
+        return self._decode(io.BytesIO(data), name)
+
+    def notes(self) -> list[str]:
+        """Sentences about the images that were read: those of more than 8 bits, and those of other channels."""
+        return [note for note in (self._note_on_grey(), self._note_on_colours(), self._note_on_channels()) if note]
+
+    def _decode(self, file: BinaryIO, name: str) -> Pixels:
+        try:
+            with Image.open(file, formats=formats()) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
-                return square(self._to_rgb(image, path), self.size)
+                pixels = fit_image(self._of_8_bits(image, name), self.fit)
+                self._count(image)
+                return pixels
         except DataError:
             raise
         except UnidentifiedImageError:
-            raise DataError(f"{path} is not an image that Pillow reads; {SKIP_HINT}") from None
+            raise DataError(f"{name} is not an image that Pillow reads; {SKIP_HINT}") from None
         except Image.DecompressionBombError:
             raise DataError(
-                f"{path} has more than {MAX_PIXELS:,} pixels; make it smaller, or pass --skip-bad"
+                f"{name} has more than {MAX_PIXELS:,} pixels; make it smaller, or pass --skip-bad"
             ) from None
         except Exception as error:  # a damaged image can raise nearly anything
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise DataError(f"{path} cannot be read ({reason}); {SKIP_HINT}") from None
+            raise DataError(f"{name} cannot be read ({reason}); {SKIP_HINT}") from None
 
-    def notes(self) -> list[str]:
-        """Sentences about the images of more than 8 bits that were read."""
-        return [note for note in (self._note_on_grey(), self._note_on_colours()) if note]
+    def _count(self, image: Image.Image) -> None:
+        is_grey = image.mode in GREY_MODES or image.mode.startswith("I;16")
+        with self._lock:
+            self._changed += is_grey == (self.fit.channels == "rgb")
+            known = image.size in self.sizes or len(self.sizes) < MAX_SIZES
+            self.sizes[image.size if known else (0, 0)] += 1
+
+    def _note_on_channels(self) -> str:
+        if not self._changed:
+            return ""
+        if self.fit.channels == "gray":
+            return f"{self._changed:,} colour image(s) were made grey"
+        return f"{self._changed:,} grey image(s) were made RGB; --channels gray keeps one channel"
 
     def _note_on_grey(self) -> str:
         count, largest = self._deep.count, self._deep.largest
@@ -109,25 +145,26 @@ class ImageReader:
         dark = ", so they are dark; scale them to 8 bits with another program" if largest < DARK * 255 else ""
         return f"{start}; the largest value is about {largest * 257:,.0f} of {DEEP:,}{dark}"
 
-    def _to_rgb(self, image: Image.Image, path: Path) -> Image.Image:
+    def _of_8_bits(self, image: Image.Image, name: str) -> Image.Image:
+        """An image of at most 8 bits from any, upright. Raises DataError where nothing says which value is white."""
         cut = _is_cut_to_8_bits(image)
         if cut and self.white is not None:
-            raise DataError(f"{path} has 16-bit colours, and --white scales grey images only; convert it to 8 bits")
+            raise DataError(f"{name} has 16-bit colours, and --white scales grey images only; convert it to 8 bits")
+        if not cut and not image.mode.startswith(("I", "F")):
+            return image
         image = upright(image)
-        if not image.mode.startswith(("I", "F")):
-            rgb = to_rgb(image)
-            if cut:
-                self._remember(self._coloured, float(np.asarray(rgb).max()))
-            return rgb
+        if cut:
+            self._remember(self._coloured, float(np.asarray(to_rgb(image)).max()))
+            return image
         values = np.nan_to_num(np.asarray(image).astype(np.float64))
         largest = float(values.max())
         if self.white is None and (image.mode.startswith("F") or largest > DEEP):
             raise DataError(
-                f"{path} has values up to {largest:,g}, and nothing says which one is white; pass --white VALUE, or "
+                f"{name} has values up to {largest:,g}, and nothing says which one is white; pass --white VALUE, or "
                 "--skip-bad to leave such files out"
             )
         self._remember(self._deep, largest)
-        return grey_to_rgb(values, self.white or DEEP, image.info.get("transparency"))
+        return deep_to_grey(values, self.white or DEEP, image.info.get("transparency"))
 
     def _remember(self, seen: _Seen, largest: float) -> None:
         with self._lock:
@@ -140,42 +177,6 @@ class _Seen:
 
     def __init__(self) -> None:
         self.count, self.largest = 0, 0.0
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Rotates and mirrors an image as its EXIF orientation says; ignores damaged EXIF data."""
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts an image of at most 8 bits and of any mode to RGB: transparency on white, grey repeated."""
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def grey_to_rgb(values: npt.NDArray[np.float64], white: float, transparent: object = None) -> Image.Image:
-    """Scales grey values [H, W] from 0 ... white to 0 ... 255. transparent: a value that becomes white as well."""
-    grey = np.clip(np.rint(values * 255 / white), 0, 255).astype(np.uint8)
-    if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return Image.fromarray(grey).convert("RGB")
-
-
-def square(image: Image.Image, size: int) -> Pixels:
-    """Cuts out the central square of an RGB image and resizes it with Lanczos: uint8 [size, size, 3]."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    if image.size != (size, size):
-        image = image.crop(box) if side == size else image.resize((size, size), Image.Resampling.LANCZOS, box=box)
-    return np.asarray(image)
 
 
 def _is_cut_to_8_bits(image: Image.Image) -> bool:
