@@ -63,7 +63,7 @@ def check_data(config: Config) -> tuple[DataSet | None, list[CheckResult]]:
     except DataError as error:
         return None, [fail("data", str(error), "fix data.path, data.classes or the copy of the data set")]
     size = sum(shard.bytes for shard in selection.shards)
-    pixels = f"{selection.size}x{selection.size}"
+    pixels = f"{selection.size}x{selection.size}{' gray' if selection.form.channels == 1 else ''}"
     text = f"{location}: {selection.total:,} images of {pixels}, {len(selection.classes)} class(es)"
     result = ok("data", f"{text}, {len(selection.shards):,} shard(s), {format_bytes(size)}")
     return DataSet(manifest, selection), [result]
@@ -171,8 +171,8 @@ def check_images(selection: ShardSelection, max_skipped: int) -> list[CheckResul
         count = len(first_images(selection, FIRST_IMAGES, max_skipped))
     except DataError as error:
         return [fail("images", str(error), "make the data set again, or set data.on_error=skip")]
-    colours = "RGB" if selection.form.channels == 3 else "gray"
-    return [ok("images", f"the first {count} can be decoded, {selection.size}x{selection.size} {colours}")]
+    kind = "gray" if selection.form.channels == 1 else "RGB"
+    return [ok("images", f"the first {count} can be decoded, {selection.size}x{selection.size} {kind}")]
 
 
 def check_classes(selection: ShardSelection, counts: Mapping[str, int]) -> list[CheckResult]:

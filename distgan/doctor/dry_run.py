@@ -80,8 +80,8 @@ class Measurements(NamedTuple):
     """Bytes of the state."""
     generator: int
     """Bytes of the averaged generator."""
-    size: int
-    """Height and width of the images, pixels."""
+    image: int
+    """Bytes of a real image."""
     images: str
     """resident, stream, or a description of the stand-in images."""
     host: int
@@ -134,7 +134,7 @@ def measure(
     memory_before = psutil.Process().memory_info().rss
     rows = own_rows(config.train, accelerator)
     reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
-    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes), reals.channels)
     load = time.monotonic() - start
     times, metrics = time_steps(trainer, reals, progress)
     ConsistencyCheck(accelerator, images=False).check(trainer)
@@ -147,7 +147,7 @@ def measure(
         not_finite=tuple(name for name, value in values.items() if not math.isfinite(value)),
         losses=(values["loss/d"], values["loss/g"]),
         **state_bytes(capture(trainer).tensors),
-        size=reals.size,
+        image=reals.selection.image_bytes,
         images=description or reals.mode,
         host=max(_largest_memory() - memory_before, 0),
         device=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
