@@ -70,6 +70,7 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"], trust: Sequenc
         description = Description.of(
             config,
             size=values["size"],
+            channels=values.get("channels", 3),  # only checkpoints of gray images have it
             class_names=tuple(values["class_names"]),
             images_seen=images,
             weights=weights,

@@ -11,7 +11,7 @@ from distgan.config.command_line import to_path
 from distgan.config.yaml_loader import plain_value
 from distgan.data.fit import MAX_SIZE, Fit
 from distgan.data.sources.mnist import Mnist
-from distgan.data.sources.shapes import Shapes
+from distgan.data.sources.shapes import SIZE, SIZES, Shapes
 from distgan.utils.names import split_names
 from distgan.utils.paths import name_as_text
 
@@ -39,6 +39,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
 
 def _shapes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=positive, default=Shapes.count, metavar="N", help="images (20000)")
+    parser.add_argument("--size", type=int, choices=SIZES, default=SIZE, help="pixels high and wide (32)")
+    parser.add_argument("--channels", choices=("rgb", "gray"), default="rgb", help="three channels, or one (rgb)")
 
 
 def _cifar10(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PlainSerializer, PositiveInt, Tag
 
 from distgan.config.yaml_loader import plain_value
 from distgan.utils.names import split_names
@@ -35,6 +35,14 @@ def _numbers(value: Any) -> Any:
     return tuple(map(plain_value, split_names(value))) if isinstance(value, str) else value
 
 
+def _several(value: Any) -> Any:
+    """Splits text such as "64,32" into numbers; text of one number is a number."""
+    if not isinstance(value, str):
+        return value
+    numbers = _numbers(value)
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
 def _path(value: Any) -> Any:
     return storable_path(value) if isinstance(value, (str, Path)) else value
 
@@ -49,6 +57,13 @@ LocalPath = Annotated[Path, BeforeValidator(_path), AS_TEXT]
 """A path on this machine, with `~` expanded; not empty."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_numbers), Field(min_length=1, max_length=12)]
+WidthOrWidths = Annotated[
+    Annotated[PositiveInt, Tag("number")]
+    | Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=12), Tag("widths")],
+    Discriminator(lambda value: "widths" if isinstance(value, (list, tuple)) else "number"),
+    BeforeValidator(_several),
+]
+"""One number for all; or several, also as text such as "64,32"."""
 
 
 class Frozen(BaseModel):

@@ -4,24 +4,25 @@ B is the global batch, b the part of it that an implementation sees at a time. `
 """
 
 GENERATOR = """
-A class, called with (settings, size, classes): its Settings, the images' side in pixels, and the number of classes
-of the data set. It is a torch.nn.Module; forward takes latents, float [B, settings.latent_dim], standard normal,
-and labels, int64 [B], or None where settings.conditional is false, and returns images, float [B, 3, size, size] in
-[-1, 1]. It can be differentiated once. An image depends on its own latent vector and label only: batch
-normalisation is distgan.extend.GlobalBatchNorm (over the global batch), dropout is distgan.extend.KeyedDropout. Its
-weights are drawn from torch's generator in __init__, which runs under a seed. A size that it cannot make:
-ConfigError.
+A class, called with (settings, size, classes): its Settings, the images' side in pixels, and the number of classes of
+the data set. It is a torch.nn.Module; forward takes latents, float [B, settings.latent_dim], standard normal, and
+labels, int64 [B], or None where settings.conditional is false, and returns images, float [B, 3, size, size] in [-1,
+1]. A constructor with a parameter `channels` is given it by name: 3, or 1 where the images are gray, and the images
+have as many; without it the network is for RGB images only. It can be differentiated once. An image depends on its
+own latent vector and label only: batch normalisation is distgan.extend.GlobalBatchNorm (over the global batch),
+dropout is distgan.extend.KeyedDropout. Its weights are drawn from torch's generator in __init__, which runs under a
+seed. A size that it cannot make: ConfigError.
 """
 
 DISCRIMINATOR = """
-A class, called with (settings, size, classes), as a generator. It is a torch.nn.Module; forward takes images, float
-[B, 3, size, size] in [-1, 1], augmented, and labels, int64 [B], or None where settings.conditional is false, and
-returns logits, float [B]; the loss gives their sign a meaning. It can be differentiated twice by the images, for
-gradient penalties. A logit depends on its own image and label only, or on the global batch (GlobalBatchNorm);
-dropout is KeyedDropout with settings.dropout, best before the last layer, where the balance changes it.
-settings.spectral_norm normalises its convolutions, dense layers and embeddings; nothing is to be done for it.
-settings.freeze_layers freezes the first entries of an nn.Sequential named `layers` or `blocks`. A size that it
-cannot take: ConfigError.
+A class, called with (settings, size, classes), and with `channels` as a generator is. It is a torch.nn.Module;
+forward takes images, float [B, channels, size, size] in [-1, 1] (3 channels, or 1), augmented, and labels, int64 [B],
+or None where settings.conditional is false, and returns logits, float [B]; the loss gives their sign a meaning. It
+can be differentiated twice by the images, for gradient penalties. A logit depends on its own image and label only, or
+on the global batch (GlobalBatchNorm); dropout is KeyedDropout with settings.dropout, best before the last layer,
+where the balance changes it. settings.spectral_norm normalises its convolutions, dense layers and embeddings; nothing
+is to be done for it. settings.freeze_layers freezes the first entries of an nn.Sequential named `layers` or `blocks`.
+A size that it cannot take: ConfigError.
 """
 
 OPTIMIZER = """
@@ -33,11 +34,11 @@ checkpoints hold it. The same gradients give the same update on every rank.
 """
 
 PENALTY = """
-A class or function, called with (settings), that returns an object with an attribute `on`: "real", "fake" or
-"mixed" (points on straight lines between fakes and reals), and a method __call__(gradients, logits): dD/dx, float
-[b, 3, H, W], and D's logits, float [b], of these images. It returns the penalty of each image, float [b], which can
-be differentiated; distgan takes the mean over the global batch, times settings.weight. Images are D's input, after
-augmentation. Not in fp16.
+A class or function, called with (settings), that returns an object with an attribute `on`: "real", "fake" or "mixed"
+(points on straight lines between fakes and reals), and a method __call__(gradients, logits): dD/dx, float [b,
+channels, H, W], and D's logits, float [b], of these images. It returns the penalty of each image, float [b], which
+can be differentiated; distgan takes the mean over the global batch, times settings.weight. Images are D's input,
+after augmentation. Not in fp16.
 """
 
 LOSS = """
@@ -51,11 +52,11 @@ the mean of its images' own values: it is averaged over micro-batches and ranks.
 """
 
 AUGMENTATION = """
-A class or function, called with (settings), that returns an object with the attributes `uniforms` and `normals`:
-how many random numbers an image takes; and a method __call__(images, uniform, normal, p): images, float [b, 3, H,
-W] in [-1, 1], uniform in [0, 1), float [b, uniforms], standard normal, float [b, normals], and a scalar on the
-device, the probability, which only ADA's controller moves (0 elsewhere). It returns augmented images of the same
-shape, and can be differentiated. An image depends on its own row only; all random numbers are those given.
+A class or function, called with (settings), that returns an object with the attributes `uniforms` and `normals`: how
+many random numbers an image takes; and a method __call__(images, uniform, normal, p): images, float [b, channels, H,
+W] in [-1, 1] (3 channels, or 1), uniform in [0, 1), float [b, uniforms], standard normal, float [b, normals], and a
+scalar on the device, the probability, which only ADA's controller moves (0 elsewhere). It returns augmented images of
+the same shape, and can be differentiated. An image depends on its own row only; all random numbers are those given.
 """
 
 SOURCE = """
@@ -76,8 +77,8 @@ METRIC = """
 A class or function, called with (settings), that returns an object with an attribute `better`, "lower" or "higher",
 and a method __call__(comparison), which returns a float; distgan.extend.Comparison has the features of the real and
 of the generated images, float32 [N, D] and [M, D] on the CPU, the logits [M, K] and, where the attribute
-`needs_images` is true, the generated images, uint8 [M, 3, H, W]. It runs on the main process. No randomness: the
-same images give the same value.
+`needs_images` is true, the generated images, uint8 [M, channels, H, W]. It runs on the main process. No randomness:
+the same images give the same value.
 """
 
 TRACKER = """

@@ -6,7 +6,7 @@ import difflib
 import functools
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -163,7 +163,7 @@ def _without_variants(parts: list[str]) -> tuple[list[str], str]:
 
 @functools.cache
 def _variants() -> dict[str, dict[str, str]]:
-    """{"loss": {"hinge": "loss.name=hinge", ...}, ...}; the variants number and schedule have an empty text."""
+    """{"loss": {"hinge": "loss.name=hinge", ...}, ...}; the variants number, schedule and widths have no text."""
 
     def find(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
         for name, field in model.model_fields.items():
@@ -177,6 +177,8 @@ def _variants() -> dict[str, dict[str, str]]:
                         yield prefix + name, value, f"{prefix}{name}.{tag}={value}"
                 if len(accepted) > 1:
                     yield from ((prefix + name, form, "") for form in ("number", "schedule"))
+            if len(accepted) > 1 and any(get_origin(kind) is tuple for kind in accepted):
+                yield from ((prefix + name, form, "") for form in ("number", "widths"))
 
     variants: dict[str, dict[str, str]] = {}
     for key, value, text in find(Config, ""):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from distgan.config import contracts
-from distgan.config.base import Frozen, Probability, Widths
+from distgan.config.base import Frozen, Probability, WidthOrWidths, Widths
 from distgan.config.registry import Registry
 
 
@@ -62,12 +62,12 @@ class DcganGenerator(GeneratorSettings):
 
 
 class SnganGenerator(GeneratorSettings):
-    """The ResNet of Miyato et al. 2018 (arXiv:1802.05957, table 4): dense to 4x4, residual blocks that double the
-    size, batch norm, 3x3 convolution, tanh. Classes: conditional batch norm (Miyato & Koyama 2018)."""
+    """The ResNets of Miyato et al. 2018 (arXiv:1802.05957, tables 4 to 6): dense to 4x4, residual blocks that double
+    the size, batch norm, 3x3 convolution, tanh. Classes: conditional batch norm (Miyato & Koyama 2018)."""
 
     family: Literal["sngan"] = "sngan"
-    width: PositiveInt = 256
-    """Channels of all maps."""
+    width: WidthOrWidths = 256
+    """Channels of all maps; or a list, of the maps of each size, from 4x4 to full size: 5 make 64x64."""
 
 
 class R3ganGenerator(GeneratorSettings):
@@ -126,11 +126,12 @@ class DcganDiscriminator(DiscriminatorSettings):
 
 
 class SnganDiscriminator(DiscriminatorSettings):
-    """The ResNet of Miyato et al. 2018 (table 4): residual blocks down to 8x8, two more, sum over the pixels, dense."""
+    """The ResNets of Miyato et al. 2018 (tables 4 to 6): residual blocks down to 8x8, two more, sum over the pixels,
+    dense; with a width for each size down to 4x4, one more."""
 
     family: Literal["sngan"] = "sngan"
-    width: PositiveInt = 128
-    """Channels of all maps."""
+    width: WidthOrWidths = 128
+    """Channels of all maps; or a list, of the blocks at each size, from 4x4 to full size: 5 take 64x64."""
     spectral_norm: bool = True
     """Divide every weight by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
 
@@ -148,6 +149,12 @@ class R3ganDiscriminator(DiscriminatorSettings):
     group_width: PositiveInt = 16
     """Channels of each group of the grouped convolution."""
 
+
+RECIPES = {  # that come with distgan, by family and size of the images, for a data set of another size
+    "dcgan": {32: "dcgan", 64: "dcgan"},
+    "sngan": {32: "sngan", 64: "sngan_64", 128: "sngan_128"},
+    "r3gan": {32: "r3gan", 64: "r3gan_64", 128: "r3gan_128"},
+}
 
 GENERATORS = Registry(
     kind="generator",

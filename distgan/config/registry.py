@@ -261,18 +261,18 @@ class Registry:
         with _as_config_error(name):
             return settings_from(self.load(name), {}, options, self)
 
-    def build(self, section: BaseModel, *arguments: Any) -> Any:
+    def build(self, section: BaseModel, *arguments: Any, **named: Any) -> Any:
         """The chosen implementation: called with its settings and the arguments where it is a class or function.
 
         An object that is neither is used as it is: it has no settings.
         """
         target = self.load(self.name_of(section))
         if not isinstance(section, OutsideSection):
-            return target(section, *arguments) if is_factory(target) else target
+            return target(section, *arguments, **named) if is_factory(target) else target
         name, settings, built = self.name_of(section), self.settings_of(section), target
         if is_factory(target):
             try:
-                built = target(settings, *arguments)
+                built = target(settings, *arguments, **named)
             except DistganError:
                 raise
             except Exception as error:

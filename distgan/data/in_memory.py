@@ -33,6 +33,11 @@ class RealImages(Protocol):
         ...
 
     @property
+    def channels(self) -> int:
+        """1: gray, 3: RGB."""
+        ...
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         ...
@@ -65,7 +70,7 @@ class ImageArrays:
     """All images in memory, checked."""
 
     images: Tensor
-    """uint8 [N, 3, size, size]."""
+    """uint8 [N, channels, size, size]."""
     labels: Tensor
     """int64 [N]."""
     classes: tuple[str, ...]
@@ -82,6 +87,10 @@ class ImageArrays:
     @property
     def size(self) -> int:
         return self.images.shape[-1]
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[1]
 
     def batches(self, start: int) -> Generator[Batch, None, None]:
         """Yields batches without end, in the order in which an `ImageDataset` of these images would."""
@@ -109,7 +118,7 @@ class ImageBatches:
             first = self._checked(next(iterator))
         except StopIteration:
             raise DataError("images is an iterator that gives no batch") from None
-        self.size = first[0].shape[-1]
+        self.size, self.channels = first[0].shape[-1], first[0].shape[1]
         self._pairs = chain([first], map(self._checked, iterator))
 
     def batches(self, start: int) -> Generator[Batch, None, None]:
@@ -138,21 +147,36 @@ def open_images(images: Any, labels: Any, classes: Sequence[str] | None, reading
     if isinstance(images, Iterable) and not isinstance(images, (str, bytes)) and labels is None:
         return ImageBatches(images, classes, reading)
     raise DataError(
-        f"images={type(images).__name__} must be a uint8 tensor or array [N, 3, H, H], or an iterator of batches "
+        f"images={type(images).__name__} must be a uint8 tensor or array [N, 3, H, H] (gray: [N, 1, H, H]), or an "
+        "iterator of batches "
         "(images, labels); a data set in a directory is named by data.path"
     )
 
 
 def to_images(images: Any) -> Tensor:
-    """uint8 [N, 3, H, H] of such a tensor or array, or of [N, H, H, 3]. Raises DataError."""
+    """uint8 [N, 3, H, H] of such a tensor or array, or of [N, H, H, 3]; [N, 1, H, H] of gray ones. Raises DataError.
+
+    Gray are [N, 1, H, H], [N, H, H, 1] and [N, H, H].
+    """
     shape = list(getattr(images, "shape", ()))
     pixels = torch.as_tensor(images) if shape else torch.empty(0)
-    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or not len(pixels):
-        raise DataError(f"images are {pixels.dtype} {shape}; they must be uint8 (0 to 255) of shape [N, 3, H, H]")
-    if pixels.shape[1] != 3 and pixels.shape[3] == 3:
+    if pixels.dtype != torch.uint8 or pixels.ndim not in (3, 4) or not len(pixels):
+        raise DataError(
+            f"images are {pixels.dtype} {shape}; they must be uint8 (0 to 255) of shape [N, 3, H, H], or gray [N, H, H]"
+        )
+    if pixels.ndim == 3 and len(pixels) == 3:
+        raise DataError(
+            f"images are {pixels.dtype} {shape}: one RGB image, or three gray ones; give [1, 3, H, H], or [3, 1, H, H]"
+        )
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    if pixels.shape[1] not in (1, 3) and pixels.shape[3] in (1, 3):
         pixels = pixels.permute(0, 3, 1, 2).contiguous()
-    if pixels.shape[1] != 3 or pixels.shape[2] != pixels.shape[3]:
-        raise DataError(f"images have the shape {shape}; it must be [N, 3, H, H] or [N, H, H, 3], RGB and square")
+    if pixels.shape[1] not in (1, 3) or pixels.shape[2] != pixels.shape[3]:
+        raise DataError(
+            f"images have the shape {shape}; it must be [N, 3, H, H] or [N, H, H, 3], RGB and square, or gray: "
+            "[N, 1, H, H], [N, H, H, 1] or [N, H, H]"
+        )
     return pixels
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from distgan.utils.errors import LaunchError
 
 LAUNCHER_VARIABLES = ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID")  # set by launchers
+WORKER_VARIABLE = "TORCHELASTIC_RESTART_COUNT"  # set for each rank by the launcher of several, and by nobody else
 ONE_MODEL_ENGINES = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -24,6 +25,15 @@ NUMBERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"
 FLAGS = ("ACCELERATE_USE_CPU", "ACCELERATE_DEBUG_MODE")  # that Accelerate reads
 YES, NO = ("y", "yes", "t", "true", "on", "1"), ("", "n", "no", "f", "false", "off", "0")
 PROCESS_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def is_orphan(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the launcher of this rank had ended before this module was imported: an init process adopted the rank."""
+    if WORKER_VARIABLE not in environment:
+        return False
+    command = _command_line(parent := os.getppid())
+    name = os.path.basename(command[0]).lower() if command else ""
+    return "python" not in name and (parent == 1 or name == "systemd")
 
 
 def find_launcher(environment: Mapping[str, str] = os.environ) -> int | None:
@@ -47,7 +57,7 @@ def _command_line(process: int) -> list[str]:
         return []
 
 
-LAUNCHER = find_launcher()
+LAUNCHER, ORPHAN = find_launcher(), is_orphan()
 
 
 def launcher_command() -> list[str]:
@@ -58,7 +68,7 @@ def launcher_command() -> list[str]:
 
 def launcher_died() -> bool:
     """Whether a launcher started this process and has ended."""
-    return LAUNCHER is not None and os.getppid() != LAUNCHER
+    return ORPHAN or (LAUNCHER is not None and os.getppid() != LAUNCHER)
 
 
 def check_launcher(environment: Mapping[str, str]) -> None:

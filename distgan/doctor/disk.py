@@ -133,8 +133,8 @@ class Need(NamedTuple):
         return self.checkpoint * (self.kept + 1) + self.others
 
 
-def estimate_need(config: Config, checkpoint: int, generator: int, size: int) -> Need:
-    """checkpoint, generator: bytes of one; size: of the images, pixels."""
+def estimate_need(config: Config, checkpoint: int, generator: int, image: int) -> Need:
+    """checkpoint, generator, image: bytes of one."""
     scored = bool(config.evaluate.every_images)
     written = config.total_steps // config.checkpoint.every_steps + 1
     kept = config.checkpoint.keep_last + 1 + scored
@@ -142,7 +142,7 @@ def estimate_need(config: Config, checkpoint: int, generator: int, size: int) ->
         kept += config.total_steps // math.lcm(every, config.checkpoint.every_steps)
     grids = config.total_steps // config.log.samples_every_steps + 1
     lines = config.total_steps // config.log.every_steps + 1
-    others = grids * 2 * config.log.samples * 3 * size**2 + lines * LINE_BYTES + generator * (1 + scored)
+    others = grids * 2 * config.log.samples * image + lines * LINE_BYTES + generator * (1 + scored)
     return Need(checkpoint, min(kept, written), others)
 
 

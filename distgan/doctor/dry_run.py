@@ -19,13 +19,13 @@ from accelerate import Accelerator
 
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
+from distgan.data.location import open_data_set
 from distgan.data.prepare import Request, prepare
-from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.selection import select_shards
 from distgan.data.sources.shapes import CLASSES, Shapes
 from distgan.distributed.accelerator import own_rows
 from distgan.distributed.collectives import largest, on_main
-from distgan.doctor.data import data_location
+from distgan.doctor.data import impatient
 from distgan.training.checkpoint.state import capture
 from distgan.training.consistency import ConsistencyCheck
 from distgan.training.meters import BatchTimer
@@ -80,8 +80,8 @@ class Measurements(NamedTuple):
     """Bytes of the state."""
     generator: int
     """Bytes of the averaged generator."""
-    size: int
-    """Height and width of the images, pixels."""
+    image: int
+    """Bytes of a real image."""
     images: str
     """resident, stream, or a description of the stand-in images."""
     host: int
@@ -110,8 +110,7 @@ def stand_in(config: Config, scratch: Path, plan: Plan) -> tuple[Config, str]:
         changes |= {"path": directory, "classes": None, "prepare": None, "mode": "resident"}
         description = f"{STAND_IN_IMAGES} drawn shapes instead of the images"
     elif plan.one_shard:
-        server = data_location(config.data)
-        manifest = load_manifest(server)
+        server, manifest = open_data_set(impatient(config.data))
         shard = select_shards(server, manifest, config.data.classes).shards[0]
         directory.mkdir()
         with server.open(shard.name, shard.bytes, shard.sha256) as file:  # type: ignore[union-attr, call-arg]
@@ -135,7 +134,7 @@ def measure(
     memory_before = psutil.Process().memory_info().rss
     rows = own_rows(config.train, accelerator)
     reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
-    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes), reals.channels)
     load = time.monotonic() - start
     times, metrics = time_steps(trainer, reals, progress)
     ConsistencyCheck(accelerator, images=False).check(trainer)
@@ -148,7 +147,7 @@ def measure(
         not_finite=tuple(name for name, value in values.items() if not math.isfinite(value)),
         losses=(values["loss/d"], values["loss/g"]),
         **state_bytes(capture(trainer).tensors),
-        size=reals.size,
+        image=reals.selection.image_bytes,
         images=description or reals.mode,
         host=max(_largest_memory() - memory_before, 0),
         device=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,

@@ -92,7 +92,7 @@ class LocalChecks:
             *readers.check_readers(config, selection, rows, self.local, self.machine.cores, gpu),
             *readers.check_data_memory(config, selection, self.local, machine.free_host_memory(), free),
             *readers.check_cache(config, selection, _free_bytes(config.data.cache)),
-            *machine.check_limits(workers, len(rows), selection.size, self.local),
+            *machine.check_limits(workers, len(rows), selection.image_bytes, self.local),
         ]
 
     def _check_checkpoints(self, processes: int, precision: str) -> list[CheckResult]:

@@ -109,17 +109,16 @@ def check_precision(config: Config, environment: Mapping[str, str], on_gpu: bool
     return [ok("precision", f"{chosen}: {reason}")]
 
 
-def check_limits(workers: int, rows: int, size: int, processes: int) -> list[CheckResult]:
+def check_limits(workers: int, rows: int, image: int, processes: int) -> list[CheckResult]:
     """Whether the system gives the data workers enough open files and shared memory.
 
-    workers: of one process; rows: images per batch of one process; size: of an image, pixels; processes: on this
-    machine.
+    workers: of one process; rows: images per batch of one process; image: bytes of one; processes: on this machine.
     """
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     shm = shutil.disk_usage("/dev/shm") if Path("/dev/shm").is_dir() else None
     return [
         *check_open_files(workers, files),
-        *check_shared_memory(workers, rows * (3 * size**2 + 8), processes, shm and shm.total, shm and shm.free),
+        *check_shared_memory(workers, rows * (image + 8), processes, shm and shm.total, shm and shm.free),
     ]
 
 

@@ -64,6 +64,9 @@ def check_scores(config: Config, data_set: DataSet | None) -> list[CheckResult]:
                     f"the images in {reference} are {manifest.size}x{manifest.size}, those of data.path {size}x{size}"
                 )
                 return [fail(what, text, "choose another evaluate.reference")]
+            if data_set is not None and data_set.manifest.channels != manifest.channels:
+                text = f"of {reference} and data.path only one holds gray images"
+                return [fail(what, text, "choose another evaluate.reference")]
     except (ConfigError, DataError, QualityError) as error:
         return [fail(what, str(error), "or set evaluate.every_images=null to train without scores")]
     text = f"{config.evaluate.count:,} generated images are evaluated every {every:,} images"

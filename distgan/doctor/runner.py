@@ -141,7 +141,7 @@ class Doctor:
         self.report.add(estimate.check_memory(all_ranks, self.local_checks.local, host))
         self.report.add(estimate.check_network(all_ranks))
         self.report.add(estimate.check_timeouts(config, all_ranks))
-        need = disk.estimate_need(config, first.checkpoint, first.generator, first.size)
+        need = disk.estimate_need(config, first.checkpoint, first.generator, first.image)
         step = max(measured.step for measured in all_ranks)
         self.local_checks.check("disk", lambda: self._check_disk(need, step))
         self.report.add(estimate.estimate_end(config, all_ranks, self.local_checks.steps_done, need))

@@ -52,7 +52,7 @@ class Generator:
     """A generator network with its description.
 
     Attributes: network (nn.Module, eval mode, fp32), description, weight_digest, device, latent_dim, size (height and
-    width of the images, pixels), class_names, conditional, images_seen.
+    width of the images, pixels), channels (3: RGB, 1: gray), class_names, conditional, images_seen.
     """
 
     def __init__(
@@ -64,13 +64,15 @@ class Generator:
         self.weight_digest = weight_digest
         self.latent_dim = description.generator.latent_dim
         self.size = description.size
+        self.channels = description.channels
         self.class_names = description.class_names
         self.conditional = description.generator.conditional
         self.images_seen = description.images_seen
 
     def __repr__(self) -> str:
         kind = f"{len(self.class_names)} classes" if self.conditional else "unconditional"
-        text = f"{self.size}x{self.size}, {kind}, {self.images_seen:,} images seen, {self.description.weights}"
+        gray = " gray" if self.channels == 1 else ""
+        text = f"{self.size}x{self.size}{gray}, {kind}, {self.images_seen:,} images seen, {self.description.weights}"
         return f"Generator({text}, {self.device})"
 
     def to(self, device: str | torch.device) -> Generator:
@@ -80,7 +82,7 @@ class Generator:
         return self
 
     def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images of latent vectors: [B, latent_dim], int64 [B] -> float32 [B, 3, size, size] in [-1, 1].
+        """Images of latent vectors: [B, latent_dim], int64 [B] -> float32 [B, channels, size, size] in [-1, 1].
 
         labels: for a conditional generator only. The result is on the generator's device; gradients reach the latents.
         r3gan's images may lie a little outside [-1, 1], since its last layer is linear; `sample` clips them.
@@ -108,7 +110,7 @@ class Generator:
         truncation: float | None = None,
         batch_size: int = 16,
     ) -> Tensor:
-        """One image per seed: uint8 [N, 3, size, size] on the CPU.
+        """One image per seed: uint8 [N, 3, size, size] on the CPU; [N, 1, size, size] where the images are gray.
 
         seeds: whole numbers in 0 ... 2**63 - 1. classes (conditional only): names or numbers, one for all seeds or one
         per seed (a number is a class's place, from 0 on, but its name where all names are numbers); None: the class at
@@ -121,7 +123,7 @@ class Generator:
             raise ExportError(f"batch_size={batch_size} must be 1 or more")
         labels = self.labels(seeds, classes)
         latents = self.latents(seeds, truncation)
-        images = torch.empty((len(seeds), 3, self.size, self.size), dtype=torch.uint8)
+        images = torch.empty((len(seeds), self.channels, self.size, self.size), dtype=torch.uint8)
         with torch.inference_mode():
             for start in range(0, len(seeds), batch_size):
                 rows = torch.arange(start, start + batch_size).clamp(max=len(seeds) - 1)  # repeats the last row

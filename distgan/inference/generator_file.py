@@ -52,6 +52,8 @@ class Description(BaseModel):
     """Architecture. Unknown keys are refused here, since they would change the images."""
     size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     """Height and width of an image, pixels."""
+    channels: Literal[1, 3] = 3
+    """Of an image: 3 (RGB), or 1 (gray). Only files with 1 have this key."""
     class_names: tuple[str, ...]
     """Names of the classes in the training data, by label."""
     config: dict[str, Any]
@@ -140,7 +142,7 @@ def read_generator(path: Path, trust: Sequence[str] = ()) -> tuple[nn.Module, De
         state = _tensors(file)
     digest = _checked_digest(state, expected, path)
     if isinstance(description.generator, OutsideSection):  # it may have tensors that are in no file
-        network = build_generator(description.generator, description.size, len(description.class_names)).float()
+        network = _build(description)
         network.load_state_dict(state)
     else:
         network.load_state_dict(state, assign=True)
@@ -202,7 +204,7 @@ def weight_digest(weights: Mapping[str, Tensor]) -> str:
 def metadata_json(description: Description, digest: str, indent: int | None = None) -> str:
     """The metadata as sorted JSON; its `metadata_digest` is the SHA-256 of the compact JSON of all other keys."""
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, "weight_digest": digest}
-    content |= description.model_dump(mode="json")
+    content |= description.model_dump(mode="json", exclude={"channels"} if description.channels == 3 else None)
     content["metadata_digest"] = _metadata_digest(content)
     return json.dumps(content, sort_keys=True, indent=indent) if indent else _compact(content)
 
@@ -300,7 +302,7 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
         )
     try:
         with torch.device("meta"):
-            network = build_generator(config, description.size, len(description.class_names)).float()
+            network = _build(description)
     except (ConfigError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         reason = str(error) if isinstance(error, ConfigError) else "its layers are too large"
         if error.__cause__ is not None:  # of a class from outside
@@ -313,6 +315,11 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
             rule = f"which should be {needed[name]}" if name in needed else "which it should not have"
             raise ExportError(f"{origin} does not fit its description: it {state}, {rule}")
     return network
+
+
+def _build(description: Description) -> nn.Module:
+    size, classes = description.size, len(description.class_names)
+    return build_generator(description.generator, size, classes, channels=description.channels).float()
 
 
 def _label(tensor: Tensor) -> str:

@@ -90,6 +90,7 @@ def model_card(description: Description, digest: str) -> str:
         ),
         template_path=str(CARD_TEMPLATE),
         size=description.size,
+        channels=description.channels,
         conditional=conditional,
         generator=description.generator,
         classes=printable(", ".join(description.class_names), 2000) or "not recorded",

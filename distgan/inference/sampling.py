@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from distgan.inference.generator import Class, Generator
 from distgan.inference.generator_file import writing
 from distgan.utils.files import atomic_path
-from distgan.utils.images import save_png
+from distgan.utils.images import save_png, to_image
 from distgan.utils.progress import track
 
 
@@ -25,7 +24,7 @@ def find_file(path: Path) -> Path:
 def draw(
     generator: Generator, seeds: Sequence[int], names: Sequence[Class] | None, truncation: float | None, batch_size: int
 ) -> Iterator[tuple[Sequence[int], Tensor]]:
-    """Yields batches: the seeds, and their images, uint8 [n, 3, H, W]. names: see `classes_of`."""
+    """Yields batches: the seeds, and their images, uint8 [n, channels, H, W]. names: see `classes_of`."""
     parts = [seeds[start : start + batch_size] for start in range(0, len(seeds), batch_size)]
     for part in track(parts, len(seeds), "sample", "images", weigh=len):
         yield part, generator.sample(part, classes_of(part, names), truncation, batch_size)
@@ -42,7 +41,7 @@ def write_directory(directory: Path, batches: Iterator[tuple[Sequence[int], Tens
         for seed, image in zip(seeds, images, strict=True):
             path = directory / f"seed-{seed:09d}.png"
             with writing(path):
-                save_png(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), path)
+                save_png(to_image(image), path)
 
 
 def write_npz(
@@ -52,12 +51,12 @@ def write_npz(
     names: Sequence[Class] | None,
     batches: Iterator[tuple[Sequence[int], Tensor]],
 ) -> None:
-    """Writes images uint8 [N, H, W, 3], seeds int64 [N] and labels int64 [N] (-1: unconditional).
+    """Writes images uint8 [N, H, W, channels], seeds int64 [N] and labels int64 [N] (-1: unconditional).
 
     The same content gives the same bytes. Raises ExportError.
     """
     labels = generator.labels(seeds, classes_of(seeds, names))
-    images = np.empty((len(seeds), generator.size, generator.size, 3), dtype=np.uint8)
+    images = np.empty((len(seeds), generator.size, generator.size, generator.channels), dtype=np.uint8)
     start = 0
     for part, batch in batches:
         images[start : start + len(part)] = batch.permute(0, 2, 3, 1).numpy()

@@ -50,7 +50,7 @@ class Comparison:
     logits: Tensor
     """float32 [M, K], of the generated images."""
     images: Tensor
-    """uint8 [M, 3, H, W], the generated images, where a metric needs them; else of length 0."""
+    """uint8 [M, channels, H, W], the generated images, where a metric needs them; else of length 0."""
 
     @property
     def real_features(self) -> Tensor:

@@ -18,7 +18,7 @@ from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data import reference
 from distgan.data.shards.manifest import Manifest
 from distgan.data.shards.selection import ShardSelection
-from distgan.data.sources.shapes import CLASSES, SIZE
+from distgan.data.sources.shapes import CLASSES, SIZES
 from distgan.distributed.collectives import Ranks, on_main
 from distgan.inference.generator import Generator
 from distgan.metrics import cache
@@ -37,7 +37,7 @@ Named = dict[str, float]
 class Evaluator:
     """Compares generators with one reference. Every rank makes one, and all call its methods together.
 
-    Attributes: protocol, size (height and width of the real images, pixels).
+    Attributes: protocol, form (size and channels of the real images).
     """
 
     def __init__(self, config: EvaluateConfig, data: DataConfig, device: torch.device, show: bool) -> None:
@@ -49,7 +49,7 @@ class Evaluator:
         self._config = config
         real_data = data if config.reference is None else data.model_copy(update={"path": config.reference})
         manifest, self._shards = reference.open_data(real_data)
-        self.size = manifest.size
+        self.form = self._shards.form
         self._shapes = is_shapes(manifest)
         check(config, self._shards.total, self._shapes)
         self._extractor = load_extractor(config, device)
@@ -63,18 +63,21 @@ class Evaluator:
             for chosen in config.metrics
         }
         keep = self._shapes or any(getattr(metric, "needs_images", False) for metric in further.values())
-        self._feature_pass = FeaturePass(self._extractor, keep, self.size, Ranks(device), show)
+        self._feature_pass = FeaturePass(self._extractor, keep, self.form, Ranks(device), show)
         self._ready = self._extractor is None
         self._reference: Manifold | None = None  # on the main process, once ready
         self._floor: Named | None = None
 
     def names(self, generator: Generator) -> list[str]:
-        """The names of its scores. Raises QualityError if its images have another size."""
+        """The names of its scores. Raises QualityError if its images have another size, or other channels."""
         self._check_size(generator)
         return names_of(self._config, self._shapes, requested_shapes(generator, 1) is not None)
 
     def evaluate(self, generator: Generator) -> Scores:
-        """The generator's scores, the same on every rank. Raises QualityError if its images have another size."""
+        """The generator's scores, the same on every rank.
+
+        Raises QualityError if its images have another size, or other channels.
+        """
         self._check_size(generator)
         floor = self.prepare()
         labels = requested_shapes(generator, self.protocol.count)
@@ -91,10 +94,17 @@ class Evaluator:
         )
 
     def _check_size(self, generator: Generator) -> None:
-        if generator.size != self.size:
+        size = self.form.size
+        if generator.size != size:
             raise QualityError(
                 f"the generator makes images of {generator.size}x{generator.size}, the reference has "
-                f"{self.size}x{self.size}; compare with a data set of size {generator.size}"
+                f"{size}x{size}; compare with a data set of size {generator.size}"
+            )
+        if generator.channels != self.form.channels:
+            kinds = {1: "gray", 3: "RGB"}
+            raise QualityError(
+                f"the generator makes {kinds[generator.channels]} images, the reference has "
+                f"{kinds[self.form.channels]} ones; compare with a data set of {kinds[generator.channels]} images"
             )
 
     def prepare(self) -> Named:
@@ -196,8 +206,8 @@ def names_of(config: EvaluateConfig, shapes: bool, conditional: bool) -> list[st
 
 
 def is_shapes(manifest: Manifest) -> bool:
-    """Whether a data set holds the embedded shapes, which can be recognised from pixels."""
-    return manifest.source == "shapes" and manifest.size == SIZE
+    """Whether a data set holds the embedded shapes in colour, which can be recognised from pixels."""
+    return manifest.source == "shapes" and manifest.size in SIZES and manifest.channels == 3
 
 
 def check(config: EvaluateConfig, images: int, shapes: bool) -> None:
@@ -208,7 +218,7 @@ def check(config: EvaluateConfig, images: int, shapes: bool) -> None:
     if config.extractor == "none":
         if not shapes:
             raise QualityError(
-                "evaluate.extractor=none is for the embedded shapes only (`distgan prepare shapes`), and the "
+                "evaluate.extractor=none is for the embedded shapes in colour only (`distgan prepare shapes`), and the "
                 "reference is another data set; use efficientnet_lite0, or train without scores "
                 "(evaluate.every_images=null)"
             )
@@ -246,6 +256,7 @@ def _protocol(
         count=config.count,
         seeds=f"0-{config.count - 1}",
         reference_digest=manifest.digest,
+        channels=manifest.channels,
         reference_split=manifest.split,
         reference_classes=shards.classes,
         reference_count=config.reference_count if extractor else None,
@@ -260,6 +271,6 @@ def _finite(named: Named) -> Named:
 
 
 def _generate(generator: Generator, seeds: range, batch: int) -> Iterator[Tensor]:
-    """Yields the images of consecutive seeds, uint8 [<= batch, 3, size, size] at a time."""
+    """Yields the images of consecutive seeds, uint8 [<= batch, channels, size, size] at a time."""
     for start in range(seeds.start, seeds.stop, batch):
         yield generator.sample(range(start, min(start + batch, seeds.stop)), batch_size=batch)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distgan.data.shards.decode import ImageForm
 from distgan.distributed.collectives import Ranks
 from distgan.metrics.extractors.base import Extractor
 from distgan.utils.progress import track
 
 Columns = dict[str, Tensor]
-"""By name: features, float32 [N, D]; logits, float32 [N, K]; images, uint8 [N, 3, H, W]."""
+"""By name: features, float32 [N, D]; logits, float32 [N, K]; images, uint8 [N, channels, H, W]."""
 ImageBatches = Callable[[range, int], Iterable[Tensor]]
-"""A range of rows and a batch size in; batches of images, uint8 [<= batch size, 3, H, W], out."""
+"""A range of rows and a batch size in; batches of images, uint8 [<= batch size, channels, H, W], out."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class FeaturePass:
     """Gives the columns features and logits."""
     keep_images: bool
     """Whether the images are a column as well."""
-    size: int
-    """Height and width of the images, pixels."""
+    form: ImageForm
+    """Of the images."""
     ranks: Ranks
     show: bool
     """Whether to show progress."""
@@ -52,5 +53,5 @@ class FeaturePass:
 
     def _empty_columns(self) -> Columns:
         """The columns of a rank without images."""
-        blank = torch.zeros((1, 3, self.size, self.size), dtype=torch.uint8)
+        blank = torch.zeros((1, self.form.channels, self.form.size, self.form.size), dtype=torch.uint8)
         return {name: column[:0] for name, column in self._columns(blank).items()}

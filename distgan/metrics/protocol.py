@@ -9,7 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from distgan.config.messages import first_mistake
 from distgan.metrics.registry import BUILT_IN, Direction, better, full_name
@@ -43,6 +51,8 @@ class Protocol(_Model):
     """Seeds of the generated images; the class of a seed is seed % number of classes."""
     reference_digest: str
     """Digest of the manifest of the real images."""
+    channels: Literal[1, 3] = 3
+    """Of the images: 1 (gray, which the extractor sees as RGB with three equal channels), or 3. Only written if 1."""
     reference_split: str
     """train or test."""
     reference_classes: tuple[str, ...]
@@ -55,6 +65,13 @@ class Protocol(_Model):
     """k of density and coverage."""
     version: PositiveInt
     """Version of the code that computes the values."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_was_gray(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        if self.channels == 3:
+            content.pop("channels", None)
+        return content
 
     def key(self, *leave_out: str) -> dict[str, Any]:
         """All that the values depend on, for a cache; the same as before there were extractors from outside."""

@@ -1,14 +1,16 @@
 """Coverage of the embedded shapes by a generator's images, which are recognised from their pixels without a network.
 
-In: uint8 images of 32x32. Out: the shape in each image and how well it fits (`recognise`), and the shares of classes,
-colours and positions in a set of images (`coverage`). Recognition reverses data/sources/shapes.py: it finds background,
-colour and the covered share of each pixel, draws the shape again, and compares the two images (`fit`).
+In: uint8 images of 32x32, or of a multiple of it, which are first made 32x32. Out: the shape in each image and how well
+it fits (`recognise`), and the shares of classes, colours and positions in a set of images (`coverage`). Recognition
+reverses data/sources/shapes.py: it finds background, colour and the covered share of each pixel, draws the shape again,
+and compares the two images (`fit`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +57,9 @@ class Recognised:
 
 
 def recognise(images: Images) -> Recognised:
-    """Recognises the shape in each image, independently. images: uint8 [N, 3, 32, 32] on the CPU, N >= 1.
+    """Recognises the shape in each image, independently. images: uint8 [N, 3, size, size] on the CPU, N >= 1.
+
+    size: 32 or a multiple of it; of larger images, 32x32 means are recognised. Positions are in pixels of 32x32.
 
     fit = 2 <R, S> / max(|R|^2 + |S|^2, MIN_ENERGY), clipped to [0, 1]. R is the image minus its background (a plane
     through the outermost pixels, per channel); S is the recognised shape, drawn in its position and colour, minus the
@@ -68,7 +72,7 @@ def recognise(images: Images) -> Recognised:
 
 
 def coverage(images: Images, labels: Tensor | IntArray | None = None) -> dict[str, float]:
-    """Scores of a set of images, uint8 [N, 3, 32, 32], N >= 1; all but the first two use the recognised images only.
+    """Scores of a set of images, as in `recognise`; all but the first two use the recognised images only.
 
     shapes_recognised: share of the images with a fit of at least RECOGNISED.
     shapes_sharp: share of the images with a fit of at least SHARP; shapes with long outlines (cross, star, arrow) reach
@@ -117,7 +121,7 @@ def _cells(centre: Floats) -> IntArray:
 
 
 def _recognise(pixels: npt.NDArray[np.uint8]) -> Recognised:
-    images = pixels.reshape(len(pixels), 3, SIZE * SIZE).astype(np.float32) / 255
+    images = _small(pixels).reshape(len(pixels), 3, SIZE * SIZE).astype(np.float32) / 255
     background = images[:, :, _RING] @ _PLANE
     shape = images - background  # R
     colour = _core_colour(images, shape)
@@ -137,6 +141,14 @@ def _recognise(pixels: npt.NDArray[np.uint8]) -> Recognised:
     names = np.array(list(COLOURS.values())) / 255
     nearest = ((colour[:, None, :] - names) ** 2).sum(2).argmin(1)
     return Recognised(label, np.clip(2 * overlap / np.maximum(energy, MIN_ENERGY), 0, 1), nearest, centre, radius)
+
+
+def _small(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """The images as 32x32: means of squares of pixels, or the images themselves."""
+    times = pixels.shape[-1] // SIZE
+    if times == 1:
+        return pixels
+    return pixels.reshape(-1, 3, SIZE, times, SIZE, times).mean((3, 5), dtype=np.float32)
 
 
 def _core_colour(images: Floats, shape: Floats) -> Floats:

@@ -6,48 +6,70 @@ since its last layer is linear, as in its paper.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from distgan.config.networks import DISCRIMINATORS, GENERATORS, DiscriminatorConfig, GeneratorConfig
 from distgan.config.outside import OutsideSection
-from distgan.config.registry import error_text
+from distgan.config.registry import Registry, error_text
 from distgan.networks import spectral_norm
 from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.utils.errors import ConfigError
 from distgan.utils.rng import key
 
 
-def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
+def build_generator(config: GeneratorConfig, size: int, classes: int, seed: int = 0, *, channels: int = 3) -> nn.Module:
     """A generator of size x size images of `classes` classes; its weights are a function of the seed.
 
-    Raises ConfigError if the family cannot make that size.
+    channels: 3 for RGB, 1 for gray. Raises ConfigError if the family cannot make that size, or gray images.
     """
     with _seeded(seed, "init/g"):
-        generator = cast(nn.Module, GENERATORS.build(config, size, classes))
+        generator = _build(GENERATORS, config, (size, classes), channels)
         if isinstance(config, OutsideSection):
-            check_forward(generator, (config.latent_dim,), (3, size, size), config.conditional)
+            check_forward(generator, (config.latent_dim,), (channels, size, size), config.conditional)
         return generator
 
 
-def build_discriminator(config: DiscriminatorConfig, size: int, classes: int, seed: int = 0) -> nn.Module:
+def build_discriminator(
+    config: DiscriminatorConfig, size: int, classes: int, seed: int = 0, *, channels: int = 3
+) -> nn.Module:
     """A discriminator of size x size images of `classes` classes; its weights are a function of the seed.
 
-    With `config.spectral_norm` every weight is normalised; call `spectral_norm.power_iteration` after each update.
-    Raises ConfigError if the family cannot take that size, or cannot be normalised.
+    channels: 3 for RGB, 1 for gray. With `config.spectral_norm` every weight is normalised; call
+    `spectral_norm.power_iteration` after each update.
+    Raises ConfigError if the family cannot take that size, or gray images, or cannot be normalised.
     """
     with _seeded(seed, "init/d"):
-        network = cast(nn.Module, DISCRIMINATORS.build(config, size, classes))
+        network = _build(DISCRIMINATORS, config, (size, classes), channels)
         if isinstance(config, OutsideSection):
-            check_forward(network, (3, size, size), (), config.conditional)
+            check_forward(network, (channels, size, size), (), config.conditional)
         if config.spectral_norm:
             spectral_norm.normalise(network)
         return network
+
+
+def takes_channels(network: Callable[..., object]) -> bool:
+    """Whether a network's constructor has a parameter `channels`, so that it can be built for gray images."""
+    return callable(network) and "channels" in inspect.signature(network).parameters
+
+
+def _build(registry: Registry, config: BaseModel, arguments: tuple[int, int], channels: int) -> nn.Module:
+    """The chosen network. It is told the channels if it can be; without the parameter it is for RGB images."""
+    name = registry.name_of(config)
+    named = {"channels": channels} if takes_channels(registry.load(name)) else {}
+    if channels != 3 and not named:
+        raise ConfigError(
+            f"{registry.key}={name} takes no argument `channels`, so it is for RGB images, and the images are gray (1 "
+            "channel); give its __init__ a parameter channels, or use another family, such as dcgan"
+        )
+    return cast(nn.Module, registry.build(config, *arguments, **named))
 
 
 @torch.no_grad()

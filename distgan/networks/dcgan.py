@@ -21,12 +21,12 @@ INIT_STD = 0.02  # of the initial weights (Radford et al. 2016, section 4)
 
 
 class Generator(nn.Module):
-    """latents [B, L], labels [B] int64 or None -> images [B, 3, size, size] in [-1, 1].
+    """latents [B, L], labels [B] int64 or None -> images [B, channels, size, size] in [-1, 1].
 
     Dense to 4x4; 4x4 transposed convolutions with stride 2, each with batch norm and ReLU; 3x3 convolution, tanh.
     """
 
-    def __init__(self, config: DcganGenerator, size: int, classes: int) -> None:
+    def __init__(self, config: DcganGenerator, size: int, classes: int, channels: int = 3) -> None:
         super().__init__()
         steps = halvings("generator.family=dcgan", size, minimum=1)
         classes = classes if config.conditional else 0
@@ -36,7 +36,7 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False) for wide, narrow in pairwise(widths)
         )
         self.norms = nn.ModuleList(batch_norm(width, classes) for width in widths)
-        self.to_rgb = nn.Conv2d(config.width, 3, 3, padding=1)
+        self.to_rgb = nn.Conv2d(config.width, channels, 3, padding=1)
         self.apply(_init)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -48,22 +48,22 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """images [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B].
+    """images [B, channels, size, size] in [-1, 1], labels [B] int64 or None -> logits [B].
 
     3x3 and strided 4x4 convolutions in turn, each with leaky ReLU 0.1; one more 3x3 at 4x4, dense.
     """
 
-    def __init__(self, config: DcganDiscriminator, size: int, classes: int) -> None:
+    def __init__(self, config: DcganDiscriminator, size: int, classes: int, channels: int = 3) -> None:
         super().__init__()
         steps = halvings("discriminator.family=dcgan", size, minimum=1)
         layers: list[nn.Module] = []
-        channels = 3
+        before = channels
         for width in (config.width * 2**step for step in range(steps)):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(LEAK)]
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.LeakyReLU(LEAK)]
             layers += [nn.Conv2d(width, width, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
-            channels = width
+            before = width
         last = config.width * 2**steps
-        layers += [nn.Conv2d(channels, last, 3, padding=1), nn.LeakyReLU(LEAK), nn.Flatten()]
+        layers += [nn.Conv2d(before, last, 3, padding=1), nn.LeakyReLU(LEAK), nn.Flatten()]
         self.layers = nn.Sequential(*layers)
         self.head = Head(last * MIN_SIDE**2, classes if config.conditional else 0, config.dropout)
         self.apply(_init)

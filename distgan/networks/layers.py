@@ -6,11 +6,13 @@ from itertools import chain
 
 from torch import Tensor, nn
 
+from distgan.config.networks import RECIPES
 from distgan.networks.dropout import KeyedDropout
 from distgan.utils.errors import ConfigError
 
 MIN_SIDE = 4  # height and width of the smallest maps, pixels
 MAX_HALVINGS = 10  # from the largest images to the smallest maps
+MAX_STAGES = 12  # of a configuration
 
 
 class Head(nn.Module):
@@ -43,11 +45,40 @@ def halvings(family: str, size: int, minimum: int) -> int:
     sizes = [MIN_SIDE * 2**n for n in range(minimum, MAX_HALVINGS + 1)]
     if size not in sizes:
         nearest = min(sizes, key=lambda side: abs(side - size))
+        recipe = RECIPES.get(family.partition("=")[2], {}).get(nearest)
         raise ConfigError(
             f"{family} needs images of {sizes[0]}x{sizes[0]}, doubled any number of times, and the images are "
-            f"{size}x{size}; use images of {nearest}x{nearest}, or family=seed_dcgan"
+            f"{size}x{size}; use images of {nearest}x{nearest}{f' (--config {recipe})' if recipe else ''}, or "
+            "family=seed_dcgan"
         )
     return minimum + sizes.index(size)
+
+
+def check_stages(key: str, family: str, stages: int, size: int) -> None:
+    """Raises ConfigError, with the recipe that fits, unless there is a stage for each size from 4x4 to size x size.
+
+    key: of the stages' widths, such as generator.widths.
+    """
+    made = MIN_SIDE * 2 ** (stages - 1)
+    if size == made:
+        return
+    nearest = min(RECIPES[family], key=lambda side: (abs(side - size), -side))
+    needed = [n for n in range(1, MAX_STAGES + 1) if MIN_SIDE * 2 ** (n - 1) == size]
+    if recipe := RECIPES[family].get(size):
+        fix = f"use --config {recipe}, or images of {made}x{made}"
+    elif needed:
+        fix = f"use {_stages(needed[0])}, or images of {made}x{made}"
+    elif nearest == made:
+        fix = f"use images of {made}x{made}"
+    else:
+        fix = f"use images of {nearest}x{nearest} with --config {RECIPES[family][nearest]}, or of {made}x{made}"
+    raise ConfigError(
+        f"{key} has {_stages(stages)}, which is for images of {made}x{made}, and the images are {size}x{size}; {fix}"
+    )
+
+
+def _stages(count: int) -> str:
+    return "1 stage" if count == 1 else f"{count} stages"
 
 
 def feature_layers(discriminator: nn.Module) -> list[nn.Module]:

@@ -16,23 +16,22 @@ from torch.nn import functional as F
 
 from distgan.config.networks import R3ganDiscriminator, R3ganGenerator
 from distgan.networks.dropout import KeyedDropout
-from distgan.networks.layers import MIN_SIDE
+from distgan.networks.layers import MIN_SIDE, check_stages
 from distgan.utils.errors import ConfigError
 
 LEAK = 0.2
 GAIN = math.sqrt(2 / (1 + LEAK**2))  # keeps the variance through a leaky ReLU (He et al. 2015, arXiv:1502.01852)
 CONVOLUTIONS = 3  # of a block
-MAX_STAGES = 12  # of a configuration
 MAX_GROUP_WIDTH = 4096  # that an error suggests; a foreign file may contain any number
 
 
 class Generator(nn.Module):
-    """latents [B, L], labels [B] int64 or None -> images [B, 3, size, size], about in [-1, 1].
+    """latents [B, L], labels [B] int64 or None -> images [B, channels, size, size], about in [-1, 1].
 
     Learnt 4x4 maps, each scaled by a linear function of the latent and the class's embedding, then the stages.
     """
 
-    def __init__(self, config: R3ganGenerator, size: int, classes: int) -> None:
+    def __init__(self, config: R3ganGenerator, size: int, classes: int, channels: int = 3) -> None:
         super().__init__()
         _check("generator", config, size)
         widths, latent = config.widths, config.latent_dim
@@ -43,7 +42,7 @@ class Generator(nn.Module):
         for before, width in pairwise(widths):
             double = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
             layers += [*_change(before, width), double, *_blocks(config, width)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 3, 1, bias=False))
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], channels, 1, bias=False))
         nn.init.normal_(self.basis)
         _init(self)
         if self.embed is not None:
@@ -57,13 +56,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """images [B, 3, size, size], labels [B] int64 or None -> logits [B].
+    """images [B, channels, size, size], labels [B] int64 or None -> logits [B].
 
     G's stages in reverse; then a 4x4 map of weights per channel, and a dense layer. With classes that layer gives a
     vector, and the logit is its product with the class's embedding.
     """
 
-    def __init__(self, config: R3ganDiscriminator, size: int, classes: int) -> None:
+    def __init__(self, config: R3ganDiscriminator, size: int, classes: int, channels: int = 3) -> None:
         super().__init__()
         _check("discriminator", config, size)
         if config.spectral_norm:
@@ -73,7 +72,7 @@ class Discriminator(nn.Module):
             )
         widths = config.widths[::-1]
         last = widths[-1]
-        layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 1, bias=False), *_blocks(config, widths[0])]
+        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 1, bias=False), *_blocks(config, widths[0])]
         for before, width in pairwise(widths):
             layers += [nn.AvgPool2d(2), *_change(before, width), *_blocks(config, width)]
         layers += [nn.Conv2d(last, last, MIN_SIDE, groups=last, bias=False), nn.Flatten(), KeyedDropout(config.dropout)]
@@ -141,13 +140,7 @@ def _normal(layer: nn.Linear | nn.Conv2d, gain: float) -> None:
 
 def _check(player: str, config: R3ganGenerator | R3ganDiscriminator, size: int) -> None:
     """Raises ConfigError unless the stages fit the size and the groups fit the channels."""
-    stages = len(config.widths)
-    if size != (made := MIN_SIDE * 2 ** (stages - 1)):
-        fitting = [f"use {_stages(n)}, or " for n in range(1, MAX_STAGES + 1) if MIN_SIDE * 2 ** (n - 1) == size]
-        raise ConfigError(
-            f"{player}.widths has {_stages(stages)}, which is for images of {made}x{made}, and the images are "
-            f"{size}x{size}; {''.join(fitting) or 'use '}images of {made}x{made}"
-        )
+    check_stages(f"{player}.widths", "r3gan", len(config.widths), size)
     common = math.gcd(*config.widths) * config.expansion
     if common % config.group_width:
         most = min(config.group_width, common, MAX_GROUP_WIDTH)
@@ -156,7 +149,3 @@ def _check(player: str, config: R3ganGenerator | R3ganDiscriminator, size: int) 
             f"{player}.group_width={config.group_width} does not divide the channels of every stage's grouped "
             f"convolutions (widths times expansion), multiples of {common}; use {player}.group_width={nearest}"
         )
-
-
-def _stages(count: int) -> str:
-    return "1 stage" if count == 1 else f"{count} stages"

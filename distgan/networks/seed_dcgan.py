@@ -18,9 +18,9 @@ LEAK = 0.3
 
 
 class Generator(nn.Module):
-    """latents [B, L], labels [B] int64 or None -> images [B, 3, size, size] in [-1, 1]."""
+    """latents [B, L], labels [B] int64 or None -> images [B, channels, size, size] in [-1, 1]."""
 
-    def __init__(self, config: SeedGenerator, size: int, classes: int) -> None:
+    def __init__(self, config: SeedGenerator, size: int, classes: int, channels: int = 3) -> None:
         super().__init__()
         scale = 2**config.upsamples
         if size % scale:
@@ -39,7 +39,7 @@ class Generator(nn.Module):
             layers += [nn.ConvTranspose2d(width, width, 4, stride=2, padding=1), nn.LeakyReLU(LEAK)]
         for _ in range(config.depth):
             layers += [nn.Conv2d(width, width, 5, padding=2), nn.LeakyReLU(LEAK), KeyedDropout(config.dropout)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 3, 7, padding=3), nn.Tanh())
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 7, padding=3), nn.Tanh())
         self.apply(_keras_init)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -53,9 +53,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """images [B, 3, size, size] in [-1, 1], labels [B] int64 or None -> logits [B]."""
+    """images [B, channels, size, size] in [-1, 1], labels [B] int64 or None -> logits [B]."""
 
-    def __init__(self, config: SeedDiscriminator, size: int, classes: int) -> None:
+    def __init__(self, config: SeedDiscriminator, size: int, classes: int, channels: int = 3) -> None:
         super().__init__()
         if config.downsamples > (limit := _max_downsamples(size)):
             raise ConfigError(
@@ -63,7 +63,7 @@ class Discriminator(nn.Module):
                 + (f"use {limit} or fewer" if limit else "use images of 6x6 or more")
             )
         width, side = config.width, size - 2
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 3), nn.LeakyReLU(LEAK)]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3), nn.LeakyReLU(LEAK)]
         for _ in range(config.downsamples):
             layers += [nn.Conv2d(width, width, 4, stride=2), nn.LeakyReLU(LEAK)]
             side = (side - 4) // 2 + 1

@@ -33,7 +33,7 @@ CUTOUT = 1 / 2  # side of the square that is cut out, as a share of the image's 
 def diff_augment(images: Tensor, uniform: Tensor, policy: Sequence[str]) -> Tensor:
     """`color`, `translation` and `cutout`, in the order of `policy`.
 
-    images: [B, 3, H, W] in [-1, 1], square; uniform: [B, DIFF_UNIFORMS] in [0, 1). Where an image is moved or cut, it
+    images: [B, C, H, W] in [-1, 1], square; uniform: [B, DIFF_UNIFORMS] in [0, 1). Where an image is moved or cut, it
     becomes 0. Can be differentiated twice, as a gradient penalty needs. Raises KeyError for another name.
     """
     with torch.autocast(images.device.type, enabled=False):
@@ -47,7 +47,7 @@ def diff_augment(images: Tensor, uniform: Tensor, policy: Sequence[str]) -> Tens
 def ada_augment(images: Tensor, uniform: Tensor, normal: Tensor, p: Tensor, policy: Sequence[str]) -> Tensor:
     """The groups `blit`, `geometry` and `color`, in this order; each of their steps is applied with probability p.
 
-    images: [B, 3, H, W] in [-1, 1], square; uniform: [B, ADA_UNIFORMS] in [0, 1); normal: [B, ADA_NORMALS], standard
+    images: [B, C, H, W] in [-1, 1], square; uniform: [B, ADA_UNIFORMS] in [0, 1); normal: [B, ADA_NORMALS], standard
     normal; p: scalar in [0, 1] on their device. An image is continued by its mirror image. An image for which no
     step is drawn comes back bit for bit. Colours may leave [-1, 1].
     `geometry` can be differentiated once only: a gradient penalty is to be taken on the augmented images.
@@ -192,9 +192,9 @@ class Augmentation(Protocol):
     normals: int
 
     def __call__(self, images: Tensor, uniform: Tensor, normal: Tensor, p: Tensor) -> Tensor:
-        """Augmented images, [B, 3, H, W].
+        """Augmented images, [B, C, H, W].
 
-        images: [B, 3, H, W] in [-1, 1]; uniform: [B, uniforms] in [0, 1); normal: [B, normals]; p: a scalar.
+        images: [B, C, H, W] in [-1, 1]; uniform: [B, uniforms] in [0, 1); normal: [B, normals]; p: a scalar.
         """
 
 
@@ -237,9 +237,9 @@ class Augmenter:
         self.p = torch.tensor(at(config.p, 0) if isinstance(config, Ada) else 0.0, device=device)
 
     def __call__(self, images: Tensor, *draws: Draws) -> Tensor:
-        """Augmented images, [B, 3, H, W].
+        """Augmented images, [B, C, H, W].
 
-        images: [B, 3, H, W] in [-1, 1]; draws: random numbers of their rows, one set after another; the lengths add up
+        images: [B, C, H, W] in [-1, 1]; draws: random numbers of their rows, one set after another; the lengths add up
         to B.
         """
         if (augmentation := self._augmentation) is None:

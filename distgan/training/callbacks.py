@@ -42,7 +42,7 @@ class TrainingState:
     """on_step: of this rank in this step, scalars on the device: `.item()` waits for it. on_log: the line of metrics,
     plain numbers, means over all ranks since the last line. Else empty."""
     images: Tensor | None = None
-    """on_images: the generated images of the grid, uint8 [N, 3, H, W], on the main process."""
+    """on_images: the generated images of the grid, uint8 [N, channels, H, W], on the main process."""
     checkpoint: Path | None = None
     """on_checkpoint: its directory."""
     scores: Scores | None = None

@@ -50,7 +50,7 @@ class MicroBatch(NamedTuple):
 
     number: int
     images: Tensor
-    """uint8 [b, 3, H, W]."""
+    """uint8 [b, channels, H, W]."""
     labels: Tensor
     """int64 [b]."""
     draws: Draws

@@ -66,6 +66,7 @@ class Exporter:
         return Description.of(
             self.config,
             size=self.reals.size,
+            channels=self.reals.channels,
             class_names=self.reals.classes,
             images_seen=self.trainer.images_seen,
             data_digest=self.reals.manifest_digest,

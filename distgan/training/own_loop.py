@@ -34,7 +34,7 @@ class Trainer:
     def __init__(self, config: Config, accelerator: Accelerator, reals: RealImages, own_group: bool = False) -> None:
         """reals: of this rank's rows of the global batch. own_group: whether `close` ends the group of processes."""
         rows = own_rows(config.train, accelerator)
-        self.core = trainer.Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+        self.core = trainer.Trainer(config, accelerator, rows, reals.size, len(reals.classes), reals.channels)
         self.reals, self.accelerator, self._own_group = reals, accelerator, own_group
         self._exporter = Exporter(config, self.core, reals)
         if config.init.from_ is not None:
@@ -57,8 +57,9 @@ class Trainer:
     ) -> Trainer:
         """Networks, optimizers, loss and augmentation of a configuration, before the first step.
 
-        images: uint8 [N, 3, H, H] or [N, H, H, 3], a tensor or an array, the same on every rank; or an iterator without
-        end of batches (images, labels), this rank's rows of each; None: the data set at data.path, which must be there.
+        images: uint8 [N, 3, H, H] or [N, H, H, 3], in gray [N, H, H] or with 1 channel, a tensor or an array, the same
+        on every rank; or an iterator without end of batches (images, labels), this rank's rows of each; None: the data
+        set at data.path, which must be there.
         labels: whole numbers [N], classes from 0 on; class_names: theirs. accelerator: of `build_accelerator`; None: a
         new one, which joins the processes that a launcher started, and sets torch's threads to train.cpu_threads.
 

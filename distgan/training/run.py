@@ -217,7 +217,7 @@ def open_session(config: Config, process: Process, saved: Saved | None) -> Sessi
     unsupported = why_unsupported(config.train, accelerator.device, accelerator.num_processes)
     if config.train.graphs == "on" and unsupported:
         log.info("train.graphs=on has no effect: %s", unsupported)
-    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes))
+    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes), reals.channels)
     monitors = Monitors(Watchdog(config.watchdog), EarlyStopping(config.best, config.evaluate))
     init_path = ""
     if config.init.from_ is not None and not saved:
@@ -381,6 +381,7 @@ def describe(session: Session, run_id: str) -> dict[str, Any]:
         "data_digest": reals.manifest_digest,
         "class_names": list(reals.classes),
         "size": reals.size,
+        "channels": reals.channels,
         "processes": accelerator.num_processes,
         "precision": accelerator.mixed_precision,
         "git_revision": git_revision(),
@@ -390,6 +391,7 @@ def describe(session: Session, run_id: str) -> dict[str, Any]:
 
 def describe_data(reals: ImageDataset, config: Config) -> str:
     """A line about the data set."""
-    what = f"{reals.images:,} images, {len(reals.classes)} class(es), {reals.size}x{reals.size}, {reals.mode}"
+    gray = " gray" if reals.channels == 1 else ""
+    what = f"{reals.images:,} images, {len(reals.classes)} class(es), {reals.size}x{reals.size}{gray}, {reals.mode}"
     left_out = reals.left_out_per_epoch
     return f"{config.data.path}: {what}" + (f"; {left_out} left out per epoch, others each time" if left_out else "")

@@ -24,12 +24,12 @@ class SampleGrid:
     generator: Generator
     """The averaged generator."""
     reals: Tensor
-    """Real images for comparison, uint8 [N, 3, H, W], on the main process."""
+    """Real images for comparison, uint8 [N, channels, H, W], on the main process."""
     shown: int
     """Images of a grid."""
     tracker: TrackerBackend
     images: Tensor | None = None
-    """The generated images of the last grid, uint8 [N, 3, H, W], on the main process."""
+    """The generated images of the last grid, uint8 [N, channels, H, W], on the main process."""
 
     @classmethod
     def of(cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend) -> SampleGrid:
@@ -51,7 +51,7 @@ class SampleGrid:
 def diversity(fakes: Tensor, reals: Tensor) -> float:
     """Distance between the fakes as a share of that between the reals: mean to the nearest other image, at 8 x 8.
 
-    fakes, reals: uint8 [N, 3, H, W]. 0: all fakes are equal; near 1: as different as reals. Duplicates count in full,
+    fakes, reals: uint8 [N, C, H, W]. 0: all fakes are equal; near 1: as different as reals. Duplicates count in full,
     so that a few modes give a low value as one mode does.
     """
     count = min(len(fakes), len(reals))

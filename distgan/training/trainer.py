@@ -48,7 +48,7 @@ class Fakes(NamedTuple):
     """Generated images."""
 
     images: Tensor
-    """[b, 3, H, W] in [-1, 1]."""
+    """[b, channels, H, W] in [-1, 1]."""
     classes: Tensor | None
     """int64 [b]; None for an unconditional generator."""
 
@@ -57,7 +57,7 @@ class DiscriminatorInput(NamedTuple):
     """Images that go through D in one forward: b fakes, b reals and, for a penalty on them, b mixtures of the two."""
 
     images: Tensor
-    """[2b or 3b, 3, H, W], augmented, channels last."""
+    """[2b or 3b, channels, H, W], augmented, channels last."""
     classes: Tensor | None
     """int64 [2b or 3b]; None for an unconditional generator."""
     kinds: tuple[str, ...]
@@ -67,14 +67,16 @@ class DiscriminatorInput(NamedTuple):
 class Trainer:
     """G, D, the moving average of G, and the counters."""
 
-    def __init__(self, config: Config, accelerator: Accelerator, rows: Rows, size: int, classes: int) -> None:
+    def __init__(
+        self, config: Config, accelerator: Accelerator, rows: Rows, size: int, classes: int, channels: int = 3
+    ) -> None:
         """rows: this rank's rows of the global batch; images are size x size, of `classes` classes."""
         device, bucket_mb = accelerator.device, config.train.bucket_mb
         self.accelerator, self.classes, self.conditional = accelerator, classes, config.generator.conditional
         self.settings, self.loss_settings, self.ema_settings = config.train, config.loss, config.ema
         self.latent_dim, self.images_per_step = config.generator.latent_dim, config.images_per_step
-        generator = build_generator(config.generator, size, classes, config.run.seed)
-        discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed)
+        generator = build_generator(config.generator, size, classes, config.run.seed, channels=channels)
+        discriminator = build_discriminator(config.discriminator, size, classes, config.run.seed, channels=channels)
         for network in (generator, discriminator):
             check_same_answer(network, accelerator.num_processes, config.train.accumulation)
         freeze_layers(discriminator, config.discriminator.freeze_layers)
@@ -176,7 +178,7 @@ class Trainer:
     # Its parts
 
     def _fakes(self, purpose: str, draws: Draws, generator: nn.Module, real_classes: Tensor) -> Fakes:
-        """New fakes, [b, 3, H, W], from latents that belong to (purpose, update).
+        """New fakes, [b, channels, H, W], from latents that belong to (purpose, update).
 
         real_classes: int64 [b], of the real images that they will stand beside.
         """
@@ -190,7 +192,7 @@ class Trainer:
 
     @torch.no_grad()
     def _discriminator_input(self, micro: MicroBatch, shared: Fakes | None, weights: Weights) -> DiscriminatorInput:
-        """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, 3, H, W]."""
+        """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, channels, H, W]."""
         draws = micro.draws
         fakes, fake_classes = shared or self._fakes("d", draws, self.g.network, micro.labels)
         joined = torch.cat([fakes.detach(), to_signed(micro.images)])

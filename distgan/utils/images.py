@@ -24,11 +24,11 @@ BACKGROUND = 255
 def to_grid(images: Tensor, columns: int | None = None) -> Image.Image:
     """Images side by side, row by row, enlarged by a whole factor (no smoothing) when they are small.
 
-    images: uint8 [N, 3, H, W] on the CPU, N >= 1; columns: None makes the grid about square.
+    images: uint8 [N, 3, H, W] or, gray, [N, 1, H, W] on the CPU, N >= 1; columns: None makes the grid about square.
     Raises ValueError on another shape or type.
     """
-    if images.ndim != 4 or images.shape[0] < 1 or images.shape[1] != 3 or images.dtype != torch.uint8:
-        raise ValueError(f"a grid needs uint8 [N >= 1, 3, H, W], got {images.dtype} {list(images.shape)}")
+    if images.ndim != 4 or images.shape[0] < 1 or images.shape[1] not in (1, 3) or images.dtype != torch.uint8:
+        raise ValueError(f"a grid needs uint8 [N >= 1, 3 or 1, H, W], got {images.dtype} {list(images.shape)}")
     count, _, height, width = images.shape
     columns = min(count, columns or math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)
@@ -37,19 +37,24 @@ def to_grid(images: Tensor, columns: int | None = None) -> Image.Image:
     cells = pad(cells, (0, PAD, 0, PAD, 0, 0, 0, rows * columns - count), value=BACKGROUND)
     canvas = cells.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
     canvas = pad(canvas, (PAD, 0, PAD, 0), value=BACKGROUND)
-    return Image.fromarray(canvas.permute(1, 2, 0).contiguous().numpy())
+    return to_image(canvas)
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """uint8 [3, H, W], or [1, H, W] in gray, on the CPU as an image of the mode RGB, or L."""
+    return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).contiguous().numpy())
 
 
 def side_by_side(reals: Tensor, fakes: Tensor) -> Image.Image:
     """Left the grid of real images, right the grid of fakes, a black line between them.
 
-    reals, fakes: uint8 [N, 3, H, W] on the CPU; the numbers may differ.
+    reals, fakes: uint8 [N, channels, H, W] on the CPU; the numbers may differ.
     """
     left, right = to_grid(reals), to_grid(fakes)
     size = (left.width + SEPARATOR + right.width, max(left.height, right.height))
-    both = Image.new("RGB", size, (BACKGROUND,) * 3)
+    both = Image.new(left.mode, size, "white")
     both.paste(left, (0, 0))
-    both.paste((0, 0, 0), (left.width + SEPARATOR // 2 - 1, 0, left.width + SEPARATOR // 2 + 1, both.height))
+    both.paste("black", (left.width + SEPARATOR // 2 - 1, 0, left.width + SEPARATOR // 2 + 1, both.height))
     both.paste(right, (left.width + SEPARATOR, 0))
     return both
 

@@ -197,9 +197,8 @@ class _BlockShardFile(_ShardFile):
         if not self.waiting:
             return
         pixels, labels = zip(*self.waiting, strict=True)
-        images = np.frombuffer(b"".join(pixels), np.uint8).reshape(
-            -1, self.form.channels, self.form.size, self.form.size
-        )
+        size, channels = self.form.size, self.form.channels
+        images = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, channels, size, size)
         key = f"{self.count - len(labels):09d}"
         for extension, data in encode_block(images, np.array(labels, dtype="<i8")).items():
             self._write(_tar_member(f"{key}.{extension}", data))

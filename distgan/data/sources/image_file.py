@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from distgan.data.fit import DEEP, Fit, deep_to_grey, fit_image, to_rgb, upright
+from distgan.data.fit import DEEP, MAX_PIXELS, Fit, deep_to_grey, fit_image, to_rgb, upright
 from distgan.data.shards.decode import ImageFile, ImageFormat
 from distgan.data.shards.png import Pixels, check_crcs
 from distgan.data.shards.samples import MAX_EXTRA_BYTES
@@ -30,7 +30,6 @@ KNOWN_FORMATS = (
     "DDS", "TGA",
 )  # fmt: skip
 """Images of pixels. Not among them: formats for which Pillow starts another program (EPS), and documents."""
-MAX_PIXELS = 89_478_485  # of a file: Pillow's own limit against images that would fill the memory
 MAX_SIZES = 10_000  # that are counted by name
 KEPT: dict[str, ImageFormat] = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 ORIENTATION = 0x0112  # in EXIF data; 1: upright

@@ -98,7 +98,9 @@ def spool_images(
 ) -> tuple[Spool, list[str]]:
     """Copies the images of some rows to a temporary file, a few at a time.
 
-    wanted: [N], of the rows of all files; shown: shows progress. Returns them, and where each comes from. Raises DataError.
+    wanted: [N], of the rows of all files; shown: shows progress. Returns them, and where each comes from.
+
+    Raises DataError.
     """
     spool, names = Spool(), list[str]()
     allowed = MOST_PACKED * sum(path.stat().st_size for path in paths)

@@ -1,7 +1,8 @@
-"""The embedded source: ten classes of drawn 32x32 images, for runs without a download.
+"""The embedded source: ten classes of drawn images, for runs without a download.
 
 Image i of a split is a pure function of (seed, split, i), its class is i % 10. Shapes are signed distance functions,
-so edges are anti-aliased; `truth` returns the colour, position and size of each shape, for evaluation.
+so edges are anti-aliased; `truth` returns the colour, position and size of each shape, for evaluation, in the pixels of
+a 32x32 image. A larger image is the same scene, drawn with more pixels.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,10 @@ from distgan.data.shards.png import Pixels
 from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.utils.counter_rng import IntArray, uniforms
 
-SIZE = 32
+SIZE = 32  # pixels; the unit of `Truth` is one of them
+SIZES = (32, 64, 128, 256)
+ONE = np.float32(1)
+DRAWN = 500 * SIZE**2  # pixels at a time; limits the memory
 CLASSES = ("arrow", "circle", "crescent", "cross", "diamond", "heart", "ring", "square", "star", "triangle")
 COLOURS = {
     "red": (222, 38, 42),
@@ -45,7 +50,7 @@ Outline = Callable[[Floats, Floats], Floats]
 
 @dataclass(frozen=True)
 class Truth:
-    """The content of N images. Positions in pixels from the top left corner, colours in [0, 1]."""
+    """The content of N images. Positions in pixels of a 32x32 image from the top left corner, colours in [0, 1]."""
 
     label: IntArray  # [N] index in CLASSES
     colour: IntArray  # [N] index in COLOURS
@@ -95,18 +100,31 @@ def _ground(u: Floats, dark: npt.NDArray[np.bool_]) -> Floats:
     return np.where(dark[:, None], colour, 1 - colour)
 
 
-def render(scenes: Truth, outlines: Sequence[Outline] | None = None) -> npt.NDArray[np.uint8]:
-    """Draws N images: uint8 [N, 32, 32, 3]. outlines: by label; None: those of CLASSES."""
-    grid = np.arange(SIZE, dtype=np.float32) + np.float32(0.5)
-    x = grid[None, None, :] - scenes.centre[:, 0, None, None].astype(np.float32)  # [N, 1, 32]
-    y = grid[None, :, None] - scenes.centre[:, 1, None, None].astype(np.float32)  # [N, 32, 1]
-    share = _cover(scenes, x, y, outlines)[..., None]
+def render(
+    scenes: Truth, outlines: Sequence[Outline] | None = None, size: int = SIZE, gray: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Draws N images: uint8 [N, size, size, 3], or the luma of them [N, size, size, 1].
+
+    outlines: by label; None: those of CLASSES. size: a multiple of 32.
+    """
+    scale = np.float32(size / SIZE)
+    grid = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / scale
+    x = grid[None, None, :] - scenes.centre[:, 0, None, None].astype(np.float32)  # [N, 1, size]
+    y = grid[None, :, None] - scenes.centre[:, 1, None, None].astype(np.float32)  # [N, size, 1]
+    share = _cover(scenes, x, y, scale, outlines)[..., None]
     images = _paint_ground(scenes, grid) * (1 - share) + scenes.rgb[:, None, None, :].astype(np.float32) * share
+    if gray:
+        images = images @ LUMA.astype(np.float32)[:, None]
     return np.rint(images * 255).astype(np.uint8)
 
 
-def _cover(scenes: Truth, x: Floats, y: Floats, outlines: Sequence[Outline] | None = None) -> Floats:
-    """Returns the part of each pixel that the shape covers, [N, 32, 32] in [0, 1]."""
+def _cover(
+    scenes: Truth, x: Floats, y: Floats, scale: np.float32 = ONE, outlines: Sequence[Outline] | None = None
+) -> Floats:
+    """Returns the part of each pixel that the shape covers, [N, size, size] in [0, 1].
+
+    x, y: places of the pixels from the shape's centre; scale: pixels in their unit.
+    """
     angle = np.deg2rad(scenes.tilt).astype(np.float32)[:, None, None]
     radius = scenes.radius.astype(np.float32)[:, None, None]
     u = (np.cos(angle) * x + np.sin(angle) * y) / radius
@@ -116,11 +134,11 @@ def _cover(scenes: Truth, x: Floats, y: Floats, outlines: Sequence[Outline] | No
     for label in np.unique(scenes.label):
         rows = scenes.label == label
         distance[rows] = outlines[label](u[rows], v[rows])
-    return np.clip(0.5 - distance * radius, 0, 1)
+    return np.clip(0.5 - distance * radius * scale, 0, 1)
 
 
 def _paint_ground(scenes: Truth, grid: Floats) -> Floats:
-    """Draws the backgrounds, [N, 32, 32, 3] in [0, 1]."""
+    """Draws the backgrounds, [N, size, size, 3] in [0, 1]. grid: places of the pixels."""
     along = scenes.direction.astype(np.float32)[:, None, None]
     x, y = grid[None, None, :] - SIZE / 2, grid[None, :, None] - SIZE / 2
     first = np.cos(along) * x + np.sin(along) * y
@@ -186,12 +204,19 @@ class Shapes:
 
     count: PositiveInt = 20_000
     seed: int = 0
+    size: Literal[32, 64, 128, 256] = 32
+    """Height and width of the images, pixels."""
+    channels: Literal["rgb", "gray"] = "rgb"
+    """rgb: three channels; gray: one, the luma."""
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes the images without drawing them. See `Source`."""
         names = select_classes(CLASSES, classes)
-        request = {"count": self.count, "seed": self.seed, "version": VERSION}
-        return Offer("shapes", SIZE, names, request, lambda progress: self.images(split, names))
+        own = {"size": self.size, "channels": self.channels}
+        changed = {name: value for name, value in own.items() if value not in (SIZE, "rgb")}  # older requests have none
+        request = {"count": self.count, "seed": self.seed, "version": VERSION, **changed}
+        channels: Literal[1, 3] = 1 if self.channels == "gray" else 3
+        return Offer("shapes", self.size, names, request, lambda progress: self.images(split, names), channels)
 
     def images(self, split: str, names: tuple[str, ...]) -> SourceImages:
         """Returns the images of some classes, drawn when they are read."""
@@ -201,6 +226,10 @@ class Shapes:
         keys = number // len(names) * len(CLASSES) + classes[labels]  # the image's index i
 
         def read(rows: IntArray) -> list[Pixels]:
-            return list(render(truth(self.seed, split, keys[rows])))
+            parts = np.array_split(rows, max(1, len(rows) * self.size**2 // DRAWN))
+            return [image for part in parts for image in self._draw(truth(self.seed, split, keys[part]))]
 
         return SourceImages(keys, labels, read)
+
+    def _draw(self, scenes: Truth) -> npt.NDArray[np.uint8]:
+        return render(scenes, size=self.size, gray=self.channels == "gray")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distgan.config.networks import DiscriminatorConfig, GeneratorConfig
 from distgan.doctor.contracts.subject import Broken, Check, Subject
-from distgan.networks import build_discriminator, build_generator, check_same_answer
+from distgan.networks import build_discriminator, build_generator, check_same_answer, takes_channels
 from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.networks.dropout import dropouts, set_dropout
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
@@ -27,9 +27,9 @@ Forward = Callable[[nn.Module, bool], tuple[Tensor, Tensor]]
 def generator_checks(subject: Subject) -> Iterator[Check]:
     """Yields the checks of a generator."""
 
-    def build(conditional: bool, seed: int = 0) -> nn.Module:
+    def build(conditional: bool, seed: int = 0, channels: int = 3) -> nn.Module:
         section = subject.validated(GeneratorConfig, conditional=conditional)
-        return _without_dropout(build_generator(section, SIZE, CLASSES, seed))
+        return _without_dropout(build_generator(section, SIZE, CLASSES, seed, channels=channels))
 
     def forward(network: nn.Module, conditional: bool) -> tuple[Tensor, Tensor]:
         latents = _random(BATCH, subject.validated(GeneratorConfig, conditional=conditional).latent_dim)
@@ -37,16 +37,17 @@ def generator_checks(subject: Subject) -> Iterator[Check]:
 
     yield Check("weights", partial(check_weights, build))
     yield Check("images", partial(check_images, build, forward))
+    yield Check("gray images", lambda: check_gray(subject, build, lambda network: forward(network, False)[1]))
     yield from _common_checks(build, forward)
 
 
 def discriminator_checks(subject: Subject) -> Iterator[Check]:
     """Yields the checks of a discriminator."""
 
-    def build(conditional: bool, seed: int = 0, spectral_norm: bool | None = None) -> nn.Module:
+    def build(conditional: bool, seed: int = 0, spectral_norm: bool | None = None, channels: int = 3) -> nn.Module:
         more = {} if spectral_norm is None else {"spectral_norm": spectral_norm}
         section = subject.validated(DiscriminatorConfig, conditional=conditional, **more)
-        return _without_dropout(build_discriminator(section, SIZE, CLASSES, seed))
+        return _without_dropout(build_discriminator(section, SIZE, CLASSES, seed, channels=channels))
 
     def forward(network: nn.Module, conditional: bool) -> tuple[Tensor, Tensor]:
         images = _random(BATCH, 3, SIZE, SIZE).clamp(-1, 1).requires_grad_()
@@ -54,6 +55,8 @@ def discriminator_checks(subject: Subject) -> Iterator[Check]:
 
     yield Check("weights", partial(check_weights, build))
     yield Check("logits", partial(check_logits, build, forward))
+    gray = _random(BATCH, 1, SIZE, SIZE).clamp(-1, 1)
+    yield Check("gray images", lambda: check_gray(subject, build, lambda network: network(gray, None)))
     yield from _common_checks(build, forward)
     yield Check("second derivatives", partial(check_second_derivatives, build, forward))
     yield Check("spectral norm", partial(check_spectral_norm, build, forward))
@@ -96,6 +99,16 @@ def check_logits(build: Callable[..., nn.Module], forward: Forward) -> str:
     _, logits = forward(build(False), False)
     _check_shape("logits", logits, (BATCH,))
     return f"{list(logits.shape)}"
+
+
+def check_gray(subject: Subject, build: Callable[..., nn.Module], run: Callable[[nn.Module], Tensor]) -> str:
+    """A network with a parameter `channels` makes, or takes, images of one channel. run: a forward of it."""
+    if not takes_channels(subject.target):
+        return "none: its __init__ has no parameter `channels`, so it is for RGB images"
+    result = run(build(False, channels=1))
+    wanted = (BATCH, 1, SIZE, SIZE) if subject.registry.kind == "generator" else (BATCH,)
+    _check_shape("with channels=1 results", result, wanted)
+    return f"{list(result.shape)}"
 
 
 def _check_shape(what: str, found: Tensor, shape: tuple[int, ...]) -> None:

@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 from distgan.config.choices import EXTRACTORS, METRICS, TRACKERS
 from distgan.config.method import AUGMENTATIONS, LOSSES, PENALTIES, AugmentConfig, Loss, Optimizer, Penalty
+from distgan.config.registry import error_text
 from distgan.data.prepare import Request, build_source, prepare
+from distgan.data.shards.decode import ImageFile
 from distgan.doctor.contracts.subject import Broken, Check, Subject
 from distgan.metrics.distances import Comparison
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.metrics.manifold import estimate_manifold
+from distgan.training.augment import Augmentation
 from distgan.training.controllers.base import Controller
 from distgan.training.optim import build_optimizer
 from distgan.training.tracking.backend import TrackerBackend
@@ -94,7 +97,17 @@ def check_augmentation(subject: Subject) -> str:
     augmentation = AUGMENTATIONS.build(subject.validated(AugmentConfig))
     if augmentation is None:
         return "none"
-    images, p = _random(COUNT, 3, 16, 16).clamp(-1, 1).requires_grad_(), torch.tensor(0.5)
+    _check_augmented(augmentation, 3)
+    kinds = "RGB and gray images"
+    try:
+        _check_augmented(augmentation, 1)
+    except Exception as error:  # of the implementation
+        kinds = f"RGB images only (with one channel: {error if isinstance(error, Broken) else error_text(error)})"
+    return f"{augmentation.uniforms} uniform and {augmentation.normals} normal numbers per image, {kinds}"
+
+
+def _check_augmented(augmentation: Augmentation, channels: int) -> None:
+    images, p = _random(COUNT, channels, 16, 16).clamp(-1, 1).requires_grad_(), torch.tensor(0.5)
     uniform = torch.rand(COUNT, augmentation.uniforms, generator=torch.Generator().manual_seed(0))
     normal = _random(COUNT, augmentation.normals)
     shown = augmentation(images, uniform, normal, p)
@@ -106,7 +119,6 @@ def check_augmentation(subject: Subject) -> str:
         raise Broken("the first two images alone come out differently: an image may depend on its own row only")
     if not torch.autograd.grad(shown.square().sum(), images)[0].abs().sum() > 0:
         raise Broken("it has no gradient by the images: G would learn nothing through it")
-    return f"{augmentation.uniforms} uniform and {augmentation.normals} normal numbers per image"
 
 
 def check_optimizer(subject: Subject) -> str:
@@ -141,9 +153,10 @@ def check_source(subject: Subject) -> str:
                 raise Broken("two images have the same key")
             if not ((images.labels >= 0) & (images.labels < len(offer.classes))).all():
                 raise Broken(f"labels must be 0 ... {len(offer.classes) - 1}, indices of the classes")
+            form = (offer.size, offer.size, offer.channels)
             first = images.read(np.arange(min(3, len(images.keys))))
-            if wrong := [image for image in first if image is not None and _is_not_pixels(image, offer.size)]:
-                raise Broken(f"read() gives {_shown(wrong[0])}, not uint8 [{offer.size}, {offer.size}, 3]")
+            if wrong := [image for image in first if image is not None and _is_not_image(image, form)]:
+                raise Broken(f"read() gives {_shown(wrong[0])}, not uint8 {list(form)}")
             made.append(prepare(Request(Path(scratch) / name, source), progress=False))
     if made[0].digest != made[1].digest:
         raise Broken("a second time gives other images; all that determines them must be in the request")
@@ -152,8 +165,11 @@ def check_source(subject: Subject) -> str:
     )
 
 
-def _is_not_pixels(image: Any, size: int) -> bool:
-    return not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != (size, size, 3)
+def _is_not_image(image: Any, form: tuple[int, int, int]) -> bool:
+    """Whether it is neither pixels of this form nor a file, whose pixels `prepare` checks."""
+    if isinstance(image, ImageFile):
+        return False
+    return not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != form
 
 
 def check_extractor(subject: Subject) -> str:

@@ -46,10 +46,13 @@ class Extractor:
         self._network = to_device(network, device)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 [B, 3, H, W] on any device -> float32 features [B, dimension] and logits [B, classes] on the CPU."""
+        """uint8 [B, 3, H, W] on any device -> float32 features [B, dimension] and logits [B, classes] on the CPU.
+
+        Gray images, [B, 1, H, W], are shown as RGB with three equal channels.
+        """
         half = torch.bfloat16 if self.precision == "bf16" else None
         with torch.inference_mode(), exact_numerics(self.device, half):
-            features, logits = self._network(images.to(self.device))
+            features, logits = self._network(images.to(self.device).expand(-1, 3, -1, -1))
         return features.float().cpu(), logits.float().cpu()
 
 

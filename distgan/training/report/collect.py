@@ -201,7 +201,9 @@ def _likeness(fakes: Tensor, config: Config | Missing, data: DataConfig | None) 
     _, shards = reference.open_data(data)
     if shards.size != fakes.shape[-1]:
         return Missing(f"the real images at {data.path} have {shards.size} pixels a side, not {fakes.shape[-1]}")
-    count = min(shards.total, MAX_REALS, MAX_REAL_BYTES // (3 * shards.size**2))
+    if (channels := shards.form.channels) != fakes.shape[1]:
+        return Missing(f"the real images at {data.path} have {channels} channel(s), not {fakes.shape[1]}")
+    count = min(shards.total, MAX_REALS, MAX_REAL_BYTES // shards.image_bytes)
     if count < 2:
         return Missing(f"{data.path} holds a single image")
     positions = reference.choose_from_few_shards(shards, count)

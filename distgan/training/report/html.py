@@ -15,6 +15,7 @@ from distgan.training.report.data_uri import thumbnail
 from distgan.training.report.nearest_neighbors import COPY_SHARE, Likeness
 from distgan.training.report.templates import fill_template
 from distgan.training.tracking.curves import PANELS, number, readable_top
+from distgan.utils.images import to_image
 from distgan.utils.version import __version__
 
 MAX_EVALUATIONS = 20  # rows of the table; of more, every n-th and the last
@@ -125,5 +126,5 @@ def _neighbour_rows(likeness: Likeness) -> list[NeighbourRow]:
 
 
 def _thumbnail(image: Tensor) -> Image.Image:
-    """uint8 [3, H, W] -> a small image."""
-    return thumbnail(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()))
+    """uint8 [channels, H, W] -> a small image."""
+    return thumbnail(to_image(image))

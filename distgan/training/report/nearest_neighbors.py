@@ -1,7 +1,7 @@
 """The real images that are nearest to generated ones, to find copies.
 
 In: uint8 images, the real ones block by block. Out: the nearest real images and their distances. A distance is the root
-mean square difference of the pixels' values, 0 ... 255, at full size: the L2 distance divided by sqrt(3 H W). A real
+mean square difference of the pixels' values, 0 ... 255, at full size: the L2 distance divided by sqrt(C H W). A real
 image is compared as it is and mirrored left to right; the smaller distance counts. Sums are exact: a copy is at
 distance 0.
 """
@@ -23,7 +23,7 @@ class Neighbours:
     """The k nearest real images of n images, nearest first; k is smaller if there are fewer real images."""
 
     distance: Tensor  # [n, k] float64, 0 ... 255
-    images: Tensor  # [n, k, 3, H, W] uint8, mirrored if that is nearer
+    images: Tensor  # [n, k, C, H, W] uint8, mirrored if that is nearer
     mirrored: Tensor  # [n, k] bool
 
 
@@ -31,7 +31,7 @@ class Neighbours:
 class Likeness:
     """Generated images and the real images that are most like them."""
 
-    fakes: Tensor  # [n, 3, H, W] uint8
+    fakes: Tensor  # [n, C, H, W] uint8
     nearest: Neighbours
     usual_distance: float
     """Median distance of a real image from the nearest other one."""
@@ -49,8 +49,8 @@ class Likeness:
 def neighbours(pixels: Tensor, reals: Iterable[Tensor], k: int) -> Neighbours:
     """The k nearest real images of each image.
 
-    pixels: uint8 [n, 3, H, W]; reals: blocks of uint8 [b, 3, H, W], b >= 1. Needs memory for one block in float64, and
-    12 n H W operations per real image.
+    pixels: uint8 [n, C, H, W]; reals: blocks of uint8 [b, C, H, W], b >= 1. Needs memory for one block in float64, and
+    4 n C H W operations per real image.
     """
     count, shape = len(pixels), pixels.shape[1:]
     distance = torch.empty(count, 0, dtype=torch.float64)
@@ -73,7 +73,7 @@ def neighbours(pixels: Tensor, reals: Iterable[Tensor], k: int) -> Neighbours:
 def likeness(fakes: Tensor, reals: Tensor, total: int, k: int = 5, block: int = 500) -> Likeness:
     """Compares generated images with real ones, and real ones with one another.
 
-    fakes: uint8 [n, 3, H, W]; reals: uint8 [m, 3, H, W], m >= 2, a selection of `total` images.
+    fakes: uint8 [n, C, H, W]; reals: uint8 [m, C, H, W], m >= 2, a selection of `total` images.
     """
     probes = reals[torch.linspace(0, len(reals) - 1, min(MAX_PROBES, len(reals))).long()]
     found = neighbours(torch.cat([fakes, probes]), reals.split(block), k)

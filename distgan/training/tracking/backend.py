@@ -21,7 +21,7 @@ class TrackerBackend:
         """An evaluation: plain JSON values, with their protocol (docs/quality.md)."""
 
     def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
-        """A grid of samples: uint8 [N, 3, H, W] on the CPU; the reals are the same every time."""
+        """A grid of samples: uint8 [N, channels, H, W] on the CPU; the reals are the same every time."""
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
         """Something that a person should know. kind: one word; alert: at once."""

@@ -52,7 +52,7 @@ class Tracker(TrackerBackend):
     def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
         """Writes RUN/samples/fakes-<images>.png, reals left and fakes right, and once reals.png; W&B gets two grids.
 
-        fakes, reals: uint8 [N, 3, H, W] on the CPU.
+        fakes, reals: uint8 [N, channels, H, W] on the CPU.
         """
         self._tell("samples", images, fakes, reals)
         folder = self.directory / "samples"

@@ -125,6 +125,23 @@ def test_without_its_variables_no_parent_is_a_launcher():
     assert launcher.find_launcher({"PATH": "/bin"}) is None
 
 
+LATE_IMPORT = """
+import os, subprocess, sys
+code = "import os, time; [time.sleep(0.05) for _ in iter(lambda: os.getppid() == {parent}, False)]; " \
+    "from distgan.distributed import launcher; print(launcher.launcher_died(), flush=True)"
+subprocess.Popen([sys.executable, "-c", code.format(parent=os.getpid())])
+"""
+
+
+@pytest.mark.parametrize("restart_count", ["0", None])
+def test_a_rank_whose_launcher_died_before_the_first_import_knows_it(restart_count):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)} | (
+        {"TORCHELASTIC_RESTART_COUNT": restart_count} if restart_count else {}
+    )
+    done = subprocess.run([sys.executable, "-c", LATE_IMPORT], env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{restart_count is not None}\n"  # a program that somebody left running is no orphan
+
+
 def test_the_end_of_the_launcher_is_a_reason_of_its_own_with_the_exit_code_of_sigterm(monkeypatch):
     monkeypatch.setattr(launcher, "LAUNCHER", os.getppid() + 1)
     reason = StopSignal(1.0).agreed()

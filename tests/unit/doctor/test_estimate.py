@@ -8,7 +8,7 @@ from tests.unit.doctor.results import GIB, lines
 
 MEASURED = Measurements(
     rank=0, load=1.0, first=0.2, step=0.1, steps=40, wait=0.01, not_finite=(), losses=(0.5, 1.0), checkpoint=10 << 20,
-    generator=2 << 20, size=32, images="stream", host=GIB, device=0, device_free=0, gradients=4 << 20, reduce=0.0,
+    generator=2 << 20, image=3072, images="stream", host=GIB, device=0, device_free=0, gradients=4 << 20, reduce=0.0,
 )  # fmt: skip
 
 

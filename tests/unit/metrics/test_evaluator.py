@@ -219,7 +219,7 @@ def test_none_needs_shapes(shapes, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     manifest = load_manifest(shapes).model_copy(update={"source": "folder"})
     manifest.save(tmp_path)
-    with pytest.raises(QualityError, match="extractor=none is for the embedded shapes only"):
+    with pytest.raises(QualityError, match="extractor=none is for the embedded shapes in colour only"):
         evaluator(tmp_path, EvaluateConfig(extractor="none"))
 
 

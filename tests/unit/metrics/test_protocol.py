@@ -41,6 +41,7 @@ OTHERS = {
     "count": 2500,
     "seeds": "1-5000",
     "reference_digest": "e" * 64,
+    "channels": 1,
     "reference_split": "test",
     "reference_classes": ("frog",),
     "reference_count": 5000,
@@ -55,6 +56,16 @@ def test_only_inception_s_values_have_the_names_of_the_papers():
     assert full_name("coverage", "inception") == "coverage_inception"
     assert full_name("fd", "efficientnet_lite0") == "fd_efficientnet_lite0"
     assert not {"fid", "kid", "inception_score"} & {name for name in BETTER if "lite0" in name}
+
+
+def test_only_the_protocol_of_gray_images_says_their_channels():
+    assert "channels" not in PROTOCOL.model_dump(mode="json")
+    assert "channels" not in SCORES.model_dump_json()
+    gray = PROTOCOL.model_copy(update={"channels": 1})
+    assert gray.key()["channels"] == 1
+    assert "channels" not in PROTOCOL.key()
+    assert Protocol.model_validate_json(gray.model_dump_json()) == gray
+    assert Protocol.model_validate_json(PROTOCOL.model_dump_json()) == PROTOCOL
 
 
 def test_distances_are_better_when_lower_and_all_else_when_higher():

@@ -40,6 +40,15 @@ def test_every_real_image_is_recognised_with_its_class_and_its_colour():
     np.testing.assert_array_equal(FOUND.colour, WHAT.colour)
 
 
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_real_images_of_larger_sizes_are_recognised_as_well(size):
+    what = truth(0, "test", np.arange(300))
+    found = recognise(render(what, size=size).transpose(0, 3, 1, 2))
+    assert found.sure.mean() >= 0.99
+    assert (found.label == what.label).mean() >= 0.99
+    assert np.abs(found.centre - what.centre).max() < 0.25
+
+
 def test_places_and_radii_are_found_to_a_quarter_of_a_pixel():
     assert np.abs(FOUND.centre - WHAT.centre).max() < 0.25
     assert np.abs(FOUND.radius - WHAT.radius).max() < 0.25

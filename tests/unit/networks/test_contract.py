@@ -1,5 +1,7 @@
 """What every family does: shapes, classes, seeds, gradients, memory formats."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -25,12 +27,14 @@ GENERATORS = [
     SeedGenerator(latent_dim=5, stem_channels=4, width=6),
     DcganGenerator(latent_dim=5, width=4),
     SnganGenerator(latent_dim=5, width=6),
+    SnganGenerator(latent_dim=5, width=(12, 8, 8, 6)),
     R3ganGenerator(latent_dim=5, **STAGES),
 ]
 DISCRIMINATORS = [
     SeedDiscriminator(width=6, dropout=0.0),
     DcganDiscriminator(width=4),
     SnganDiscriminator(width=6),
+    SnganDiscriminator(width=(12, 8, 8, 6)),
     R3ganDiscriminator(**STAGES),
 ]
 generators = pytest.mark.parametrize("config", GENERATORS, ids=lambda config: config.family)
@@ -47,7 +51,10 @@ def _with(config, **changes):
 
 
 def _at_64(config):
-    return _with(config, widths=(12, 8, 8, 6, 4)) if config.family == "r3gan" else config
+    if config.family == "r3gan":
+        return _with(config, widths=(12, 8, 8, 6, 4))
+    several = isinstance(getattr(config, "width", None), tuple)
+    return _with(config, width=(12, 8, 8, 6, 4)) if several else config
 
 
 def _inputs(config, size=32, batch=4):
@@ -95,6 +102,20 @@ def test_discriminators_answer_with_one_logit_a_image(config, conditional, size)
     assert logits.shape == (4,)
     assert logits.std() > 0
     torch.testing.assert_close(discriminator(images[2:], labels[2:]), logits[2:])  # no image knows of another
+
+
+@players
+@torch.no_grad()
+def test_a_network_of_gray_images_differs_only_where_it_touches_the_image(build, config):
+    gray, coloured = (build(config, 32, CLASSES, channels=channels) for channels in (1, 3))
+    (given, labels), other = _inputs(config), coloured.state_dict()
+    different = {name for name, tensor in gray.state_dict().items() if tensor.shape != other[name].shape}
+    assert gray.state_dict().keys() == other.keys()
+    layers = {re.sub(r"(\.parametrizations)?\.(weight|bias).*$", "", name) for name in different}
+    assert 0 < len(layers) <= 2  # a residual block has a shortcut beside its first layer
+    images = gray(given, labels) if build is build_generator else given[:, :1]
+    assert images.shape == (4, 1, 32, 32)
+    assert build is build_generator or gray(images, labels).shape == (4,)
 
 
 @discriminators

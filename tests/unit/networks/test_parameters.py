@@ -1,6 +1,7 @@
 """The families of the papers: parameters counted from the papers' tables, and the first weights."""
 
 import math
+from itertools import chain, pairwise
 
 import pytest
 from torch import nn
@@ -77,6 +78,30 @@ def test_the_sngan_discriminator_has_the_parameters_of_table_4(classes, count):
     layers = [*first, *second, *(2 * plain), _dense(128, 1), classes * 128]
     assert sum(layers) == count
     assert _parameters(build_discriminator(SnganDiscriminator(conditional=classes > 0), 32, CLASSES)) == count
+
+
+WIDTHS_64 = (1024, 512, 256, 128, 64)
+
+
+def test_the_sngan_generator_of_64_pixels_has_the_parameters_of_the_paper_s_widths():
+    """arXiv:1802.05957, table 6a without the first block."""
+    blocks = [
+        [_norm(before, 0), _conv(before, width, 3), _norm(width, 0), _conv(width, width, 3), _conv(before, width, 1)]
+        for before, width in pairwise(WIDTHS_64)
+    ]
+    count = sum([_dense(128, 4 * 4 * 1024), *chain(*blocks), _norm(64, 0), _conv(64, 3, 3)])
+    assert _parameters(build_generator(SnganGenerator(width=WIDTHS_64), 64, CLASSES)) == count
+
+
+def test_the_sngan_discriminator_of_64_pixels_has_the_parameters_of_the_paper_s_widths():
+    """arXiv:1802.05957, table 6b without a block: four blocks halve the size, the last, to 1024, does not."""
+    first = [_conv(3, 64, 3), _conv(64, 64, 3), _conv(3, 64, 1)]
+    blocks = [
+        [_conv(before, before, 3), _conv(before, width, 3), _conv(before, width, 1)]
+        for before, width in pairwise(WIDTHS_64[::-1])
+    ]
+    count = sum([*first, *chain(*blocks), _dense(1024, 1)])
+    assert _parameters(build_discriminator(SnganDiscriminator(width=WIDTHS_64), 64, CLASSES)) == count
 
 
 def _r3gan_block(width, expansion=2, group=16):

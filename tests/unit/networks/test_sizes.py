@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from distgan.config.load import load_config
 from distgan.config.networks import (
+    RECIPES,
     DcganDiscriminator,
     DcganGenerator,
     R3ganDiscriminator,
@@ -29,13 +31,13 @@ def test_dcgan_and_sngan_follow_the_size(size):
 @pytest.mark.parametrize(
     ("build", "config", "size", "first", "nearest"),
     [
-        (build_generator, DcganGenerator(width=1), 48, 8, 32),
-        (build_generator, SnganGenerator(width=1), 50, 8, 64),
-        (build_generator, SnganGenerator(width=1), 5, 8, 8),
-        (build_discriminator, DcganDiscriminator(width=1), 4, 8, 8),
-        (build_discriminator, SnganDiscriminator(width=1), 8, 16, 16),
-        (build_discriminator, SnganDiscriminator(width=1), 33, 16, 32),
-        (build_generator, DcganGenerator(width=1), 8192, 8, 4096),
+        (build_generator, DcganGenerator(width=1), 48, 8, "32x32 (--config dcgan)"),
+        (build_generator, SnganGenerator(width=1), 50, 8, "64x64 (--config sngan_64)"),
+        (build_generator, SnganGenerator(width=1), 5, 8, "8x8"),
+        (build_discriminator, DcganDiscriminator(width=1), 4, 8, "8x8"),
+        (build_discriminator, SnganDiscriminator(width=1), 8, 16, "16x16"),
+        (build_discriminator, SnganDiscriminator(width=1), 33, 16, "32x32 (--config sngan)"),
+        (build_generator, DcganGenerator(width=1), 8192, 8, "4096x4096"),
     ],
 )
 def test_sizes_that_are_not_four_doubled_are_refused_with_the_nearest(build, config, size, first, nearest):
@@ -44,7 +46,7 @@ def test_sizes_that_are_not_four_doubled_are_refused_with_the_nearest(build, con
         build(config, size, 1)
     assert str(caught.value) == (
         f"{player}.family={config.family} needs images of {first}x{first}, doubled any number of times, and the images "
-        f"are {size}x{size}; use images of {nearest}x{nearest}, or family=seed_dcgan"
+        f"are {size}x{size}; use images of {nearest}, or family=seed_dcgan"
     )
 
 
@@ -54,11 +56,28 @@ def test_sizes_that_are_not_four_doubled_are_refused_with_the_nearest(build, con
         (
             (8,) * 4,
             64,
-            "4 stages, which is for images of 32x32, and the images are 64x64; use 5 stages, or images of 32x32",
+            "4 stages, which is for images of 32x32, and the images are 64x64; use --config r3gan_64, or images of "
+            "32x32",
+        ),
+        (
+            (8,) * 4,
+            256,
+            "4 stages, which is for images of 32x32, and the images are 256x256; use 7 stages, or images of 32x32",
+        ),
+        (
+            (8,) * 6,
+            30,
+            "6 stages, which is for images of 128x128, and the images are 30x30; use images of 32x32 with --config "
+            "r3gan, or of 128x128",
         ),
         ((8,), 8, "1 stage, which is for images of 4x4, and the images are 8x8; use 2 stages, or images of 4x4"),
         ((8,) * 2, 4, "2 stages, which is for images of 8x8, and the images are 4x4; use 1 stage, or images of 8x8"),
-        ((8,) * 4, 48, "4 stages, which is for images of 32x32, and the images are 48x48; use images of 32x32"),
+        (
+            (8,) * 4,
+            48,
+            "4 stages, which is for images of 32x32, and the images are 48x48; use images of 64x64 with "
+            "--config r3gan_64, or of 32x32",
+        ),
     ],
 )
 def test_r3gan_needs_as_many_stages_as_sizes(widths, size, sentence):
@@ -87,3 +106,27 @@ def test_groups_that_do_not_fit_are_refused_with_the_nearest_that_do(widths, gro
 def test_r3gan_with_spectral_norm_is_refused():
     with pytest.raises(ConfigError, match=r"begin with weights of zero; use discriminator.spectral_norm=false, or "):
         build_discriminator(R3ganDiscriminator(spectral_norm=True), 32, 1)
+
+
+@pytest.mark.parametrize("build", [build_generator, build_discriminator])
+def test_a_list_of_sngan_s_widths_needs_one_for_each_size(build):
+    config = {build_generator: SnganGenerator, build_discriminator: SnganDiscriminator}[build](width=(8,) * 5)
+    with pytest.raises(ConfigError) as caught:
+        build(config, 32, 1)
+    assert str(caught.value) == (
+        f"{build.__name__[6:]}.width has 5 stages, which is for images of 64x64, and the images are 32x32; use "
+        "--config sngan, or images of 64x64"
+    )
+
+
+@pytest.mark.parametrize(("family", "size"), [(family, size) for family in RECIPES for size in RECIPES[family]])
+def test_the_recipe_that_an_error_names_is_built_for_that_size(family, size):
+    config = load_config(RECIPES[family][size])
+    assert (config.generator.family, config.discriminator.family) == (family, family)
+    with torch.device("meta"):
+        generator = build_generator(config.generator, size, 10)
+        discriminator = build_discriminator(config.discriminator, size, 10)
+        labels = torch.zeros(2, dtype=torch.int64)
+        images = generator(torch.empty(2, config.generator.latent_dim), labels)
+        assert images.shape == (2, 3, size, size)
+        assert discriminator(images, labels).shape == (2,)

@@ -51,6 +51,38 @@ def shifted(images: Tensor, x: int, y: int) -> Tensor:
     return moved
 
 
+# Gray images
+
+
+@pytest.mark.parametrize("policy", [("blit",), ("geometry",), ("color",), ALL_ADA])
+def test_ada_does_with_a_gray_image_what_it_does_with_three_equal_channels(policy):
+    """As StyleGAN2-ADA: of a colour matrix, one channel gets what grey gets; hue and saturation do nothing."""
+    gray, (uniform, normal) = random_images(64)[:, :1], numbers(64)
+    one = ada_augment(gray, uniform, normal, torch.tensor(0.7), policy)
+    three = ada_augment(gray.expand(-1, 3, -1, -1), uniform, normal, torch.tensor(0.7), policy)
+    assert one.shape == gray.shape
+    assert not torch.equal(one, gray)
+    torch.testing.assert_close(one.expand(-1, 3, -1, -1), three)
+
+
+def test_ada_s_luma_flip_of_a_gray_image_is_its_negative_and_hue_and_saturation_leave_it():
+    gray = random_images(4)[:, :1]
+    assert torch.equal(ada(gray, (FLIP,), {HOW_FLIP: 0.1}, {}), -gray)
+    assert torch.equal(ada(gray, (HUE, SATURATION), {HOW_HUE: 0.9}, {N_SATURATION: 1.0}), gray)
+    found = ada(gray, (BRIGHTNESS, CONTRAST), {}, {N_BRIGHTNESS: 1.0, N_CONTRAST: 2.0})
+    torch.testing.assert_close(found, 2 * (gray + 0.2))
+
+
+def test_diffaugment_does_with_a_gray_image_what_it_does_with_three_equal_channels():
+    gray = random_images(64)[:, :1]
+    uniform = torch.rand(64, DIFF_UNIFORMS, generator=torch.Generator().manual_seed(5))
+    one, three = diff_augment(gray, uniform, ALL_DIFF), diff_augment(gray.expand(-1, 3, -1, -1), uniform, ALL_DIFF)
+    assert one.shape == gray.shape
+    torch.testing.assert_close(one.expand(-1, 3, -1, -1), three)
+    saturation_only = torch.full((64, DIFF_UNIFORMS), 0.5).index_fill(1, torch.tensor([1]), 0.9)
+    torch.testing.assert_close(diff_augment(gray, saturation_only, ("color",)), gray)
+
+
 # DiffAugment
 
 

@@ -70,6 +70,32 @@ def test_arrays_of_numpy_with_colours_last_are_the_same_images(tiny_config):
     assert first.reals.manifest_digest == second.reals.manifest_digest
 
 
+@pytest.mark.parametrize("augment", ["none", "diffaugment", "ada"])
+@pytest.mark.parametrize("family", ["seed_dcgan", "dcgan", "sngan", "r3gan"])
+def test_gray_arrays_train_a_generator_of_one_channel(tiny_config, family, augment):
+    width = {"widths": "16,8,8,8", "group_width": 4} if family == "r3gan" else {"width": 4}
+    sections = [f"{player}={{family: {family}}}" for player in ("generator", "discriminator")]
+    keys = [f"{player}.{key}={value}" for player in ("generator", "discriminator") for key, value in width.items()]
+    config = tiny_config(*sections, *keys, f"augment={{kind: {augment}}}", "loss.r1_gamma=1")
+    gray = IMAGES[:, :1]
+    trainer = distgan.Trainer.from_config(config, gray, LABELS)
+    assert all(np.isfinite(losses(trainer)))
+    generator = trainer.generator()
+    assert generator.sample([0, 1]).shape == (2, 1, 32, 32)
+    assert "32x32 gray" in repr(generator)
+
+
+def test_gray_arrays_may_have_their_channel_first_or_last_or_none(tiny_config):
+    gray, config = IMAGES[:, :1], tiny_config()
+    ways = gray, gray.permute(0, 2, 3, 1), gray[:, 0], gray[:, 0].numpy()
+    trainers = [distgan.Trainer.from_config(config, images, LABELS) for images in ways]
+    assert len({trainer.reals.manifest_digest for trainer in trainers}) == 1
+    assert {trainer.reals.channels for trainer in trainers} == {1}
+    batches = itertools.cycle([(gray[:12, 0], LABELS[:12])])
+    names = [str(number) for number in range(10)]
+    assert distgan.Trainer.from_config(config, batches, class_names=names).reals.channels == 1
+
+
 def test_an_iterator_gives_the_batches_as_they_come(tiny_config):
     batches = itertools.cycle([(IMAGES[:12], LABELS[:12]), (IMAGES[12:24].numpy(), LABELS[12:24].numpy())])
     names = [f"class {number}" for number in range(10)]
@@ -92,7 +118,7 @@ def test_an_iterator_that_ends_says_so(tiny_config):
         (IMAGES.float(), None, r"images are torch.float32 \[40, 3, 32, 32\]; they must be uint8"),
         (IMAGES[0], None, r"images are torch.uint8 \[3, 32, 32\]"),
         (IMAGES[:0], None, r"they must be uint8 \(0 to 255\) of shape \[N, 3, H, H\]"),
-        (IMAGES[:, :1], None, "RGB and square"),
+        (IMAGES[:, :2], None, "RGB and square"),
         (IMAGES[:, :, :16], None, "RGB and square"),
         (IMAGES, LABELS[:5], r"labels are torch.int64 \[5\]; they must be whole numbers, \[40\]"),
         (IMAGES, LABELS / 2, "labels are torch.float32"),

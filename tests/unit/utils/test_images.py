@@ -30,6 +30,16 @@ def test_a_grid_keeps_every_pixel_and_its_channel():
     assert torch.equal(lower_right, images[3].permute(1, 2, 0))
 
 
+def test_gray_images_make_a_gray_grid(tmp_path: Path):
+    images = torch.arange(2 * 64, dtype=torch.uint8).view(2, 1, 8, 8)
+    grid = to_grid(images)
+    assert grid.mode == "L"
+    assert to_grid(images.expand(-1, 3, -1, -1)).tobytes() == grid.convert("RGB").tobytes()
+    both = side_by_side(images, images)
+    assert both.mode == "L"
+    assert both.convert("RGB").tobytes() == side_by_side(*2 * [images.repeat(1, 3, 1, 1)]).tobytes()
+
+
 def test_images_are_enlarged_by_a_whole_factor_without_smoothing():
     image = torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8).expand(1, 3, 2, 2)
     grid = to_grid(image)

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from distgan.data.prepare import Request, prepare
 from distgan.data.sources import shapes
 from distgan.data.sources.base import select_classes
 from distgan.data.sources.shapes import CLASSES, COLOURS, DISTANCES, LUMA, SIZE, Shapes, render, truth
@@ -45,6 +46,42 @@ def test_an_image_does_not_depend_on_the_images_beside_it():
     together = render(truth(5, "train", np.arange(200)))
     alone = np.concatenate([render(truth(5, "train", [i])) for i in (0, 17, 199)])
     np.testing.assert_array_equal(together[[0, 17, 199]], alone)
+
+
+def test_images_of_32_pixels_are_what_they_were_before_there_were_larger_ones():
+    pixels = render(truth(0, "train", np.arange(2000))).tobytes()
+    assert hashlib.sha256(pixels).hexdigest() == "5800f09d604ae1ed36cba24a312e37c8b449f6cce2d4bcb414f3e280ab934e46"
+    assert Shapes(5).offer("train", None).request == {"count": 5, "seed": 0, "version": 1}
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_a_larger_image_is_the_same_scene_with_more_pixels(size):
+    scenes, times = truth(5, "train", np.arange(20)), size // SIZE
+    small, large = render(scenes).astype(float), render(scenes, size=size).astype(float)
+    assert large.shape == (20, size, size, 3)
+    means = large.reshape(20, SIZE, times, SIZE, times, 3).mean((2, 4))
+    assert np.abs(means - small).mean() < 1
+    edges = np.abs(np.diff(large, axis=2)).max()  # as sharp as a small one: no enlarged pixels
+    assert edges > 0.6 * np.abs(np.diff(small, axis=2)).max()
+
+
+def test_a_gray_image_is_the_luma_of_the_coloured_one():
+    scenes = truth(5, "train", np.arange(20))
+    gray = render(scenes, gray=True)
+    assert gray.shape == (20, 32, 32, 1)
+    assert np.abs(gray[..., 0] - render(scenes) @ LUMA).max() <= 1
+
+
+@pytest.mark.parametrize(("channels", "depth"), [("rgb", 3), ("gray", 1)])
+def test_a_data_set_of_a_size_and_of_gray_images_is_made_once(tmp_path, channels, depth):
+    source = Shapes(30, size=64, channels=channels)
+    first = prepare(Request(tmp_path / "shapes", source), progress=False)
+    assert (first.size, first.channels, first.count) == (64, depth, 30)
+    written = (tmp_path / "shapes" / "manifest.json").stat().st_mtime_ns
+    assert prepare(Request(tmp_path / "shapes", source), progress=False) == first
+    assert (tmp_path / "shapes" / "manifest.json").stat().st_mtime_ns == written
+    with pytest.raises(DataError, match="holds a data set"):
+        prepare(Request(tmp_path / "shapes", Shapes(30)), progress=False)
 
 
 def test_train_and_test_and_other_seeds_share_no_image():

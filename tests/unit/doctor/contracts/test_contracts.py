@@ -73,8 +73,24 @@ def _generator(init="pass", forward="pass", end=""):
 
 def test_a_generator_that_keeps_the_contract_passes(write, capsys):
     out = _lines(capsys, write(_generator(), "Generator"))
-    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 7
+    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 8
     assert "classes: none: conditional=true is refused" in out
+    assert "gray images: none: its __init__ has no parameter `channels`, so it is for RGB images" in out
+
+
+def test_a_network_with_the_parameter_channels_is_checked_with_one_channel(write, capsys):
+    for code, name in (
+        (_generator(), "Generator"),
+        (DISCRIMINATOR.format(activation="nn.ReLU()", end="[:, 0]"), "Discriminator"),
+    ):
+        taking = code.replace("size, classes)", "size, classes, channels)").replace("3 * size**2", "channels * size**2")
+        shape = {"Generator": "[6, 1, 32, 32]", "Discriminator": "[6]"}[name]
+        aware = taking.replace("(3, self.size", "(self.channels, self.size").replace(
+            "super().__init__()", "super().__init__(); self.channels = channels"
+        )
+        assert f"ok    gray images: {shape}\n" in _lines(capsys, write(aware, name))
+    out = _lines(capsys, write(taking.replace("channels * size**2", "3 * size**2"), name))
+    assert "FAIL  gray images: " in out
 
 
 @pytest.mark.parametrize(
