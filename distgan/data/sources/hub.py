@@ -1,6 +1,6 @@
 """A data set of the Hugging Face hub, or parquet files in a local directory: `parquet` reads them.
 
-A hub's files are downloaded by huggingface_hub into its cache (HF_HOME), once; its token comes from the environment.
+The hub's files are downloaded once (`data/remote/hub.py`).
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distgan.data.remote.hub import HubFiles, NotOnHub
 from distgan.data.shards.decode import ImageFile
 from distgan.data.shards.png import Pixels
 from distgan.data.sources.arrays import select_rows
@@ -33,7 +32,6 @@ from distgan.utils.log import log
 from distgan.utils.names import known_names
 from distgan.utils.paths import user_path
 from distgan.utils.progress import track
-from distgan.utils.safe_io import printable
 
 CONVERTED = "refs/convert/parquet"  # the branch in which the hub keeps a copy of a data set as parquet
 PREFIX = "hf://datasets/"
@@ -131,12 +129,14 @@ class _Local:
     """Parquet files below a directory, or one file."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.text = f"{path}"
+        self.path, self.given = path, path
         if path.is_dir():
             self.names = [folder.below(name) for folder, name in Directory(path).walk()]
         else:
             self.path, self.names = path.parent, [path.name]
+
+    def __str__(self) -> str:
+        return f"{self.given}"
 
     def path_of(self, name: str) -> Path:
         return self.path / name
@@ -147,39 +147,12 @@ class _Local:
         return hashlib.sha256("".join(sizes).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class _Hub:
-    """A repository of the hub, at one commit."""
-
-    def __init__(self, repository: str, revision: str | None, below: str) -> None:
-        self.text, self.repository = repository, repository
-        self.commit, names = self._list(revision)
-        if revision is None and not any(name.endswith(".parquet") for name in names):
-            with contextlib.suppress(_NotThere):
-                self.commit, names = self._list(CONVERTED)
-        self.names = [name for name in names if not below or name == below or name.startswith(f"{below}/")]
-
-    def path_of(self, name: str) -> Path:
-        """Downloads a file, unless it is in the cache. Raises DataError."""
-        with _hub_errors(f"{self.repository}: {name} cannot be downloaded"):
-            return Path(_library().hf_hub_download(self.repository, name, repo_type="dataset", revision=self.commit))
-
-    def digest(self, names: Sequence[str]) -> str:
-        """What changes with the files."""
-        return hashlib.sha256("\0".join((self.repository, self.commit, *names)).encode()).hexdigest()
-
-    def _list(self, revision: str | None) -> tuple[str, list[str]]:
-        at = f" at {revision}" if revision else ""
-        with _hub_errors(f"{self.repository}{at} is no directory here, and cannot be listed on the hub"):
-            info = _library().HfApi().dataset_info(self.repository, revision=revision)
-            return str(info.sha), [each.rfilename for each in info.siblings or ()]
-
-
-def find_place(text: str) -> _Local | _Hub:
+def find_place(text: str) -> _Local | HubFiles:
     """Where a data set is: here or on the hub. Raises DataError."""
     if text.startswith(PREFIX):
         owner, name, *below = f"{text.removeprefix(PREFIX)}//".split("/", 2)
         repository, _, revision = f"{owner}/{name}".partition("@")
-        return _Hub(_repository(repository, text), revision or None, below[0].strip("/") if below else "")
+        return _on_hub(_repository(repository, text), revision or None, below[0].strip("/") if below else "")
     try:
         path = user_path(text)
     except ValueError as error:
@@ -189,7 +162,16 @@ def find_place(text: str) -> _Local | _Hub:
     if text.startswith((".", "/", "~")) or not REPOSITORY.fullmatch(text):
         raise DataError(f"{text} does not exist here, and is no name of a data set on the hub, such as uoft-cs/cifar10")
     repository, _, revision = text.partition("@")
-    return _Hub(repository, revision or None, "")
+    return _on_hub(repository, revision or None, "")
+
+
+def _on_hub(repository: str, revision: str | None, below: str) -> HubFiles:
+    """A repository; without parquet files, the branch in which the hub keeps a copy of it as parquet."""
+    files = HubFiles.at(repository, revision, below)
+    if revision is None and not any(name.endswith(".parquet") for name in files.names):
+        with contextlib.suppress(NotOnHub):
+            return HubFiles.at(repository, CONVERTED, below)
+    return files
 
 
 def _repository(name: str, text: str) -> str:
@@ -198,26 +180,26 @@ def _repository(name: str, text: str) -> str:
     return name
 
 
-def choose_files(place: _Local | _Hub, config: str | None, split: str) -> tuple[list[str], list[str]]:
+def choose_files(place: _Local | HubFiles, config: str | None, split: str) -> tuple[list[str], list[str]]:
     """The parquet files of a part of a data set and of a split, and notes. Raises DataError."""
     names = sorted(name for name in place.names if name.endswith(".parquet"))
     if not names:
-        raise DataError(f"{place.text} holds no parquet file; {_advice(place.names)}")
+        raise DataError(f"{place} holds no parquet file; {_advice(place.names)}")
     configs = sorted({_config_of(name) for name in names})
     if config is None and len(configs) > 1:
         config = next((each for each in ("default", "") if each in configs), None)
         if config is None:
-            raise DataError(f"{place.text} has the parts {', '.join(configs[:MAX_LISTED])}; name one with --config")
+            raise DataError(f"{place} has the parts {', '.join(configs[:MAX_LISTED])}; name one with --config")
     elif config is not None and config not in configs:
-        raise DataError(f"{place.text} has no part {config} (--config); {known_names(config, configs)}")
+        raise DataError(f"{place} has no part {config} (--config); {known_names(config, configs)}")
     names = [name for name in names if config is None or _config_of(name) == config]
     splits = {name: _split_of(name) for name in names}
     if not any(splits.values()):
-        return names, [f"{place.text} has no splits: all of it is read as {split}"] if split != "train" else []
+        return names, [f"{place} has no splits: all of it is read as {split}"] if split != "train" else []
     chosen = [name for name in names if splits[name] == split]
     if not chosen:
         there = sorted({each for each in splits.values() if each and each != UNUSED})
-        raise DataError(f"{place.text} has no {split} split, only {', '.join(there)}; pass --split {there[0]}")
+        raise DataError(f"{place} has no {split} split, only {', '.join(there)}; pass --split {there[0]}")
     return chosen, []
 
 
@@ -247,36 +229,3 @@ def _advice(names: Sequence[str]) -> str:
     if endings & {"zip", "jpg", "jpeg", "png", "webp"}:
         return "download it, and use `distgan prepare zip` or `distgan prepare folder`"
     return "give another revision (NAME@REVISION), or a directory with parquet files"
-
-
-class _NotThere(DataError):
-    """A repository, a branch or a file is not on the hub."""
-
-
-@contextmanager
-def _hub_errors(what: str) -> Iterator[None]:
-    """Turns an error of huggingface_hub into a DataError: the sentence, and the reason in brackets."""
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        yield
-    except GatedRepoError:
-        raise DataError(
-            f"{what}: its owner wants its terms accepted on the hub first, and a token (HF_TOKEN)"
-        ) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError):
-        raise _NotThere(f"{what}: it is not on the hub under this name, or needs a token (HF_TOKEN)") from None
-    except DataError:
-        raise
-    except Exception as error:  # the HTTP library's own classes differ between versions of huggingface_hub
-        reason = printable(str(error)) or type(error).__name__
-        raise DataError(f"{what} ({reason})") from None
-
-
-def _library() -> Any:
-    return import_module("huggingface_hub")
