@@ -124,15 +124,20 @@ def spool_images(
 def _bytes_of(path: Path, column: str) -> Iterator[bytes]:
     """The content of a column, row by row; nothing for null. Raises DataError."""
     with opened(path, [column]) as file:
-        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column]):
-            array = batch.column(0)
-            while hasattr(array, "field") and not hasattr(array, "dictionary"):
-                array = array.field(0)
-            for number in array.indices.to_pylist():
-                value = b"" if number is None else array.dictionary[number].as_py()
-                if value is not None and len(value) > MAX_IMAGE_BYTES:
-                    raise DataError(f"{path} holds an image of {len(value):,} bytes; {MAX_IMAGE_BYTES:,} are the most")
-                yield value or b""
+        for group in range(file.num_row_groups):  # pyarrow cannot read on from one to the next in packed form
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, row_groups=[group], columns=[column]):
+                yield from _unpacked(batch.column(0), path)
+
+
+def _unpacked(array: Any, path: Path) -> Iterator[bytes]:
+    """The bytes of each row of a packed column. Raises DataError for an image that is too large."""
+    while hasattr(array, "field"):
+        array = array.field(0)
+    for number in array.indices.to_pylist():
+        value = b"" if number is None else array.dictionary[number].as_py()
+        if value is not None and len(value) > MAX_IMAGE_BYTES:
+            raise DataError(f"{path} holds an image of {len(value):,} bytes; {MAX_IMAGE_BYTES:,} are the most")
+        yield value or b""
 
 
 @contextmanager
