@@ -21,6 +21,7 @@ SOURCES.add("mnist", "distgan.data.sources.mnist:Mnist")
 SOURCES.add("folder", "distgan.data.sources.folder:Folder")
 SOURCES.add("zip", "distgan.data.sources.zip_file:Zip")
 SOURCES.add("npz", "distgan.data.sources.npz:Npz")
+SOURCES.add("webdataset", "distgan.data.sources.webdataset:WebDataset")
 
 EXTRACTORS = Registry(
     kind="extractor",
