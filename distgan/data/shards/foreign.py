@@ -64,13 +64,14 @@ class ForeignSamples:
         images = [(rest, each) for rest, each in files if _ending(rest) in IMAGES]
         labels = {rest.lower(): each.content for rest, each in files if _ending(rest) not in IMAGES}
         plain = [item for item in images if "." not in item[0]]
-        self.passed_over["sample without an image"] += not images
+        if not images:
+            self.passed_over["label without an image"] += 1
         if len(plain) > 1:
             kinds = ", ".join(sorted({rest.lower() for rest, _ in plain}))
             raise DataError(
                 f"{shard}/{printable(key)} has several images ({kinds}), and nothing says which one is meant; keep one"
             )
-        if plain:
+        if plain and len(images) > 1:
             self.passed_over["further image of a sample"] += len(images) - 1
         for rest, member in plain or images:
             before, _, ending = rest.rpartition(".")
@@ -106,16 +107,14 @@ class ForeignSamples:
         return str(value)
 
 
-def find_label(files: Iterator[Member]) -> str:
-    """What `--label auto` means, from the first files of a shard: cls if there is one beside the first image."""
-    first: str | None = None
-    for member in files:
-        key = _key(member.name)
-        if first is not None and key != first:
-            break
-        first = key
-        if _ending(member.name) == "cls":
-            return "cls"
+def find_label(file: BinaryIO) -> str:
+    """What `label=auto` means: cls if there is one beside the first image of a shard, else none."""
+    samples = ForeignSamples("cls")
+    files = plain_files(unpacked(file), samples._is_wanted, MAX_FILE_BYTES, samples.passed_over)
+    for _, members in groupby(files, lambda member: _key(member.name)):
+        endings = {_ending(member.name) for member in members}
+        if endings & IMAGES.keys():
+            return "cls" if "cls" in endings else "none"
     return "none"
 
 

@@ -66,7 +66,8 @@ def plain_files(
                 passed_over[_ending(name)] += 1
                 _skip(file, size)
             else:
-                passed_over["link or device"] += kind in LINKS_AND_DEVICES
+                if kind in LINKS_AND_DEVICES:
+                    passed_over["link or device"] += 1
                 _skip(file, 0 if kind in LINKS_AND_DEVICES else size)
             name = size = None
         header = file.read(BLOCK_BYTES)
