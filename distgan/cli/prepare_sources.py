@@ -34,6 +34,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     _folder(add("folder", WITH_VAL, "your own images, in a folder per class or without classes"))
     _zip(add("zip", WITH_VAL, "the images in a zip file, as StyleGAN's tools or anybody else wrote it"))
     _webdataset(add("webdataset", WITH_VAL, "tar shards of any maker, in a directory or behind a URL"))
+    _hf(add("hf", WITH_VAL, "a data set of the Hugging Face hub, or parquet files in a directory"))
     _npz(add("npz", WITH_VAL, "an array of images in a NumPy archive"))
     _outside(add(OUTSIDE, WITH_VAL, "a source of your own, package.module:Name (docs/extending.md)"))
 
@@ -91,6 +92,16 @@ def _webdataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--download-dir", type=to_path, metavar="DIR", help="keeps the shards of a URL (default: OUT/../downloads)"
     )
+    _image_options(parser)
+
+
+def _hf(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dataset", metavar="NAME", help="OWNER/NAME[@REVISION], hf://datasets/OWNER/NAME[/PATH], or a local directory"
+    )
+    parser.add_argument("--config", metavar="NAME", help="which part of a data set that has several")
+    parser.add_argument("--image-column", metavar="NAME", help="column of the images (default: found)")
+    parser.add_argument("--label-column", metavar="NAME", help="column of the classes (default: found)")
     _image_options(parser)
 
 

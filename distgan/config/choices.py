@@ -20,6 +20,7 @@ SOURCES.add("cifar100", "distgan.data.sources.cifar100:Cifar100")
 SOURCES.add("mnist", "distgan.data.sources.mnist:Mnist")
 SOURCES.add("folder", "distgan.data.sources.folder:Folder")
 SOURCES.add("zip", "distgan.data.sources.zip_file:Zip")
+SOURCES.add("hf", "distgan.data.sources.hub:Hf")
 SOURCES.add("npz", "distgan.data.sources.npz:Npz")
 SOURCES.add("webdataset", "distgan.data.sources.webdataset:WebDataset")
 

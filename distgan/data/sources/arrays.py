@@ -21,9 +21,11 @@ def select_rows(
 ) -> tuple[IntArray, IntArray]:
     """The rows of the chosen classes [n], and each one's index in `chosen` [n].
 
-    labels: [N], index in `available`. missing: begins the sentence about a class without images. Raises DataError.
+    labels: [N], index in `available`, -1 for none. missing: begins the sentence about a class without images.
+
+    Raises DataError.
     """
-    label_map = np.array([chosen.index(name) if name in chosen else -1 for name in available])
+    label_map = np.array([*(chosen.index(name) if name in chosen else -1 for name in available), -1])
     keys = np.flatnonzero(label_map[labels] >= 0)
     counts = np.bincount(label_map[labels[keys]], minlength=len(chosen))
     if not counts.all():

@@ -50,7 +50,7 @@ class Folder(Labelled):
         left_out = set(others)
         paths = {name: [path for path in files if path not in left_out] for name, files in paths.items()}
         counts = {name: len(files) for name, files in paths.items()}
-        for note in (*listing.notes, *notes, describe(listing, counts)):
+        for note in (*listing.notes, *notes, describe(listing.root, listing.why, counts)):
             log.info("%s", note)
         rows = [path for files in paths.values() for path in files]
         labels = np.repeat(np.arange(len(counts)), list(counts.values()))

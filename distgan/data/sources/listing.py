@@ -81,13 +81,13 @@ def list_images(top: Tree, split: str, chosen: tuple[str, ...] | None, options: 
     return _selected(listing, chosen)
 
 
-def describe(listing: Listing, counts: dict[str, int]) -> str:
-    """What was taken for classes and why, and how many images each has."""
+def describe(where: object, why: str, counts: dict[str, int]) -> str:
+    """What was taken for classes and why, and how many images each has. where: names the directory or archive."""
     shown = [f"{join_names([name])} ({count:,} images)" for name, count in counts.items()]
     more = f", ... {join_names(list(counts)[-1:])}" if len(shown) > MAX_LISTED else ""
     classes = "1 class" if len(shown) == 1 else f"{len(shown):,} classes"
-    why = f" ({listing.why})" if listing.why else ""
-    return f"{listing.root}: {classes}{why}: {', '.join(shown[:MAX_LISTED])}{more}"
+    reason = f" ({why})" if why else ""
+    return f"{where}: {classes}{reason}: {', '.join(shown[:MAX_LISTED])}{more}"
 
 
 def _by_folder(layout: Layout, chosen: tuple[str, ...] | None, note: str = "") -> Listing:

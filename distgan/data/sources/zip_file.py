@@ -51,7 +51,7 @@ class Zip(Labelled):
 
     def _images(self, archive: ZipArchive, listing: Listing) -> SourceImages:
         counts = {name: len(files) for name, files in listing.files.items()}
-        for note in (*listing.notes, *archive.notes(), describe(listing, counts)):
+        for note in (*listing.notes, *archive.notes(), describe(listing.root, listing.why, counts)):
             log.info("%s", note)
         rows = [(folder.path / name, folder.below(name)) for folder, name in listing.rows()]
         labels = np.repeat(np.arange(len(counts)), list(counts.values()))
