@@ -114,8 +114,8 @@ def test_a_list_of_sngan_s_widths_needs_one_for_each_size(build):
     with pytest.raises(ConfigError) as caught:
         build(config, 32, 1)
     assert str(caught.value) == (
-        f"{build.__name__[6:]}.width has 5 stages, which is for images of 64x64, and the images are 32x32; use --config "
-        "sngan, 4 stages, or images of 64x64"
+        f"{build.__name__[6:]}.width has 5 stages, which is for images of 64x64, and the images are 32x32; use "
+        "--config sngan, 4 stages, or images of 64x64"
     )
 
 
