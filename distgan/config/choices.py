@@ -16,7 +16,11 @@ SOURCES = Registry(
 )
 SOURCES.add("shapes", "distgan.data.sources.shapes:Shapes")
 SOURCES.add("cifar10", "distgan.data.sources.cifar10:Cifar10")
+SOURCES.add("cifar100", "distgan.data.sources.cifar100:Cifar100")
+SOURCES.add("mnist", "distgan.data.sources.mnist:Mnist")
 SOURCES.add("folder", "distgan.data.sources.folder:Folder")
+SOURCES.add("zip", "distgan.data.sources.zip_file:Zip")
+SOURCES.add("npz", "distgan.data.sources.npz:Npz")
 
 EXTRACTORS = Registry(
     kind="extractor",

@@ -35,6 +35,15 @@ from distgan.utils.safe_io import printable
 
 Reaction = Literal["off", "warn", "alert", "stop", "rollback"]
 URL = NewType("URL", str)
+URL_FORMS = {
+    "http": ("HOST/DIR", "~/.netrc"),
+    "https": ("HOST/DIR", "~/.netrc"),
+    "s3": ("BUCKET/PREFIX", "the environment or ~/.aws"),
+    "hf": ("datasets/OWNER/NAME/DIR", "HF_TOKEN in the environment"),
+    "gs": ("BUCKET/PREFIX", "GOOGLE_APPLICATION_CREDENTIALS in the environment"),
+    "az": ("CONTAINER/PREFIX", "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY in the environment"),
+}
+"""What follows the scheme of a URL, and where its credentials belong."""
 HUB = re.compile(r"hf://(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w][\w./-]*))?")
 
 
@@ -55,14 +64,20 @@ def _directory_or_url(value: Any) -> Path | URL:
         return storable_path(value)
     scheme, rest = value.split("://", 1)
     host = rest.split("/")[0]
-    if scheme not in ("http", "https", "s3"):
-        raise ValueError(f"{scheme}:// cannot be read; use a directory, https://HOST/DIR or s3://BUCKET/PREFIX")
-    if any(sign in rest for sign in "@?# \\") or not rest.isprintable() or not _is_host(host):
+    if scheme not in URL_FORMS:
         raise ValueError(
-            f"a URL must read {scheme}://{'BUCKET/PREFIX' if scheme == 's3' else 'HOST/DIR'}, without user, password, "
-            "?query, #fragment and spaces: it is stored with the run; credentials belong in "
-            + ("the environment or ~/.aws" if scheme == "s3" else "~/.netrc")
+            f"{scheme}:// cannot be read; use a directory, https://HOST/DIR, s3://, gs:// or az://BUCKET/PREFIX, or "
+            "hf://datasets/OWNER/NAME/DIR"
         )
+    form, credentials = URL_FORMS[scheme]
+    signs = "?# \\" if scheme == "hf" else "@?# \\"  # a revision follows an @
+    if any(sign in rest for sign in signs) or not rest.isprintable() or not _is_host(host):
+        raise ValueError(
+            f"a URL must read {scheme}://{form}, without user, password, ?query, #fragment and spaces: it is stored "
+            f"with the run; credentials belong in {credentials}"
+        )
+    if scheme == "hf" and not re.match(r"datasets/[^/]+/[^/]+", rest):
+        raise ValueError("a URL of the Hugging Face hub must read hf://datasets/OWNER/NAME/DIR")
     return URL(value.rstrip("/"))
 
 
@@ -84,13 +99,23 @@ class DataConfig(Frozen):
     """The real images, and how they are read."""
 
     path: Location = free(Path("data/shapes"))
-    """Directory made by `distgan prepare` (tar shards, manifest.json), or its copy: https://HOST/DIR, s3://BUCKET/PREFIX.
-    On the command line it turns the recipe's `data.prepare` off: the data set must be there."""
+    """Directory made by `distgan prepare` (tar shards, manifest.json), or tar shards of any maker: a directory, or
+    DIR/{000..009}.tar. Both also at https://HOST/DIR, s3://BUCKET/PREFIX, hf://datasets/OWNER/NAME/DIR, gs://BUCKET/DIR
+    or az://CONTAINER/DIR. On the command line it turns the recipe's `data.prepare` off: the data set must be there."""
     prepare: Annotated[str, AfterValidator(SOURCES.check_name)] | None = free(None)
     """Data set to make at `data.path` if nothing is there yet: shapes, cifar10, or the source package.module:Name with
     its default settings; null: it must be there."""
     classes: Annotated[Names, Field(min_length=1)] | None = None
     """Classes to show, by name (frog or frog,cat; quotes around a name with a comma); null: all."""
+    size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Height and width, pixels, to which images in shards of other makers are brought; null: they have one size."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How: crop: the central square; pad: the whole image on black; stretch: both sides scaled by themselves."""
+    channels: Literal["rgb", "gray"] | None = None
+    """Of shards of other makers: rgb: three channels; gray: one, and a generator of one; null: rgb."""
+    label: str = Field(default="auto", pattern=r"^(auto|cls|none|json:.{1,100})$")
+    """The class in shards of other makers: cls: the file KEY.cls; json:FIELD: a field of KEY.json; none: one class;
+    auto: cls where the first image has one, else none."""
     mode: Literal["auto", "stream", "resident"] = free("auto")
     """stream: read shards during training; resident: decode once, keep as uint8; auto: resident if it fits."""
     resident_limit_mb: PositiveInt = free(2048)

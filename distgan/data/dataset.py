@@ -16,10 +16,9 @@ from torch import Tensor
 
 from distgan.config.schema import DataConfig
 from distgan.data.bad_samples import SkipBudget
-from distgan.data.remote.store import Location, RemoteStore
+from distgan.data.location import open_data_set
 from distgan.data.resident import Resident, load_images
 from distgan.data.sharding import ReadPlan
-from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.reader import first_images
 from distgan.data.shards.selection import ShardSelection, select_shards
 from distgan.data.streaming import Stream
@@ -49,8 +48,7 @@ class ImageDataset:
 
     def __init__(self, config: DataConfig, seed: int, rows: Rows, device: torch.device, show: bool) -> None:
         """rows: this rank's rows of a global batch; show: whether to show progress. Raises DataError."""
-        location = location_of(config)
-        manifest = load_manifest(location)
+        location, manifest = open_data_set(config, show)
         self.selection = select_shards(location, manifest, config.classes)
         self.images = self.selection.total
         """Number of images of the classes."""
@@ -149,12 +147,6 @@ def check_same_skips(skip_budget: SkipBudget, device: torch.device) -> None:
             f"the processes could not read different images ({len(skip_budget.names)} here), and so would not train on "
             "the same; start again, or set data.on_error=raise or data.mode=stream"
         )
-
-
-def location_of(config: DataConfig) -> Location:
-    """Returns the directory of the data set, or the store that reads its URL."""
-    path = config.path
-    return path if isinstance(path, Path) else RemoteStore(path, config.tries, config.stall_seconds, config.cache)
 
 
 def mode_of(config: DataConfig, selection: ShardSelection) -> str:

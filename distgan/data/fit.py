@@ -16,6 +16,7 @@ from pydantic import Field
 from distgan.data.shards.png import Pixels
 
 DEEP = 65_535  # white of an image of 16 bits
+MAX_PIXELS = 89_478_485  # of a file: Pillow's own limit against images that would fill the memory
 MAX_SIZE = 4096  # pixels high and wide, of a data set
 EXIF_KEYS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp", "Raw profile type xmp")
 

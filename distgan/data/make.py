@@ -36,15 +36,16 @@ class Common(Frozen):
     seed: NonNegativeInt = 0
     keep_order: bool = False
     overwrite: bool = False
+    limit: PositiveInt | None = None
 
 
 def prepare(source: str | Source, out: str | Path, *, progress: bool = True, **options: Any) -> Manifest:
     """Makes a data set of tar shards in a directory, unless the same one is there. Returns its manifest.
 
-    source: shapes, cifar10, folder, the name of a class from outside (`package.module:Name`), or an object with the
-    method `offer` of `data.sources.base.Source`. options: as of `distgan prepare`: split, classes, shard_size, layout,
-    seed, keep_order, overwrite; and the source's own, such as count of shapes, directory, size, skip_bad and white of
-    folder, archive (--from) and download_dir of cifar10.
+    source: shapes, cifar10, cifar100, mnist, folder, zip, hf, npz, the name of a class from outside
+    (`package.module:Name`), or an object with the method `offer` of `data.sources.base.Source`. options: as of `distgan
+    prepare`: split, classes, shard_size, layout, seed, keep_order, limit, overwrite; and the source's own, such as
+    count of shapes, directory, size, fit, channels, skip_bad and white of folder, archive (--from) of the others.
 
     Raises DataError if the source or the target cannot be used, or for a wrong option; the target is then as before.
 
@@ -53,6 +54,11 @@ def prepare(source: str | Source, out: str | Path, *, progress: bool = True, **o
     >>> manifest.count, manifest.classes
     (40, ('heart', 'star'))
     """
+    return carry_out(request_of(source, out, options), progress)
+
+
+def request_of(source: str | Source, out: str | Path, options: dict[str, Any]) -> Request:
+    """The request that `prepare` carries out. Raises DataError for a wrong option."""
     try:
         target = user_path(out)
     except ValueError as error:
@@ -69,7 +75,7 @@ def prepare(source: str | Source, out: str | Path, *, progress: bool = True, **o
         source = build_source(source, own, target.parent / "downloads")
     else:
         common = checked(Common, "prepare", options)
-    return carry_out(Request(out=target, source=source, **common), progress)
+    return Request(out=target, source=source, **common)
 
 
 def load_source(name: str) -> Any:

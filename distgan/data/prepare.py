@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from distgan.config.choices import SOURCES
 from distgan.config.schema import URL
@@ -24,12 +25,13 @@ from distgan.data.shards.manifest import MANIFEST, Layout, Manifest, load_manife
 from distgan.data.shards.writer import ShardWriter, write_shards
 from distgan.data.sources.base import Offer, Source
 from distgan.data.sources.folder import Folder
-from distgan.utils.counter_rng import permutation
+from distgan.utils.counter_rng import IntArray, permutation
 from distgan.utils.errors import DataError
 from distgan.utils.files import sha256
 from distgan.utils.log import log
 from distgan.utils.progress import track
 
+DOWNLOADED = ("cifar10", "cifar100", "mnist")  # sources that keep what they download
 MAX_NOTES = 20  # of a source, printed
 MEMBER_BYTES = 2560  # an image's two headers, label and padding in a shard, about
 OVERWRITE_HINT = "pass --overwrite to replace it, or choose another --out"
@@ -53,6 +55,8 @@ class Request:
     """Keep the order of the source; else the images are shuffled, so that each shard mixes the classes."""
     overwrite: bool = False
     """Replace a data set that is at `out`."""
+    limit: int | None = None
+    """At most this many images: chosen by `seed`, or the first ones with `keep_order`."""
 
 
 def prepare(request: Request, progress: bool = True) -> Manifest:
@@ -63,7 +67,7 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
     target = Path(os.path.realpath(request.out))
     if isinstance(request.source, Folder):
         _check_outside(request.out, target, request.source.directory)
-    offer = request.source.offer(request.split, request.classes)
+    offer = make_offer(request)
     asked = _manifest_request(request, offer)
     if existing := find_existing(request.out, asked, request.overwrite):
         return existing
@@ -74,6 +78,13 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
     if os.path.ismount(target):
         raise DataError(f"{request.out} is a mount point and cannot be replaced; choose {request.out / 'data'}")
     return _make(request, offer, asked, target, progress) or _wait_for_existing(request.out, asked)
+
+
+def make_offer(request: Request) -> Offer:
+    """The source's offer. Raises DataError, also for options that do not go together."""
+    if request.layout == "blocks" and getattr(request.source, "keep_format", False):
+        raise DataError("--keep-format goes with --layout pictures; blocks hold raw pixels")
+    return request.source.offer(request.split, request.classes)
 
 
 def ensure(path: Path | URL, source: str) -> Manifest:
@@ -94,16 +105,14 @@ def build_source(name: str, options: Mapping[str, Any], downloads: Path) -> Sour
     target = SOURCES.load(name)
     if name not in SOURCES.entries:
         return cast(Source, target(SOURCES.options_of(name, options)))
-    fixed = {"download_dir": downloads} if name == "cifar10" else {}
+    fixed = {"download_dir": downloads} if name in DOWNLOADED else {}
     return cast(Source, target(**(fixed | dict(options))))
 
 
 def _check_outside(out: Path, target: Path, source: Path) -> None:
     """Raises DataError if `target` lies in the directory that the images are read from."""
     if Path(os.path.realpath(source)) in (target, *target.parents):
-        raise DataError(
-            f"{out} lies in {source}, whose folders are read as classes; choose an --out beside it: {beside(source)}"
-        )
+        raise DataError(f"{out} lies in {source}, all of which is read; choose an --out beside it: {beside(source)}")
 
 
 def find_existing(out: Path, asked: dict[str, Any], overwrite: bool) -> Manifest | None:
@@ -145,20 +154,16 @@ def verify(path: Path, progress: bool = True) -> Manifest:
 def _make(request: Request, offer: Offer, asked: dict[str, Any], target: Path, progress: bool) -> Manifest | None:
     """Writes the shards and publishes them; returns None if another process has published a data set meanwhile."""
     images = offer.load(progress)
-    count = len(images.keys)
-    order = np.arange(count) if request.keep_order else permutation(request.seed, "prepare-order", count)
+    order = chosen_rows(request, len(images.keys))
+    count = len(order)
     bytes_needed = count * (offer.channels * offer.size**2 + MEMBER_BYTES)
     with target_errors(request.out, bytes_needed), temporary_directory(target) as directory:
         form = ImageForm(offer.size, offer.channels)
         writer = ShardWriter(directory, request.split, request.layout, form, len(offer.classes), request.shard_size)
         shards = write_shards(writer, images, order, f"{offer.source} {request.split}", progress)
-        _print_notes([*images.notes, *images.finish()])
+        print_notes([*images.notes, *images.finish()])
         totals = np.sum([shard.class_counts for shard in shards], axis=0) if shards else np.zeros(len(offer.classes))
-        if not totals.all():
-            name = offer.classes[int(np.argmin(totals))]
-            raise DataError(
-                f"class '{name}' has no image that can be read; repair them, or leave it out with --classes"
-            )
+        check_totals(request, offer, totals)
         manifest = Manifest(
             source=offer.source,
             split=request.split,
@@ -171,6 +176,24 @@ def _make(request: Request, offer: Offer, asked: dict[str, Any], target: Path, p
         )
         manifest.save(directory)
         return manifest if publish(directory, target, request.overwrite) else None
+
+
+def chosen_rows(request: Request, count: int) -> IntArray:
+    """The rows of a source's images that are read, in order."""
+    order = np.arange(count) if request.keep_order else permutation(request.seed, "prepare-order", count)
+    return order[: request.limit]
+
+
+def check_totals(request: Request, offer: Offer, totals: npt.NDArray[Any]) -> None:
+    """Raises DataError if a class has no image. totals: [classes], images of each."""
+    if totals.all():
+        return
+    name = offer.classes[int(np.argmin(totals))]
+    if request.limit is not None:
+        raise DataError(
+            f"--limit {request.limit:,} leaves class '{name}' without an image; take more, or name fewer with --classes"
+        )
+    raise DataError(f"class '{name}' has no image that can be read; repair them, or leave it out with --classes")
 
 
 def _wait_for_existing(out: Path, asked: dict[str, Any]) -> Manifest:
@@ -186,10 +209,12 @@ def _manifest_request(request: Request, offer: Offer) -> dict[str, Any]:
     """Returns all that determines the bytes of the shards, for the manifest."""
     order = {"keep_order": True} if request.keep_order else {"keep_order": False, "order_seed": request.seed}
     common = {"source": offer.source, "split": request.split, "classes": list(offer.classes)}
-    return {**common, "layout": request.layout, "shard_size": request.shard_size, **order, **offer.request}
+    limit = {} if request.limit is None else {"limit": request.limit}
+    return {**common, "layout": request.layout, "shard_size": request.shard_size, **order, **limit, **offer.request}
 
 
-def _print_notes(notes: list[str]) -> None:
+def print_notes(notes: list[str]) -> None:
+    """Shows what a source has noted."""
     for note in sorted(notes)[:MAX_NOTES]:
         log.info("note: %s", note)
     if len(notes) > MAX_NOTES:

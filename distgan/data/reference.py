@@ -15,9 +15,9 @@ from torch import Tensor
 
 from distgan.config.schema import DataConfig
 from distgan.data.bad_samples import BadSample
-from distgan.data.dataset import location_of
+from distgan.data.location import open_data_set
 from distgan.data.shards.decode import try_decode
-from distgan.data.shards.manifest import Manifest, load_manifest
+from distgan.data.shards.manifest import Manifest
 from distgan.data.shards.reader import scan
 from distgan.data.shards.selection import ShardSelection, select_shards
 from distgan.utils.errors import DataError
@@ -26,8 +26,7 @@ from distgan.utils.rng import generator
 
 def open_data(config: DataConfig) -> tuple[Manifest, ShardSelection]:
     """Opens the data set at `config.path`, with its class filter. Raises DataError."""
-    location = location_of(config)
-    manifest = load_manifest(location)
+    location, manifest = open_data_set(config)
     return manifest, select_shards(location, manifest, config.classes)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from distgan.data.bad_samples import BadSample
 from distgan.data.shards.blocks import Block
 from distgan.data.shards.decode import EncodedImage, ImageForm, try_decode
-from distgan.data.shards.manifest import Layout
+from distgan.data.shards.manifest import AnyLayout
 from distgan.data.shards.samples import Piece
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
@@ -127,7 +127,7 @@ class BlockBuffer:
 ShuffleBuffer = EncodedBuffer | BlockBuffer
 
 
-def build_buffer(layout: Layout, slots: int, form: ImageForm) -> ShuffleBuffer:
+def build_buffer(layout: AnyLayout, slots: int, form: ImageForm) -> ShuffleBuffer:
     """Returns an empty buffer for images of a form. Raises DataError if it exceeds the memory."""
     try:
         return BlockBuffer(slots, form) if layout == "blocks" else EncodedBuffer(slots, form)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distgan.config.schema import Config, DataConfig
+from distgan.data.location import open_data_set
 from distgan.data.prepare import find_existing
 from distgan.data.remote.store import RemoteStore
-from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
+from distgan.data.shards.manifest import MANIFEST, Manifest
 from distgan.data.shards.reader import first_images
 from distgan.data.shards.selection import ShardSelection, select_shards
 from distgan.doctor.check_result import (
@@ -42,12 +43,10 @@ class DataSet(NamedTuple):
     selection: ShardSelection
 
 
-def data_location(config: DataConfig) -> Path | RemoteStore:
-    """The directory or server of the images, to be read without a cache."""
-    path = config.path
-    if isinstance(path, Path):
-        return path
-    return RemoteStore(path, REMOTE_TRIES, min(config.stall_seconds, REMOTE_SECONDS))
+def impatient(config: DataConfig) -> DataConfig:
+    """The same images, read without a cache and with fewer tries."""
+    stall_seconds = min(config.stall_seconds, REMOTE_SECONDS)
+    return config.model_copy(update={"cache": None, "tries": REMOTE_TRIES, "stall_seconds": stall_seconds})
 
 
 def check_data(config: Config) -> tuple[DataSet | None, list[CheckResult]]:
@@ -55,11 +54,11 @@ def check_data(config: Config) -> tuple[DataSet | None, list[CheckResult]]:
 
     The data set is None where training would prepare it first (ok), or cannot start (fail).
     """
-    data, location = config.data, data_location(config.data)
-    if isinstance(location, Path) and data.prepare and not (location / MANIFEST).exists():
-        return None, [check_preparation(location, data.prepare)]
+    data = config.data
+    if isinstance(data.path, Path) and data.prepare and not (data.path / MANIFEST).exists():
+        return None, [check_preparation(data.path, data.prepare)]
     try:
-        manifest = load_manifest(location)
+        location, manifest = open_data_set(impatient(data))
         selection = select_shards(location, manifest, data.classes)
     except DataError as error:
         return None, [fail("data", str(error), "fix data.path, data.classes or the copy of the data set")]

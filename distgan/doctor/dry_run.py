@@ -19,13 +19,13 @@ from accelerate import Accelerator
 
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
+from distgan.data.location import open_data_set
 from distgan.data.prepare import Request, prepare
-from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.selection import select_shards
 from distgan.data.sources.shapes import CLASSES, Shapes
 from distgan.distributed.accelerator import own_rows
 from distgan.distributed.collectives import largest, on_main
-from distgan.doctor.data import data_location
+from distgan.doctor.data import impatient
 from distgan.training.checkpoint.state import capture
 from distgan.training.consistency import ConsistencyCheck
 from distgan.training.meters import BatchTimer
@@ -110,8 +110,7 @@ def stand_in(config: Config, scratch: Path, plan: Plan) -> tuple[Config, str]:
         changes |= {"path": directory, "classes": None, "prepare": None, "mode": "resident"}
         description = f"{STAND_IN_IMAGES} drawn shapes instead of the images"
     elif plan.one_shard:
-        server = data_location(config.data)
-        manifest = load_manifest(server)
+        server, manifest = open_data_set(impatient(config.data))
         shard = select_shards(server, manifest, config.data.classes).shards[0]
         directory.mkdir()
         with server.open(shard.name, shard.bytes, shard.sha256) as file:  # type: ignore[union-attr, call-arg]

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from distgan.config.messages import config_mistakes, first_mistake
 from distgan.config.registry import TYPED
 from distgan.config.schema import Config, DataConfig, EvaluateConfig
-from distgan.data.dataset import location_of
-from distgan.data.shards.manifest import MANIFEST, load_manifest
+from distgan.data.location import open_data_set
+from distgan.data.shards.manifest import MANIFEST
 from distgan.distributed.collectives import in_group, joined, rank, world_size
 from distgan.inference.generator import Generator, find_device, load_generator
 from distgan.inference.sampling import find_file
@@ -109,7 +109,7 @@ def reference_data(generator: Generator, name: str, given: DataConfig | str | Pa
             return given
         if given is not None:
             data = DataConfig(path=given)  # type: ignore[arg-type]
-            has_all = set(generator.class_names) <= set(load_manifest(location_of(data)).classes)
+            has_all = set(generator.class_names) <= set(open_data_set(data)[1].classes)
             return data.model_copy(update={"classes": classes if has_all else None})
     except ValidationError as error:
         raise ConfigError(f"evaluate.data: {first_mistake(error).rule}") from None

@@ -84,7 +84,7 @@ def test_any_bytes_as_a_configuration(tmp_path_factory, content):
 @given(st.binary(max_size=200).map(lambda data: b"\x80\x02" + data + b".") | st.binary(max_size=200))
 def test_any_bytes_as_a_pickled_batch(content):
     with pytest.raises(DataError) as caught:
-        read_batch(content, "batch")
+        read_batch(content, "batch", "CIFAR-10", "labels", 10)
     assert str(caught.value).isprintable()
 
 

@@ -25,10 +25,10 @@ def open_cached(directory: Path, size: int, sha256: str, fill: Callable[[BinaryI
         if file := _open_intact(path, size, sha256):
             return file
         directory.mkdir(parents=True, exist_ok=True)
-        with _locked(directory / f".{sha256[:2]}.lock") as locked:
+        with locked(directory / f".{sha256[:2]}.lock") as is_locked:
             if file := _open_intact(path, size, sha256):
                 return file  # another process has fetched it meanwhile
-            sweep(directory, path.name, 0.0 if locked else ABANDONED_SECONDS)
+            sweep(directory, path.name, 0.0 if is_locked else ABANDONED_SECONDS)
             with atomic_path(path) as temporary:
                 return _open_filled(temporary, fill)
     except OSError as error:
@@ -63,7 +63,7 @@ def _open_filled(path: Path, fill: Callable[[BinaryIO], None]) -> BinaryIO:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[bool]:
+def locked(path: Path) -> Iterator[bool]:
     """Waits for a lock and yields True; yields False if the file system has no locks: files may be fetched twice."""
     with path.open("a") as file:
         try:

@@ -48,7 +48,7 @@ def http_blocks(url: str, stall_seconds: float) -> Generator[bytes, None, None]:
     except urllib.error.HTTPError as error:
         error.close()
         reason = _status_reason(url, error.code, error.headers["Location"] or "")
-        raise FetchError(reason, permanent=error.code not in RETRY_STATUSES) from None
+        raise FetchError(reason, permanent=error.code not in RETRY_STATUSES, missing=error.code == 404) from None
     except (OSError, http.client.HTTPException) as error:
         raise _fetch_error(error, stall_seconds) from None
     except ValueError:  # of a malformed host name, also in a redirection

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from distgan.data.remote.transfer import RETRY_STATUSES, FetchError, read_blocks, timeout_error
@@ -20,22 +21,38 @@ _client_lock = threading.Lock()
 
 def s3_blocks(url: str, stall_seconds: float) -> Generator[bytes, None, None]:
     """Yields the object at `url`. Raises FetchError."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    with _errors(stall_seconds):
+        answer = _client(os.getpid(), stall_seconds).get_object(Bucket=bucket, Key=key)
+        with answer["Body"] as body:
+            yield from read_blocks(body, answer.get("ContentLength"), stall_seconds)
+
+
+def s3_names(url: str, stall_seconds: float) -> list[str]:
+    """The sorted names of the objects right below `url`. Raises FetchError."""
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    prefix = f"{prefix}/" if prefix else ""
+    with _errors(stall_seconds):
+        pages = _client(os.getpid(), stall_seconds).get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+        return sorted(entry["Key"][len(prefix) :] for page in found for entry in page.get("Contents", ()))
+
+
+@contextmanager
+def _errors(stall_seconds: float) -> Iterator[None]:
+    """Turns the errors of boto3 into FetchError."""
     try:
         from botocore import exceptions as boto
         from urllib3 import exceptions as urllib3
     except ImportError:
         raise FetchError('s3:// needs boto3; pip install "distgan[s3]"', permanent=True) from None
-    bucket, _, key = url.removeprefix("s3://").partition("/")
     try:
-        answer = _client(os.getpid(), stall_seconds).get_object(Bucket=bucket, Key=key)
-        with answer["Body"] as body:
-            yield from read_blocks(body, answer.get("ContentLength"), stall_seconds)
+        yield
     except boto.ClientError as error:
         code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
         name = "" if str(code) == str(status) else f" {code}"
-        raise FetchError(
-            f"S3 answered {status}{name}", permanent=status not in RETRY_STATUSES and code not in RETRY_CODES
-        ) from None
+        permanent = status not in RETRY_STATUSES and code not in RETRY_CODES
+        raise FetchError(f"S3 answered {status}{name}", permanent, missing=status == 404) from None
     except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError) as error:
         reason = "there are no credentials" if isinstance(error, boto.NoCredentialsError) else "the credentials are bad"
         hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"

@@ -7,32 +7,40 @@ out.
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from distgan.data.bad_samples import warn
 from distgan.data.remote.cache import open_cached
 from distgan.data.remote.http import http_blocks
-from distgan.data.remote.s3 import s3_blocks
+from distgan.data.remote.object_stores import object_blocks, object_names
+from distgan.data.remote.s3 import s3_blocks, s3_names
 from distgan.data.remote.transfer import FetchError, save_blocks
 from distgan.utils.counter_rng import uniforms
 from distgan.utils.errors import DataError
 from distgan.utils.files import atomic_path, md5_of, sha256_of
 from distgan.utils.progress import track
 
+T = TypeVar("T")
 FIRST_PAUSE = 0.5  # seconds before the second try, on average; doubled before each further try
 MAX_PAUSE = 30.0  # seconds, on average
 
 
+class NotThere(DataError):
+    """A server has no file of this name."""
+
+
 @dataclass(frozen=True)
 class RemoteStore:
-    """The directory at a URL (http://, https:// or s3://), and how patiently to fetch from it."""
+    """The directory at a URL (http, https, s3, hf, gs, az), and how patiently to fetch from it."""
 
     url: str
     tries: int = 5
@@ -44,10 +52,24 @@ class RemoteStore:
     def __str__(self) -> str:
         return self.url
 
+    @property
+    def scheme(self) -> str:
+        return self.url.partition("://")[0]
+
+    @property
+    def can_list(self) -> bool:
+        """Whether the server tells what is there; a web server does not."""
+        return self.scheme not in ("http", "https")
+
+    def names(self) -> list[str]:
+        """The sorted names of the files in this directory. Raises DataError naming URL and cause."""
+        listing = s3_names if self.scheme == "s3" else object_names
+        return self._retry(self.url, lambda: listing(self.url, self.stall_seconds))
+
     def read(self, name: str, max_bytes: int) -> bytes:
-        """Returns the content of a small file. Raises DataError naming URL and cause."""
+        """Returns the content of a small file. Raises NotThere, or another DataError naming URL and cause."""
         file = io.BytesIO()
-        self._retry(name, file, lambda: self._receive(name, file, max_bytes))
+        self._fetch(name, file, max_bytes)
         return file.getvalue()
 
     def open(self, name: str, size: int, sha256: str) -> BinaryIO:
@@ -55,22 +77,26 @@ class RemoteStore:
 
         Raises DataError naming URL and cause.
         """
-        if self.cache is not None:
-            return open_cached(self.cache, size, sha256, lambda file: self._fetch_shard(name, file, size, sha256))
-        try:
-            file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (the caller closes it)
-        except OSError as error:
-            raise _no_space(error) from None
-        try:
-            self._fetch_shard(name, file, size, sha256)
-            file.seek(0)
-        except OSError as error:
-            file.close()
-            raise _no_space(error) from None
-        except BaseException:
-            file.close()
-            raise
-        return file
+
+        def fill(file: BinaryIO) -> None:
+            self._fetch(name, file, size, lambda: _check_shard(file, size, sha256))
+
+        return _temporary(fill) if self.cache is None else open_cached(self.cache, size, sha256, fill)
+
+    def open_unknown(self, name: str, max_bytes: int) -> tuple[BinaryIO, int, str]:
+        """Fetches a file of at most `max_bytes` bytes: open at its start, its bytes and its sha256.
+
+        It is kept in the cache, if there is one, for the next `open`. Raises DataError naming URL and cause.
+        """
+        file = _temporary(lambda target: self._fetch(name, target, max_bytes))
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        digest = sha256_of(file)
+        file.seek(0)
+        if self.cache is None:
+            return file, size, digest
+        with file:
+            return open_cached(self.cache, size, digest, lambda target: shutil.copyfileobj(file, target)), size, digest
 
     def download(self, name: str, path: Path, size: int, md5: str, progress: bool) -> None:
         """Fetches a file of at most `size` bytes and this MD5 to `path`, which appears when it is complete.
@@ -78,52 +104,80 @@ class RemoteStore:
         Raises DataError naming URL and cause; OSError if `path` cannot be written. Then nothing is kept.
         """
 
-        def attempt() -> None:
-            self._receive(name, file, size, progress)
+        def check() -> None:
             file.seek(0)
             if (digest := md5_of(file)) != md5:
                 raise FetchError(f"its MD5 is {digest}, it should be {md5}")
 
         with atomic_path(path) as temporary, temporary.open("w+b") as file:
-            self._retry(name, file, attempt)
+            self._fetch(name, file, size, check, progress)
 
-    def _fetch_shard(self, name: str, file: BinaryIO, size: int, sha256: str) -> None:
+    def _fetch(
+        self, name: str, file: BinaryIO, max_bytes: int, check: Callable[[], object] = bool, progress: bool = False
+    ) -> None:
+        """Fills a file, which is empty before each try. check: raises FetchError for content that is wrong."""
+        url = f"{self.url}/{name}"
+
         def attempt() -> None:
-            self._receive(name, file, size)
-            if (received := file.tell()) < size:
-                raise FetchError(f"it has {received:,} bytes, its manifest says {size:,}")
-            file.seek(0)
-            if sha256_of(file) != sha256:
-                raise FetchError("its sha256 is not the manifest's")
-
-        self._retry(name, file, attempt)
-
-    def _receive(self, name: str, file: BinaryIO, max_bytes: int, progress: bool = False) -> None:
-        url = f"{self.url}/{name}"
-        get = s3_blocks if url.startswith("s3://") else http_blocks
-        with closing(get(url, self.stall_seconds)) as blocks:
-            save_blocks(track(blocks, max_bytes, name, "B", enabled=progress, weigh=len), file, max_bytes)
-
-    def _retry(self, name: str, file: BinaryIO, attempt: Callable[[], None]) -> None:
-        """Calls `attempt` until it succeeds, each time with an empty file. Raises DataError after the last try."""
-        url = f"{self.url}/{name}"
-        for number in range(1, self.tries + 1):
             file.seek(0)
             file.truncate()
+            with closing(_blocks(url, self.stall_seconds)) as blocks:
+                save_blocks(track(blocks, max_bytes, name, "B", enabled=progress, weigh=len), file, max_bytes)
+            check()
+
+        self._retry(url, attempt)
+
+    def _retry(self, url: str, attempt: Callable[[], T]) -> T:
+        """The result of `attempt`, called until it succeeds. Raises DataError after the last try."""
+        for number in itertools.count(1):
             try:
-                attempt()
-                return
+                return attempt()
             except FetchError as error:
                 if error.permanent or number == self.tries:
                     tries = f" ({number} tries)" if number > 1 else ""
-                    raise DataError(f"{url} cannot be fetched{tries}: {error}") from None
+                    kind = NotThere if error.missing else DataError
+                    raise kind(f"{url} cannot be fetched{tries}: {error}") from None
                 pause = _pause(url, number)
                 warn(f"{url}: {error}; trying again in {pause:.1f} s, {number} of {self.tries} tries are over")
                 time.sleep(pause)
+        raise AssertionError
 
 
 Location = Path | RemoteStore
 """The place of a data set: a directory, or a store behind a URL."""
+
+
+def _blocks(url: str, stall_seconds: float) -> Generator[bytes, None, None]:
+    scheme = url.partition("://")[0]
+    get = {"http": http_blocks, "https": http_blocks, "s3": s3_blocks}.get(scheme, object_blocks)
+    return get(url, stall_seconds)
+
+
+def _check_shard(file: BinaryIO, size: int, sha256: str) -> None:
+    """Raises FetchError for another size or sha256."""
+    if (received := file.tell()) < size:
+        raise FetchError(f"it has {received:,} bytes, its manifest says {size:,}")
+    file.seek(0)
+    if sha256_of(file) != sha256:
+        raise FetchError("its sha256 is not the manifest's")
+
+
+def _temporary(fill: Callable[[BinaryIO], None]) -> BinaryIO:
+    """A filled file without a name, at its start. Raises DataError if there is no room for it."""
+    try:
+        file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (the caller closes it)
+    except OSError as error:
+        raise _no_space(error) from None
+    try:
+        fill(file)
+        file.seek(0)
+    except OSError as error:
+        file.close()
+        raise _no_space(error) from None
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _pause(url: str, number: int) -> float:

@@ -15,11 +15,12 @@ RETRY_STATUSES = (408, 425, 429, 500, 502, 503, 504)  # answers that may change 
 
 
 class FetchError(Exception):
-    """A failed attempt. permanent: another attempt would fail in the same way."""
+    """A failed attempt."""
 
-    def __init__(self, reason: str, permanent: bool = False) -> None:
+    def __init__(self, reason: str, permanent: bool = False, missing: bool = False) -> None:
+        """permanent: another attempt would fail in the same way; missing: because there is no such file."""
         super().__init__(reason)
-        self.permanent = permanent
+        self.permanent, self.missing = permanent, missing
 
 
 class Body(Protocol):

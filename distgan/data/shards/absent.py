@@ -16,7 +16,6 @@ from distgan.utils.paths import shown_path
 MAX_NAMES = 1000  # that are looked at in a directory
 MAX_NEAREST = 3  # that are named
 ALIKE = 0.6  # least likeness of two names, as difflib measures it
-UNPACK = "unpack them into a folder per class, and make a data set with `distgan prepare folder FOLDER --out NEW`"
 TO_TRAIN = "train with data.prepare=shapes or cifar10 as well, which makes it there"
 
 
@@ -61,9 +60,9 @@ def _what_is_there(directory: Path, manifest: str) -> tuple[str, str]:
         return f"{directory} is empty, so it is no data set", f"mount it if it is a mount point, or {make}"
     if tars := [name for name in names if name.endswith((".tar", ".tar.gz", ".tgz"))]:
         return (
-            f"{directory} holds {len(tars):,} tar file(s) and no {manifest}: shards that distgan has not made cannot "
-            "be read yet",
-            f"copy its {manifest} as well if distgan has made them, or {UNPACK}",
+            f"{directory} holds {len(tars):,} tar file(s) and no {manifest}",
+            f"copy its {manifest} as well if distgan has made them, or make a data set of them with `distgan prepare "
+            f"webdataset {directory} --out {beside(directory)}`",
         )
     return (
         f"{directory} holds no {manifest}, so it is no complete data set",

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from distgan.data.bad_samples import BadSample
+from distgan.data.fit import MAX_PIXELS, Channels, Fit, Square, fit_image
 from distgan.data.shards.png import Pixels, check_crcs
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import printable
@@ -17,6 +18,7 @@ ImageFormat = Literal["png", "jpg", "webp", "raw"]
 """raw: the planes of the channels, one after another; only in blocks."""
 PILLOW_NAMES: dict[str, str] = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 MODES = {1: "L", 3: "RGB"}
+CHANNELS: dict[int, Channels] = {1: "gray", 3: "rgb"}
 
 
 class ImageForm(NamedTuple):
@@ -26,6 +28,10 @@ class ImageForm(NamedTuple):
     """Height and width, pixels."""
     channels: int
     """1: gray, 3: RGB."""
+    fit: Square | None = None
+    """How an image of another size is brought to this one; None: it is an error."""
+    exact: bool = True
+    """Images are as distgan writes them: upright, and without transparency."""
 
 
 class ImageFile(NamedTuple):
@@ -65,17 +71,17 @@ def try_decode(item: EncodedImage | DecodedImage | BadSample, form: ImageForm) -
 
 def decode(encoded: EncodedImage, form: ImageForm) -> Pixels:
     """Returns uint8 [size, size, channels]. Raises DataError naming shard and image."""
-    size, mode = form.size, MODES[form.channels]
     data, format_ = encoded.file
     try:
         if format_ == "png":
             check_crcs(data)
         with Image.open(io.BytesIO(data), formats=(PILLOW_NAMES[format_],)) as image:
-            if image.size != (size, size):  # compared before its pixels get memory
-                raise DataError(
-                    f"image {encoded.name} is {image.width}x{image.height}, its manifest says {size}x{size}"
-                )
-            return np.asarray(image if image.mode == mode else image.convert(mode)).reshape(size, size, form.channels)
+            _check_size(image, encoded.name, form)  # before its pixels get memory
+            if not form.exact:
+                return fit_image(image, Fit(form.size, form.fit or "crop", CHANNELS[form.channels]))
+            mode = MODES[form.channels]
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+            return pixels if form.channels > 1 else pixels[:, :, None]
     except UnidentifiedImageError:
         raise DataError(f"image {encoded.name} cannot be decoded: its bytes are not an image") from None
     except DataError:
@@ -83,3 +89,11 @@ def decode(encoded: EncodedImage, form: ImageForm) -> Pixels:
     except Exception as error:  # a damaged image can raise nearly anything
         reason = printable(str(error)) or type(error).__name__
         raise DataError(f"image {encoded.name} cannot be decoded: {reason}") from None
+
+
+def _check_size(image: Image.Image, name: str, form: ImageForm) -> None:
+    size = f"image {name} is {image.width}x{image.height}"
+    if form.fit is None and image.size != (form.size, form.size):
+        raise DataError(f"{size}, its manifest says {form.size}x{form.size}")
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{size}, more than {MAX_PIXELS:,} pixels; make it smaller")

@@ -11,14 +11,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from distgan.config.messages import first_mistake
+from distgan.data.fit import Square
 from distgan.data.remote.store import Location
-from distgan.data.shards.absent import UNPACK, describe_absence
+from distgan.data.shards.absent import describe_absence
 from distgan.utils.errors import DataError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import read_bytes
 
 MANIFEST = "manifest.json"
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+SHARD_NAME = r"[A-Za-z0-9_][A-Za-z0-9._ =+-]*\.(tar|tar\.gz|tgz)"
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_SHARD_IMAGES = 10**12  # far above any real shard, far below an overflow
 MAX_SHARD_BYTES = 1024 * MAX_SHARD_IMAGES
@@ -31,6 +33,7 @@ def _is_printable(text: str) -> str:
 
 
 Layout = Literal["pictures", "blocks"]
+AnyLayout = Literal["pictures", "blocks", "webdataset"]
 Text = Annotated[str, Field(max_length=255), AfterValidator(_is_printable)]
 
 
@@ -41,7 +44,7 @@ class _Model(BaseModel):
 class Shard(_Model):
     """One tar file."""
 
-    name: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.tar$")]
+    name: Annotated[str, Field(max_length=200, pattern=f"^{SHARD_NAME}$")]
     """File name beside the manifest; never a path."""
     count: Annotated[int, Field(ge=1, le=MAX_SHARD_IMAGES)]
     class_counts: tuple[NonNegativeInt, ...]
@@ -56,6 +59,15 @@ class Shard(_Model):
         return self
 
 
+class Reading(_Model):
+    """How shards of other makers are read (foreign.py)."""
+
+    label: Text
+    """Where the class is: cls, json:FIELD, or none."""
+    fit: Square | None
+    """How images of other sizes are brought to `Manifest.size`; None: there are none."""
+
+
 class Manifest(_Model):
     """The content of a data set in shards."""
 
@@ -68,8 +80,11 @@ class Manifest(_Model):
     """Height and width, pixels."""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB."""
-    layout: Layout = "pictures"
-    """Content of a sample of a shard: `KEY.png` + `KEY.cls`, or a block of raw images (blocks.py)."""
+    layout: AnyLayout = "pictures"
+    """Content of a sample of a shard: `KEY.png` (.jpg, .webp) + `KEY.cls`, a block of raw images (blocks.py), or what
+    another maker has put there (foreign.py)."""
+    reading: Reading | None = None
+    """For the layout `webdataset`."""
     classes: Annotated[tuple[Text, ...], Field(min_length=1)]
     """Names; a label in a shard is an index in this tuple."""
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
@@ -82,6 +97,8 @@ class Manifest(_Model):
             raise ValueError("a shard's class_counts has not one entry per class")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("two classes have the same name")
+        if (self.layout == "webdataset") != (self.reading is not None):
+            raise ValueError("reading belongs to the layout webdataset")
         if len({shard.name for shard in self.shards}) != len(self.shards):
             raise ValueError("two shards have the same name")
         return self
@@ -100,9 +117,11 @@ class Manifest(_Model):
     @property
     def digest(self) -> str:
         """sha256 of shards, classes and image size; the source and the request do not count."""
-        content = self.model_dump(mode="json", include={"size", "classes", "shards"})
+        content: dict[str, Any] = self.model_dump(mode="json", include={"size", "classes", "shards"})
         if self.channels != 3:
             content["channels"] = self.channels
+        if self.reading:
+            content["reading"] = self.reading.model_dump()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(self, directory: Path) -> None:
@@ -118,7 +137,7 @@ def load_manifest(location: Location) -> Manifest:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
         foreign = error.errors()[0]["type"] in ("missing", "extra_forbidden", "model_type")
-        hint = f"; shards of other makers cannot be read yet: {UNPACK}" if foreign else ""
+        hint = "; name shards of another maker themselves, as in DIR/{000..009}.tar" if foreign else ""
         reason = f"{first_mistake(error)}{hint}"
         raise DataError(
             f"{location}/{MANIFEST} is damaged, of another version, or not made by distgan: {reason}"

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from distgan.data.bad_samples import BadSample
 from distgan.data.shards.blocks import Block, decode_block, max_block_images
 from distgan.data.shards.decode import EncodedImage, ImageFile, ImageFormat
+from distgan.data.shards.foreign import ForeignSamples
 from distgan.data.shards.selection import ShardSelection
 from distgan.data.shards.tar import READ_ERRORS, members
 from distgan.utils.safe_io import printable
@@ -29,6 +30,9 @@ def parse_pieces(file: BinaryIO, shard: str, selection: ShardSelection) -> Itera
 
     shard: its name. Raises READ_ERRORS and DataError.
     """
+    if selection.layout == "webdataset":
+        yield from _foreign_pieces(file, shard, selection)
+        return
     layout, form, label_map = selection.layout, selection.form, selection.label_map
     images = PIXEL_BYTES * form.size**2 if layout == "pictures" else selection.image_bytes * max_block_images(form)
     for sample in samples(file, shard, MAX_EXTRA_BYTES + images):
@@ -36,6 +40,16 @@ def parse_pieces(file: BinaryIO, shard: str, selection: ShardSelection) -> Itera
         piece = _image(sample, name, label_map) if layout == "pictures" else decode_block(sample, name, form, label_map)
         if piece:
             yield piece
+
+
+def _foreign_pieces(file: BinaryIO, shard: str, selection: ShardSelection) -> Iterator[Piece]:
+    for sample in ForeignSamples(selection.label).read(file, shard):
+        name = f"{shard}/{sample.key}"
+        label = selection.numbers.get(sample.label)
+        if label is None:
+            yield [BadSample(name, f"image {name} has the class {printable(sample.label)}, which its manifest lacks")]
+        elif label in selection.label_map:
+            yield [EncodedImage(name, sample.file, selection.label_map[label])]
 
 
 def samples(file: BinaryIO, shard: str, max_bytes: int) -> Iterator[dict[str, Any]]:

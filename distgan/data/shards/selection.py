@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from distgan.data.remote.store import Location
 from distgan.data.shards.decode import ImageForm
-from distgan.data.shards.manifest import Layout, Manifest, Shard
+from distgan.data.shards.manifest import AnyLayout, Manifest, Shard
 from distgan.utils.errors import DataError
 from distgan.utils.names import join_names, known_names
 
@@ -24,7 +24,11 @@ class ShardSelection:
     """Label in the shards -> index in `classes`."""
     shards: tuple[Shard, ...]
     """Those with at least one selected image."""
-    layout: Layout
+    layout: AnyLayout
+    label: str = "cls"
+    """Where a sample's class is, in shards of other makers."""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Text of a class in shards of other makers -> label."""
 
     def count(self, shard: Shard) -> int:
         """Returns the number of selected images in a shard."""
@@ -63,5 +67,8 @@ def select_shards(location: Location, manifest: Manifest, classes: Sequence[str]
     shards = tuple(shard for shard in manifest.shards if any(shard.class_counts[label] for label in label_map))
     if not shards:
         raise DataError(f"{location} holds no image of the classes {', '.join(names)}")
-    form = ImageForm(manifest.size, manifest.channels)
-    return ShardSelection(location, form, names, label_map, shards, manifest.layout)
+    if manifest.reading is None:
+        form = ImageForm(manifest.size, manifest.channels)
+        return ShardSelection(location, form, names, label_map, shards, manifest.layout)
+    form = ImageForm(manifest.size, manifest.channels, manifest.reading.fit, exact=False)
+    return ShardSelection(location, form, names, label_map, shards, manifest.layout, manifest.reading.label, labels)

@@ -1,12 +1,13 @@
 """Tar archives from strangers: a member that would fill the memory, or is not a plain file, is an error.
 
-`members` reads plain files in the ustar format, which distgan writes, faster than tarfile does. `CheckedHeader` adds
-the checks to tarfile, which reads all other formats.
+`members` reads plain files in the ustar format, which distgan writes, faster than tarfile does; `foreign_tar` reads
+what others write. `CheckedHeader` adds the checks to tarfile.
 """
 
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ BLOCK_BYTES = tarfile.BLOCKSIZE
 MAX_HEADER_BYTES = 1 << 20  # of a long name or a PAX header, which tarfile reads at once
 HEADER_TYPES = (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 FILE_TYPES = (tarfile.REGTYPE, tarfile.AREGTYPE)
-READ_ERRORS = (OSError, EOFError, tarfile.TarError, ValueError, OverflowError, RecursionError)
+READ_ERRORS = (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, OverflowError, RecursionError)
 """Exceptions that a damaged archive can cause."""
 
 _SIZE, _CHECKSUM, _TYPE = slice(124, 136), slice(148, 156), slice(156, 157)  # fields of a header
@@ -62,14 +63,19 @@ def members(file: BinaryIO, max_bytes: int) -> Iterator[tuple[str, bytes]]:
 
 def _member_size(header: bytes) -> int:
     """Returns the bytes of the member that follows. Raises ReadError unless it is a plain file."""
+    check_header(header)
+    if header[_TYPE] not in FILE_TYPES or not header[0] or header[99] or header[_PREFIX]:
+        raise ForeignMember("it holds something other than plain files with short names, such as PAX headers or links")
+    return _octal(header[_SIZE])
+
+
+def check_header(header: bytes) -> None:
+    """Raises ReadError for a header that is cut short or has a wrong checksum."""
     if len(header) < BLOCK_BYTES:
         raise tarfile.ReadError("unexpected end of data")
     checksum = sum(header.translate(None, b"\0")) - sum(header[_CHECKSUM]) + _CHECKSUM_AS_SPACES
     if checksum != _octal(header[_CHECKSUM]):
         raise tarfile.ReadError("bad checksum")
-    if header[_TYPE] not in FILE_TYPES or not header[0] or header[99] or header[_PREFIX]:
-        raise ForeignMember("it holds something other than plain files with short names, such as PAX headers or links")
-    return _octal(header[_SIZE])
 
 
 def _octal(field: bytes) -> int:

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from distgan.utils.files import fsync
 from distgan.utils.progress import track
 from distgan.utils.system import usable_cores
 
+T = TypeVar("T")
 IMAGES_PER_TASK = 128  # encoded by a thread at a time
 MAX_THREADS = 8
 
@@ -115,7 +117,12 @@ def encode_all(
     def task(rows: IntArray) -> list[ImageFile | None]:
         return [None if image is None else encode(image, layout) for image in read(rows)]
 
-    waiting: deque[Future[list[ImageFile | None]]] = deque()
+    return in_threads(task, order)
+
+
+def in_threads(task: Callable[[IntArray], Sequence[T]], order: IntArray) -> Generator[T, None, None]:
+    """Calls `task` in threads, with some rows of `order` at a time. Yields its results in order."""
+    waiting: deque[Future[Sequence[T]]] = deque()
     with ThreadPoolExecutor(thread_count()) as pool:
         try:
             for start in range(0, len(order), IMAGES_PER_TASK):
@@ -190,7 +197,7 @@ class _BlockShardFile(_ShardFile):
         if not self.waiting:
             return
         pixels, labels = zip(*self.waiting, strict=True)
-        size, channels = self.form
+        size, channels = self.form.size, self.form.channels
         images = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, channels, size, size)
         key = f"{self.count - len(labels):09d}"
         for extension, data in encode_block(images, np.array(labels, dtype="<i8")).items():

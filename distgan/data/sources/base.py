@@ -6,6 +6,7 @@ they have to be written.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -35,6 +36,8 @@ class SourceImages:
     """Sentences for the user, printed after all images are written."""
     finish: Callable[[], list[str]] = list
     """Called when all images are written: more sentences. Raises DataError, and nothing is published."""
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """How many images had which width and height before they were fitted; filled while images are read."""
 
 
 @dataclass(frozen=True)

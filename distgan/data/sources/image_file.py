@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import functools
 import io
+import os
 import stat
 import threading
 from collections import Counter
@@ -17,8 +18,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from distgan.data.fit import DEEP, Fit, deep_to_grey, fit_image, to_rgb, upright
-from distgan.data.shards.png import Pixels
+from distgan.data.fit import DEEP, MAX_PIXELS, Fit, deep_to_grey, fit_image, to_rgb, upright
+from distgan.data.shards.decode import ImageFile, ImageFormat
+from distgan.data.shards.png import Pixels, check_crcs
+from distgan.data.shards.samples import MAX_EXTRA_BYTES
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import open_regular
 
@@ -27,8 +30,9 @@ KNOWN_FORMATS = (
     "DDS", "TGA",
 )  # fmt: skip
 """Images of pixels. Not among them: formats for which Pillow starts another program (EPS), and documents."""
-MAX_PIXELS = 89_478_485  # of a file: Pillow's own limit against images that would fill the memory
 MAX_SIZES = 10_000  # that are counted by name
+KEPT: dict[str, ImageFormat] = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+ORIENTATION = 0x0112  # in EXIF data; 1: upright
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 DARK = 0.5  # of white: an image whose largest value is below this share is dark
 SKIP_HINT = "remove or repair it, or pass --skip-bad to leave such files out"
@@ -47,12 +51,17 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats())
 
 
-def is_image(path: Path) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a file's name has an image's ending."""
+    return os.path.splitext(name)[1].lower() in suffixes()
+
+
+def is_image(path: str | Path) -> bool:
     """Whether a file is an image, by its name's ending or, with another ending, by its first bytes."""
-    if path.suffix.lower() in suffixes():
+    if is_image_name(os.fspath(path)):
         return True
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             return True  # reading it says what is wrong
         with Image.open(path, formats=formats()):
             return True
@@ -65,42 +74,51 @@ def is_image(path: Path) -> bool:
 class ImageReader:
     """Reads files as `fit` says, in any number of threads; remembers what it has seen that a user should know."""
 
-    def __init__(self, fit: Fit, white: float | None = None) -> None:
-        """white: the value that becomes white in images of more than 8 bits."""
-        self.fit, self.white = fit, white
+    def __init__(self, fit: Fit, white: float | None = None, keep_format: bool = False) -> None:
+        """white: the value that becomes white in images of more than 8 bits. keep_format: keep files that fit."""
+        self.fit, self.white, self.keep_format = fit, white, keep_format
         self.sizes: Counter[tuple[int, int]] = Counter()
         """Images by width and height, before they are fitted; beyond MAX_SIZES, as (0, 0)."""
         self._lock = threading.Lock()
         self._deep, self._coloured = _Seen(), _Seen()
-        self._changed = 0
+        self._changed = self._encoded_again = 0
 
-    def read(self, path: Path) -> Pixels:
-        """Reads one file as uint8 [size, size, channels]. Raises DataError, naming it, if it cannot be read."""
+    def read(self, path: Path | str) -> Pixels | ImageFile:
+        """Reads one file as uint8 [size, size, channels]; with `keep_format`, one of this form as it is.
+
+        Raises DataError, naming the file, if it cannot be read.
+        """
         try:
-            file = open_regular(path)
+            with open_regular(Path(path)) as file:
+                if not self.keep_format or os.fstat(file.fileno()).st_size > self._most_kept():
+                    return self._decode(file, f"{path}", b"")
+                data = file.read()
         except OSError as error:
             if error.errno == errno.EINVAL:
                 raise DataError(f"{path} is not a regular file; {SKIP_HINT}") from None
             raise DataError(f"{path} cannot be read ({error.strerror}); {SKIP_HINT}") from None
-        with file:
-            return self._decode(file, f"{path}")
+        return self.decode(data, f"{path}")
 
-    def decode(self, data: bytes, name: str) -> Pixels:
+    def decode(self, data: bytes, name: str) -> Pixels | ImageFile:
         """Decodes the content of a file, as `read`. name: of the file, for errors. Raises DataError."""
-        return self._decode(io.BytesIO(data), name)
+        return self._decode(io.BytesIO(data), name, data if self.keep_format else b"")
 
     def notes(self) -> list[str]:
-        """Sentences about the images that were read: those of more than 8 bits, and those of other channels."""
-        return [note for note in (self._note_on_grey(), self._note_on_colours(), self._note_on_channels()) if note]
+        """Sentences about the images that were read: those of more than 8 bits, and those that were converted."""
+        again = f"{self._encoded_again:,} image(s) are not of the data set's form, and were encoded as PNG"
+        notes = [self._note_on_grey(), self._note_on_colours(), self._note_on_channels()]
+        return [note for note in (*notes, again if self._encoded_again else "") if note]
 
-    def _decode(self, file: BinaryIO, name: str) -> Pixels:
+    def _decode(self, file: BinaryIO, name: str, data: bytes) -> Pixels | ImageFile:
+        """data: the file's content, if it may be kept."""
         try:
             with Image.open(file, formats=formats()) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 pixels = fit_image(self._of_8_bits(image, name), self.fit)
-                self._count(image)
-                return pixels
+                kept = self._kept(image, data) if data else None
+                self._count(image, kept is None)
+                return pixels if kept is None else kept
         except DataError:
             raise
         except UnidentifiedImageError:
@@ -113,10 +131,27 @@ class ImageReader:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise DataError(f"{name} cannot be read ({reason}); {SKIP_HINT}") from None
 
-    def _count(self, image: Image.Image) -> None:
+    def _kept(self, image: Image.Image, data: bytes) -> ImageFile | None:
+        """The file as it is, if every reader makes of it what `fit_image` does. Raises ValueError for a damaged PNG."""
+        form = (self.fit.size, self.fit.size), "RGB" if self.fit.channels == "rgb" else "L"
+        if (image.size, image.mode) != form or image.format not in KEPT or len(data) > self._most_kept():
+            return None
+        turned = image.getexif().get(ORIENTATION, 1) != 1
+        if turned or image.has_transparency_data or getattr(image, "n_frames", 1) > 1 or _is_cut_to_8_bits(image):
+            return None
+        if image.format == "PNG":
+            check_crcs(data)
+        return ImageFile(data, KEPT[image.format])
+
+    def _most_kept(self) -> int:
+        """Bytes of the largest file that a shard may hold as it is."""
+        return MAX_EXTRA_BYTES + 8 * self.fit.size**2
+
+    def _count(self, image: Image.Image, encoded: bool) -> None:
         is_grey = image.mode in GREY_MODES or image.mode.startswith("I;16")
         with self._lock:
             self._changed += is_grey == (self.fit.channels == "rgb")
+            self._encoded_again += encoded and self.keep_format
             known = image.size in self.sizes or len(self.sizes) < MAX_SIZES
             self.sizes[image.size if known else (0, 0)] += 1
 

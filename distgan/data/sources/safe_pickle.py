@@ -18,7 +18,7 @@ import numpy.typing as npt
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import printable
 
-MAX_STEPS = 500_000  # instructions; an official batch has about 40,000
+MAX_STEPS = 1_000_000  # instructions; an official batch has about 40,000, CIFAR-100's largest 250,000
 
 _VALUES = {
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
@@ -246,10 +246,13 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
 }
 
 
-def read_batch(content: bytes, name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Returns pixels [N, 3072] (red, green and blue planes) and labels [N] in 0 ... 9 of one pickled batch.
+def read_batch(
+    content: bytes, name: str, kind: str, label: str, classes: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Returns pixels uint8 [N, 3072] (red, green and blue planes) and labels [N] of one pickled batch.
 
-    name: of the batch, for errors. Raises DataError for anything but a well-formed batch.
+    name: of the batch, and kind: of the data set, for errors; label: key of the labels, which are below `classes`.
+    Raises DataError for anything but a well-formed batch.
     """
     try:
         batch = _Machine(content).run()
@@ -259,12 +262,12 @@ def read_batch(content: bytes, name: str) -> tuple[npt.NDArray[np.uint8], npt.ND
             f"{name} is damaged or was not made by CIFAR's authors: {reason}; get the archive again"
         ) from None
     table, labels = (
-        batch.get(key.encode(), batch.get(key)) if isinstance(batch, dict) else None for key in ("data", "labels")
+        batch.get(key.encode(), batch.get(key)) if isinstance(batch, dict) else None for key in ("data", label)
     )
     if not isinstance(table, _Array) or table.pixels is None or not isinstance(labels, list):
-        raise DataError(f"{name} is not a CIFAR-10 batch: it needs 'data' (a table) and 'labels' (a list)")
+        raise DataError(f"{name} is not a {kind} batch: it needs 'data' (a table) and '{label}' (a list)")
     if table.pixels.shape != (len(labels), 3072):
         raise DataError(f"{name} holds a table of {table.pixels.shape} for {len(labels)} labels; it must be (N, 3072)")
-    if not labels or any(type(label) is not int or not 0 <= label <= 9 for label in labels):
-        raise DataError(f"{name} holds no label, or one that is not a whole number from 0 to 9")
+    if not labels or any(type(each) is not int or not 0 <= each < classes for each in labels):
+        raise DataError(f"{name} holds no label, or one that is not a whole number from 0 to {classes - 1}")
     return table.pixels, np.array(labels, dtype=np.int64)

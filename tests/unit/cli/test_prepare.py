@@ -52,7 +52,8 @@ def test_verify_makes_nothing_and_checks_what_is_there(tmp_path, capsys):
         (("shapes", "--out", "x", "--seed", "-1"), "'-1' is not a whole number of 0 or more"),
         (("shapes", "--out", "x", "--split", "val"), "invalid choice: 'val'"),
         (("folder", "--out", "x"), "DIR"),
-        (("mnist", "--out", "x"), "invalid choice: 'mnist'"),
+        (("imagenet", "--out", "x"), "invalid choice: 'imagenet'"),
+        (("folder", "DIR", "--out", "x", "--size", "5000"), "'5000' is above 4096, the largest size"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_the_parser(arguments, reason, capsys):
@@ -63,7 +64,7 @@ def test_a_wrong_argument_is_refused_by_the_parser(arguments, reason, capsys):
 
 
 def test_every_option_has_a_help_text(capsys):
-    for source in ("shapes", "cifar10", "folder"):
+    for source in ("shapes", "cifar10", "cifar100", "mnist", "folder", "zip", "npz", "outside"):
         with pytest.raises(SystemExit):
             _run(source, "--help")
         assert "--overwrite" in capsys.readouterr().out

@@ -71,7 +71,7 @@ def test_a_source_may_be_an_object_or_a_class_from_outside(tmp_path):
         ("shapes", {"shard_size": "many"}, "prepare shapes: shard_size=many: .*integer"),
         ("folder", {}, "prepare folder: directory: Field required"),
         ("folder", {"directory": "x", "white": -1}, "prepare folder: white=-1: .*greater than 0"),
-        ("shape", {}, "prepare: source shape must be one of shapes, cifar10, folder, .*nearest: shapes"),
+        ("shape", {}, "prepare: source shape must be one of shapes, cifar10, cifar100, .*nearest: shapes"),
         ("shapes", {"classes": ["star", "frog"]}, "class 'frog' is not in this data set"),
     ],
 )

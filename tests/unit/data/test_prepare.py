@@ -190,9 +190,7 @@ def test_a_target_in_the_directory_of_the_images_is_refused_at_once(tmp_path, in
     (tmp_path / "images" / "cat").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "images")
     request = Request(tmp_path / "images" / inside, Folder(tmp_path / "images"))
-    with pytest.raises(
-        DataError, match=r"whose folders are read as classes; choose an --out beside it: .*images-shards"
-    ):
+    with pytest.raises(DataError, match=r"all of which is read; choose an --out beside it: .*images-shards"):
         prepare(request, progress=False)
     assert not (tmp_path / "images" / "out").exists()
 
@@ -393,13 +391,13 @@ def test_skipped_files_are_listed_and_do_not_count(tmp_path, capsys):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (i, 0, 0)).save(path)
         (path.parent / f"bad{i}.png").write_text("no image")
-    request = Request(tmp_path / "a", Folder(tmp_path / "set", 8), shard_size=7)
+    request = Request(tmp_path / "a", Folder(tmp_path / "set", size=8), shard_size=7)
     with pytest.raises(
         DataError, match=r"^30 files cannot be used: .*bad\d+\.png is not an image that Pillow reads, and 22 more"
     ):
         prepare(request, progress=False)
     assert not (tmp_path / "a").exists()
-    manifest = prepare(replace(request, source=Folder(tmp_path / "set", 8, skip_bad=True)), progress=False)
+    manifest = prepare(replace(request, source=Folder(tmp_path / "set", size=8, skip_bad=True)), progress=False)
     assert manifest.class_counts == {"cat": 15, "dog": 15}
     assert [shard.count for shard in manifest.shards] == [7, 7, 7, 7, 2]
     errors = capsys.readouterr().err
@@ -413,7 +411,7 @@ def test_a_class_without_one_readable_image_is_an_error(tmp_path):
         (tmp_path / "set" / name / "0.png").write_text("no image")
     Image.new("RGB", (8, 8)).save(tmp_path / "set" / "cat" / "1.png")
     with pytest.raises(DataError, match="class 'dog' has no image that can be read"):
-        prepare(Request(tmp_path / "a", Folder(tmp_path / "set", 8, skip_bad=True)), progress=False)
+        prepare(Request(tmp_path / "a", Folder(tmp_path / "set", size=8, skip_bad=True)), progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 

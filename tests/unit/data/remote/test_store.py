@@ -199,8 +199,8 @@ def test_a_data_set_at_a_url_is_not_prepared_and_other_schemes_are_refused():
 
     with pytest.raises(ConfigError, match="prepare=shapes makes a data set in a directory, not at path=s3://b/x; set"):
         load_config("quickstart", ["data.path=s3://b/x", "data.prepare=shapes"])
-    with pytest.raises(ConfigError, match="data.path: gs:// cannot be read; use a directory, https://HOST/DIR or s3:"):
-        load_config("quickstart", ["data.path=gs://b/x", "data.prepare=null"])
+    with pytest.raises(ConfigError, match="data.path: ftp:// cannot be read; use a directory, https://HOST/DIR, s3:"):
+        load_config("quickstart", ["data.path=ftp://b/x", "data.prepare=null"])
 
 
 def test_a_place_without_a_manifest_and_a_page_instead_of_one_are_named(shapes, server, tmp_path):

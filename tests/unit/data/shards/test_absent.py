@@ -64,9 +64,9 @@ def test_shards_of_other_makers_are_named_as_such_with_a_way_that_works(shapes, 
     copy = shutil.copytree(shapes, tmp_path / "copy")
     (copy / "manifest.json").unlink()
     sentence = _sentence(copy)
-    assert "holds 5 tar file(s) and no manifest.json: shards that distgan has not made cannot be read yet" in sentence
-    assert "copy its manifest.json as well if distgan has made them, or unpack them" in sentence
-    assert f"--out {copy}" not in sentence  # which would be refused: the directory holds other files
+    assert "holds 5 tar file(s) and no manifest.json; " in sentence
+    assert "copy its manifest.json as well if distgan has made them, or make a data set of them with" in sentence
+    assert f"--out {copy}`" not in sentence  # which would be refused: the directory holds other files
 
 
 def test_a_manifest_and_a_shard_of_another_maker_are_not_called_damaged_alone(shapes, tmp_path):
@@ -85,7 +85,7 @@ def test_a_manifest_and_a_shard_of_another_maker_are_not_called_damaged_alone(sh
     with pytest.raises(DataError, match=r"000000\.tar is not in the form of distgan's shards: .* such as PAX headers"):
         list(read_pieces(selection, selection.shards[0]))
     (copy / "manifest.json").write_text(json.dumps({"shards": ["00000.tar"]}))
-    assert "or not made by distgan: source: Field required; shards of other makers cannot be" in _sentence(copy)
+    assert "or not made by distgan: source: Field required; name shards of another maker them" in _sentence(copy)
 
 
 def test_a_directory_of_images_is_answered_with_prepare_folder(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import os
 import pickle
 import struct
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,11 +18,20 @@ from distgan.data import bad_samples
 from distgan.data.prepare import Request, prepare
 from distgan.data.remote import store
 from distgan.data.remote.store import RemoteStore
-from distgan.data.sources import cifar10
-from distgan.data.sources.cifar10 import CLASSES, Archive, Cifar10, batch_names, fetch, read_split
-from distgan.data.sources.safe_pickle import read_batch
+from distgan.data.sources import cifar, safe_pickle
+from distgan.data.sources.cifar10 import CLASSES, KIND, Cifar10
+from distgan.data.sources.official import Archive, fetch
 from distgan.utils.errors import DataError
 from tests.support.http_server import serve
+
+
+def read_batch(content, name):
+    return safe_pickle.read_batch(content, name, "CIFAR-10", "labels", 10)
+
+
+def read_split(path, split):
+    return cifar.read_split(path, split, KIND)
+
 
 PER_BATCH = 20
 
@@ -31,7 +41,7 @@ def _batch(seed, count=PER_BATCH):
     return draw.integers(0, 256, (count, 3072), dtype=np.uint8), [(i + seed) % 10 for i in range(count)]
 
 
-BATCHES = {name: _batch(i) for i, name in enumerate((*batch_names("train")["py"], "test_batch"))}
+BATCHES = {name: _batch(i) for i, name in enumerate((*KIND.files["py"]["train"], "test_batch"))}
 
 
 def _python2(data, labels):
@@ -179,7 +189,7 @@ def test_a_pickle_of_the_wrong_form_is_refused_with_its_reason(content, reason):
 
 
 def _expected(split):
-    batches = [BATCHES[name] for name in batch_names(split)["py"]]
+    batches = [BATCHES[name] for name in KIND.files["py"][split]]
     return np.concatenate([data for data, _ in batches]), [label for _, labels in batches for label in labels]
 
 
@@ -249,14 +259,13 @@ def test_a_link_or_a_device_in_the_archive_is_refused(tmp_path, kind):
         read_split(path, "test")
 
 
-def test_a_member_larger_than_a_batch_is_refused_unread(tmp_path, monkeypatch, archive):
-    monkeypatch.setattr(cifar10, "MAX_BATCH_BYTES", 1000)
+def test_a_member_larger_than_a_batch_is_refused_unread(archive):
     with pytest.raises(DataError, match=r"data_batch_1 has .* bytes, a CIFAR-10 batch at most 1,000"):
-        read_split(archive, "train")
+        cifar.read_split(archive, "train", replace(KIND, max_batch_bytes=1000))
 
 
 def test_an_archive_that_unpacks_without_end_is_stopped(monkeypatch, archive):
-    monkeypatch.setattr(cifar10, "MAX_ARCHIVE_BYTES", 100_000)
+    monkeypatch.setattr(cifar, "MAX_ARCHIVE_BYTES", 100_000)
     with pytest.raises(DataError, match="unpacks to more than 100,000 bytes"):
         read_split(archive, "train")
 
@@ -277,9 +286,9 @@ def test_missing_batches_other_archives_and_missing_files_are_told_apart(tmp_pat
 def test_binary_records_of_the_wrong_length_or_label_are_refused():
     data, labels = _batch(1)
     with pytest.raises(DataError, match="not a whole number of 3073-byte records"):
-        cifar10.read_records(_records(data, labels)[:-1], "x")
+        cifar.read_records(_records(data, labels)[:-1], "x", KIND)
     with pytest.raises(DataError, match="record 2 has a label above 9"):
-        cifar10.read_records(_records(data[:3], [1, 2, 10]), "x")
+        cifar.read_records(_records(data[:3], [1, 2, 10]), "x", KIND)
 
 
 NAME = "cifar-10-binary.tar.gz"
@@ -356,7 +365,7 @@ def test_the_download_is_the_binary_archive_without_a_pickle_and_gives_the_bytes
     both = (*official, _official(tmp_path / "kept" / archive.name))
     prepare(Request(tmp_path / "old", Cifar10(None, tmp_path / "kept", remote, both)), progress=False)
     assert server.requests[NAME] == 0
-    monkeypatch.setattr(cifar10, "read_batch", _no_pickle)
+    monkeypatch.setattr(cifar, "read_batch", _no_pickle)
     prepare(Request(tmp_path / "new", Cifar10(None, tmp_path / "downloads", remote, both)), progress=False)
     assert server.requests[NAME] == 1
     old, new = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("old", "new"))

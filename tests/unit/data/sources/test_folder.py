@@ -1,5 +1,6 @@
 """Class sub-folders: what counts as an image and as damage, and what is said about it."""
 
+import itertools
 import os
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from PIL import Image
 
 from distgan.data.prepare import Request, prepare
-from distgan.data.sources.folder import Folder, walk
+from distgan.data.sources.folder import Folder
 from distgan.data.sources.folder_layout import find_layout
+from distgan.data.sources.tree import Directory
 from distgan.utils.errors import DataError
 from distgan.utils.log import show_on_terminal
 from tests.support.image_files import noise, put
@@ -42,7 +44,7 @@ def test_hidden_files_and_files_beside_the_class_folders_are_ignored(tree):
 
 def test_images_in_nested_folders_belong_to_the_class(tree):
     put(tree / "cat" / "more" / "9.png", noise(32, 32, 3))
-    assert [path.name for path, _ in walk(tree / "cat")] == ["0.png", "1.png", "2.png", "9.png"]
+    assert [name for _, name in Directory(tree / "cat").walk()] == ["0.png", "1.png", "2.png", "9.png"]
 
 
 def test_train_and_test_folders_are_picked_by_split(tmp_path, tree):
@@ -50,10 +52,10 @@ def test_train_and_test_folders_are_picked_by_split(tmp_path, tree):
     for split, color in (("train", 10), ("test", 20)):
         put(both / split / "cat" / "0.png", np.full((4, 4, 3), color, np.uint8))
     for split, color in (("train", 10), ("test", 20)):
-        offer = Folder(both, 4).offer(split, None)
+        offer = Folder(both, size=4).offer(split, None)
         assert offer.classes == ("cat",)
         assert offer.load(False).read(np.array([0]))[0][0, 0, 0] == color
-    assert find_layout(tree, "test", None).root == tree
+    assert find_layout(tree, "test", None).root.path == tree
     (both / "test").rename(tmp_path / "gone")
     with pytest.raises(DataError, match="both has no test split, only train; pass --split train"):
         find_layout(both, "test", None)
@@ -121,15 +123,35 @@ def test_the_note_on_dark_images_comes_from_prepare_and_white_is_part_of_the_req
         prepare(Request(tmp_path / "out", Folder(tree, white=4095)), progress=False)
 
 
-def test_links_to_directories_are_refused_and_links_to_files_are_read(tmp_path, tree):
+def test_links_to_folders_are_followed_with_a_note_and_those_that_lead_back_are_refused(tmp_path, tree, capsys):
+    show_on_terminal()
     (tree / "cat" / "link.png").symlink_to(tree / "dog" / "0.png")
     assert len(Folder(tree).offer("train", None).load(False).keys) == 7
-    (tree / "cat" / "loop").symlink_to(tree)
-    with pytest.raises(DataError, match="cat/loop is a link to a directory"):
+    put(tmp_path / "elsewhere" / "0.png", noise(32, 32, 3))
+    (tree / "horse").symlink_to(tmp_path / "elsewhere")
+    offer = Folder(tree).offer("train", None)
+    assert offer.classes == ("cat", "dog", "horse")
+    assert len(offer.load(False).keys) == 8
+    assert "1 linked folder(s) were followed, such as horse" in capsys.readouterr().err
+    (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="horse/again is a link to a folder above it, which would never end"):
         Folder(tree).offer("train", None)
-    (tree / "cat" / "loop").unlink()
-    (tree / "elsewhere").symlink_to(tmp_path)
-    with pytest.raises(DataError, match="elsewhere is a link to a directory"):
+    (tmp_path / "elsewhere" / "again").unlink()
+    (tree / "cat" / "loop").symlink_to(tree)
+    with pytest.raises(DataError, match="cat/loop is a link to a folder above it"):
+        Folder(tree).offer("train", None)
+
+
+def test_linked_folders_that_multiply_end(tmp_path, tree, monkeypatch):
+    monkeypatch.setattr("distgan.data.sources.tree.MAX_LINKS", 100)
+    places = [tmp_path / f"{level}" for level in range(20)]
+    for place in places:
+        place.mkdir()
+    for place, next_place in itertools.pairwise(places):
+        (place / "a").symlink_to(next_place)
+        (place / "b").symlink_to(next_place)
+    (tree / "many").symlink_to(places[0])
+    with pytest.raises(DataError, match="holds more than 100 linked folders"):
         Folder(tree).offer("train", None)
 
 
@@ -159,8 +181,7 @@ def test_an_unknown_class_a_missing_directory_a_file_and_a_flat_directory_are_to
         Folder(tree / "nowhere").offer("train", None)
     with pytest.raises(DataError, match=r"0\.png is a file, not a directory"):
         Folder(tree / "cat" / "0.png").offer("train", None)
-    with pytest.raises(DataError, match="cat has no sub-folder; put the images in one folder per class"):
-        Folder(tree / "cat").offer("train", None)
+    assert Folder(tree / "cat").offer("train", None).classes == ("images",)
 
 
 @pytest.mark.needs("user")

@@ -22,7 +22,7 @@ def tree(tmp_path):
 
 def _found(root, split="train", chosen=None):
     """{class: folder below root}"""
-    return {name: str(path.relative_to(root)) for name, path in find_layout(root, split, chosen).folders.items()}
+    return {name: folder.name for name, folder in find_layout(root, split, chosen).folders.items()}
 
 
 LAYOUTS = [
@@ -51,6 +51,23 @@ LAYOUTS = [
      {"freight_train": "freight_train", "steam_train": "steam_train"}),
     (["test_tube/1.png", "flask/1.png"], "test", {"flask": "flask", "test_tube": "test_tube"}),
     (["frogs/1.png"], "train", {"frogs": "frogs"}),
+    (["1.png", "2.png"], "train", {"images": ""}),
+    (["1.png", "list.txt", "sub/notes.txt"], "test", {"images": ""}),
+    (["train/1.png", "train/2.png"], "train", {"images": "train"}),
+    (["train/1.png", "test/2.png"], "test", {"images": "test"}),
+    (["Train/1.png", "Valid/2.png", "README.txt"], "val", {"images": "Valid"}),
+    (["img_align_celeba/1.jpg", "list_attr.csv"], "train", {"img_align_celeba": "img_align_celeba"}),
+    (["images/1.jpg", "annotations/trimaps/1.png"], "train", {"images": "images"}),
+    (["images/train/1.jpg", "images/val/2.jpg", "labels/train/1.txt", "labels/val/2.txt"], "val",
+     {"images": "images/val"}),
+    (["archive/images/1.jpg", "archive/masks/1.png"], "train", {"images": "archive/images"}),
+    (["1.png", "2.png", "3.png", "more/4.png"], "train", {"images": ""}),
+    (["1.png", "cat/2.png", "cat/3.png"], "train", {"cat": "cat"}),
+    (["2023/05/1.jpg", "2023/06/2.jpg", "2024/01/3.jpg"], "train", {"images": ""}),
+    (["2023-05-12/1.jpg", "2023-05-13/2.jpg"], "train", {"images": ""}),
+    (["DCIM/100APPLE/1.jpg", "DCIM/101APPLE/2.jpg"], "train", {"images": "DCIM"}),
+    (["00000/1.png", "01000/2.png"], "train", {"images": ""}),
+    (["0/1.png", "1/2.png"], "train", {"0": "0", "1": "1"}),
 ]  # fmt: skip
 
 
@@ -60,8 +77,6 @@ def test_a_usual_layout_is_recognised(tree, files, split, folders):
 
 
 REFUSED = [
-    (["train/1.png", "train/2.png"], "train", "holds the folders train, which look like splits without classes; put"),
-    (["train/1.png", "test/2.png"], "train", "holds the folders test, train, which look like splits without classes"),
     (["train/1.png", "test/1.png", "cat/1.png"], "train", "look like splits without classes"),
     (["train/cat/1.png", "dog/1.png"], "train", "holds the folders dog, train, which look like splits beside classes"),
     (["train/cat/1.png", "Train/cat/1.png"], "train", "several are the split train; give one of them"),
@@ -69,7 +84,8 @@ REFUSED = [
     (["train/cat/1.png", "test/1.png"], "test", "test has no class folders, unlike train; put the images"),
     (["cat/train/1.png", "cat/test/1.png", "dog/1.png"], "train", "cat holds the folders test, train, which look like"),
     (["cat/train/1.png", "cat/test/1.png", "dog/train/1.png"], "test", "dog has 0 folders for the split test: train"),
-    (["1.png", "2.png"], "train", "has no sub-folder; put the images in one folder per class"),
+    ([".hidden"], "train", "set holds no image and no folder; give a directory of images, or of one folder per class"),
+    (["train/1.png", "valid/1.png"], "test", "has no test split, only train, valid; pass --split train"),
 ]
 
 
@@ -97,16 +113,37 @@ def test_the_notes_say_what_was_taken_and_what_was_left_out(tree):
         f"{root}/train is the split train; left out: test",
         f"{root}/train holds 1 image(s) beside the folders, such as stray.jpg; left out",
     )
-    assert find_layout(root.parent, "train", None).root == root / "train"
+    assert find_layout(root.parent, "train", None).root.path == root / "train"
     part = root / "test"
     assert find_layout(part, "test", None).notes == (f"{part} has no splits: all of it is read as test",)
 
 
-def test_a_folder_that_leads_back_to_itself_ends(tree, tmp_path):
+def test_without_classes_all_images_of_a_split_are_one(tree):
+    root = tree("train/cat/1.png", "train/dog/1.png", "test/cat/1.png")
+    layout = find_layout(root, "train", None, classes=False)
+    assert ({name: folder.name for name, folder in layout.folders.items()}, layout.flat) == (
+        {"images": "train"}, "as asked",
+    )  # fmt: skip
+    root = tree("train/1.png", "test/1.png", "more/1.png")
+    assert find_layout(root, "train", None, classes=False).root.name == ""
+
+
+def test_why_there_are_no_classes_is_said(tree):
+    assert find_layout(tree("1.png"), "train", None).flat == "no class folders"
+    assert find_layout(tree("1.png", "2.png", "cat/1.png"), "train", None).flat == (
+        "more images beside the folders than in them"
+    )
+
+
+def test_named_date_folders_are_classes(tree):
+    assert _found(tree("1998/1.png", "1999/1.png"), chosen=("1998", "1999")) == {"1998": "1998", "1999": "1999"}
+
+
+def test_a_folder_that_leads_back_to_itself_is_refused(tree, tmp_path):
     root = tree()
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "again").symlink_to(tmp_path / "set")
-    with pytest.raises(DataError, match="again is a link to a directory"):
+    with pytest.raises(DataError, match="again is a link to a folder above it"):
         find_layout(root, "train", None)
 
 

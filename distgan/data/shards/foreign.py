@@ -1,0 +1,130 @@
+"""Samples of shards that other makers wrote: image files with a label beside each, grouped by their names.
+
+As in WebDataset, a sample is the files that follow each other and have the same name before the first dot. Where that
+would put several images into one sample, the names have dots themselves, and the last one separates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import BinaryIO, NamedTuple
+
+from distgan.data.shards.decode import ImageFile, ImageFormat
+from distgan.data.shards.foreign_tar import plain_files, unpacked
+from distgan.utils.errors import DataError
+from distgan.utils.safe_io import parse_json, printable
+
+IMAGES: Mapping[str, ImageFormat] = {"jpg": "jpg", "jpeg": "jpg", "png": "png", "webp": "webp"}
+MAX_FILE_BYTES = 256 << 20  # of an image; Pillow's limit of pixels makes no larger one likely
+MAX_LABEL_CHARACTERS = 255
+NO_CLASSES = "images"  # the one class of images without labels
+JSON = "json:"
+
+
+class ForeignSample(NamedTuple):
+    """One image and the text of its label."""
+
+    key: str
+    """Its name in the shard, printable."""
+    file: ImageFile
+    label: str
+
+
+@dataclass(frozen=True)
+class ForeignSamples:
+    """How the samples of shards are read."""
+
+    label: str
+    """Where the class is: cls (the file KEY.cls), json:FIELD (a field of KEY.json), none."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """What was no image and no label, counted by kind."""
+
+    def read(self, file: BinaryIO, shard: str) -> Iterator[ForeignSample]:
+        """Yields the samples of a shard, in order. file: at its start. Raises READ_ERRORS, and DataError."""
+        files = plain_files(unpacked(file), self._is_wanted, MAX_FILE_BYTES, self.passed_over)
+        for key, members in groupby(files, lambda item: _split(item[0], first_dot=True)[0]):
+            contents = [(name[len(key) :].lstrip("."), data) for name, data in members]
+            yield from self._samples(key, contents, shard)
+
+    def _is_wanted(self, name: str) -> bool:
+        ending = name.rpartition(".")[2].lower()
+        if name.rpartition("/")[2].startswith("."):  # such as ._1.jpg, which macOS adds
+            return False
+        return ending in IMAGES or ending == self._label_file
+
+    @property
+    def _label_file(self) -> str:
+        return "json" if self.label.startswith(JSON) else self.label
+
+    def _samples(self, key: str, contents: list[tuple[str, bytes]], shard: str) -> Iterator[ForeignSample]:
+        """The samples among files of one name before the first dot. contents: the rest of their names, and content."""
+        images = [(rest, data) for rest, data in contents if rest.rpartition(".")[2].lower() in IMAGES]
+        labels = {rest.lower(): data for rest, data in contents if rest.rpartition(".")[2].lower() not in IMAGES}
+        plain = [item for item in images if "." not in item[0]]
+        self.passed_over["sample without an image"] += not images
+        if len(plain) > 1:
+            kinds = ", ".join(sorted({rest.lower() for rest, _ in plain}))
+            raise DataError(
+                f"{shard}/{printable(key)} has several images ({kinds}), and nothing says which one is meant; keep one"
+            )
+        if plain:
+            self.passed_over["further image of a sample"] += len(images) - 1
+        for rest, data in plain or images:
+            before, _, ending = rest.rpartition(".")
+            name = printable(f"{key}.{before}" if before else key)
+            found = labels.get(f"{before}.{self._label_file}".lower(), labels.get(self._label_file))
+            yield ForeignSample(name, ImageFile(data, IMAGES[ending.lower()]), self._label(found, f"{shard}/{name}"))
+
+    def _label(self, content: bytes | None, name: str) -> str:
+        """The text of a label. Raises DataError."""
+        if self.label == "none":
+            return NO_CLASSES
+        where = f"{name}.{self._label_file}"
+        if content is None:
+            raise DataError(f"{where} is missing, and it holds the class; {_other_labels(self.label)}")
+        value = content.decode(errors="replace").strip() if self._label_file == "cls" else self._field(content, where)
+        if not value or len(value) > MAX_LABEL_CHARACTERS or not value.isprintable():
+            raise DataError(f"{where} holds {printable(value, 40)!r}, which is no class; {_other_labels(self.label)}")
+        return value
+
+    def _field(self, content: bytes, where: str) -> str:
+        """The text of a field of a JSON file; its name may have dots, for fields in one another."""
+        path = self.label.removeprefix(JSON)
+        try:
+            value = parse_json(content)
+        except ValueError as error:
+            raise DataError(f"{where} is no JSON: {printable(str(error))}") from None
+        known = ", ".join(map(printable, value)) if isinstance(value, dict) else "none"
+        for part in [path] if isinstance(value, dict) and path in value else path.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise DataError(f"{where} has no text or whole number in the field {path}; its fields: {known}")
+        return str(value)
+
+
+def find_label(files: Iterator[tuple[str, bytes]]) -> str:
+    """What `--label auto` means, from the first files of a shard: cls if there is one beside the first image."""
+    first: str | None = None
+    for name, _ in files:
+        key, rest = _split(name, first_dot=True)
+        if first is not None and key != first:
+            break
+        first = key
+        if rest.rpartition(".")[2].lower() == "cls":
+            return "cls"
+    return "none"
+
+
+def _split(name: str, first_dot: bool) -> tuple[str, str]:
+    """The name of a file before its first dot, with its folder, and the rest."""
+    folder, slash, base = name.rpartition("/")
+    before, _, rest = base.partition(".")
+    return folder + slash + before, rest
+
+
+def _other_labels(label: str) -> str:
+    others = [f"label={other}" for other in ("cls", "json:FIELD", "none") if not other.startswith(label[:4])]
+    return f"read the class elsewhere with {' or '.join(others)}"

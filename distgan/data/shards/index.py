@@ -1,0 +1,217 @@
+"""Shards of other makers in, their manifest out: every shard is read once, no image is decoded.
+
+The manifest is made of the shards' bytes alone, so every process, and every later start, gets the same one.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from distgan.data.fit import Channels, Square
+from distgan.data.remote.store import Location
+from distgan.data.shards.decode import PILLOW_NAMES, ImageFile
+from distgan.data.shards.foreign import ForeignSamples, find_label
+from distgan.data.shards.foreign_tar import plain_files, unpacked
+from distgan.data.shards.manifest import Manifest, Reading, Shard
+from distgan.data.shards.tar import READ_ERRORS
+from distgan.utils.errors import DataError
+from distgan.utils.files import sha256_of
+from distgan.utils.log import log
+from distgan.utils.progress import track
+from distgan.utils.safe_io import open_regular, printable
+from distgan.utils.system import usable_cores
+
+MAX_THREADS = 8  # that read shards
+MAX_CLASSES = 10_000
+MAX_SHARD_BYTES = 64 << 30  # of a shard on a server
+MAX_SIZES = 1000  # different sizes that are counted
+
+Dimensions = tuple[int, int]
+"""Width and height, pixels."""
+
+
+@dataclass(frozen=True)
+class ForeignOptions:
+    """How a user wants shards of other makers to be read."""
+
+    size: int | None = None
+    """Height and width to bring the images to; None: they have one size already."""
+    fit: Square = "crop"
+    channels: Channels = "rgb"
+    label: str = "auto"
+    """cls, json:FIELD or none; auto: cls where the first image has one, else none."""
+
+
+@dataclass
+class ShardContent:
+    """What was found in a shard."""
+
+    name: str
+    bytes: int
+    sha256: str
+    classes: Counter[str] = field(default_factory=Counter)
+    """Images by the text of their class."""
+    sizes: dict[Dimensions, str] = field(default_factory=dict)
+    """An image of each size, by name."""
+    gray: int = 0
+    """Images of one channel."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """What is neither image nor label, by kind."""
+
+
+def index_shards(location: Location, names: Sequence[str], options: ForeignOptions, progress: bool) -> Manifest:
+    """The manifest of tar files in a directory or behind a URL. Raises DataError, naming shard and sample."""
+    label = options.label if options.label != "auto" else _label_of(location, names)
+    with ThreadPoolExecutor(min(usable_cores(), MAX_THREADS)) as pool:
+        try:
+            read = pool.map(lambda name: read_content(location, name, label), names)
+            contents = list(track(read, len(names), f"first look at {location}", "shards", enabled=progress))
+        except DataError:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    contents = [content for content in contents if content.classes]
+    if not contents:
+        raise DataError(f"{location} holds no image that can be read: png, jpg, jpeg or webp files in its tar files")
+    classes = class_names(location, contents, label)
+    size, has_others = _common_size(location, contents, options.size)
+    for note in notes_on(contents, options) if progress else ():
+        log.info("%s: %s", location, note)
+    numbers = {name: number for number, name in enumerate(classes)}
+    return Manifest(
+        source="webdataset",
+        split="train",
+        size=size,
+        channels=1 if options.channels == "gray" else 3,
+        layout="webdataset",
+        reading=Reading(label=label, fit=options.fit if has_others else None),
+        classes=classes,
+        shards=tuple(_entry(content, numbers) for content in contents),
+        request={"size": options.size, "fit": options.fit, "channels": options.channels, "label": label},
+    )
+
+
+def read_content(location: Location, name: str, label: str) -> ShardContent:
+    """Reads one shard to its end. Raises DataError."""
+    path = f"{location}/{name}"
+    try:
+        file, size, digest = open_unknown(location, name)
+        with file:
+            content = ShardContent(name, size, digest)
+            samples = ForeignSamples(label, content.passed_over)
+            for sample in samples.read(file, name):
+                content.classes[sample.label] += 1
+                _look(sample.file, f"{name}/{sample.key}", content)
+                if len(content.classes) > MAX_CLASSES:
+                    raise _too_many_classes(path, label)
+    except DataError:
+        raise
+    except READ_ERRORS as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else printable(str(error))
+        raise DataError(f"shard {path} is damaged or no tar file ({reason}); get it again, or leave it out") from None
+    return content
+
+
+def open_unknown(location: Location, name: str) -> tuple[BinaryIO, int, str]:
+    """A shard that no manifest describes: open at its start, its bytes and its sha256. Raises OSError, DataError."""
+    if not isinstance(location, Path):
+        return location.open_unknown(name, MAX_SHARD_BYTES)
+    file = open_regular(location / name)
+    digest = sha256_of(file)
+    size = file.tell()
+    file.seek(0)
+    return file, size, digest
+
+
+def class_names(location: Location, contents: Iterable[ShardContent], label: str) -> tuple[str, ...]:
+    """The classes of all shards: numbers in their order, other names in that of the alphabet. Raises DataError."""
+    names = {name for content in contents for name in content.classes}
+    if len(names) > MAX_CLASSES:
+        raise _too_many_classes(f"{location}", label)
+    if all(name.isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def _look(file: ImageFile, name: str, content: ShardContent) -> None:
+    """Notes the size and the channels of an image. What is no image is met again, with its rules, when it is shown."""
+    try:
+        with Image.open(io.BytesIO(file.data), formats=(PILLOW_NAMES[file.format],)) as image:
+            if image.size in content.sizes or len(content.sizes) < MAX_SIZES:
+                content.sizes.setdefault(image.size, name)
+            content.gray += image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
+    except Exception:  # a damaged image can raise nearly anything
+        return
+
+
+def _common_size(location: Location, contents: Sequence[ShardContent], size: int | None) -> tuple[int, bool]:
+    """Height and width of the images, and whether some must be brought to it. Raises DataError."""
+    sizes: dict[Dimensions, str] = {}
+    for content in contents:
+        sizes = content.sizes | sizes
+    if size is not None:
+        return size, set(sizes) != {(size, size)}
+    if not sizes:
+        raise DataError(f"{location}: none of its images can be read; set data.size, and data.on_error=skip")
+    width, height = next(iter(sizes))
+    if len(sizes) == 1 and width == height:
+        return width, False
+    others = [f"{shown} is {w}x{h}" for (w, h), shown in list(sizes.items())[:2]]
+    kind = "its images have several sizes" if len(sizes) > 1 else "its images are not square"
+    raise DataError(
+        f"{location}: {kind} ({', '.join(others)}); set data.size, such as data.size=64, to have them resized "
+        "(data.fit=crop, pad or stretch)"
+    )
+
+
+def _label_of(location: Location, names: Sequence[str]) -> str:
+    """Where the class is, by the first image. Raises DataError."""
+    try:
+        file, _, _ = open_unknown(location, names[0])
+        with file:
+            return find_label(plain_files(unpacked(file), lambda _: True, MAX_SHARD_BYTES, Counter()))
+    except READ_ERRORS as error:
+        raise DataError(f"shard {location}/{names[0]} is damaged or no tar file ({printable(str(error))})") from None
+
+
+def _entry(content: ShardContent, numbers: dict[str, int]) -> Shard:
+    counts = [0] * len(numbers)
+    for name, count in content.classes.items():
+        counts[numbers[name]] = count
+    return Shard(
+        name=content.name,
+        count=sum(counts),
+        class_counts=tuple(counts),
+        bytes=content.bytes,
+        sha256=content.sha256,
+    )
+
+
+def notes_on(contents: Sequence[ShardContent], options: ForeignOptions) -> list[str]:
+    """Sentences on what was taken, and what was not."""
+    images = sum(content.classes.total() for content in contents)
+    gray = sum(content.gray for content in contents)
+    passed_over = sum((content.passed_over for content in contents), Counter[str]())
+    notes = [f"{images:,} images, {len({name for each in contents for name in each.classes}):,} class(es)"]
+    if passed_over:
+        kinds = ", ".join(f"{count:,} x {printable(kind)}" for kind, count in passed_over.most_common(8))
+        notes.append(f"passed over, as neither image nor label: {kinds}")
+    if gray and options.channels == "rgb":
+        notes.append(f"{gray:,} gray image(s) are made RGB; data.channels=gray trains on one channel")
+    if gray < images and options.channels == "gray":
+        notes.append(f"{images - gray:,} colour image(s) are made gray")
+    return notes
+
+
+def _too_many_classes(path: str, label: str) -> DataError:
+    return DataError(
+        f"{path} has more than {MAX_CLASSES:,} different values of {label}, too many for classes; are they captions? "
+        "Use label=none, or another json:FIELD"
+    )
