@@ -17,8 +17,13 @@ PNG_LEVEL = 1  # of compression; 32x32: 98 us and 2,287 bytes an image; level 6 
 def encode_png(image: Pixels) -> bytes:
     """Encodes uint8 [H, W, 1 or 3]."""
     buffer = io.BytesIO()
-    Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    image_of(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
+
+
+def image_of(pixels: Pixels) -> Image.Image:
+    """The Pillow image of uint8 [H, W, 1 or 3]."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def check_crcs(png: bytes) -> None:
