@@ -20,11 +20,14 @@ from pathlib import Path
 
 from benchmarks.common.arguments import whole, wholes
 from benchmarks.common.markdown import filled
-from benchmarks.scaling.model import ENOUGH, MAX, Link, Prediction, line_through, stops_at, traffic
+from benchmarks.scaling.model import ENOUGH, MAX, SIZE, Link, Prediction, line_through, stops_at, traffic
 from distgan.config.load import load_config
+from distgan.config.networks import RECIPES_BY_SIZE
 from distgan.config.recipes import RECIPES
 from distgan.training.run_dir import write_text
 from distgan.utils.errors import DistganError
+
+SIZES = {recipe: size for sizes in RECIPES_BY_SIZE.values() for size, recipe in reversed(sizes.items())}  # the smallest
 
 
 def prediction_table(made: Prediction, counts: Sequence[int]) -> str:
@@ -78,7 +81,7 @@ def bytes_table() -> str:
     ]
     for recipe in sorted(path.stem for path in RECIPES.glob("*.yaml")):
         config = load_config(recipe)
-        load = traffic(config)
+        load = traffic(config, SIZES.get(recipe, SIZE))
         numbers = f"{load.gradients / 1e6:.2f} | {load.statistics / 1e3:.1f} | {load.checks:.0f} | {load.waits}"
         lines.append(f"| {recipe} | {config.train.batch_size} | {numbers} |")
     return "\n".join(lines)

@@ -114,6 +114,8 @@ def describe(protocol: Protocol) -> str:
         return f"{generated}, data {reference}; pixels only, version {protocol.version}"
     precision = "fp32" if protocol.precision == "no" else protocol.precision
     features = f"{protocol.extractor} {str(protocol.extractor_digest)[:12]} at {protocol.resize} px, {precision}"
+    if protocol.channels == 1:
+        features += ", gray shown as RGB"
     lines = [
         f"{generated} against {protocol.reference_count:,} real images, data {reference}",
         f"features: {features}; k {protocol.manifold_k} and {protocol.density_k}; version {protocol.version}",

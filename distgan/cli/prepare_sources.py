@@ -12,6 +12,7 @@ from distgan.config.yaml_loader import plain_value
 from distgan.data.fit import MAX_SIZE, Fit
 from distgan.data.sources.mnist import Mnist
 from distgan.data.sources.shapes import SIZE, SIZES, Shapes
+from distgan.data.sources.webdataset import WebDataset
 from distgan.utils.names import split_names
 from distgan.utils.paths import name_as_text
 
@@ -32,6 +33,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     _mnist(add("mnist", TEST_ONLY, "MNIST, Fashion-MNIST or KMNIST, downloaded or from idx files"))
     _folder(add("folder", WITH_VAL, "your own images, in a folder per class or without classes"))
     _zip(add("zip", WITH_VAL, "the images in a zip file, as StyleGAN's tools or anybody else wrote it"))
+    _webdataset(add("webdataset", WITH_VAL, "tar shards of any maker, in a directory or behind a URL"))
     _hf(add("hf", WITH_VAL, "a data set of the Hugging Face hub, or parquet files in a directory"))
     _npz(add("npz", WITH_VAL, "an array of images in a NumPy archive"))
     _outside(add(OUTSIDE, WITH_VAL, "a source of your own, package.module:Name (docs/extending.md)"))
@@ -74,6 +76,22 @@ def _folder(parser: argparse.ArgumentParser) -> None:
 def _zip(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("archive", type=to_path, metavar="FILE", help="a .zip; it is not unpacked")
     _class_options(parser)
+    _image_options(parser)
+
+
+def _webdataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "shards", metavar="SHARDS",
+        help="a directory of tar files, one of them, or DIR/{000..009}.tar; also https://, s3://, hf://, gs://, az://",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label", default=WebDataset.label, metavar="WHERE",
+        help="the class: cls (the file KEY.cls), json:FIELD (a field of KEY.json), none; "
+        "auto: cls where the first image has one (auto)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--download-dir", type=to_path, metavar="DIR", help="keeps the shards of a URL (default: OUT/../downloads)"
+    )
     _image_options(parser)
 
 

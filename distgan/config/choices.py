@@ -22,6 +22,7 @@ SOURCES.add("folder", "distgan.data.sources.folder:Folder")
 SOURCES.add("zip", "distgan.data.sources.zip_file:Zip")
 SOURCES.add("hf", "distgan.data.sources.hub:Hf")
 SOURCES.add("npz", "distgan.data.sources.npz:Npz")
+SOURCES.add("webdataset", "distgan.data.sources.webdataset:WebDataset")
 
 EXTRACTORS = Registry(
     kind="extractor",

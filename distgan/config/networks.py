@@ -150,7 +150,7 @@ class R3ganDiscriminator(DiscriminatorSettings):
     """Channels of each group of the grouped convolution."""
 
 
-RECIPES = {  # that come with distgan, by family and size of the images, for a data set of another size
+RECIPES_BY_SIZE = {  # that come with distgan, by family and size of the images, for a data set of another size
     "dcgan": {32: "dcgan", 64: "dcgan"},
     "sngan": {32: "sngan", 64: "sngan_64", 128: "sngan_128"},
     "r3gan": {32: "r3gan", 64: "r3gan_64", 128: "r3gan_128"},

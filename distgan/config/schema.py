@@ -81,6 +81,7 @@ def _directory_or_url(value: Any) -> Path | URL:
     return URL(value.rstrip("/"))
 
 
+ForeignLabel = Annotated[str, Field(pattern=r"^(auto|cls|none|json:.{1,100})$")]
 Location = Annotated[Path | URL, PlainValidator(_directory_or_url), AS_TEXT]
 
 
@@ -113,7 +114,7 @@ class DataConfig(Frozen):
     """How: crop: the central square; pad: the whole image on black; stretch: both sides scaled by themselves."""
     channels: Literal["rgb", "gray"] | None = None
     """Of shards of other makers: rgb: three channels; gray: one, and a generator of one; null: rgb."""
-    label: str = Field(default="auto", pattern=r"^(auto|cls|none|json:.{1,100})$")
+    label: ForeignLabel = "auto"
     """The class in shards of other makers: cls: the file KEY.cls; json:FIELD: a field of KEY.json; none: one class;
     auto: cls where the first image has one, else none."""
     mode: Literal["auto", "stream", "resident"] = free("auto")

@@ -31,7 +31,7 @@ from distgan.utils.files import sha256
 from distgan.utils.log import log
 from distgan.utils.progress import track
 
-DOWNLOADED = ("cifar10", "cifar100", "mnist")  # sources that keep what they download
+DOWNLOADED = ("cifar10", "cifar100", "mnist", "webdataset")  # sources that keep what they download
 MAX_NOTES = 20  # of a source, printed
 MEMBER_BYTES = 2560  # an image's two headers, label and padding in a shard, about
 OVERWRITE_HINT = "pass --overwrite to replace it, or choose another --out"

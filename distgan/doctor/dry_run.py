@@ -11,16 +11,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import psutil
 import torch
 from accelerate import Accelerator
 
-from distgan.config.schema import Config
+from distgan.config.schema import Config, DataConfig
 from distgan.data.dataset import ImageDataset
 from distgan.data.location import open_data_set
-from distgan.data.prepare import Request, prepare
+from distgan.data.prepare import Request, build_source, prepare
 from distgan.data.shards.selection import select_shards
 from distgan.data.sources.shapes import CLASSES, Shapes
 from distgan.distributed.accelerator import own_rows
@@ -105,8 +105,7 @@ def stand_in(config: Config, scratch: Path, plan: Plan) -> tuple[Config, str]:
     description = ""
     directory = scratch / "images"
     if plan.drawn:
-        count = len(config.data.classes or CLASSES)
-        prepare(Request(directory, Shapes(STAND_IN_IMAGES), classes=CLASSES[:count], shard_size=100), progress=False)
+        prepare(drawn_instead(config.data, directory), progress=False)
         changes |= {"path": directory, "classes": None, "prepare": None, "mode": "resident"}
         description = f"{STAND_IN_IMAGES} drawn shapes instead of the images"
     elif plan.one_shard:
@@ -119,6 +118,14 @@ def stand_in(config: Config, scratch: Path, plan: Plan) -> tuple[Config, str]:
         changes |= {"path": directory, "prepare": None, "mode": "resident"}
         description = "one shard instead of all"
     return config.model_copy(update={"data": config.data.model_copy(update=changes)}), description
+
+
+def drawn_instead(config: DataConfig, directory: Path) -> Request:
+    """Shapes of the size and the channels of the images that data.prepare will make. Raises DataError."""
+    assert config.prepare is not None, "there is nothing to draw instead of"
+    offer = build_source(config.prepare, {}, directory.parent).offer("train", config.classes)
+    source = Shapes(STAND_IN_IMAGES, size=cast(Any, offer.size), channels="gray" if offer.channels == 1 else "rgb")
+    return Request(directory, source, classes=CLASSES[: len(offer.classes)], shard_size=100)
 
 
 def measure(

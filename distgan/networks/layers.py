@@ -6,7 +6,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from distgan.config.networks import RECIPES
+from distgan.config.networks import RECIPES_BY_SIZE
 from distgan.networks.dropout import KeyedDropout
 from distgan.utils.errors import ConfigError
 
@@ -45,7 +45,7 @@ def halvings(family: str, size: int, minimum: int) -> int:
     sizes = [MIN_SIDE * 2**n for n in range(minimum, MAX_HALVINGS + 1)]
     if size not in sizes:
         nearest = min(sizes, key=lambda side: abs(side - size))
-        recipe = RECIPES.get(family.partition("=")[2], {}).get(nearest)
+        recipe = RECIPES_BY_SIZE.get(family.partition("=")[2], {}).get(nearest)
         raise ConfigError(
             f"{family} needs images of {sizes[0]}x{sizes[0]}, doubled any number of times, and the images are "
             f"{size}x{size}; use images of {nearest}x{nearest}{f' (--config {recipe})' if recipe else ''}, or "
@@ -62,16 +62,16 @@ def check_stages(key: str, family: str, stages: int, size: int) -> None:
     made = MIN_SIDE * 2 ** (stages - 1)
     if size == made:
         return
-    nearest = min(RECIPES[family], key=lambda side: (abs(side - size), -side))
+    nearest = min(RECIPES_BY_SIZE[family], key=lambda side: (abs(side - size), -side))
     needed = [n for n in range(1, MAX_STAGES + 1) if MIN_SIDE * 2 ** (n - 1) == size]
-    if recipe := RECIPES[family].get(size):
-        fix = f"use --config {recipe}, or images of {made}x{made}"
+    if recipe := RECIPES_BY_SIZE[family].get(size):
+        fix = f"use --config {recipe}, {_stages(needed[0])}, or images of {made}x{made}"
     elif needed:
         fix = f"use {_stages(needed[0])}, or images of {made}x{made}"
     elif nearest == made:
         fix = f"use images of {made}x{made}"
     else:
-        fix = f"use images of {nearest}x{nearest} with --config {RECIPES[family][nearest]}, or of {made}x{made}"
+        fix = f"use images of {nearest}x{nearest} with --config {RECIPES_BY_SIZE[family][nearest]}, or of {made}x{made}"
     raise ConfigError(
         f"{key} has {_stages(stages)}, which is for images of {made}x{made}, and the images are {size}x{size}; {fix}"
     )

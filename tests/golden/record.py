@@ -18,7 +18,10 @@ import torch
 from accelerate import Accelerator
 
 from distgan.config.load import load_config
+from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
+from distgan.data.in_memory import ImageArrays, Reading
+from distgan.data.sources.shapes import CLASSES, render, truth
 from distgan.training.trainer import Trainer
 from distgan.utils.rng import Rows
 
@@ -27,6 +30,14 @@ RECIPES = sorted(path.stem for path in (HERE.parent.parent / "configs").glob("*.
 NAMES = ("loss/d", "loss/g", "grad_norm/d", "grad_norm/g")
 TOLERANCE = {"float32": 2e-3, "float64": 1e-9}  # relative; the widest seen between processors: 4e-4 and 1e-14
 STEPS = 10
+
+
+def eighth(key: str, *widths: int) -> list[str]:
+    """An eighth of the widths: these networks are too large for a test."""
+    numbers = ",".join(str(width // 8) for width in widths)
+    return [f"{player}.{key}={numbers}" for player in ("generator", "discriminator")]
+
+
 LIGHT = {  # what a CPU does in seconds; the recipe is the same otherwise
     "seed_frogs": (5, ["train.batch_size=4"]),
     "dcgan": (10, ["train.batch_size=8"]),
@@ -34,7 +45,12 @@ LIGHT = {  # what a CPU does in seconds; the recipe is the same otherwise
     "sngan_conditional": (3, ["train.batch_size=4"]),
     "r3gan": (2, ["train.batch_size=2"]),
     "cifar10": (3, ["train.batch_size=4"]),
+    "sngan_64": (3, ["train.batch_size=4", *eighth("width", 1024, 512, 256, 128, 64)]),
+    "sngan_128": (3, ["train.batch_size=4", *eighth("width", 1024, 1024, 512, 256, 128, 64)]),
+    "r3gan_64": (3, ["train.batch_size=4", *eighth("widths", 768, 768, 768, 768, 384)]),
+    "r3gan_128": (3, ["train.batch_size=4", *eighth("widths", 768, 768, 768, 768, 384, 192)]),
 }
+SIZES = {"sngan_64": 64, "sngan_128": 128, "r3gan_64": 64, "r3gan_128": 128}  # of the images; of all others 32
 
 
 def play(recipe: str, data: Path, dtype: str) -> list[dict[str, float]]:
@@ -45,13 +61,22 @@ def play(recipe: str, data: Path, dtype: str) -> list[dict[str, float]]:
     torch.set_default_dtype(getattr(torch, dtype))
     try:
         rows = Rows(0, config.train.batch_size, config.train.batch_size)
-        reals = ImageDataset(config.data, config.run.seed, rows, torch.device("cpu"), show=False)
-        trainer = Trainer(config, Accelerator(cpu=True), rows, reals.size, len(reals.classes))
+        reals = images_of(recipe, config, rows)
+        trainer = Trainer(config, Accelerator(cpu=True), rows, reals.size, len(reals.classes), reals.channels)
         batches = reals.batches(0)
         played = [trainer.step(batches) for _ in range(steps if dtype == "float64" else 1)]
     finally:
         torch.set_default_dtype(before)
     return [{name: step[name].item() for name in NAMES} for step in played]
+
+
+def images_of(recipe: str, config: Config, rows: Rows) -> ImageDataset | ImageArrays:
+    """The embedded shapes: those of the data set, or some larger ones."""
+    if recipe not in SIZES:
+        return ImageDataset(config.data, config.run.seed, rows, torch.device("cpu"), show=False)
+    drawn = render(truth(0, "train", range(20)), size=SIZES[recipe]).transpose(0, 3, 1, 2).copy()
+    reading = Reading(config.data, config.run.seed, rows, torch.device("cpu"))
+    return ImageArrays(torch.from_numpy(drawn), torch.arange(20) % len(CLASSES), CLASSES, reading)
 
 
 def main(data: str, *recipes: str) -> None:

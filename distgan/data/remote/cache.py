@@ -15,12 +15,17 @@ from distgan.utils.errors import DataError
 from distgan.utils.files import ABANDONED_SECONDS, atomic_path, is_intact, sweep
 
 
+def cached_path(directory: Path, sha256: str) -> Path:
+    """The file of this sha256, if it is there."""
+    return directory / f"{sha256}.tar"
+
+
 def open_cached(directory: Path, size: int, sha256: str, fill: Callable[[BinaryIO], None]) -> BinaryIO:
     """Opens the file with this size and sha256; `fill` writes it first if it is missing or damaged.
 
     Raises DataError if the directory cannot be used, and lets errors of `fill` pass; then nothing is kept.
     """
-    path = directory / f"{sha256}.tar"
+    path = cached_path(directory, sha256)
     try:
         if file := _open_intact(path, size, sha256):
             return file

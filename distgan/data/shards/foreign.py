@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import BinaryIO, NamedTuple
 
 from distgan.data.shards.decode import ImageFile, ImageFormat
-from distgan.data.shards.foreign_tar import plain_files, unpacked
+from distgan.data.shards.foreign_tar import Member, plain_files, unpacked
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import parse_json, printable
 
@@ -31,6 +31,8 @@ class ForeignSample(NamedTuple):
     """Its name in the shard, printable."""
     file: ImageFile
     label: str
+    offset: int
+    """Of the file's first byte in the shard, not packed."""
 
 
 @dataclass(frozen=True)
@@ -45,38 +47,38 @@ class ForeignSamples:
     def read(self, file: BinaryIO, shard: str) -> Iterator[ForeignSample]:
         """Yields the samples of a shard, in order. file: at its start. Raises READ_ERRORS, and DataError."""
         files = plain_files(unpacked(file), self._is_wanted, MAX_FILE_BYTES, self.passed_over)
-        for key, members in groupby(files, lambda item: _split(item[0], first_dot=True)[0]):
-            contents = [(name[len(key) :].lstrip("."), data) for name, data in members]
-            yield from self._samples(key, contents, shard)
+        for key, members in groupby(files, lambda member: _key(member.name)):
+            yield from self._samples(key, [(each.name[len(key) + 1 :], each) for each in members], shard)
 
     def _is_wanted(self, name: str) -> bool:
-        ending = name.rpartition(".")[2].lower()
         if name.rpartition("/")[2].startswith("."):  # such as ._1.jpg, which macOS adds
             return False
-        return ending in IMAGES or ending == self._label_file
+        return _ending(name) in IMAGES or _ending(name) == self._label_file
 
     @property
     def _label_file(self) -> str:
         return "json" if self.label.startswith(JSON) else self.label
 
-    def _samples(self, key: str, contents: list[tuple[str, bytes]], shard: str) -> Iterator[ForeignSample]:
-        """The samples among files of one name before the first dot. contents: the rest of their names, and content."""
-        images = [(rest, data) for rest, data in contents if rest.rpartition(".")[2].lower() in IMAGES]
-        labels = {rest.lower(): data for rest, data in contents if rest.rpartition(".")[2].lower() not in IMAGES}
+    def _samples(self, key: str, files: list[tuple[str, Member]], shard: str) -> Iterator[ForeignSample]:
+        """The samples among files of one name before the first dot. files: by the rest of their names."""
+        images = [(rest, each) for rest, each in files if _ending(rest) in IMAGES]
+        labels = {rest.lower(): each.content for rest, each in files if _ending(rest) not in IMAGES}
         plain = [item for item in images if "." not in item[0]]
-        self.passed_over["sample without an image"] += not images
+        if not images:
+            self.passed_over["label without an image"] += 1
         if len(plain) > 1:
             kinds = ", ".join(sorted({rest.lower() for rest, _ in plain}))
             raise DataError(
                 f"{shard}/{printable(key)} has several images ({kinds}), and nothing says which one is meant; keep one"
             )
-        if plain:
+        if plain and len(images) > 1:
             self.passed_over["further image of a sample"] += len(images) - 1
-        for rest, data in plain or images:
+        for rest, member in plain or images:
             before, _, ending = rest.rpartition(".")
             name = printable(f"{key}.{before}" if before else key)
             found = labels.get(f"{before}.{self._label_file}".lower(), labels.get(self._label_file))
-            yield ForeignSample(name, ImageFile(data, IMAGES[ending.lower()]), self._label(found, f"{shard}/{name}"))
+            label = self._label(found, f"{shard}/{name}")
+            yield ForeignSample(name, ImageFile(member.content, IMAGES[ending.lower()]), label, member.offset)
 
     def _label(self, content: bytes | None, name: str) -> str:
         """The text of a label. Raises DataError."""
@@ -105,24 +107,25 @@ class ForeignSamples:
         return str(value)
 
 
-def find_label(files: Iterator[tuple[str, bytes]]) -> str:
-    """What `--label auto` means, from the first files of a shard: cls if there is one beside the first image."""
-    first: str | None = None
-    for name, _ in files:
-        key, rest = _split(name, first_dot=True)
-        if first is not None and key != first:
-            break
-        first = key
-        if rest.rpartition(".")[2].lower() == "cls":
-            return "cls"
+def find_label(file: BinaryIO) -> str:
+    """What `label=auto` means: cls if there is one beside the first image of a shard, else none."""
+    samples = ForeignSamples("cls")
+    files = plain_files(unpacked(file), samples._is_wanted, MAX_FILE_BYTES, samples.passed_over)
+    for _, members in groupby(files, lambda member: _key(member.name)):
+        endings = {_ending(member.name) for member in members}
+        if endings & IMAGES.keys():
+            return "cls" if "cls" in endings else "none"
     return "none"
 
 
-def _split(name: str, first_dot: bool) -> tuple[str, str]:
-    """The name of a file before its first dot, with its folder, and the rest."""
+def _key(name: str) -> str:
+    """The name of a file before its first dot, with its folder."""
     folder, slash, base = name.rpartition("/")
-    before, _, rest = base.partition(".")
-    return folder + slash + before, rest
+    return folder + slash + base.partition(".")[0]
+
+
+def _ending(name: str) -> str:
+    return name.rpartition(".")[2].lower()
 
 
 def _other_labels(label: str) -> str:

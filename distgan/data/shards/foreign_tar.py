@@ -10,7 +10,7 @@ import gzip
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from distgan.data.shards.tar import BLOCK_BYTES, FILE_TYPES, MAX_HEADER_BYTES, check_header
 
@@ -27,10 +27,19 @@ def unpacked(file: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
 
 
+class Member(NamedTuple):
+    """A plain file of an archive."""
+
+    name: str
+    content: bytes
+    offset: int
+    """Of its first byte in the archive, not packed."""
+
+
 def plain_files(
     file: BinaryIO, wanted: Callable[[str], bool], max_bytes: int, passed_over: Counter[str]
-) -> Iterator[tuple[str, bytes]]:
-    """Yields name and content of each plain file that is wanted by its name, in order.
+) -> Iterator[Member]:
+    """Yields each plain file that is wanted by its name, in order.
 
     max_bytes: of a wanted file, and of a header. passed_over: counts the others, by their names' endings, and links.
     Raises READ_ERRORS; ReadError for a damaged archive, a sparse file and a wanted file that is too large.
@@ -51,12 +60,14 @@ def plain_files(
             if kind == tarfile.GNUTYPE_SPARSE:
                 raise tarfile.ReadError("it holds a sparse file, which may be of any size when read")
             if kind in FILE_TYPES and not name.endswith("/") and wanted(name):
-                yield name, _content(file, size, max_bytes)
+                offset = file.tell()
+                yield Member(name, _content(file, size, max_bytes), offset)
             elif kind in FILE_TYPES and not name.endswith("/"):
                 passed_over[_ending(name)] += 1
                 _skip(file, size)
             else:
-                passed_over["link or device"] += kind in LINKS_AND_DEVICES
+                if kind in LINKS_AND_DEVICES:
+                    passed_over["link or device"] += 1
                 _skip(file, 0 if kind in LINKS_AND_DEVICES else size)
             name = size = None
         header = file.read(BLOCK_BYTES)

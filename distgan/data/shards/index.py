@@ -6,6 +6,7 @@ The manifest is made of the shards' bytes alone, so every process, and every lat
 from __future__ import annotations
 
 import io
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,6 @@ from distgan.data.fit import Channels, Square
 from distgan.data.remote.store import Location
 from distgan.data.shards.decode import PILLOW_NAMES, ImageFile
 from distgan.data.shards.foreign import ForeignSamples, find_label
-from distgan.data.shards.foreign_tar import plain_files, unpacked
 from distgan.data.shards.manifest import Manifest, Reading, Shard
 from distgan.data.shards.tar import READ_ERRORS
 from distgan.utils.errors import DataError
@@ -57,6 +57,8 @@ class ShardContent:
     name: str
     bytes: int
     sha256: str
+    label: str
+    """Where its classes are: cls, json:FIELD, none."""
     classes: Counter[str] = field(default_factory=Counter)
     """Images by the text of their class."""
     sizes: dict[Dimensions, str] = field(default_factory=dict)
@@ -69,10 +71,12 @@ class ShardContent:
 
 def index_shards(location: Location, names: Sequence[str], options: ForeignOptions, progress: bool) -> Manifest:
     """The manifest of tar files in a directory or behind a URL. Raises DataError, naming shard and sample."""
-    label = options.label if options.label != "auto" else _label_of(location, names)
+    first = read_content(location, names[0], options.label)
+    label = first.label
     with ThreadPoolExecutor(min(usable_cores(), MAX_THREADS)) as pool:
         try:
-            read = pool.map(lambda name: read_content(location, name, label), names)
+            others = pool.map(lambda name: read_content(location, name, label), names[1:])
+            read = itertools.chain([first], others)
             contents = list(track(read, len(names), f"first look at {location}", "shards", enabled=progress))
         except DataError:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -99,12 +103,15 @@ def index_shards(location: Location, names: Sequence[str], options: ForeignOptio
 
 
 def read_content(location: Location, name: str, label: str) -> ShardContent:
-    """Reads one shard to its end. Raises DataError."""
+    """Reads one shard to its end. label: see `ForeignOptions`. Raises DataError."""
     path = f"{location}/{name}"
     try:
         file, size, digest = open_unknown(location, name)
         with file:
-            content = ShardContent(name, size, digest)
+            if label == "auto":
+                label = find_label(file)
+                file.seek(0)
+            content = ShardContent(name, size, digest, label)
             samples = ForeignSamples(label, content.passed_over)
             for sample in samples.read(file, name):
                 content.classes[sample.label] += 1
@@ -169,16 +176,6 @@ def _common_size(location: Location, contents: Sequence[ShardContent], size: int
         f"{location}: {kind} ({', '.join(others)}); set data.size, such as data.size=64, to have them resized "
         "(data.fit=crop, pad or stretch)"
     )
-
-
-def _label_of(location: Location, names: Sequence[str]) -> str:
-    """Where the class is, by the first image. Raises DataError."""
-    try:
-        file, _, _ = open_unknown(location, names[0])
-        with file:
-            return find_label(plain_files(unpacked(file), lambda _: True, MAX_SHARD_BYTES, Counter()))
-    except READ_ERRORS as error:
-        raise DataError(f"shard {location}/{names[0]} is damaged or no tar file ({printable(str(error))})") from None
 
 
 def _entry(content: ShardContent, numbers: dict[str, int]) -> Shard:

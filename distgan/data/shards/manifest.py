@@ -137,11 +137,7 @@ def load_manifest(location: Location) -> Manifest:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
         foreign = error.errors()[0]["type"] in ("missing", "extra_forbidden", "model_type")
-        hint = (
-            "; name the shards themselves, as in DIR/{000..009}.tar, if another program has made them"
-            if foreign
-            else ""
-        )
+        hint = "; name shards of another maker themselves, as in DIR/{000..009}.tar" if foreign else ""
         reason = f"{first_mistake(error)}{hint}"
         raise DataError(
             f"{location}/{MANIFEST} is damaged, of another version, or not made by distgan: {reason}"

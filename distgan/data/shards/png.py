@@ -19,7 +19,7 @@ PNG_LEVEL = 1  # of compression; 32x32: 98 us and 2,287 bytes an image; level 6 
 
 def encode_png(image: Pixels) -> bytes:
     """Encodes uint8 [H, W, 1 or 3]: to the bytes that Pillow's `save` makes, of which small images need a few parts."""
-    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    picture = image_of(image)
     if image.nbytes > SMALL:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=PNG_LEVEL)
@@ -34,6 +34,11 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 _END = _chunk(b"IEND", b"")
+
+
+def image_of(pixels: Pixels) -> Image.Image:
+    """The Pillow image of uint8 [H, W, 1 or 3]."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def check_crcs(png: bytes) -> None:

@@ -105,7 +105,7 @@ def render(
 ) -> npt.NDArray[np.uint8]:
     """Draws N images: uint8 [N, size, size, 3], or the luma of them [N, size, size, 1].
 
-    outlines: by label; None: those of CLASSES. size: a multiple of 32.
+    outlines: by label; None: those of CLASSES.
     """
     scale = np.float32(size / SIZE)
     grid = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / scale

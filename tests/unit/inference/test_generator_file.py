@@ -50,13 +50,44 @@ def describe(**changes):
 
 
 def weights_of(description, seed=0):
-    return build_generator(description.generator, description.size, len(description.class_names), seed).state_dict()
+    size, classes, channels = description.size, len(description.class_names), description.channels
+    return build_generator(description.generator, size, classes, seed, channels=channels).state_dict()
 
 
 def export(path, **changes):
     description = describe(**changes)
     save_generator(path, weights_of(description), description)
     return path
+
+
+def metadata_of(path):
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["distgan"])
+
+
+def test_a_gray_generator_is_the_same_after_the_way_through_a_file(tmp_path):
+    generator = load_generator(export(tmp_path / "gray.safetensors", channels=1))
+    assert generator.channels == generator.description.channels == 1
+    assert generator.sample(range(3)).shape == (3, 1, 8, 8)
+    assert generator(generator.latents([0])).shape == (1, 1, 8, 8)
+    assert "8x8 gray" in repr(generator)
+    assert metadata_of(tmp_path / "gray.safetensors")["channels"] == 1
+
+
+def test_a_file_of_rgb_images_says_nothing_of_channels_as_before_there_were_gray_ones(tmp_path):
+    path = export(tmp_path / "rgb.safetensors")
+    assert "channels" not in metadata_of(path)
+    assert load_generator(path).channels == 3
+
+
+@pytest.mark.parametrize(
+    ("channels", "sentence"),
+    [(1, r"does not fit its description: .*layers\..*\[1\]"), (2, "channels: .* 1 or 3"), ("1", "1 or 3")],
+)
+def test_forged_channels_are_refused(tmp_path, channels, sentence):
+    path = export(tmp_path / "rgb.safetensors")
+    with pytest.raises(ExportError, match=sentence):
+        load_generator(rewrite(path, lambda content: content.update(channels=channels)))
 
 
 def rewrite(path, change, weights=None, digest=True):

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from distgan.cli import sample
+from distgan.cli.main import main
 from distgan.config.networks import SeedGenerator
 from distgan.inference.generator import find_device, load_generator, truncate
 from distgan.inference.generator_file import Description, save_generator
@@ -24,12 +25,18 @@ from distgan.utils.images import PAD
 NAMES = ("frog", "cat", "ship")
 
 
-def export(path, conditional=False, names=NAMES):
+def export(path, conditional=False, names=NAMES, channels=3):
     config = SeedGenerator(latent_dim=8, stem_channels=4, width=16, depth=1, conditional=conditional)
     description = Description(
-        generator=config, size=8, class_names=names, config={}, images_seen=100, data_digest="d" * 64
+        generator=config,
+        size=8,
+        channels=channels,
+        class_names=names,
+        config={},
+        images_seen=100,
+        data_digest="d" * 64,
     )
-    weights = build_generator(config, 8, len(names)).state_dict()
+    weights = build_generator(config, 8, len(names), channels=channels).state_dict()
     save_generator(path, {name: 2 * tensor for name, tensor in weights.items()}, description)  # images less grey
     return path
 
@@ -47,6 +54,24 @@ def generator(path):
 @pytest.fixture
 def conditional(tmp_path):
     return load_generator(export(tmp_path / "conditional.safetensors", conditional=True))
+
+
+# Gray images
+
+
+def test_gray_images_are_sampled_as_gray_pngs_a_gray_grid_and_an_array_of_one_channel(tmp_path, capsys):
+    path = str(export(tmp_path / "gray.safetensors", channels=1))
+    wanted = load_generator(path).sample(range(6))
+    assert wanted.shape == (6, 1, 8, 8)
+    for out in ("grid.png", "images", "images.npz"):
+        assert main(["sample", path, "--seeds", "0-5", "--out", str(tmp_path / out)]) == 0
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.mode == "L"
+    with Image.open(tmp_path / "images" / "seed-000000003.png") as image:
+        assert image.mode == "L"
+        assert np.array_equal(np.asarray(image), wanted[3, 0].numpy())
+    with np.load(tmp_path / "images.npz") as arrays:
+        assert np.array_equal(arrays["images"], wanted.permute(0, 2, 3, 1).numpy())
 
 
 # A seed is an image

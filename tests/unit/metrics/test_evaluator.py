@@ -16,8 +16,9 @@ from distgan.config.load import load_config
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data import reference
+from distgan.data.prepare import Request, prepare
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.sources.shapes import CLASSES
+from distgan.data.sources.shapes import CLASSES, Shapes
 from distgan.inference.generator import load_generator
 from distgan.inference.generator_file import Description, save_generator
 from distgan.metrics import cache
@@ -54,18 +55,19 @@ def empty_cache(tmp_path, monkeypatch):
     return cache.cache_directory()
 
 
-def export(path: Path, size: int = 32, conditional: bool = False, data: str = "data/gone") -> Path:
+def export(path: Path, size: int = 32, conditional: bool = False, data: str = "data/gone", channels: int = 3) -> Path:
     config = SeedGenerator(latent_dim=8, stem_channels=4, width=16, depth=1, conditional=conditional)
     description = Description(
         generator=config,
         size=size,
+        channels=channels,
         class_names=CLASSES,
         config={"data": {"path": data}},
         images_seen=100,
         data_digest="d" * 64,
     )
     torch.manual_seed(0)
-    weights = build_generator(config, size, len(CLASSES)).state_dict()
+    weights = build_generator(config, size, len(CLASSES), channels=channels).state_dict()
     save_generator(path, {name: 2 * tensor for name, tensor in weights.items()}, description)
     return path
 
@@ -212,6 +214,44 @@ def test_a_reference_that_is_too_small_for_every_count_is_not_answered_with_a_co
 def test_fewer_than_twenty_images_are_refused_by_the_configuration(key):
     with pytest.raises(ConfigError, match=f"evaluate.{key}=19 must be greater than or equal to 20; nearest valid: 20"):
         load_config("quickstart", [f"evaluate.{key}=19"])
+
+
+@pytest.fixture(scope="module")
+def gray(tmp_path_factory):
+    """100 gray shapes."""
+    out = tmp_path_factory.mktemp("data") / "gray"
+    prepare(Request(out, Shapes(100, channels="gray")), progress=False)
+    return out
+
+
+def test_an_extractor_sees_a_gray_image_as_rgb_with_three_equal_channels(gray, tmp_path):
+    judge = evaluator(gray)
+    generator = load_generator(export(tmp_path / "gray.safetensors", channels=1))
+    scores = judge.evaluate(generator)
+    assert scores.protocol.channels == 1
+    assert not any(name.startswith("shapes_") for name in scores.values)
+    images = generator.sample(range(20), batch_size=20)
+    features = [judge._extractor(each)[0] for each in (images, images.repeat(1, 3, 1, 1))]
+    assert torch.equal(*features)
+    assert scores.real_values["fd_efficientnet_lite0"] < scores.values["fd_efficientnet_lite0"] / 2
+
+
+def test_gray_images_are_compared_with_gray_ones_only(gray, shapes, path, tmp_path):
+    with pytest.raises(QualityError, match="the generator makes RGB images, the reference has gray ones; compare with"):
+        evaluator(gray).evaluate(load_generator(path))
+    coloured = load_generator(export(tmp_path / "gray.safetensors", channels=1))
+    with pytest.raises(QualityError, match="makes gray images, the reference has RGB ones; .* of gray images"):
+        evaluator(shapes).evaluate(coloured)
+    with pytest.raises(QualityError, match="for the embedded shapes in colour only"):
+        evaluator(gray, EvaluateConfig(extractor="none"))
+
+
+def test_shapes_of_64_pixels_are_scored_without_a_network(tmp_path):
+    prepare(Request(tmp_path / "shapes", Shapes(100, size=64)), progress=False)
+    judge = evaluator(tmp_path / "shapes", EvaluateConfig(extractor="none", count=20))
+    assert judge.prepare()["shapes_recognised"] == 1.0
+    generator = load_generator(export(tmp_path / "generator.safetensors", size=64))
+    assert judge.evaluate(generator).values["shapes_recognised"] < 0.1
 
 
 def test_none_needs_shapes(shapes, tmp_path):

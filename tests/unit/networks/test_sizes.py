@@ -5,7 +5,7 @@ import torch
 
 from distgan.config.load import load_config
 from distgan.config.networks import (
-    RECIPES,
+    RECIPES_BY_SIZE,
     DcganDiscriminator,
     DcganGenerator,
     R3ganDiscriminator,
@@ -56,8 +56,8 @@ def test_sizes_that_are_not_four_doubled_are_refused_with_the_nearest(build, con
         (
             (8,) * 4,
             64,
-            "4 stages, which is for images of 32x32, and the images are 64x64; use --config r3gan_64, or images of "
-            "32x32",
+            "4 stages, which is for images of 32x32, and the images are 64x64; use --config r3gan_64, 5 stages, or "
+            "images of 32x32",
         ),
         (
             (8,) * 4,
@@ -115,13 +115,15 @@ def test_a_list_of_sngan_s_widths_needs_one_for_each_size(build):
         build(config, 32, 1)
     assert str(caught.value) == (
         f"{build.__name__[6:]}.width has 5 stages, which is for images of 64x64, and the images are 32x32; use "
-        "--config sngan, or images of 64x64"
+        "--config sngan, 4 stages, or images of 64x64"
     )
 
 
-@pytest.mark.parametrize(("family", "size"), [(family, size) for family in RECIPES for size in RECIPES[family]])
+@pytest.mark.parametrize(
+    ("family", "size"), [(family, size) for family in RECIPES_BY_SIZE for size in RECIPES_BY_SIZE[family]]
+)
 def test_the_recipe_that_an_error_names_is_built_for_that_size(family, size):
-    config = load_config(RECIPES[family][size])
+    config = load_config(RECIPES_BY_SIZE[family][size])
     assert (config.generator.family, config.discriminator.family) == (family, family)
     with torch.device("meta"):
         generator = build_generator(config.generator, size, 10)

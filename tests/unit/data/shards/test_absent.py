@@ -66,7 +66,7 @@ def test_shards_of_other_makers_are_named_as_such_with_a_way_that_works(shapes, 
     sentence = _sentence(copy)
     assert "holds 5 tar file(s) and no manifest.json; " in sentence
     assert "copy its manifest.json as well if distgan has made them, or make a data set of them with" in sentence
-    assert f"--out {copy}" not in sentence  # which would be refused: the directory holds other files
+    assert f"--out {copy}`" not in sentence  # which would be refused: the directory holds other files
 
 
 def test_a_manifest_and_a_shard_of_another_maker_are_not_called_damaged_alone(shapes, tmp_path):
