@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from webdataset import ShardWriter
 
 from distgan.data.prepare import Request, prepare
+from distgan.data.publish import publish
 from distgan.data.sources.shapes import Shapes
 
 IMAGES = 20_000
@@ -31,7 +33,8 @@ def foreign(data: str = "") -> Path:
                 buffer = io.BytesIO()
                 Image.fromarray(image).save(buffer, "JPEG", quality=90)
                 writer.write({"__key__": f"{row:07d}", "jpg": buffer.getvalue(), "cls": label})
-        made.rename(out)
+        publish(made, out, replace=False)  # another contender may have been first
+        shutil.rmtree(made, ignore_errors=True)
     return out
 
 
