@@ -62,18 +62,16 @@ def check_stages(key: str, family: str, stages: int, size: int) -> None:
     made = MIN_SIDE * 2 ** (stages - 1)
     if size == made:
         return
-    nearest = min(RECIPES_BY_SIZE[family], key=lambda side: (abs(side - size), -side))
-    needed = [n for n in range(1, MAX_STAGES + 1) if MIN_SIDE * 2 ** (n - 1) == size]
-    if recipe := RECIPES_BY_SIZE[family].get(size):
-        fix = f"use --config {recipe}, {_stages(needed[0])}, or images of {made}x{made}"
-    elif needed:
-        fix = f"use {_stages(needed[0])}, or images of {made}x{made}"
-    elif nearest == made:
-        fix = f"use images of {made}x{made}"
-    else:
-        fix = f"use images of {nearest}x{nearest} with --config {RECIPES_BY_SIZE[family][nearest]}, or of {made}x{made}"
+    recipes = RECIPES_BY_SIZE[family]
+    nearest = min(recipes, key=lambda side: (abs(side - size), -side))
+    fixes = [f"--config {recipes[size]}"] if size in recipes else []
+    fixes += [_stages(n) for n in range(1, MAX_STAGES + 1) if MIN_SIDE * 2 ** (n - 1) == size]
+    if size not in recipes and nearest != made:
+        fixes.append(f"images of {nearest}x{nearest} with --config {recipes[nearest]}")
+    fixes.append(f"images of {made}x{made}")
     raise ConfigError(
-        f"{key} has {_stages(stages)}, which is for images of {made}x{made}, and the images are {size}x{size}; {fix}"
+        f"{key} has {_stages(stages)}, which is for images of {made}x{made}, and the images are {size}x{size}; use "
+        f"{', or '.join(fixes)}"
     )
 
 

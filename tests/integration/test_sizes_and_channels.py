@@ -92,5 +92,5 @@ def test_a_recipe_for_another_size_is_refused_with_the_one_that_fits(command, pl
     told = "".join(capsys.readouterr())
     assert (
         "generator.widths has 4 stages, which is for images of 32x32, and the images are 64x64; use "
-        "--config r3gan_64, 5 stages, or images of 32x32"
+        "--config r3gan_64, or 5 stages, or images of 32x32"
     ) in told

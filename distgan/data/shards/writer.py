@@ -206,7 +206,7 @@ class _BlockShardFile(_ShardFile):
 
 
 def _tar_member(name: str, data: bytes) -> bytes:
-    """Returns a tar member: header (mode 0644, no time, no user), content, padding. name: ASCII, 100 characters.
+    """Returns a tar member: header (mode 0644, no time, no user), content, padding. name: ASCII, at most 100 signs.
 
     The header is that of `tarfile.TarInfo`, made once and changed, which takes a fifth of the time.
     """

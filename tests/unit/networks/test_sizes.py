@@ -51,40 +51,44 @@ def test_sizes_that_are_not_four_doubled_are_refused_with_the_nearest(build, con
 
 
 @pytest.mark.parametrize(
-    ("widths", "size", "sentence"),
+    ("stages", "size", "has", "fix"),
     [
+        (4, 64, "4 stages, which is for images of 32x32", "--config r3gan_64, or 5 stages, or images of 32x32"),
+        (6, 32, "6 stages, which is for images of 128x128", "--config r3gan, or 4 stages, or images of 128x128"),
         (
-            (8,) * 4,
-            64,
-            "4 stages, which is for images of 32x32, and the images are 64x64; use --config r3gan_64, 5 stages, or "
-            "images of 32x32",
-        ),
-        (
-            (8,) * 4,
+            4,
             256,
-            "4 stages, which is for images of 32x32, and the images are 256x256; use 7 stages, or images of 32x32",
+            "4 stages, which is for images of 32x32",
+            "7 stages, or images of 128x128 with --config r3gan_128, or images of 32x32",
         ),
         (
-            (8,) * 6,
+            6,
             30,
-            "6 stages, which is for images of 128x128, and the images are 30x30; use images of 32x32 with --config "
-            "r3gan, or of 128x128",
+            "6 stages, which is for images of 128x128",
+            "images of 32x32 with --config r3gan, or images of 128x128",
         ),
-        ((8,), 8, "1 stage, which is for images of 4x4, and the images are 8x8; use 2 stages, or images of 4x4"),
-        ((8,) * 2, 4, "2 stages, which is for images of 8x8, and the images are 4x4; use 1 stage, or images of 8x8"),
         (
-            (8,) * 4,
-            48,
-            "4 stages, which is for images of 32x32, and the images are 48x48; use images of 64x64 with "
-            "--config r3gan_64, or of 32x32",
+            2,
+            4,
+            "2 stages, which is for images of 8x8",
+            "1 stage, or images of 32x32 with --config r3gan, or images of 8x8",
         ),
+        (
+            4,
+            48,
+            "4 stages, which is for images of 32x32",
+            "images of 64x64 with --config r3gan_64, or images of 32x32",
+        ),
+        (4, 33, "4 stages, which is for images of 32x32", "images of 32x32"),
     ],
 )
-def test_r3gan_needs_as_many_stages_as_sizes(widths, size, sentence):
+def test_r3gan_needs_as_many_stages_as_sizes(stages, size, has, fix):
     for build, config in ((build_generator, R3ganGenerator), (build_discriminator, R3ganDiscriminator)):
         with pytest.raises(ConfigError) as caught:
-            build(config(widths=widths, group_width=1), size, 1)
-        assert str(caught.value) == f"{build.__name__[6:]}.widths has {sentence}"
+            build(config(widths=(8,) * stages, group_width=1), size, 1)
+        assert str(caught.value) == (
+            f"{build.__name__[6:]}.widths has {has}, and the images are {size}x{size}; use {fix}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_a_list_of_sngan_s_widths_needs_one_for_each_size(build):
         build(config, 32, 1)
     assert str(caught.value) == (
         f"{build.__name__[6:]}.width has 5 stages, which is for images of 64x64, and the images are 32x32; use "
-        "--config sngan, 4 stages, or images of 64x64"
+        "--config sngan, or 4 stages, or images of 64x64"
     )
 
 
