@@ -52,7 +52,7 @@ from distgan.utils.errors import DistganError
 from distgan.utils.files import sha256
 from distgan.utils.rng import Rows
 from distgan.utils.safe_io import MAX_SENTENCE
-from tests.fuzz import mutations
+from tests.fuzz import mutations, source_targets
 from tests.support import forks
 
 SECONDS = 10  # a reader may take
@@ -349,6 +349,7 @@ TARGETS = {
     "blocks": Target(make_blocks, forge_shard, read_shards),
     "cifar10": Target(make_cifar, forge_cifar, read_cifar),
     "runs": Target(make_run, forge_run, read_run),
+    **{name: Target(*functions) for name, functions in source_targets.SOURCES.items()},
 }
 
 
