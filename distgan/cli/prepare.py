@@ -69,7 +69,8 @@ def _print_survey(found: Survey) -> None:
         print(f"  {join_names([name])}: {count:,}")
     if len(shown) > MAX_CLASSES:
         print(f"  ... {len(shown) - MAX_CLASSES:,} more classes")
-    sizes = [f"{width}x{height} ({count:,})" for (width, height), count in found.sizes.most_common(MAX_SIZES)]
+    by_count = sorted(found.sizes.items(), key=lambda item: (-item[1], item[0]))
+    sizes = [f"{width}x{height} ({count:,})" for (width, height), count in by_count[:MAX_SIZES]]
     more = len(found.sizes) - MAX_SIZES
     print(f"sizes there: {', '.join(sizes)}" + (f", and {more:,} more" if more > 0 else ""))
     print(f"left out: {found.left_out:,}")

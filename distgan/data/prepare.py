@@ -154,7 +154,7 @@ def verify(path: Path, progress: bool = True) -> Manifest:
 def _make(request: Request, offer: Offer, asked: dict[str, Any], target: Path, progress: bool) -> Manifest | None:
     """Writes the shards and publishes them; returns None if another process has published a data set meanwhile."""
     images = offer.load(progress)
-    order = chosen_rows(request, len(images.keys))
+    order = chosen_rows(request, images.labels)
     count = len(order)
     bytes_needed = count * (offer.channels * offer.size**2 + MEMBER_BYTES)
     with target_errors(request.out, bytes_needed), temporary_directory(target) as directory:
@@ -178,10 +178,19 @@ def _make(request: Request, offer: Offer, asked: dict[str, Any], target: Path, p
         return manifest if publish(directory, target, request.overwrite) else None
 
 
-def chosen_rows(request: Request, count: int) -> IntArray:
-    """The rows of a source's images that are read, in order."""
-    order = np.arange(count) if request.keep_order else permutation(request.seed, "prepare-order", count)
-    return order[: request.limit]
+def chosen_rows(request: Request, labels: IntArray) -> IntArray:
+    """The rows of a source's images that are read, in order. labels: [N], of all of them.
+
+    A limit by the seed leaves at least one image of each class, if there are so many.
+    """
+    if request.keep_order:
+        return np.arange(len(labels))[: request.limit]
+    order = permutation(request.seed, "prepare-order", len(labels))
+    if request.limit is None or request.limit >= len(order):
+        return order
+    _, first = np.unique(labels[order], return_index=True)
+    others = np.setdiff1d(np.arange(len(order)), first, assume_unique=True)
+    return order[np.sort(np.concatenate([first, others])[: request.limit])]
 
 
 def check_totals(request: Request, offer: Offer, totals: npt.NDArray[Any]) -> None:

@@ -33,7 +33,7 @@ def survey(request: Request, progress: bool = True) -> Survey:
     """Reads all images that a request asks for. Raises DataError where `prepare` would."""
     offer = make_offer(request)
     images = offer.load(progress)
-    order = chosen_rows(request, len(images.keys))
+    order = chosen_rows(request, images.labels)
 
     def task(rows: IntArray) -> list[bool]:
         return [image is not None for image in images.read(rows)]

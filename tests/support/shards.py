@@ -5,6 +5,7 @@ import itertools
 import tarfile
 
 import numpy as np
+from PIL import Image
 
 from distgan.data.prepare import Request, prepare
 from distgan.data.shards.manifest import load_manifest
@@ -40,6 +41,13 @@ def read_shard(selection, shard):
 def members(path):
     with tarfile.open(path) as archive:
         return [(member.name, archive.extractfile(member).read()) for member in archive.getmembers()]
+
+
+def read_pixels(path):
+    """All images of a data set of pictures, in order: uint8 [N, size, size(, 3)]."""
+    shards = [path / shard.name for shard in load_manifest(path).shards]
+    files = [data for shard in shards for name, data in members(shard) if not name.endswith(".cls")]
+    return np.stack([np.asarray(Image.open(io.BytesIO(data))) for data in files])
 
 
 def rewrite(path, content):

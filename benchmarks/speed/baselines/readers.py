@@ -18,9 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.speed.baselines.dataset import IMAGES, shapes
+from benchmarks.speed.baselines.dataset import foreign as foreign_shards
 from benchmarks.speed.baselines.pytorch_loop import CLASSES, SIZE
 from benchmarks.speed.interleave import turns
 from distgan.config.schema import DataConfig
+from distgan.data import jpeg
 from distgan.data.dataset import ImageDataset
 from distgan.utils.rng import Rows
 
@@ -92,6 +94,27 @@ def plain_tar(batch: str = "64", data: str = "", images: str = "10000") -> Work:
     source = webdataset.WebDataset(urls, shardshuffle=len(urls)).shuffle(BUFFER, initial=BUFFER)
     batches = source.to_tuple("png", "cls").map(decoded).batched(int(batch)).repeat()
     return endless(iter(batches), batch, images)
+
+
+@turns
+def foreign(decoder: str = "", batch: str = "64", data: str = "", images: str = "2000") -> Work:
+    """data.mode=stream, of another maker's shards. decoder: pillow, for a machine without simplejpeg."""
+    if decoder == "pillow":
+        jpeg._library = lambda: None  # type: ignore[assignment]
+    return reals(DataConfig(path=foreign_shards(data), mode="stream", workers=0), batch, images)
+
+
+@turns
+def plain_foreign(batch: str = "64", data: str = "", images: str = "2000") -> Work:
+    """WebDataset as its documentation has it, decoding with its own decoder, on another maker's shards."""
+    urls = sorted(str(path) for path in foreign_shards(data).glob("*.tar"))
+    source = webdataset.WebDataset(urls, shardshuffle=len(urls)).shuffle(BUFFER, initial=BUFFER)
+    batches = source.decode("rgb8").to_tuple("jpg", "cls").map_tuple(_planes).batched(int(batch)).repeat()
+    return endless(iter(batches), batch, images)
+
+
+def _planes(image: np.ndarray) -> np.ndarray:
+    return image.transpose(2, 0, 1)
 
 
 @turns

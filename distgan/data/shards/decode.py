@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from distgan.data.bad_samples import BadSample
-from distgan.data.fit import MAX_PIXELS, Channels, Fit, Square, fit_image
-from distgan.data.shards.png import Pixels, check_crcs
+from distgan.data.fit import MAX_PIXELS, Fit, Square, fit_image
+from distgan.data.jpeg import fast_jpeg, with_channels
+from distgan.data.shards.png import Pixels, check_crcs, image_of
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import printable
 
@@ -18,7 +19,6 @@ ImageFormat = Literal["png", "jpg", "webp", "raw"]
 """raw: the planes of the channels, one after another; only in blocks."""
 PILLOW_NAMES: dict[str, str] = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 MODES = {1: "L", 3: "RGB"}
-CHANNELS: dict[int, Channels] = {1: "gray", 3: "rgb"}
 
 
 class ImageForm(NamedTuple):
@@ -32,6 +32,10 @@ class ImageForm(NamedTuple):
     """How an image of another size is brought to this one; None: it is an error."""
     exact: bool = True
     """Images are as distgan writes them: upright, and without transparency."""
+
+    def as_fit(self) -> Fit:
+        """The same, for `fit_image`."""
+        return Fit(self.size, self.fit or "crop", "gray" if self.channels == 1 else "rgb")
 
 
 class ImageFile(NamedTuple):
@@ -72,13 +76,19 @@ def try_decode(item: EncodedImage | DecodedImage | BadSample, form: ImageForm) -
 def decode(encoded: EncodedImage, form: ImageForm) -> Pixels:
     """Returns uint8 [size, size, channels]. Raises DataError naming shard and image."""
     data, format_ = encoded.file
+    if format_ == "jpg" and (pixels := fast_jpeg(data)) is not None:
+        known = with_channels(pixels, form.channels)
+        if known is not None and known.shape == (form.size, form.size, form.channels):
+            return known
+        if form.fit is not None:
+            return fit_image(image_of(pixels), form.as_fit())
     try:
         if format_ == "png":
             check_crcs(data)
         with Image.open(io.BytesIO(data), formats=(PILLOW_NAMES[format_],)) as image:
             _check_size(image, encoded.name, form)  # before its pixels get memory
             if not form.exact:
-                return fit_image(image, Fit(form.size, form.fit or "crop", CHANNELS[form.channels]))
+                return fit_image(image, form.as_fit())
             mode = MODES[form.channels]
             pixels = np.asarray(image if image.mode == mode else image.convert(mode))
             return pixels if form.channels > 1 else pixels[:, :, None]

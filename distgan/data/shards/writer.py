@@ -206,7 +206,29 @@ class _BlockShardFile(_ShardFile):
 
 
 def _tar_member(name: str, data: bytes) -> bytes:
-    """Returns a tar member: header (mode 0644, no time, no user), content, padding."""
-    header = tarfile.TarInfo(name)
-    header.size = len(data)
-    return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+    """Returns a tar member: header (mode 0644, no time, no user), content, padding. name: ASCII, at most 100 signs.
+
+    The header is that of `tarfile.TarInfo`, made once and changed, which takes a fifth of the time.
+    """
+    if len(data) > MAX_OCTAL:
+        header = tarfile.TarInfo(name)
+        header.size = len(data)
+        head = header.tobuf(tarfile.USTAR_FORMAT)
+    else:
+        block = bytearray(_EMPTY_HEADER)
+        block[: len(name)] = name.encode("ascii")
+        block[124:135] = b"%011o" % len(data)
+        block[148:156] = b"%06o\0 " % (sum(block) + _CHECKSUM_AS_SPACES)
+        head = bytes(block)
+    return head + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+
+
+def _empty_header() -> bytes:
+    """A tar header without a name and a checksum."""
+    header = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
+    return header[:148] + bytes(8) + header[156:]
+
+
+_EMPTY_HEADER = _empty_header()
+_CHECKSUM_AS_SPACES = 8 * ord(" ")  # the checksum counts its own field as spaces
+MAX_OCTAL = 0o77777777777  # bytes of the largest member that a header can name in octal digits

@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from distgan.data.fit import DEEP, MAX_PIXELS, Fit, deep_to_grey, fit_image, to_rgb, upright
+from distgan.data.jpeg import fast_jpeg, with_channels
 from distgan.data.shards.decode import ImageFile, ImageFormat
-from distgan.data.shards.png import Pixels, check_crcs
+from distgan.data.shards.png import Pixels, check_crcs, image_of
 from distgan.data.shards.samples import MAX_EXTRA_BYTES
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import open_regular
@@ -30,6 +31,7 @@ KNOWN_FORMATS = (
     "DDS", "TGA",
 )  # fmt: skip
 """Images of pixels. Not among them: formats for which Pillow starts another program (EPS), and documents."""
+MAX_FILE_BYTES = 32 << 20  # of an image that is held encoded and decoded
 MAX_SIZES = 10_000  # that are counted by name
 KEPT: dict[str, ImageFormat] = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 ORIENTATION = 0x0112  # in EXIF data; 1: upright
@@ -90,7 +92,7 @@ class ImageReader:
         """
         try:
             with open_regular(Path(path)) as file:
-                if not self.keep_format or os.fstat(file.fileno()).st_size > self._most_kept():
+                if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:  # read piece by piece
                     return self._decode(file, f"{path}", b"")
                 data = file.read()
         except OSError as error:
@@ -101,6 +103,8 @@ class ImageReader:
 
     def decode(self, data: bytes, name: str) -> Pixels | ImageFile:
         """Decodes the content of a file, as `read`. name: of the file, for errors. Raises DataError."""
+        if (pixels := fast_jpeg(data)) is not None:
+            return self._of_jpeg(pixels, data)
         return self._decode(io.BytesIO(data), name, data if self.keep_format else b"")
 
     def notes(self) -> list[str]:
@@ -117,7 +121,8 @@ class ImageReader:
                     raise Image.DecompressionBombError
                 pixels = fit_image(self._of_8_bits(image, name), self.fit)
                 kept = self._kept(image, data) if data else None
-                self._count(image, kept is None)
+                is_grey = image.mode in GREY_MODES or image.mode.startswith("I;16")
+                self._note(image.size, is_grey, encoded=kept is None)
                 return pixels if kept is None else kept
         except DataError:
             raise
@@ -130,6 +135,19 @@ class ImageReader:
         except Exception as error:  # a damaged image can raise nearly anything
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise DataError(f"{name} cannot be read ({reason}); {SKIP_HINT}") from None
+
+    def _of_jpeg(self, pixels: Pixels, data: bytes) -> Pixels | ImageFile:
+        """The image that `_decode` gives, of pixels that are decoded already."""
+        height, width, channels = pixels.shape
+        ours = 3 if self.fit.channels == "rgb" else 1
+        keep = self.keep_format and pixels.shape == (self.fit.size, self.fit.size, ours)
+        kept = keep and len(data) <= self._most_kept()
+        self._note((width, height), channels == 1, encoded=not kept)
+        if kept:
+            return ImageFile(data, "jpg")
+        known = with_channels(pixels, ours)
+        same = known is not None and (height, width) == (self.fit.size, self.fit.size)
+        return known if same and known is not None else fit_image(image_of(pixels), self.fit)
 
     def _kept(self, image: Image.Image, data: bytes) -> ImageFile | None:
         """The file as it is, if every reader makes of it what `fit_image` does. Raises ValueError for a damaged PNG."""
@@ -147,13 +165,12 @@ class ImageReader:
         """Bytes of the largest file that a shard may hold as it is."""
         return MAX_EXTRA_BYTES + 8 * self.fit.size**2
 
-    def _count(self, image: Image.Image, encoded: bool) -> None:
-        is_grey = image.mode in GREY_MODES or image.mode.startswith("I;16")
+    def _note(self, size: tuple[int, int], is_grey: bool, encoded: bool) -> None:
         with self._lock:
             self._changed += is_grey == (self.fit.channels == "rgb")
             self._encoded_again += encoded and self.keep_format
-            known = image.size in self.sizes or len(self.sizes) < MAX_SIZES
-            self.sizes[image.size if known else (0, 0)] += 1
+            known = size in self.sizes or len(self.sizes) < MAX_SIZES
+            self.sizes[size if known else (0, 0)] += 1
 
     def _note_on_channels(self) -> str:
         if not self._changed:

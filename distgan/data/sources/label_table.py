@@ -20,7 +20,7 @@ from distgan.utils.safe_io import parse_json, printable
 MAX_TABLE_BYTES = 1 << 28
 MAX_CLASSES = 10_000
 LEADING = ("metadata.jsonl", "metadata.csv", "dataset.json")  # go before class folders
-COMMON = ("labels.csv", "_classes.csv", "_annotations.csv", "trainlabels.csv", "train_labels.csv")  # where none are
+COMMON = ("labels.csv", "_classes.csv", "_annotations.csv")  # where none are
 PER_SPLIT = ("{}labels.csv", "{}_labels.csv", "{}.csv", "{}_annotations.csv")
 FILE_COLUMNS = (
     "file_name", "filename", "file", "image", "image_name", "image_path", "img", "path", "filepath", "image_id", "id",
