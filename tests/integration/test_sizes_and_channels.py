@@ -80,7 +80,7 @@ def test_weights_of_another_number_of_channels_are_counted_as_those_that_do_not_
     capsys.readouterr()
     assert _distgan(*command, "data.path=rgb", "run.name=rgb", "init.from=runs/gray") == 0
     told = "".join(capsys.readouterr())
-    assert "init: generator 6 of 8 tensors taken" in told
+    assert "init: generator 10 of 12 tensors taken" in told
     assert "(there: [1])" in told
 
 

@@ -50,9 +50,10 @@ class Extractor:
 
         Gray images, [B, 1, H, W], are shown as RGB with three equal channels.
         """
+        colours = images.repeat(1, 3, 1, 1) if images.shape[1] == 1 else images
         half = torch.bfloat16 if self.precision == "bf16" else None
         with torch.inference_mode(), exact_numerics(self.device, half):
-            features, logits = self._network(images.to(self.device).expand(-1, 3, -1, -1))
+            features, logits = self._network(colours.to(self.device))
         return features.float().cpu(), logits.float().cpu()
 
 
