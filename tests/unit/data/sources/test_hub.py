@@ -132,6 +132,12 @@ def test_a_path_is_never_opened(tmp_path):
     assert made.count == 1
 
 
+def test_a_file_of_paths_only_is_shown_the_way(tmp_path):
+    path = written(tmp_path / "train.parquet", {"image": structs([None, None])})
+    with pytest.raises(DataError, match="column image.bytes holds no bytes, only paths, .* `distgan prepare folder`"):
+        Hf(f"{path}").offer("train", None).load(False)
+
+
 def test_columns_are_named_where_they_are_not_clear(tmp_path):
     columns = {"left": structs(images(4)), "right": structs(images(4)[::-1]), "fine_label": pa.array([0, 1, 0, 1]),
                "coarse_label": pa.array([0, 0, 1, 1])}  # fmt: skip
