@@ -9,6 +9,8 @@ from distgan.config.base import Frozen as Settings
 from distgan.config.method import Penalties as LossSettings
 from distgan.config.method import PenaltySettings, UpdateRule
 from distgan.config.networks import DiscriminatorSettings, GeneratorSettings
+from distgan.data.fit import Fit, fit_image
+from distgan.data.shards.decode import ImageFile
 from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.metrics.distances import Comparison
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
@@ -26,8 +28,10 @@ __all__ = [
     "Controller",
     "DataError",
     "DiscriminatorSettings",
+    "Fit",
     "GeneratorSettings",
     "GlobalBatchNorm",
+    "ImageFile",
     "KeyedDropout",
     "LossFunctions",
     "LossSettings",
@@ -39,5 +43,6 @@ __all__ = [
     "State",
     "TrackerBackend",
     "UpdateRule",
+    "fit_image",
     "select_classes",
 ]

@@ -60,10 +60,17 @@ the same shape, and can be differentiated. An image depends on its own row only;
 """
 
 SOURCE = """
-A class, called with (settings), that returns an object with a method offer(split, classes), which returns a
-distgan.extend.Offer: the size and the names of the classes, and a function that loads the images, uint8 [size,
-size, 3] each, by row (distgan.extend.SourceImages). offer() is called at every start: it may list files, and
-neither downloads nor decodes. Its `request` holds all that determines the images. A mistake of the user: DataError.
+A class, called with (settings), that returns an object with a method offer(split, classes): split is "train", "val"
+or "test", classes a tuple of names or None for all. It describes the images in a distgan.extend.Offer(source, size,
+classes, request, load, channels=3): a name, the side in pixels, the names of the classes, the JSON values that
+determine the images, and a function. offer() is called at every start: it may list files, and neither downloads nor
+decodes (a catalogue that has the classes excepted). load(progress) opens the source and counts: it returns a
+distgan.extend.SourceImages(keys, labels, read, notes, finish, sizes): a number of its own for each image, int [N], the
+index of its class, int [N], and a function that iterates: read(rows) returns the images of these rows, in any order and
+in several threads, each uint8 [size, size, channels], or distgan.extend.ImageFile(bytes, "png", "jpg" or "webp") to
+keep a file as it is, or None to leave it out. Optional: notes, sentences for the user; finish(), more of them when all
+is read, or a DataError, and nothing is published; sizes, a Counter of (width, height). distgan mixes, encodes, writes
+and resumes. A mistake of the user: DataError.
 """
 
 EXTRACTOR = """

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from distgan.config.base import AS_TEXT, FREE, Frozen, LocalPath, Names, Probability, free
-from distgan.config.choices import EXTRACTORS, METRICS, SOURCES, Controllers, Metrics, Trackers
+from distgan.config.choices import EXTRACTORS, METRICS, NEED_INPUT, SOURCES, Controllers, Metrics, Trackers
 from distgan.config.method import AugmentConfig, EmaConfig, Loss, LossConfig, NoAugment, OptimizerConfig
 from distgan.config.networks import DiscriminatorConfig, GeneratorConfig, SeedDiscriminator, SeedGenerator
 from distgan.config.registry import short_name
@@ -104,8 +104,8 @@ class DataConfig(Frozen):
     DIR/{000..009}.tar. Both also at https://HOST/DIR, s3://BUCKET/PREFIX, hf://datasets/OWNER/NAME/DIR, gs://BUCKET/DIR
     or az://CONTAINER/DIR. On the command line it turns the recipe's `data.prepare` off: the data set must be there."""
     prepare: Annotated[str, AfterValidator(SOURCES.check_name)] | None = free(None)
-    """Data set to make at `data.path` if nothing is there yet: shapes, cifar10, or the source package.module:Name with
-    its default settings; null: it must be there."""
+    """Data set to make at `data.path` if nothing is there yet: shapes, cifar10, cifar100, mnist, or the source
+    package.module:Name with its default settings; null: it must be there."""
     classes: Annotated[Names, Field(min_length=1)] | None = None
     """Classes to show, by name (frog or frog,cat; quotes around a name with a comma); null: all."""
     size: Annotated[int, Field(ge=1, le=4096)] | None = None
@@ -145,8 +145,11 @@ class DataConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_prepare(self) -> DataConfig:
-        if self.prepare == "folder":
-            raise ValueError("prepare=folder needs a directory of images: make it first with `distgan prepare folder`")
+        if self.prepare in NEED_INPUT:
+            raise ValueError(
+                f"prepare={self.prepare} must be told what to read: make the data set first with `distgan prepare "
+                f"{self.prepare}`"
+            )
         if self.prepare and not isinstance(self.path, Path):
             raise ValueError(
                 f"prepare={self.prepare} makes a data set in a directory, not at path={self.path}; "

@@ -1,6 +1,7 @@
 """Hands forged files to distgan's readers and reports every one that does what it should not.
 
-    python -m tests.fuzz [--target generators|checkpoints|manifests|configs|shards|blocks|cifar10|runs|all]
+    python -m tests.fuzz [--target generators|checkpoints|manifests|configs|shards|blocks|cifar10|runs|zips|npz|idx|
+                                    parquet|tables|cifar100|all]
                                  [--seconds 60] [--seed 0] [--case N] [--keep DIR]
 
 In: good files that it makes itself (targets.py), changed by structure and by byte (mutations.py). Out: executions,

@@ -53,7 +53,7 @@ from distgan.utils.errors import DistganError
 from distgan.utils.files import sha256
 from distgan.utils.rng import Rows
 from distgan.utils.safe_io import MAX_SENTENCE
-from tests.fuzz import mutations
+from tests.fuzz import mutations, source_targets
 from tests.support import foreign, forks
 
 SECONDS = 10  # a reader may take
@@ -395,6 +395,7 @@ TARGETS = {
     "foreign": Target(make_foreign, forge_foreign, read_foreign),
     "cifar10": Target(make_cifar, forge_cifar, read_cifar),
     "runs": Target(make_run, forge_run, read_run),
+    **{name: Target(*functions) for name, functions in source_targets.SOURCES.items()},
 }
 
 

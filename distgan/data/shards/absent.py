@@ -47,7 +47,7 @@ def beside(directory: Path) -> Path:
 
 def _what_is_there(directory: Path, manifest: str) -> tuple[str, str]:
     """What `directory` is, and what to do."""
-    make = f"make one with `distgan prepare shapes|cifar10|folder --out {directory}`, or {TO_TRAIN}"
+    make = f"make one with `distgan prepare shapes|cifar10|folder|... --out {directory}`, or {TO_TRAIN}"
     if not directory.exists():
         if directory.is_symlink():
             return f"{directory} is a link that leads nowhere, so it is no data set", "correct the link"
@@ -66,7 +66,7 @@ def _what_is_there(directory: Path, manifest: str) -> tuple[str, str]:
         )
     return (
         f"{directory} holds no {manifest}, so it is no complete data set",
-        f"make one of a folder of images per class with `distgan prepare folder {directory} --out {beside(directory)}`",
+        f"make one of a folder of images with `distgan prepare folder {directory} --out {beside(directory)}`",
     )
 
 

@@ -73,7 +73,7 @@ class Manifest(_Model):
 
     format_version: Literal[1] = 1
     source: Text
-    """shapes, cifar10 or folder."""
+    """Name of the source, such as shapes or folder."""
     split: Text
     """train or test."""
     size: Annotated[int, Field(ge=1, le=4096)]

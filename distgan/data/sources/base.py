@@ -78,7 +78,7 @@ class Source(Protocol):
     """
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
-        """Describes the images of a split ("train" or "test") and of some classes (None: all).
+        """Describes the images of a split ("train", "val" or "test") and of some classes (None: all).
 
         Called on every run, also if the data set exists: it may list files, but must not download or decode. Raises
         DataError for an unknown class, or if the source cannot be used.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,8 @@ from distgan.utils.errors import DataError
 from distgan.utils.names import join_names, known_names
 from distgan.utils.safe_io import parse_json, printable
 
-MAX_TABLE_BYTES = 1 << 28
+MAX_TABLE_BYTES = 1 << 27
+FIRST_ROWS = 1000  # whose keys are the columns of a .jsonl file
 MAX_CLASSES = 10_000
 LEADING = ("metadata.jsonl", "metadata.csv", "dataset.json")  # go before class folders
 COMMON = ("labels.csv", "_classes.csv", "_annotations.csv")  # where none are
@@ -73,13 +75,15 @@ def read_table(folder: Tree, name: str, column: str | None) -> Labels:
         content = folder.read(name, MAX_TABLE_BYTES)
         if name.lower() == "dataset.json":
             return _of_stylegan(parse_json(content), where)
-        text = content.decode("utf-8-sig")
+        text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
         if name.lower().endswith(".jsonl"):
-            rows = [parse_json(line) for line in text.splitlines() if line.strip()]
-            return _of_rows(where, [row for row in rows if isinstance(row, dict)], column)
+            rows = (row for row in map(parse_json, filter(str.strip, text)) if isinstance(row, dict))
+            first = list(itertools.islice(rows, FIRST_ROWS))
+            columns = list(dict.fromkeys(key for row in first for key in row))
+            return _of_rows(where, columns, itertools.chain(first, rows), column)
         dialect = "excel-tab" if name.lower().endswith(".tsv") else "excel"
-        reader = csv.DictReader(io.StringIO(text, newline=""), dialect=dialect, skipinitialspace=True)
-        return _of_rows(where, list(reader), column, one_hot=name.lower() == "_classes.csv")
+        reader = csv.DictReader(text, dialect=dialect, skipinitialspace=True)
+        return _of_rows(where, list(reader.fieldnames or ()), reader, column, one_hot=name.lower() == "_classes.csv")
     except OSError as error:
         raise DataError(f"{where} cannot be read: {error.strerror or error}") from None
     except (ValueError, csv.Error, RecursionError) as error:
@@ -102,9 +106,10 @@ def _of_stylegan(content: Any, where: str) -> Labels:
     return labels
 
 
-def _of_rows(where: str, rows: Sequence[Mapping[Any, Any]], column: str | None, one_hot: bool = False) -> Labels:
+def _of_rows(
+    where: str, columns: list[str], rows: Iterable[Mapping[Any, Any]], column: str | None, one_hot: bool = False
+) -> Labels:
     """The classes in the rows of a table. Raises ValueError, and DataError for a column that is not there."""
-    columns = list(dict.fromkeys(key for row in rows[:1000] for key in row if isinstance(key, str)))
     file_column = next((each for name in FILE_COLUMNS for each in columns if each.strip().lower() == name), None)
     if file_column is None:
         raise ValueError(f"none of its columns names the images, such as file_name; it has {join_names(columns, ', ')}")
@@ -112,7 +117,7 @@ def _of_rows(where: str, rows: Sequence[Mapping[Any, Any]], column: str | None, 
     labels = Labels(where)
     if column is None and one_hot and not any(name.lower() in LABEL_COLUMNS for name in others):
         for row in rows:
-            _add_one_hot(labels, row, f"{row[file_column]}", others)
+            _add_one_hot(labels, row, f"{row.get(file_column)}", others)
         return labels
     if column is not None and column not in others:
         raise DataError(f"{where} has no column {column}; {known_names(column, others)}")

@@ -20,7 +20,7 @@ from distgan.data.sources.label_table import LABEL_COLUMNS, MAX_CLASSES
 from distgan.data.sources.spool import Spool
 from distgan.utils.errors import DataError
 from distgan.utils.names import join_names, known_names
-from distgan.utils.safe_io import parse_json, printable
+from distgan.utils.safe_io import open_regular, parse_json, printable
 
 IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "webp", "picture", "pixel_values")
 ROWS_AT_ONCE = 64
@@ -67,7 +67,9 @@ def find_columns(path: Path, image: str | None, label: str | None) -> Columns:
         raise DataError(
             f"{path} has no column {label} of numbers or names (--label-column); {known_names(label, list(labels))}"
         )
-    names = _names_of(features.get(label)) if label is not None else None
+    names = None
+    if label is not None and import_module("pyarrow.types").is_integer(columns[label]):
+        names = _names_of(features.get(label))
     return Columns(leaves[chosen], label, names, tuple(notes))
 
 
@@ -148,6 +150,7 @@ def opened(path: Path, dictionary: Sequence[str] = ()) -> Iterator[Any]:
     """
     parquet = _library()
     try:
+        open_regular(path).close()  # pyarrow would wait for the other end of a pipe
         with parquet.ParquetFile(
             path,
             read_dictionary=list(dictionary),
@@ -159,8 +162,6 @@ def opened(path: Path, dictionary: Sequence[str] = ()) -> Iterator[Any]:
             yield file
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
     except Exception as error:  # pyarrow's own classes, and others for a damaged file
         reason = printable(str(error)) or type(error).__name__
         raise DataError(f"{path} is not a parquet file, or is damaged: {reason}") from None

@@ -15,6 +15,7 @@ from distgan.utils.safe_io import read_bytes
 
 IGNORED_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
 MAX_LINKS = 10_000  # linked folders below a directory
+MAX_DEPTH = 64  # folders within one another
 
 
 class Tree:
@@ -103,6 +104,8 @@ class Directory(Tree):
 
     def _folder(self, entry: os.DirEntry[str]) -> Directory:
         folder = Directory(self.path / entry.name, self.below(entry.name), self)
+        if folder.name.count("/") >= MAX_DEPTH:
+            raise DataError(f"{self._with_above()[-1].path} holds more than {MAX_DEPTH} folders within one another")
         if entry.is_symlink():
             self._check_link(entry)
             self.links.append(folder.name)

@@ -23,7 +23,7 @@ from distgan.data.sources.base import Offer, SourceImages
 from distgan.data.sources.fitted import EncodedImages
 from distgan.data.sources.image_file import SKIP_HINT, ImageReader, is_image_name
 from distgan.data.sources.listing import Labelled, Listing, describe, list_images
-from distgan.data.sources.tree import IGNORED_NAMES, Tree
+from distgan.data.sources.tree import IGNORED_NAMES, MAX_DEPTH, Tree
 from distgan.utils.errors import DataError
 from distgan.utils.log import log
 from distgan.utils.safe_io import open_regular, printable
@@ -128,6 +128,8 @@ class ZipArchive:
         parts = name.replace("\\", "/").split("/")
         if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
             raise DataError(f"{self.path} is not safe: member '{printable(name)}' points outside it; make it again")
+        if len(parts) > MAX_DEPTH:
+            raise DataError(f"{self.path} holds more than {MAX_DEPTH} folders within one another; make it again")
         if parts[-1] == "" or any(part.startswith(".") or part.lower() in IGNORED_NAMES for part in parts):
             return
         if member.flag_bits & ENCRYPTED:

@@ -203,3 +203,10 @@ def test_the_request_changes_with_the_files_and_not_with_the_place(tmp_path, tre
     assert Folder(tmp_path / "moved").offer("train", None).request == before
     put(tmp_path / "moved" / "cat" / "new.png", noise(32, 32, 3))
     assert Folder(tmp_path / "moved").offer("train", None).request != before
+
+
+def test_folders_without_end_are_refused(tmp_path):
+    place = tmp_path / "set"
+    put(place.joinpath(*"x" * 70) / "1.png", noise(4, 4, 3))
+    with pytest.raises(DataError, match="set holds more than 64 folders within one another"):
+        Folder(place).offer("train", None)

@@ -104,6 +104,12 @@ def test_labels_without_names_are_their_own_names(tmp_path, labels, classes):
     assert Hf(f"{path}").offer("train", None).classes == classes
 
 
+def test_names_of_classes_do_not_go_with_labels_that_are_names(tmp_path):
+    columns = {"image": structs(images(2)), "label": pa.array(["b", "a"])}
+    path = written(tmp_path / "train.parquet", columns, {"image": IMAGE, "label": CLASSES})
+    assert Hf(f"{path}").offer("train", None).classes == ("a", "b")
+
+
 def test_images_without_a_label_are_left_out_and_classes_without_images_noted(tmp_path, caplog):
     columns = {"image": structs(images(5)), "label": pa.array([0, -1, None, 0, 1])}
     path = written(tmp_path / "train.parquet", columns, {"image": IMAGE, "label": CLASSES})

@@ -198,3 +198,8 @@ def test_bombs_are_refused_before_anything_is_unpacked(tmp_path, monkeypatch):
 def test_a_file_and_a_folder_of_the_same_name_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.zip/x is a file and a folder at the same time"):
         Zip(packed(tmp_path / "a.zip", {"x": b"1", "x/a.png": b"2"})).offer("train", None)
+
+
+def test_folders_without_end_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"a\.zip holds more than 64 folders within one another"):
+        Zip(packed(tmp_path / "a.zip", {"a/" * 2000 + "x.png": b"x"})).offer("train", None)
