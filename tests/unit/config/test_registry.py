@@ -81,8 +81,8 @@ def test_a_network_from_outside_without_the_parameter_channels_is_for_rgb_images
     with pytest.raises(ConfigError) as error:
         build_generator(config.generator, 8, 10, channels=1)
     assert str(error.value) == (
-        f"generator.family={package.generator} takes no argument `channels`, so it is for RGB images, and the images are "
-        "gray (1 channel); give its __init__ a parameter channels, or use another family, such as dcgan"
+        f"generator.family={package.generator} takes no argument `channels`, so it is for RGB images, and the images "
+        "are gray (1 channel); give its __init__ a parameter channels, or use another family, such as dcgan"
     )
 
 
