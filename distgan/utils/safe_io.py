@@ -18,9 +18,9 @@ MAX_QUOTE = 200  # characters of a name or reason that a message quotes
 MAX_DEPTH = 64  # lists and dicts within one another
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Opens a file for reading. Raises OSError, also for a pipe or a device, which may never end."""
-    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 (the caller closes it)
+def open_regular(path: Path | str, buffering: int = -1) -> BinaryIO:
+    """Opens a file for reading, as `open` does. Raises OSError, also for a pipe or a device, which may never end."""
+    file = open(path, "rb", buffering, opener=_open_without_waiting)  # noqa: SIM115 (the caller closes it)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "not a regular file", str(path))

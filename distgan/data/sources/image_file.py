@@ -13,7 +13,7 @@ import stat
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -91,9 +91,9 @@ class ImageReader:
         Raises DataError, naming the file, if it cannot be read.
         """
         try:
-            with open_regular(Path(path)) as file:
+            with open_regular(path, buffering=0) as file:
                 if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:  # read piece by piece
-                    return self._decode(file, f"{path}", b"")
+                    return self._decode(io.BufferedReader(cast(io.FileIO, file)), f"{path}", b"")
                 data = file.read()
         except OSError as error:
             if error.errno == errno.EINVAL:

@@ -1,17 +1,21 @@
 """`ShardWriter`: files of a fixed number of images, finished only if nothing went wrong."""
 
 import io
+import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from distgan.data.shards import writer as shard_writer
 from distgan.data.shards.decode import ImageFile, ImageForm
 from distgan.data.shards.manifest import Manifest
+from distgan.data.shards.png import encode_png
 from distgan.data.shards.reader import first_images
 from distgan.data.shards.selection import select_shards
 from distgan.data.shards.writer import ShardWriter, encode, encode_all
 from distgan.utils.files import sha256
+from tests.support.image_files import noise
 from tests.support.shards import members
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3)).astype(np.uint8)
@@ -107,3 +111,19 @@ def test_a_data_set_of_other_channels_has_another_digest(tmp_path):
         for n in (1, 3)
     ]
     assert manifests[0].digest != manifests[1].digest
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (32, 32, 3), (28, 28, 1), (141, 141, 3), (142, 142, 3), (300, 300, 1)])
+def test_a_png_has_the_bytes_that_pillow_saves(shape):
+    for pixels in (noise(*shape), np.zeros(shape, np.uint8)):
+        file = io.BytesIO()
+        Image.fromarray(pixels[:, :, 0] if shape[2] == 1 else pixels).save(file, "PNG", compress_level=1)
+        assert encode_png(pixels) == file.getvalue()
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 100_000])
+def test_a_tar_member_has_the_bytes_that_tarfile_writes(size):
+    header = tarfile.TarInfo("000000012.png")
+    header.size = size
+    expected = header.tobuf(tarfile.USTAR_FORMAT) + bytes(size) + bytes(-size % 512)
+    assert shard_writer._tar_member("000000012.png", bytes(size)) == expected
