@@ -130,7 +130,9 @@ def main() -> int:
         else:
             config, points = load_config(args.recipe, args.overrides), dict(args.seconds)
             computing, links = line_through(points), (args.per_node, args.inside, args.between)
-            made = Prediction(traffic(config), computing, max(points), config.train.batch_size, *links)
+            made = Prediction(
+                traffic(config, SIZES.get(args.recipe, SIZE)), computing, max(points), config.train.batch_size, *links
+            )
             text = f"{prediction_table(made, args.gpus)}\n\n{advice(made, args.gpus)}\n\n{command}; predicted."
             name = "prediction"
         print(text)

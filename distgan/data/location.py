@@ -82,6 +82,14 @@ def named_shards(path: str) -> tuple[str, tuple[str, ...]] | None:
     return next(iter(heads)) or ".", tuple(dict.fromkeys(each.rpartition("/")[2] for each in paths))
 
 
+def are_there(path: Path) -> bool:
+    """Whether a local path names tar files: a directory of them, one of them, or DIR/{000..009}.tar."""
+    named = named_shards(f"{path}")
+    if named is None:
+        return path.is_dir() and any(entry.name.endswith(TAR) for entry in os.scandir(path))
+    return all((Path(named[0]) / name).is_file() for name in named[1])
+
+
 def own_manifest(location: Location) -> Manifest | None:
     """The manifest that lies beside the shards; None if there is none. Raises DataError."""
     if isinstance(location, Path):

@@ -18,16 +18,18 @@ from pydantic import ValidationError
 from distgan.config.messages import config_mistakes, first_mistake
 from distgan.config.registry import TYPED
 from distgan.config.schema import Config, DataConfig, EvaluateConfig
-from distgan.data.location import open_data_set
-from distgan.data.shards.manifest import MANIFEST
+from distgan.data.location import are_there, open_data_set
+from distgan.data.shards.manifest import MANIFEST, Manifest
 from distgan.distributed.collectives import in_group, joined, rank, world_size
 from distgan.inference.generator import Generator, find_device, load_generator
 from distgan.inference.sampling import find_file
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.protocol import Scores, check_same
-from distgan.utils.errors import ConfigError, QualityError
+from distgan.utils.errors import ConfigError, DataError, QualityError
 from distgan.utils.paths import user_path
 from distgan.utils.safe_io import printable
+
+READING = ("size", "fit", "channels", "label")  # keys of `data` that say how shards of another maker are read
 
 
 def evaluate(
@@ -108,20 +110,35 @@ def reference_data(generator: Generator, name: str, given: DataConfig | str | Pa
         if isinstance(given, DataConfig):
             return given
         if given is not None:
-            data = DataConfig(path=given)  # type: ignore[arg-type]
-            has_all = set(generator.class_names) <= set(open_data_set(data)[1].classes)
+            data, manifest = _fitted(generator, DataConfig(path=given))  # type: ignore[arg-type]
+            has_all = set(generator.class_names) <= set(manifest.classes)
             return data.model_copy(update={"classes": classes if has_all else None})
     except ValidationError as error:
         raise ConfigError(f"evaluate.data: {first_mistake(error).rule}") from None
     recorded = generator.description.config.get("data")
-    directory = recorded.get("path") if isinstance(recorded, dict) else None
-    with suppress(ValueError):  # it is no path
-        if isinstance(directory, str) and "://" not in directory and (user_path(directory) / MANIFEST).is_file():
-            return DataConfig(path=user_path(directory), classes=classes)
+    recorded = recorded if isinstance(recorded, dict) else {}
+    directory = recorded.get("path")
+    with suppress(ValueError):  # it is no path, or a forged key of the others
+        if isinstance(directory, str) and "://" not in directory:
+            path = user_path(directory)
+            if (path / MANIFEST).is_file():
+                return DataConfig(path=path, classes=classes)
+            if are_there(path):
+                reading = {key: recorded[key] for key in READING if key in recorded}
+                return DataConfig(path=path, classes=classes, **reading)
     raise QualityError(
         f"{name} was trained on {printable(str(directory))}, which is not a data set on this machine; "
         "name the real images with evaluate.data=SHARDS"
     )
+
+
+def _fitted(generator: Generator, data: DataConfig) -> tuple[DataConfig, Manifest]:
+    """The data set, its images brought to the generator's size and channels where it is another maker's."""
+    channels = "gray" if generator.channels == 1 else "rgb"
+    fitted = data.model_copy(update={"size": generator.size, "channels": channels})
+    with suppress(DataError):
+        return fitted, open_data_set(fitted)[1]
+    return data, open_data_set(data)[1]
 
 
 def _device(generator: Generator | str | Path, device: str | torch.device | None) -> str | torch.device:

@@ -91,7 +91,8 @@ def _begin(config: Config, trainer: Trainer, class_names: Sequence[str]) -> tupl
     if "discriminator" in source.networks:
         for _ in range(FIRST_ITERATIONS):  # a norm that was taken may be that of other weights, and the other way round
             power_iteration(spectral_norms_of(trainer.d.network))
-    return str(source.path), [f"init: {source.path}", *(describe(name, source, fits[name]) for name in NETWORKS)]
+    told = [describe(name, source, fits[name]) for name in NETWORKS]
+    return str(source.path), [f"init: {source.path}", *told, *frozen_and_new(trainer.d.network, fits["discriminator"])]
 
 
 def _networks(trainer: Trainer) -> dict[str, torch.nn.Module]:
@@ -224,6 +225,18 @@ def describe(name: str, source: Source, each: Fit) -> str:
             more = f" and {len(tensors) - LISTED} more" if len(tensors) > LISTED else ""
             parts.append(f"{what}: {', '.join(tensors[:LISTED])}{more}")
     return ", ".join([*parts, *([f"left there: {each.unused}"] if each.unused else [])])
+
+
+def frozen_and_new(discriminator: torch.nn.Module, each: Fit) -> list[str]:
+    """A sentence if discriminator.freeze_layers keeps weights as they were drawn, for which the source has none."""
+    frozen = [name for name, weight in discriminator.named_parameters() if not weight.requires_grad]
+    drawn = [name for name in frozen if any(new.startswith(f"{name} ") for new in each.new)]
+    if not drawn:
+        return []
+    return [
+        f"init: discriminator.freeze_layers freezes {drawn[0]}, which is new: it stays as it was drawn, and D may "
+        "learn little; set discriminator.freeze_layers=0"
+    ]
 
 
 def differences(saved: Mapping[str, Any], config: Config) -> str:

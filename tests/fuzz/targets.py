@@ -40,6 +40,7 @@ from distgan.data.shards.manifest import load_manifest
 from distgan.data.shards.selection import select_shards
 from distgan.data.sources import cifar10
 from distgan.data.sources.shapes import Shapes
+from distgan.data.sources.webdataset import WebDataset
 from distgan.inference.generator import load_generator
 from distgan.inference.generator_file import Description, save_generator
 from distgan.networks import build_generator
@@ -53,7 +54,7 @@ from distgan.utils.files import sha256
 from distgan.utils.rng import Rows
 from distgan.utils.safe_io import MAX_SENTENCE
 from tests.fuzz import mutations, source_targets
-from tests.support import forks
+from tests.support import foreign, forks
 
 SECONDS = 10  # a reader may take
 MEMORY = 256 << 20  # bytes a reader may need
@@ -255,6 +256,50 @@ def read_shards(place: Path) -> None:
         raise first
 
 
+# Shards of other makers
+
+
+def make_foreign(place: Path) -> None:
+    for shard, ending in enumerate(("jpg", "png", "webp")):
+        files: list[tuple[str, bytes]] = []
+        for i in range(4):
+            files += [(f"{i}.{ending}", foreign.encoded(foreign.picture(i, 32), ending)), (f"{i}.cls", b"%d" % i),
+                      (f"{i}.json", json.dumps({"label": i}).encode())]  # fmt: skip
+        foreign.tar(place / "data" / f"{shard}.tar", files, tarfile.PAX_FORMAT)
+    packed = gzip.compress((place / "data" / "2.tar").read_bytes())
+    (place / "data" / "2.tar").unlink()
+    (place / "data" / "3.tgz").write_bytes(packed)
+
+
+def forge_foreign(random: Random, place: Path) -> None:
+    path = random.choice(sorted((place / "data").iterdir()))
+    data = path.read_bytes()
+    packed = path.suffix == ".tgz"
+    data = mutations.tar_of(random, gzip.decompress(data) if packed else data)
+    data = mutations.bytes_of(random, data) if random.random() < 0.3 else data
+    path.write_bytes(gzip.compress(data) if packed and random.random() < 0.7 else data)
+
+
+def read_foreign(place: Path) -> None:
+    first: DistganError | None = None
+    ways: tuple[dict[str, Any], ...] = ({"size": 8}, {"size": 8, "label": "json:label", "on_error": "skip", "channels": "gray"},
+                                        {"mode": "stream", "label": "none"})  # fmt: skip
+    os.environ["XDG_CACHE_HOME"] = str(place / "cache")
+    for way in ways:
+        try:
+            config = DataConfig(path=place / "data", workers=0, shuffle_buffer=4, **way)
+            reals = ImageDataset(config, 0, Rows(0, 2, 2), torch.device("cpu"), show=False)
+            with contextlib.closing(reals.batches(0)) as batches:  # type: ignore[type-var]
+                for _ in range(6):
+                    next(batches)
+        except DistganError as error:
+            first = first or error
+    source = WebDataset(shards=place / "data", size=8, skip_bad=True, download_dir=place / "downloads")
+    prepare(Request(place / "out" / "made", source), progress=False)
+    if first:
+        raise first
+
+
 # CIFAR-10's archives
 
 
@@ -347,6 +392,7 @@ TARGETS = {
     "configs": Target(make_config, forge_config, read_config),
     "shards": Target(make_shards, forge_shard, read_shards),
     "blocks": Target(make_blocks, forge_shard, read_shards),
+    "foreign": Target(make_foreign, forge_foreign, read_foreign),
     "cifar10": Target(make_cifar, forge_cifar, read_cifar),
     "runs": Target(make_run, forge_run, read_run),
     **{name: Target(*functions) for name, functions in source_targets.SOURCES.items()},

@@ -48,6 +48,17 @@ class Blurred(Generator):
         return super().forward(latents, labels) * self.kernel
 
 
+class Gray(Generator):
+    # makes as many channels as it is told
+
+    def __init__(self, settings, size, classes, channels):
+        super().__init__(settings, size, classes)
+        self.channels = channels
+
+    def forward(self, latents, labels=None):
+        return super().forward(latents, labels)[:, : self.channels]
+
+
 class Measured(Generator):
     # reads a number out of a tensor, which it cannot have without memory
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple, cast
 from distgan.data.shards.tar import BLOCK_BYTES, FILE_TYPES, MAX_HEADER_BYTES, check_header
 
 GZIP = b"\x1f\x8b"
+MAX_UNPACKED_BYTES = 1 << 38  # of an archive: 256 GiB
 PIECE_BYTES = 1 << 20  # of a member that is passed over, read at a time
 LINKS_AND_DEVICES = b"123467"
 SPARSE_KEYS = ("GNU.sparse.major", "GNU.sparse.size", "GNU.sparse.realsize", "GNU.sparse.map")
@@ -41,7 +42,7 @@ def plain_files(
 ) -> Iterator[Member]:
     """Yields each plain file that is wanted by its name, in order.
 
-    max_bytes: of a wanted file, and of a header. passed_over: counts the others, by their names' endings, and links.
+    max_bytes: of a wanted file. passed_over: counts the others, by their names' endings, and links.
     Raises READ_ERRORS; ReadError for a damaged archive, a sparse file and a wanted file that is too large.
     """
     name: str | None = None  # from a header before the file's own
@@ -57,6 +58,8 @@ def plain_files(
             name, size = records.get("path", name), _size(records.get("size"), size)
         else:
             name, size = name or _name(header), own_size if size is None else size
+            if file.tell() + size > MAX_UNPACKED_BYTES:
+                raise tarfile.ReadError(f"it says that it holds more than {MAX_UNPACKED_BYTES:,} bytes")
             if kind == tarfile.GNUTYPE_SPARSE:
                 raise tarfile.ReadError("it holds a sparse file, which may be of any size when read")
             if kind in FILE_TYPES and not name.endswith("/") and wanted(name):
@@ -91,7 +94,9 @@ def _records(data: bytes) -> dict[str, str]:
     records, position = dict[str, str](), 0
     while position < len(data) and data[position]:
         space = data.find(b" ", position, position + 20)
-        end = position + int(data[position:space]) if space > 0 else 0
+        if space < 0:
+            raise tarfile.ReadError("invalid header")
+        end = position + int(data[position:space])
         if not space < end <= len(data):
             raise tarfile.ReadError("invalid header")
         key, _, value = data[space + 1 : end - 1].partition(b"=")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from distgan.config import registry
 from distgan.config.help import help_text
@@ -72,6 +73,25 @@ def test_a_class_from_outside_gets_its_own_settings_with_the_defaults_filled_in(
     network = build_generator(config.generator, 8, 10)
     assert next(network.parameters()).shape == (9, 6)
     assert GENERATORS.settings_of(config.generator).width == 9
+
+
+def test_a_network_from_outside_without_the_parameter_channels_is_for_rgb_images(package):
+    config = load_config("quickstart", ["discriminator.conditional=false", _section(package)])
+    assert build_generator(config.generator, 8, 10)(torch.zeros(2, 6)).shape == (2, 3, 8, 8)
+    with pytest.raises(ConfigError) as error:
+        build_generator(config.generator, 8, 10, channels=1)
+    assert str(error.value) == (
+        f"generator.family={package.generator} takes no argument `channels`, so it is for RGB images, and the images "
+        "are gray (1 channel); give its __init__ a parameter channels, or use another family, such as dcgan"
+    )
+
+
+def test_a_network_from_outside_with_the_parameter_channels_is_told_the_number(package):
+    gray = package.generator.replace(":Generator", ":Gray")
+    config = load_config("quickstart", ["discriminator.conditional=false", f"generator={{family: {gray}}}"])
+    for channels in (1, 3):
+        network = build_generator(config.generator, 8, 10, channels=channels)
+        assert network(torch.zeros(2, 6)).shape == (2, channels, 8, 8)
 
 
 def test_the_stored_configuration_is_the_same_when_it_is_read_again(package, tmp_path):

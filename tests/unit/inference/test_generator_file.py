@@ -423,6 +423,15 @@ def test_the_hub_layout_holds_the_same_bytes_a_readable_config_and_a_model_card(
     assert "12,800" in card
 
 
+@pytest.mark.parametrize(("channels", "kind"), [(3, "RGB"), (1, "gray")])
+def test_the_model_card_says_whether_images_are_gray_and_what_sample_returns(tmp_path, channels, kind):
+    load_generator(export(tmp_path / "generator.safetensors", channels=channels)).save_pretrained(tmp_path / "hub")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert f"| images | 8x8 {kind} |" in card
+    assert f"# uint8 [64, {channels}, 8, 8]" in card
+    assert Generator.from_pretrained(tmp_path / "hub").channels == channels
+
+
 def test_a_model_card_that_is_there_is_kept(path, tmp_path):
     (tmp_path / "README.md").write_text("mine")
     load_generator(path).save_pretrained(tmp_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from webdataset import ShardWriter
 
 from distgan.cli import evaluate
 from distgan.cli.evaluate import to_option_names
@@ -18,7 +19,7 @@ from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data import reference
 from distgan.data.prepare import Request, prepare
 from distgan.data.shards.manifest import load_manifest
-from distgan.data.sources.shapes import CLASSES, Shapes
+from distgan.data.sources.shapes import CLASSES, Shapes, render, truth
 from distgan.inference.generator import load_generator
 from distgan.inference.generator_file import Description, save_generator
 from distgan.metrics import cache
@@ -376,6 +377,26 @@ def test_data_without_the_generator_s_classes_are_taken_as_a_whole(shapes, tmp_p
     assert reference_data(generator, "g", str(shapes)).classes == CLASSES
     generator.class_names = ("frog",)
     assert reference_data(generator, "g", str(shapes)).classes is None
+
+
+@pytest.mark.parametrize("named", ["", "/x-{000..001}.tar"])
+def test_shards_of_another_maker_are_compared_as_they_were_trained_on(tmp_path, monkeypatch, named):
+    """64x64 JPEGs in colour, to which a gray generator of 32x32 is compared: recorded, and named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shards").mkdir()
+    with ShardWriter("shards/x-%03d.tar", maxcount=30, verbose=0) as writer:
+        for number, pixels in enumerate(render(truth(0, "train", range(60)), size=64)):
+            writer.write({"__key__": f"{number:03d}", "jpg": pixels, "cls": number % 10})
+    trained = {"path": f"shards{named}", "size": 32, "channels": "gray", "label": "none", "fit": "crop"}
+    generator = load_generator(export(tmp_path / "g.safetensors", channels=1))
+    generator.description.config["data"] = trained
+    generator.class_names = ()
+    data = reference_data(generator, "g", None)
+    assert (data.size, data.channels, data.label) == (32, "gray", "none")
+    assert Evaluator(FEW, data, CPU, show=False).evaluate(generator).protocol.channels == 1
+    given = reference_data(generator, "g", f"shards{named}")
+    assert (given.size, given.channels) == (32, "gray")
+    assert Evaluator(FEW, given, CPU, show=False).form[:2] == (32, 1)
 
 
 def test_a_world_size_without_a_launcher_is_one_process(monkeypatch):

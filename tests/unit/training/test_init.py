@@ -18,6 +18,7 @@ from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.resume import load_saved
 from distgan.training.checkpoint.state import capture
 from distgan.training.init import Classes, Source, begin_from, describe, fit, open_source
+from distgan.training.own_loop import Trainer
 from distgan.utils.errors import CheckpointError, ConfigError, DistganError, ExportError
 from tests.unit.training.test_trainer import build, noise_batch
 
@@ -238,6 +239,18 @@ def test_a_checkpoint_that_is_damaged_is_refused(checkpoint):
     (path / "state.safetensors").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="its sha256 is not the one"):
         open_source(init_of(path))
+
+
+@pytest.mark.parametrize(("channels", "frozen", "said"), [(1, 2, 1), (1, 0, 0), (3, 2, 0)])
+def test_a_frozen_layer_that_is_new_is_said(checkpoint, tiny_config, channels, frozen, said):
+    """As the first layer is where the source has RGB images, and the data set gray ones."""
+    path, _ = checkpoint()
+    config = tiny_config(f"discriminator.freeze_layers={frozen}", f"init.from={path}")
+    images = torch.zeros(12, channels, 32, 32, dtype=torch.uint8)
+    trainer = Trainer.from_config(config, images, torch.arange(12) % 10, class_names=NAMES).core
+    lines = begin_from(config, trainer, NAMES)[1]
+    found = [line for line in lines if "freezes layers.0.weight, which is new" in line]
+    assert len(found) == said
 
 
 def test_strict_names_the_first_tensor_that_is_not_taken(checkpoint, generator_file, tiny_config, tmp_path):

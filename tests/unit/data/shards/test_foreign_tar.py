@@ -101,6 +101,15 @@ def test_gzip_is_unpacked():
         (archive([("a.jpg", b"x")], pax_headers={"size": "-1"}), "invalid header"),
         (archive([("a.jpg", b"x")], pax_headers={"GNU.sparse.major": "1"}), "sparse"),
         (archive([("x" * 2_000_000, b"x")]), "bytes"),
+        (
+            archive([("a.jpg", b"x")], pax_headers={"comment": "y"}).replace(b"13 comment=y\n", b"x" * 13),
+            "invalid header",
+        ),
+        (
+            archive([("a.jpg", b"x")], pax_headers={"comment": "y"}).replace(b"13 comment", b"99 comment"),
+            "invalid header",
+        ),
+        (archive([("a.txt", b"x")], pax_headers={"size": str(1 << 50)}), "more than 274,877,906,944 bytes"),
         (gzip.compress(archive([("a.jpg", random.Random(0).randbytes(900))]))[:500], "ended before"),
     ],
 )
