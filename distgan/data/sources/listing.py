@@ -120,7 +120,9 @@ def _files_in(folder: Tree, flat: bool) -> tuple[list[tuple[Tree, str]], str]:
     files = list(folder.walk())
     if not flat:
         return files, ""
-    images = [(place, name) for place, name in files if is_image_name(name) or "." not in name]
+    images = [
+        (place, name) for place, name in files if is_image_name(name) or not ("." in name or other_source([name]))
+    ]
     count = len(files) - len(images)
     return images, f"{count:,} file(s) in {folder} have no image's ending; left out" if count else ""
 

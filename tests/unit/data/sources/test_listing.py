@@ -165,3 +165,6 @@ def test_a_folder_without_an_image_is_said(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError, match="holds no image, by the endings of the names"):
         Folder(tmp_path).offer("train", None)
+    (tmp_path / "LICENSE").write_text("hello")
+    with pytest.raises(DataError, match="class 'images' of .* holds no image that Pillow reads"):
+        Folder(tmp_path).offer("train", None).load(False)
