@@ -118,7 +118,7 @@ def reference_data(generator: Generator, name: str, given: DataConfig | str | Pa
     recorded = generator.description.config.get("data")
     recorded = recorded if isinstance(recorded, dict) else {}
     directory = recorded.get("path")
-    with suppress(ValueError):  # it is no path, or a forged key of the others
+    with suppress(ValueError, OSError, DataError):  # it is no path that can be read, or another key is forged
         if isinstance(directory, str) and "://" not in directory:
             path = user_path(directory)
             if (path / MANIFEST).is_file():

@@ -531,3 +531,27 @@ def test_the_first_mistake_has_the_key_the_value_and_the_rule_in_our_own_words()
     key, value, rule = first_mistake(caught.value)
     assert (key, value["label_noise"]) == ("loss.bce", 0.5)
     assert rule.startswith("noise_direction=outward with cross_entropy=logits")
+
+
+@pytest.mark.parametrize(
+    ("text", "width"), [("64", 64), ("64,32,16", (64, 32, 16)), ("[64, 32]", (64, 32)), ("[64]", (64,))]
+)
+def test_sngan_s_width_is_a_number_or_one_for_each_size(text, width):
+    config = load_config("sngan", [f"generator.width={text}"])
+    assert config.generator.width == width
+    assert load_config("sngan", [f"generator.width={config.model_dump(mode='json')['generator']['width']}"]) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("0", "generator.width=0 must be greater than 0; nearest valid: 1"),
+        ("64,0", "generator.width.1=0 must be greater than 0; nearest valid: 1"),
+        ("x", "generator.width=x must be a valid integer, unable to parse string as an integer"),
+        ("[]", "generator.width=[] must have at least 1 item after validation, not 0"),
+    ],
+)
+def test_a_width_that_is_none_is_refused_in_one_sentence(text, sentence):
+    with pytest.raises(ConfigError) as caught:
+        load_config("sngan", [f"generator.width={text}"])
+    assert str(caught.value).endswith(f"sngan.yaml: {sentence}")

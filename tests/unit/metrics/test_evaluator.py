@@ -399,6 +399,20 @@ def test_shards_of_another_maker_are_compared_as_they_were_trained_on(tmp_path, 
     assert Evaluator(FEW, given, CPU, show=False).form[:2] == (32, 1)
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [{"path": "shards/{0..1.tar"}, {"path": "shards", "size": -1}, {"path": "\0"}, {"path": ["shards"]}, "shards"],
+)
+def test_a_forged_record_of_the_training_data_is_told_in_a_sentence(tmp_path, monkeypatch, forged):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "x.tar").touch()
+    generator = load_generator(export(tmp_path / "g.safetensors"))
+    generator.description.config["data"] = forged
+    with pytest.raises(QualityError, match="which is not a data set on this machine"):
+        reference_data(generator, "g", None)
+
+
 def test_a_world_size_without_a_launcher_is_one_process(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
