@@ -211,7 +211,7 @@ def test_a_dictionary_that_repeats_one_image_without_end_is_stopped(tmp_path, mo
     column = pa.array([png(noise(64, 64, 3))] * 20_000)
     path = written(tmp_path / "train.parquet", {"image": column})
     assert path.stat().st_size < 40_000
-    monkeypatch.setattr(reader, "MOST_PACKED", 100)
+    monkeypatch.setattr(reader, "MAX_RATIO", 100)
     with pytest.raises(DataError, match="is not safe: it unpacks to more than"):
         Hf(f"{path}").offer("train", None).load(False)
 
