@@ -192,8 +192,13 @@ def test_missing_splits_and_parts_are_named(tmp_path):
 
 
 def test_what_is_no_parquet_is_shown_the_way(tmp_path):
-    for name, way in (("a.arrow", r"of `save_to_disk`; write parquet"), ("a.tar", "prepare webdataset"),
-                      ("a.jpg", "distgan prepare folder"), ("a.txt", "give another revision")):  # fmt: skip
+    ways = {
+        "a.arrow": "its .arrow files are of `save_to_disk`; write parquet",
+        "a.tar": "read it with `distgan prepare webdataset",
+        "a.jpg": "read it with `distgan prepare folder",
+        "a.txt": "give another revision",
+    }
+    for name, way in ways.items():
         folder = tmp_path / name.replace(".", "-")
         folder.mkdir()
         (folder / name).write_bytes(b"x")

@@ -57,6 +57,10 @@ def test_torchvisions_folder_other_names_splits_and_classes(tmp_path):
     assert offer.classes == ("Dress", "Bag")
     np.testing.assert_array_equal(pixels, np.repeat(IMAGES[[3, 8, 13, 18], ..., None], 3, 3))
     assert images.labels.tolist() == [0, 1, 0, 1]
+    assert images.notes == ["4 grey image(s) were made RGB; --channels gray keeps one channel"]
+    put(tmp_path / "fashion")
+    _, images, _ = read_all(Mnist(tmp_path / "fashion"))
+    assert images.notes == [f"the classes were called 0 ... 9; --variant fashion calls them as in {tmp_path}/fashion"]
     for file in put(tmp_path / "kaggle").iterdir():
         file.rename(file.with_name(file.name.replace("-idx", ".idx")))
     assert len(read_all(Mnist(tmp_path / "kaggle"))[2]) == 20
