@@ -88,7 +88,7 @@ def list_images(top: Tree, split: str, chosen: tuple[str, ...] | None, options: 
 
 def describe(where: object, why: str, counts: dict[str, int]) -> str:
     """What was taken for classes and why, and how many images each has. where: names the directory or archive."""
-    shown = [f"{join_names([name])} ({count:,} images)" for name, count in counts.items()]
+    shown = [f"{join_names([name])} ({count:,} image{'' if count == 1 else 's'})" for name, count in counts.items()]
     more = f", ... {join_names(list(counts)[-1:])}" if len(shown) > MAX_LISTED else ""
     classes = "1 class" if len(shown) == 1 else f"{len(shown):,} classes"
     reason = f" ({why})" if why else ""

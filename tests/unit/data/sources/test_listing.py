@@ -49,7 +49,7 @@ def test_a_table_names_files_by_path_name_or_stem(folder, capsys):
     error = capsys.readouterr().err
     assert f"3 image(s) have no class in {folder}/labels.csv; left out\n" in error
     assert f"1 row(s) of {folder}/labels.csv name no image below {folder}\n" in error
-    assert f"{folder}: 2 classes (column class of {folder}/labels.csv): x (2 images), y (1 images)\n" in error
+    assert f"{folder}: 2 classes (column class of {folder}/labels.csv): x (2 images), y (1 image)\n" in error
     assert labels_of(Folder(folder), classes=("y",)) == {"y": 1}
 
 
