@@ -131,8 +131,8 @@ def test_yolos_folders_hold_no_classes(tree):
 
 
 def test_roboflows_yolo_export_has_images_and_labels_in_each_split(tree):
-    root = tree("train/images/1.jpg", "train/images/2.jpg", "valid/images/3.jpg",
-                train__labels__1_dot_txt="0 .5 .5 1 1", valid__labels__3_dot_txt="0 .5 .5 1 1", data_dot_yaml="names: [car]")  # fmt: skip
+    root = tree("train/images/1.jpg", "train/images/2.jpg", "valid/images/3.jpg", train__labels__1_dot_txt="0",
+                valid__labels__3_dot_txt="0", data_dot_yaml="names: [car]")  # fmt: skip
     assert (found(root), found(root, "val")) == ({"images": 2}, {"images": 1})
 
 
