@@ -147,7 +147,7 @@ def _shape_options(parser: argparse.ArgumentParser, fit: str = Fit.fit, channels
     parser.add_argument("--size", type=_size, default=Fit.size, metavar="N", help=f"pixels high and wide ({Fit.size})")
     parser.add_argument(
         "--fit", choices=("crop", "pad", "stretch"), default=fit,
-        help=f"the central square, the whole image on black (never enlarged), or both sides scaled ({fit})",
+        help=f"the central square, all of the image on black (never enlarged), or both sides scaled ({fit})",
     )  # fmt: skip
     parser.add_argument(
         "--channels", choices=("rgb", "gray"), default=channels, help=f"three channels or one ({channels})"

@@ -24,7 +24,7 @@ SOURCES.add("hf", "distgan.data.sources.hub:Hf")
 SOURCES.add("npz", "distgan.data.sources.npz:Npz")
 SOURCES.add("webdataset", "distgan.data.sources.webdataset:WebDataset")
 
-NEED_INPUT = ("folder", "zip", "webdataset", "hf", "npz")  # sources that must be told what to read
+NEED_INPUT = ("folder", "zip", "webdataset", "hf", "npz")  # sources whose input has to be named
 
 EXTRACTORS = Registry(
     kind="extractor",

@@ -111,7 +111,7 @@ class DataConfig(Frozen):
     size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Height and width, pixels, to which images in shards of other makers are brought; null: they have one size."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
-    """How: crop: the central square; pad: the whole image on black; stretch: both sides scaled by themselves."""
+    """How: crop: the central square; pad: all of the image on black; stretch: both sides scaled by themselves."""
     channels: Literal["rgb", "gray"] | None = None
     """Of shards of other makers: rgb: three channels; gray: one, and a generator of one; null: rgb."""
     label: ForeignLabel = "auto"
@@ -147,7 +147,7 @@ class DataConfig(Frozen):
     def _check_prepare(self) -> DataConfig:
         if self.prepare in NEED_INPUT:
             raise ValueError(
-                f"prepare={self.prepare} must be told what to read: make the data set first with `distgan prepare "
+                f"prepare={self.prepare} needs its input named: make the data set first with `distgan prepare "
                 f"{self.prepare}`"
             )
         if self.prepare and not isinstance(self.path, Path):

@@ -32,7 +32,7 @@ class Fit:
     size: Size = 32
     """Height and width of the images that are made, pixels."""
     fit: Square = "crop"
-    """crop: the central square; pad: the whole image on black, made smaller where it is larger and never enlarged;
+    """crop: the central square; pad: all of the image on black, made smaller where it is larger and never enlarged;
     stretch: both sides scaled by themselves."""
     channels: Channels = "rgb"
     """rgb: three channels; gray: one."""

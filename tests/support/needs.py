@@ -7,8 +7,11 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # apt-get install dataset-fashion-mnist
 
 
 def _gpu() -> str:
@@ -21,6 +24,10 @@ def _compiler() -> str:
 
 def _cifar10() -> str:
     return "" if "DISTGAN_TEST_CIFAR10" in os.environ else "needs CIFAR-10's images: DISTGAN_TEST_CIFAR10=DIR"
+
+
+def _fashion() -> str:
+    return "" if FASHION.is_dir() else "needs Debian's package dataset-fashion-mnist"
 
 
 def _fidelity() -> str:
@@ -48,6 +55,7 @@ MISSING: dict[str, Callable[[], str]] = {
     "gpu": _gpu,
     "compiler": _compiler,
     "cifar10": _cifar10,
+    "fashion": _fashion,
     "fidelity": _fidelity,
     "user": _user,
     "hosts": _hosts,

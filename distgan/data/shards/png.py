@@ -19,13 +19,13 @@ PNG_LEVEL = 1  # of compression; 32x32: 98 us and 2,287 bytes an image; level 6 
 
 def encode_png(image: Pixels) -> bytes:
     """Encodes uint8 [H, W, 1 or 3]: to the bytes that Pillow's `save` makes, of which small images need a few parts."""
-    picture = image_of(image)
+    plain = image_of(image)
     if image.nbytes > SMALL:
         buffer = io.BytesIO()
-        picture.save(buffer, "PNG", compress_level=PNG_LEVEL)
+        plain.save(buffer, "PNG", compress_level=PNG_LEVEL)
         return buffer.getvalue()
-    data = picture.tobytes("zip", picture.mode, False, PNG_LEVEL, -1, b"")
-    head = struct.pack(">IIBBBBB", *picture.size, 8, 2 if picture.mode == "RGB" else 0, 0, 0, 0)
+    data = plain.tobytes("zip", plain.mode, False, PNG_LEVEL, -1, b"")
+    head = struct.pack(">IIBBBBB", *plain.size, 8, 2 if plain.mode == "RGB" else 0, 0, 0, 0)
     return b"".join((SIGNATURE, _chunk(b"IHDR", head), _chunk(b"IDAT", data), _END))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from distgan.data.fit import fit_image
-from distgan.data.shards.png import Pixels
+from distgan.data.shards.png import Pixels, image_of
 from distgan.data.sources.base import SourceImages
 from distgan.data.sources.fitted import Shaped
 from distgan.utils.counter_rng import IntArray
@@ -53,15 +54,11 @@ def fitted_array(
         notes = [*notes, f"{len(keys):,} colour image(s) were made grey"]
     if (height, width, channels) == (size, size, wanted):
         return SourceImages(keys, labels, rgb_rows(images, keys), notes)
-    fit = options.as_fit()
+    fit, sizes, lock = options.as_fit(), Counter[tuple[int, int]](), threading.Lock()
 
     def read(rows: IntArray) -> list[Pixels]:
-        return [fit_image(_as_image(images[key]), fit) for key in keys[rows]]
+        with lock:
+            sizes[width, height] += len(rows)
+        return [fit_image(image_of(images[key]), fit) for key in keys[rows]]
 
-    shown = SourceImages(keys, labels, read, notes)
-    shown.sizes[width, height] = len(keys)
-    return shown
-
-
-def _as_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+    return SourceImages(keys, labels, read, notes, sizes=sizes)

@@ -8,6 +8,7 @@ into, and so is `images` beside `annotations`. Whatever else could be meant is r
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,11 +30,16 @@ WORDS = {
     **dict.fromkeys(("pred", "predict", "prediction", "unlabeled", "unlabelled", "extra"), UNUSED),
 }
 CONTENT = ("images", "image", "imgs", "img", "jpegimages", "pictures", "photos", "data", "dcim")  # no classes
-BESIDE = ("annotations", "annotation", "labels", "label", "masks", "mask", "segmentations", "segmentation", "trimaps")
+BESIDE = (
+    "annotations", "annotation", "labels", "label", "masks", "mask", "segmentations", "segmentation", "trimaps",
+    "segmentationclass", "segmentationobject", "imagesets",
+)  # fmt: skip
+"""Folders that belong to the images beside them, and hold no classes."""
 DATE = re.compile(
     r"(19|20)\d\d([-_. ]?\d\d?){0,2}|\d{3}[A-Z]{5}|\d\d?"
 )  # 2023, 2023-05, 2023-05-12, 100APPLE; 05 in it
 YEAR = re.compile(r"(19|20)\d\d.*|\d{3}[A-Z]{5}")
+YEARLY = re.compile(r"(?<=[a-z])(\d{4})$")  # train2017
 ONE_CLASS = "images"  # the name of the class where there are no classes
 PER_CLASS = "put the images in one folder per class"
 
@@ -85,6 +91,8 @@ def find_layout(top: Tree | Path, split: str, chosen: Sequence[str] | None, clas
     if not has_splits:
         folders, more = _split_in_classes(root, folders, split)
         notes += more
+    if nested := _nested(folders):
+        notes.append(f"the folders in {root} hold folders, such as {nested}: all below one is of its class")
     return layout(folders)
 
 
@@ -103,7 +111,7 @@ def parts_of(names: Sequence[str]) -> dict[str, str]:
     """The folders among `names` that are splits: {name: train, val, test or unused}."""
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
-        words = re.split(r"[^a-z0-9]+", name.lower())
+        words = re.split(r"[^a-z0-9]+", YEARLY.sub(r" \1", name.lower()))
         known = [word for word in words if word in WORDS]
         if len(known) == 1:
             addition = tuple(word for word in words if word not in WORDS)
@@ -133,7 +141,8 @@ def _choose_part(root: Tree, split: str, classes: bool) -> str | None:
         kind = "which look like splits beside classes" if with_classes else "which look like splits without classes"
         raise DataError(
             f"{seen}, {kind}; {PER_CLASS}, as in {root.path / next(iter(parts)) / 'cat'}, or name the folders that are "
-            f"classes with --classes {join_names(others or list(parts))}, or pass --no-classes to read all as one"
+            f"classes with --classes {join_names(others or list(parts))}, give one folder in the place of {root}, or "
+            "pass --no-classes to read all as one"
         )
     asked = [name for name in parts if parts[name] == split]
     if len(asked) > 1:
@@ -151,10 +160,15 @@ def _choose_part(root: Tree, split: str, classes: bool) -> str | None:
 
 def _content(root: Tree) -> str | None:
     """The folder to descend into: the only one, if it is no class, or `images` beside `annotations`."""
-    names = [name for name in root.folders if name.lower() not in BESIDE]
-    if len(names) != 1 or images_in(root):
+    if images_in(root):
         return None
-    if names[0].lower() in CONTENT and holds_images(root.folders[names[0]]):
+    candidates = (name for name, each in root.folders.items() if name.lower() not in BESIDE and holds_images(each))
+    names = list(itertools.islice(candidates, 2))
+    if not names and len(root.folders) == 1:
+        names = list(root.folders)
+    if len(names) != 1:
+        return None
+    if names[0].lower() in CONTENT:
         return names[0]
     return names[0] if len(root.folders) == 1 and _is_wrapper(root.folders[names[0]]) else None
 
@@ -209,6 +223,14 @@ def _split_in_classes(root: Tree, folders: dict[str, Tree], split: str) -> tuple
     left_out = sorted({inner for name, names in inside.items() for inner in names if inner not in chosen[name]})
     note = f"each class of {root} has splits; {split} is read" + _left_out(left_out)
     return {name: folder.folders[chosen[name][0]] for name, folder in folders.items()}, [note]
+
+
+def _nested(folders: dict[str, Tree]) -> str:
+    """A folder in a class, if each class has some and no image beside them; else empty."""
+    if any(images_in(folder) or not folder.folders for folder in folders.values()):
+        return ""
+    name, folder = next(iter(folders.items()))
+    return f"{name}/{next(iter(folder.folders))}"
 
 
 def _class_folders(root: Tree) -> dict[str, Tree]:

@@ -22,10 +22,10 @@ from distgan.data.sources.arrays import select_rows
 from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.data.sources.fitted import EncodedImages, Fitted
 from distgan.data.sources.folder_layout import UNUSED, WORDS
-from distgan.data.sources.image_file import SKIP_HINT, ImageReader
+from distgan.data.sources.image_file import SKIP_HINT, ImageReader, is_image_name
 from distgan.data.sources.listing import describe
 from distgan.data.sources.parquet import Columns, Labels, find_columns, read_labels, spool_images
-from distgan.data.sources.tree import Directory
+from distgan.data.sources.tree import Directory, other_source
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 from distgan.utils.log import log
@@ -184,7 +184,8 @@ def choose_files(place: _Local | HubFiles, config: str | None, split: str) -> tu
     """The parquet files of a part of a data set and of a split, and notes. Raises DataError."""
     names = sorted(name for name in place.names if name.endswith(".parquet"))
     if not names:
-        raise DataError(f"{place} holds no parquet file; {_advice(place.names)}")
+        here = isinstance(place, _Local)
+        raise DataError(f"{place} holds no parquet file{_advice(place.names, here)}")
     configs = sorted({_config_of(name) for name in names})
     if config is None and len(configs) > 1:
         config = next((each for each in ("default", "") if each in configs), None)
@@ -220,12 +221,11 @@ def _word(text: str) -> str | None:
     return next((WORDS[word] for word in re.split(r"[^a-z]+", text.lower()) if word in WORDS), None)
 
 
-def _advice(names: Sequence[str]) -> str:
-    endings = {name.rsplit(".", 1)[-1].lower() for name in names if "." in name}
-    if "tar" in endings:
-        return "its .tar files are read by `distgan prepare webdataset`"
-    if "arrow" in endings:
-        return "its .arrow files are of `save_to_disk`; write parquet with `dataset.to_parquet(FILE)`"
-    if endings & {"zip", "jpg", "jpeg", "png", "webp"}:
-        return "download it, and use `distgan prepare zip` or `distgan prepare folder`"
-    return "give another revision (NAME@REVISION), or a directory with parquet files"
+def _advice(names: Sequence[str], here: bool) -> str:
+    """What to do with other files. here: they are local."""
+    if any(name.endswith(".arrow") for name in names):
+        return "; its .arrow files are of `save_to_disk`; write parquet with `dataset.to_parquet(FILE)`"
+    folder = "; read it with `distgan prepare folder`" if any(map(is_image_name, names)) else ""
+    if found := other_source(names) or folder:
+        return found if here else f"; download its files, and {found.removeprefix('; ').replace('it', 'them', 1)}"
+    return "; give another revision (NAME@REVISION), or a directory with parquet files"

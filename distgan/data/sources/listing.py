@@ -70,6 +70,7 @@ def list_images(top: Tree, split: str, chosen: tuple[str, ...] | None, options: 
 
     Raises DataError for a class without images, and where it is not clear what is meant.
     """
+    _check_together(options)
     if options.no_classes:
         return _by_folder(find_layout(top, split, None, classes=False), chosen)
     if options.label_pattern is not None:
@@ -87,11 +88,22 @@ def list_images(top: Tree, split: str, chosen: tuple[str, ...] | None, options: 
 
 def describe(where: object, why: str, counts: dict[str, int]) -> str:
     """What was taken for classes and why, and how many images each has. where: names the directory or archive."""
-    shown = [f"{join_names([name])} ({count:,} images)" for name, count in counts.items()]
+    shown = [f"{join_names([name])} ({count:,} image{'' if count == 1 else 's'})" for name, count in counts.items()]
     more = f", ... {join_names(list(counts)[-1:])}" if len(shown) > MAX_LISTED else ""
     classes = "1 class" if len(shown) == 1 else f"{len(shown):,} classes"
     reason = f" ({why})" if why else ""
     return f"{where}: {classes}{reason}: {', '.join(shown[:MAX_LISTED])}{more}"
+
+
+def _check_together(options: Labelled) -> None:
+    """Raises DataError for options of which each says where the classes come from."""
+    ways = {
+        "--no-classes": options.no_classes,
+        "--label-pattern": options.label_pattern is not None,
+        "--labels": options.labels is not None or options.label_column is not None,
+    }
+    if len(given := [name for name, value in ways.items() if value]) > 1:
+        raise DataError(f"{' and '.join(given)} say different things about where the classes come from; give one")
 
 
 def _by_folder(layout: Layout, chosen: tuple[str, ...] | None, note: str = "") -> Listing:

@@ -132,8 +132,13 @@ class Mnist(Shaped):
             raise DataError(
                 f"{paths[1]} holds no label, or one above {len(available) - 1}; --variant is {self.variant}"
             )
+        notes = []
+        if self.variant == "mnist" and (
+            word := next((each for each in ("fashion", "kmnist") if each in f"{paths[0]}".lower()), "")
+        ):
+            notes.append(f"the classes were called 0 ... 9; --variant {word} calls them as in {paths[0].parent}")
         keys, chosen = select_rows(labels.astype(np.int64), available, names, f"{paths[0]} holds no {split} image")
-        return fitted_array(self, images[..., None], keys, chosen, [])
+        return fitted_array(self, images[..., None], keys, chosen, notes)
 
 
 def find_files(directory: Path, split: str, variant: str) -> tuple[Path, Path]:

@@ -153,7 +153,7 @@ def _with_channels_last(path: Path, key: str, array: npt.NDArray[np.uint8]) -> n
 
 
 def _allowed(kinds: str) -> str:
-    return "images are uint8, from 0 to 255" if kinds == "u" else "labels are whole numbers or names"
+    return "images are uint8, from 0 to 255" if kinds == "u" else "labels are integers or names"
 
 
 def _text(value: Any) -> str:

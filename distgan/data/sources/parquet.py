@@ -17,16 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from distgan.data.sources.label_table import LABEL_COLUMNS, MAX_CLASSES
-from distgan.data.sources.spool import Spool
+from distgan.data.sources.spool import MAX_RATIO, Spool
 from distgan.utils.errors import DataError
 from distgan.utils.names import join_names, known_names
 from distgan.utils.safe_io import open_regular, parse_json, printable
 
-IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "webp", "picture", "pixel_values")
+IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "webp", "pixel_values")
 ROWS_AT_ONCE = 64
 MAX_ROWS = 100_000_000
 MAX_IMAGE_BYTES = 1 << 28
-MOST_PACKED = 1100  # bytes that a byte of a file may unpack to
 FOOTER_BYTES = 1 << 26  # of a file's description
 
 
@@ -105,7 +104,7 @@ def spool_images(
     Raises DataError.
     """
     spool, names = Spool(), list[str]()
-    allowed = MOST_PACKED * sum(path.stat().st_size for path in paths)
+    allowed = MAX_RATIO * sum(path.stat().st_size for path in paths)
 
     def all_rows() -> Iterator[tuple[Path, int, bytes]]:
         for path in paths:

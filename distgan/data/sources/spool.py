@@ -11,6 +11,8 @@ import numpy as np
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 
+MAX_RATIO = 1100  # bytes that a byte of a packed file can unpack to, about
+
 
 class Spool:
     """A temporary file without a name, which the operating system removes however the process ends."""

@@ -43,7 +43,7 @@ class Tree:
         return {}
 
     def mark(self, name: str) -> str:
-        """What changes if the content of a file in this folder does, as far as can be told without reading it."""
+        """What changes if the content of a file in this folder does, as far as can be seen without reading it."""
         raise NotImplementedError
 
     def read(self, name: str, max_bytes: int) -> bytes:

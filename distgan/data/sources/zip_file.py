@@ -23,6 +23,7 @@ from distgan.data.sources.base import Offer, SourceImages
 from distgan.data.sources.fitted import EncodedImages
 from distgan.data.sources.image_file import SKIP_HINT, ImageReader, is_image_name
 from distgan.data.sources.listing import Labelled, Listing, describe, list_images
+from distgan.data.sources.spool import MAX_RATIO
 from distgan.data.sources.tree import IGNORED_NAMES, MAX_DEPTH, Tree
 from distgan.utils.errors import DataError
 from distgan.utils.log import log
@@ -30,7 +31,6 @@ from distgan.utils.safe_io import open_regular, printable
 
 MAX_DIRECTORY_BYTES = 1 << 28  # of the list of members: about three million
 MAX_MEMBER_BYTES = 1 << 28  # unpacked
-MOST_PACKED = 1100  # bytes that a byte of a zip file can unpack to, about
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet")
 ENCRYPTED, IS_UTF8 = 1, 0x800  # flags of a member
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field
@@ -143,7 +143,7 @@ class ZipArchive:
         """Raises DataError for members that unpack to more than they can, or that lie over one another."""
         packed = sum(member.compress_size for member in self._members.values())
         unpacked = sum(member.file_size for member in self._members.values())
-        if packed > self._bytes or unpacked > MOST_PACKED * self._bytes:
+        if packed > self._bytes or unpacked > MAX_RATIO * self._bytes:
             raise DataError(
                 f"{self.path} is not safe: its {self._bytes:,} bytes say that they unpack to {unpacked:,}; make it "
                 "again"

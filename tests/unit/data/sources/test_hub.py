@@ -192,8 +192,13 @@ def test_missing_splits_and_parts_are_named(tmp_path):
 
 
 def test_what_is_no_parquet_is_shown_the_way(tmp_path):
-    for name, way in (("a.arrow", r"of `save_to_disk`; write parquet"), ("a.tar", "prepare webdataset"),
-                      ("a.jpg", "distgan prepare folder"), ("a.txt", "give another revision")):  # fmt: skip
+    ways = {
+        "a.arrow": "its .arrow files are of `save_to_disk`; write parquet",
+        "a.tar": "read it with `distgan prepare webdataset",
+        "a.jpg": "read it with `distgan prepare folder",
+        "a.txt": "give another revision",
+    }
+    for name, way in ways.items():
         folder = tmp_path / name.replace(".", "-")
         folder.mkdir()
         (folder / name).write_bytes(b"x")
@@ -211,7 +216,7 @@ def test_a_dictionary_that_repeats_one_image_without_end_is_stopped(tmp_path, mo
     column = pa.array([png(noise(64, 64, 3))] * 20_000)
     path = written(tmp_path / "train.parquet", {"image": column})
     assert path.stat().st_size < 40_000
-    monkeypatch.setattr(reader, "MOST_PACKED", 100)
+    monkeypatch.setattr(reader, "MAX_RATIO", 100)
     with pytest.raises(DataError, match="is not safe: it unpacks to more than"):
         Hf(f"{path}").offer("train", None).load(False)
 

@@ -14,6 +14,7 @@ from distgan.data.make import request_of
 from distgan.data.prepare import prepare
 from distgan.data.survey import survey
 from distgan.utils.errors import DataError
+from distgan.utils.log import show_on_terminal
 from tests.support.image_files import noise, put
 
 
@@ -127,6 +128,52 @@ def test_yolos_folders_hold_no_classes(tree):
     root = tree("images/train/1.jpg", "images/train/2.jpg", "images/val/3.jpg", labels__train__1_dot_txt="0 .5 .5 1 1",
                 labels__val__3_dot_txt="0 .5 .5 1 1", data_dot_yaml="names: [car]")  # fmt: skip
     assert (found(root), found(root, "val")) == ({"images": 2}, {"images": 1})
+
+
+def test_roboflows_yolo_export_has_images_and_labels_in_each_split(tree):
+    root = tree("train/images/1.jpg", "train/images/2.jpg", "valid/images/3.jpg", train__labels__1_dot_txt="0",
+                valid__labels__3_dot_txt="0", data_dot_yaml="names: [car]")  # fmt: skip
+    assert (found(root), found(root, "val")) == ({"images": 2}, {"images": 1})
+
+
+def test_coco_has_a_folder_per_split_and_year(tree):
+    root = tree("train2017/1.jpg", "train2017/2.jpg", "val2017/3.jpg", annotations__captions_dot_json="{}")
+    assert (found(root), found(root, "val")) == ({"images": 2}, {"images": 1})
+
+
+def test_pascal_voc_has_masks_beside_them(tree):
+    root = tree("VOC2012/JPEGImages/1.jpg", "VOC2012/JPEGImages/2.jpg", "VOC2012/SegmentationClass/1.png",
+                "VOC2012/SegmentationObject/1.png", VOC2012__Annotations__1_dot_xml="<x/>")  # fmt: skip
+    assert found(root) == {"images": 2}
+
+
+def test_food_101_has_lists_beside_its_classes(tree):
+    root = tree("food-101/images/apple_pie/1.jpg", "food-101/images/waffles/2.jpg", food_dot_txt="x")
+    (root / "food-101" / "meta").mkdir()
+    (root / "food-101" / "meta" / "classes.txt").write_text("apple_pie")
+    assert found(root) == {"apple_pie": 1, "waffles": 1}
+
+
+def test_tiny_imagenet_has_images_in_each_class_and_none_in_val(tree):
+    root = tree("train/n01/images/1.JPEG", "train/n02/images/2.JPEG", "val/images/3.JPEG", "test/images/4.JPEG")
+    assert (found(root), found(root, "val")) == ({"n01": 1, "n02": 1}, {"images": 1})
+
+
+def test_german_signs_have_one_more_folder_of_images_and_the_way_is_shown(tree):
+    root = tree("Train/0/1.png", "Train/1/2.png", "Test/3.png", "Meta/0.png")
+    with pytest.raises(DataError, match="look like splits beside classes; .*give one folder in the place of"):
+        found(root)
+    assert found(root / "Train") == {"0": 1, "1": 1}
+
+
+def test_classes_in_folders_of_variants_are_said_to_be_read_as_one(tree, capsys):
+    show_on_terminal()
+    root = tree("color/Apple/1.jpg", "grayscale/Apple/1.jpg", "segmented/Apple/1.jpg")
+    assert found(root) == {"color": 1, "grayscale": 1, "segmented": 1}
+    assert f"the folders in {root} hold folders, such as color/Apple: all below one is of its class" in (
+        capsys.readouterr().err
+    )
+    assert found(root / "color") == {"Apple": 1}
 
 
 def test_photographs_of_a_telephone_lie_in_dates(tree):

@@ -1,10 +1,16 @@
 """The classes of images in folders: from a table, from the names of the files, or none; what is said and refused."""
 
 import json
+import zipfile
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distgan.data.sources.folder import Folder
+from distgan.data.sources.listing import Labelled, list_images
+from distgan.data.sources.tree import Directory
+from distgan.data.sources.zip_file import ZipArchive
 from distgan.utils.errors import DataError
 from distgan.utils.log import show_on_terminal
 from tests.support.image_files import noise, put
@@ -43,7 +49,7 @@ def test_a_table_names_files_by_path_name_or_stem(folder, capsys):
     error = capsys.readouterr().err
     assert f"3 image(s) have no class in {folder}/labels.csv; left out\n" in error
     assert f"1 row(s) of {folder}/labels.csv name no image below {folder}\n" in error
-    assert f"{folder}: 2 classes (column class of {folder}/labels.csv): x (2 images), y (1 images)\n" in error
+    assert f"{folder}: 2 classes (column class of {folder}/labels.csv): x (2 images), y (1 image)\n" in error
     assert labels_of(Folder(folder), classes=("y",)) == {"y": 1}
 
 
@@ -168,3 +174,42 @@ def test_a_folder_without_an_image_is_said(tmp_path):
     (tmp_path / "LICENSE").write_text("hello")
     with pytest.raises(DataError, match="class 'images' of .* holds no image that Pillow reads"):
         Folder(tmp_path).offer("train", None).load(False)
+
+
+def test_options_that_contradict_each_other_are_refused(folder):
+    with pytest.raises(
+        DataError, match="--no-classes and --label-pattern say different things about where the classes"
+    ):
+        Folder(folder, no_classes=True, label_pattern="(a)").offer("train", None)
+    with pytest.raises(DataError, match="--no-classes and --labels say"):
+        Folder(folder, no_classes=True, label_column="x").offer("train", None)
+
+
+NAMES = st.sampled_from(
+    ["train", "test", "cat", "dog", "images", "annotations", "2023", "00000", "a.png", "b.jpg", "c.txt"]
+)
+PATHS = st.lists(st.lists(NAMES, min_size=1, max_size=4).map("/".join), min_size=1, max_size=12, unique=True)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=PATHS, split=st.sampled_from(["train", "test"]), no_classes=st.booleans())
+def test_a_directory_and_a_zip_of_it_are_listed_alike(tmp_path_factory, names, split, no_classes):
+    place = tmp_path_factory.mktemp("tree")
+    files = [name for name in names if not any(other.startswith(f"{name}/") for other in names)]
+    with zipfile.ZipFile(place / "a.zip", "w") as archive:
+        for name in files:
+            (place / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / "a" / name).write_bytes(b"x")
+            archive.writestr(name, b"x")
+
+    def listed(source):
+        top = source(place / "a") if source is Directory else ZipArchive(place / "a.zip").top
+        try:
+            found = list_images(top, split, None, Labelled(no_classes=no_classes))
+        except DataError as error:
+            return f"{error}".replace("a.zip", "a")
+        return {
+            label: [folder.below(name) for folder, name in files] for label, files in found.files.items()
+        }, found.why
+
+    assert listed(Directory) == listed(ZipArchive)

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from distgan.data.sources.official import Archive
 from distgan.utils.errors import DataError
 from tests.support.http_server import serve
 from tests.support.image_files import noise
+from tests.support.needs import FASHION
 
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # apt-get install dataset-fashion-mnist
 IMAGES, LABELS = noise(20, 28, 28), np.arange(20, dtype=np.uint8) % 10
 
 
@@ -57,6 +56,10 @@ def test_torchvisions_folder_other_names_splits_and_classes(tmp_path):
     assert offer.classes == ("Dress", "Bag")
     np.testing.assert_array_equal(pixels, np.repeat(IMAGES[[3, 8, 13, 18], ..., None], 3, 3))
     assert images.labels.tolist() == [0, 1, 0, 1]
+    assert images.notes == ["4 grey image(s) were made RGB; --channels gray keeps one channel"]
+    put(tmp_path / "fashion")
+    _, images, _ = read_all(Mnist(tmp_path / "fashion"))
+    assert images.notes == [f"the classes were called 0 ... 9; --variant fashion calls them as in {tmp_path}/fashion"]
     for file in put(tmp_path / "kaggle").iterdir():
         file.rename(file.with_name(file.name.replace("-idx", ".idx")))
     assert len(read_all(Mnist(tmp_path / "kaggle"))[2]) == 20
@@ -127,12 +130,12 @@ def test_every_variant_has_the_files_of_both_splits():
         assert len({each.md5 for each in published.files.values()}) == 4
 
 
-@pytest.mark.skipif(not DEBIAN.is_dir(), reason="the package dataset-fashion-mnist is not installed")
+@pytest.mark.needs("fashion")
 def test_the_real_fashion_mnist_of_debian_is_read(tmp_path):
-    manifest = prepare(Request(tmp_path / "out", Mnist(DEBIAN, variant="fashion"), split="test"), progress=False)
+    manifest = prepare(Request(tmp_path / "out", Mnist(FASHION, variant="fashion"), split="test"), progress=False)
     assert manifest.count == 10_000
     assert set(manifest.class_counts.values()) == {1000}
-    with gzip.open(DEBIAN / "t10k-images-idx3-ubyte.gz") as file:
+    with gzip.open(FASHION / "t10k-images-idx3-ubyte.gz") as file:
         raw = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
-    pixels = read_all(Mnist(DEBIAN, variant="fashion"), "test")[2]
+    pixels = read_all(Mnist(FASHION, variant="fashion"), "test")[2]
     np.testing.assert_array_equal(pixels[:, 2:30, 2:30, 0], raw)

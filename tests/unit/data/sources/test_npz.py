@@ -81,8 +81,11 @@ REFUSED = [
     ({"images": np.zeros((0, 8, 8, 3), np.uint8)}, r"images has the shape \(0, 8, 8, 3\)"),
     ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3, int)}, "holds 4 images in images and 3 labels"),
     ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros((4, 10), int)}, r"labels has the shape \(4, 10\)"),
-    ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(4)}, "labels holds float64; labels are whole"),
-    ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.array([{}] * 4)}, "labels holds object; labels are whole"),
+    ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(4)}, "labels holds float64; labels are integers"),
+    (
+        {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.array([{}] * 4)},
+        "labels holds object; labels are integers",
+    ),
     ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.array(["a\n"] * 4)}, "which is no name of a class"),
 ]
 
