@@ -29,7 +29,10 @@ from distgan.utils.errors import DataError
 from distgan.utils.files import is_intact
 from distgan.utils.progress import track
 
-TO_PREPARE = {"shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 162 MiB")}  # bytes, effort
+TO_PREPARE = {
+    "shapes": (60 << 20, "takes seconds"), "cifar10": (400 << 20, "downloads 162 MiB"),
+    "cifar100": (400 << 20, "downloads 161 MiB"), "mnist": (160 << 20, "downloads 10 MiB"),
+}  # fmt: skip  # bytes, effort
 CHECKSUM_SECONDS = 600.0  # for all shards; training checks the rest
 REMOTE_TRIES, REMOTE_SECONDS = 2, 10.0  # the doctor is less patient than training
 FIRST_IMAGES = 16  # that are decoded

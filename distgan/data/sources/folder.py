@@ -50,6 +50,8 @@ class Folder(Labelled):
         left_out = set(others)
         paths = {name: [path for path in files if path not in left_out] for name, files in paths.items()}
         counts = {name: len(files) for name, files in paths.items()}
+        if empty := [name for name, count in counts.items() if not count]:
+            raise DataError(f"class '{empty[0]}' of {listing.root} holds no image that Pillow reads")
         for note in (*listing.notes, *notes, describe(listing.root, listing.why, counts)):
             log.info("%s", note)
         rows = [path for files in paths.values() for path in files]

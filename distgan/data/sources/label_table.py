@@ -30,7 +30,7 @@ FILE_COLUMNS = (
 )  # fmt: skip
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "classname", "category", "target", "species", "breed")
 TEXT_COLUMNS = ("text", "caption", "captions", "prompt", "description", "bbox", "objects", "width", "height", "url")
-NO_LABEL = ("-1", "")  # what stands for no class
+UNLABELLED = "-1"  # stands for no class in a column that nobody asked for
 
 
 @dataclass
@@ -128,7 +128,7 @@ def _of_rows(
     labels.column = chosen
     for row in rows:
         if row.get(file_column) is not None:
-            _add(labels, f"{row[file_column]}", row.get(chosen))
+            _add(labels, f"{row[file_column]}", row.get(chosen), "" if column is not None else UNLABELLED)
     _check_classes(labels, asked=column is not None)
     return labels
 
@@ -142,8 +142,9 @@ def _label_column(names: Sequence[str]) -> str | None:
     return names[0] if len(names) == 1 and names[0].strip().lower() not in TEXT_COLUMNS else None
 
 
-def _add(labels: Labels, name: str, value: Any) -> None:
-    if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip() not in NO_LABEL:
+def _add(labels: Labels, name: str, value: Any, none: str) -> None:
+    """Adds a row. none: a value that stands for no class, as nothing does."""
+    if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip() not in ("", none):
         labels.add(name, str(value).strip())
     else:
         labels.drop(name)

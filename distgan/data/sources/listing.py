@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ from distgan.data.sources.fitted import Fitted
 from distgan.data.sources.folder_layout import Layout, find_layout
 from distgan.data.sources.image_file import is_image_name
 from distgan.data.sources.label_table import find_table, matches, read_table
-from distgan.data.sources.tree import Tree
+from distgan.data.sources.tree import Tree, other_source
 from distgan.utils.errors import DataError
 from distgan.utils.names import is_number, join_names
 from distgan.utils.paths import name_as_text
 
 MAX_LISTED = 20  # names in a message
+MAX_LOOKED_AT = 1000  # files, for what they are
 MAX_NAME = 255  # characters of a class
 
 
@@ -48,10 +50,12 @@ class Listing:
     """Where the classes come from; empty for a folder per class."""
 
     def digest(self) -> str:
-        """sha256 of the files' names and sizes, or what else marks their content."""
+        """sha256 of the files' names, classes and sizes, or what else marks their content."""
         digest = hashlib.sha256()
         above = len(self.root.name) + 1 if self.root.name else 0
-        for files in self.files.values():
+        for label, files in self.files.items():
+            if self.why:  # else the folders' names have it
+                digest.update(f"{label}\0\0".encode())
             for folder, name in files:
                 digest.update(os.fsencode(f"{folder.below(name)[above:]}\0{folder.mark(name)}\0"))
         return digest.hexdigest()
@@ -98,11 +102,17 @@ def _by_folder(layout: Layout, chosen: tuple[str, ...] | None, note: str = "") -
     for name in names:
         files[name], left_out = _files_in(layout.folders[name], bool(layout.flat))
         if not files[name]:
-            raise DataError(
-                f"{layout.folders[name]} holds no image; add some, remove it, or leave it out with --classes"
-            )
+            raise DataError(_no_image(layout.folders[name], bool(layout.flat)))
         notes += [left_out] if left_out else []
     return Listing(layout.root, files, tuple(notes), layout.flat)
+
+
+def _no_image(folder: Tree, flat: bool) -> str:
+    """The sentence about a class without images. flat: it is the only one."""
+    if flat:
+        found = (name for _, name in itertools.islice(folder.walk(), MAX_LOOKED_AT))
+        return f"{folder} holds no image{other_source(found) or ', by the endings of the names'}"
+    return f"{folder} holds no image; add some, remove it, or leave it out with --classes"
 
 
 def _files_in(folder: Tree, flat: bool) -> tuple[list[tuple[Tree, str]], str]:
@@ -110,7 +120,9 @@ def _files_in(folder: Tree, flat: bool) -> tuple[list[tuple[Tree, str]], str]:
     files = list(folder.walk())
     if not flat:
         return files, ""
-    images = [(place, name) for place, name in files if is_image_name(name) or "." not in name]
+    images = [
+        (place, name) for place, name in files if is_image_name(name) or not ("." in name or other_source([name]))
+    ]
     count = len(files) - len(images)
     return images, f"{count:,} file(s) in {folder} have no image's ending; left out" if count else ""
 

@@ -119,6 +119,11 @@ def spool_images(
         names.append(f"{path}: row {number}")
         if spool.size > allowed:
             raise DataError(f"{path} is not safe: it unpacks to more than {allowed:,} bytes; get it again")
+    if names and not spool.size:
+        raise DataError(
+            f"{paths[0]}: column {column} holds no bytes, only paths, which are not opened; read the image files with "
+            "`distgan prepare folder`, or write them with `push_to_hub`, which puts the bytes in"
+        )
     spool.close()
     return spool, names
 

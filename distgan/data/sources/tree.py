@@ -6,7 +6,7 @@ No hidden files, none of IGNORED_NAMES. A directory is listed where it is looked
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,11 @@ from distgan.utils.errors import DataError
 from distgan.utils.safe_io import read_bytes
 
 IGNORED_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
+OTHER_SOURCES = {
+    ".zip": "zip", ".tar": "webdataset", ".tgz": "webdataset", ".parquet": "hf", ".npz": "npz", "-ubyte": "mnist",
+    "data_batch_1": "cifar10", "data_batch_1.bin": "cifar10",
+}  # fmt: skip
+"""By the ending of a file's name."""
 MAX_LINKS = 10_000  # linked folders below a directory
 MAX_DEPTH = 64  # folders within one another
 
@@ -76,7 +81,9 @@ class Directory(Tree):
             with os.scandir(self.path) as entries:
                 visible = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in IGNORED_NAMES]
         except NotADirectoryError:
-            raise DataError(f"{self.path} is a file, not a directory of images") from None
+            raise DataError(
+                f"{self.path} is a file, not a directory of images{other_source([self.path.name])}"
+            ) from None
         except OSError as error:
             raise DataError(f"{self.path} cannot be read: {error.strerror}") from None
         return sorted(visible, key=lambda entry: os.fsencode(entry.name))
@@ -126,6 +133,15 @@ class Directory(Tree):
             if at.above is None:
                 return found
             at = at.above
+
+
+def other_source(names: Iterable[str]) -> str:
+    """`; read it with ...`: the source for files of these names, if there is one."""
+    for name in names:
+        for ending, source in OTHER_SOURCES.items():
+            if name.lower().removesuffix(".gz").endswith(ending):
+                return f"; read it with `distgan prepare {source}`"
+    return ""
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -237,7 +237,7 @@ def test_a_stream_with_less_than_a_batch_is_refused_with_what_works(shapes):
 
 def test_a_directory_without_a_manifest_is_refused_with_how_to_make_one(tmp_path):
     with pytest.raises(
-        DataError, match=r"is empty, so it is no data set.*distgan prepare shapes\|cifar10\|folder --out"
+        DataError, match=r"is empty, so it is no data set.*distgan prepare shapes\|cifar10\|folder.* --out"
     ):
         _ranks(tmp_path)
 

@@ -28,6 +28,7 @@ pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
 IMAGE = {"_type": "Image"}
+KIND = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 CLASSES = {"names": ["plane", "bird", "cat"], "_type": "ClassLabel"}
 
 
@@ -130,6 +131,12 @@ def test_a_path_is_never_opened(tmp_path):
         prepare(Request(tmp_path / "out", source), progress=False)
     made = prepare(Request(tmp_path / "out", Hf(source.dataset, skip_bad=True)), progress=False)
     assert made.count == 1
+
+
+def test_a_file_of_paths_only_is_shown_the_way(tmp_path):
+    path = written(tmp_path / "train.parquet", {"image": structs([None, None]).cast(KIND)})
+    with pytest.raises(DataError, match="column image.bytes holds no bytes, only paths, .* `distgan prepare folder`"):
+        Hf(f"{path}").offer("train", None).load(False)
 
 
 def test_columns_are_named_where_they_are_not_clear(tmp_path):

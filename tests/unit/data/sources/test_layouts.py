@@ -44,7 +44,7 @@ def test_celeba_is_a_flat_folder_in_a_folder_of_its_name(tree):
                 list_attr_celeba_dot_csv="image_id,5_o_Clock_Shadow\n000001.jpg,-1\n000002.jpg,1\n")  # fmt: skip
     assert found(root) == {"img_align_celeba": 2}
     assert found(root, no_classes=True) == {"images": 2}
-    assert found(root, labels="list_attr_celeba.csv", label_column="5_o_Clock_Shadow") == {"1": 1}
+    assert found(root, labels="list_attr_celeba.csv", label_column="5_o_Clock_Shadow") == {"-1": 1, "1": 1}
 
 
 def test_ffhq_lies_in_numbered_parts(tree):

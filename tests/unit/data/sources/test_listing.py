@@ -134,3 +134,37 @@ def test_the_classes_are_part_of_the_request(folder):
     (folder / "labels.csv").write_text("id,label\na0,x\na1,y\n")
     labelled = Folder(folder).offer("train", None)
     assert plain.request["listing"] != labelled.request["listing"]
+
+
+def test_the_request_changes_when_an_image_changes_its_class(folder):
+    requests = []
+    for label in "xy":
+        (folder / "labels.csv").write_text(f"id,label\na0,x\na1,{label}\na2,y\n")
+        requests.append(Folder(folder).offer("train", None).request["listing"])
+    assert requests[0] != requests[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("a.zip", "zip"), ("a.tar", "webdataset"), ("a.tar.gz", "webdataset"), ("train.parquet", "hf"), ("a.npz", "npz"),
+     ("train-images-idx3-ubyte.gz", "mnist"), ("data_batch_1", "cifar10")],
+)  # fmt: skip
+def test_files_of_another_source_are_shown_the_way(tmp_path, name, source):
+    (tmp_path / "set").mkdir()
+    path = tmp_path / "set" / name
+    path.write_bytes(b"x")
+    with pytest.raises(DataError, match=f"set holds no image; read it with `distgan prepare {source}`"):
+        Folder(tmp_path / "set").offer("train", None)
+    with pytest.raises(
+        DataError, match=f"is a file, not a directory of images; read it with `distgan prepare {source}`"
+    ):
+        Folder(path).offer("train", None)
+
+
+def test_a_folder_without_an_image_is_said(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(DataError, match="holds no image, by the endings of the names"):
+        Folder(tmp_path).offer("train", None)
+    (tmp_path / "LICENSE").write_text("hello")
+    with pytest.raises(DataError, match="class 'images' of .* holds no image that Pillow reads"):
+        Folder(tmp_path).offer("train", None).load(False)
