@@ -41,7 +41,7 @@ def test_forged_and_damaged_files_are_read_or_refused_with_a_sentence(good, tmp_
     files, place = good(name), tmp_path / "in"
     targets._trainer.cache_clear()
 
-    @settings(quick, max_examples=EXAMPLES[name])
+    @settings(quick, max_examples=EXAMPLES.get(name, 10))
     @given(st.integers(0, 2**32))
     def check(seed):
         shutil.rmtree(place, ignore_errors=True)
