@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -28,6 +29,15 @@ def open_data(config: DataConfig) -> tuple[Manifest, ShardSelection]:
     """Opens the data set at `config.path`, with its class filter. Raises DataError."""
     location, manifest = open_data_set(config)
     return manifest, select_shards(location, manifest, config.classes)
+
+
+def fitted(config: DataConfig, size: int, channels: int) -> DataConfig:
+    """The data set, its images brought to a size and channels where they are in shards of another maker."""
+    changed = config.model_copy(update={"size": size, "channels": "gray" if channels == 1 else "rgb"})
+    with suppress(DataError):  # our own of another size: it stays as it is, and its size is told later
+        open_data_set(changed)
+        return changed
+    return config
 
 
 def choose(images: int, rows: range) -> Tensor:

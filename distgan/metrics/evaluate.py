@@ -19,7 +19,8 @@ from distgan.config.messages import config_mistakes, first_mistake
 from distgan.config.registry import TYPED
 from distgan.config.schema import Config, DataConfig, EvaluateConfig
 from distgan.data.location import are_there, open_data_set
-from distgan.data.shards.manifest import MANIFEST, Manifest
+from distgan.data.reference import fitted
+from distgan.data.shards.manifest import MANIFEST
 from distgan.distributed.collectives import in_group, joined, rank, world_size
 from distgan.inference.generator import Generator, find_device, load_generator
 from distgan.inference.sampling import find_file
@@ -110,8 +111,8 @@ def reference_data(generator: Generator, name: str, given: DataConfig | str | Pa
         if isinstance(given, DataConfig):
             return given
         if given is not None:
-            data, manifest = _fitted(generator, DataConfig(path=given))  # type: ignore[arg-type]
-            has_all = set(generator.class_names) <= set(manifest.classes)
+            data = fitted(DataConfig(path=given), generator.size, generator.channels)  # type: ignore[arg-type]
+            has_all = set(generator.class_names) <= set(open_data_set(data)[1].classes)
             return data.model_copy(update={"classes": classes if has_all else None})
     except ValidationError as error:
         raise ConfigError(f"evaluate.data: {first_mistake(error).rule}") from None
@@ -130,15 +131,6 @@ def reference_data(generator: Generator, name: str, given: DataConfig | str | Pa
         f"{name} was trained on {printable(str(directory))}, which is not a data set on this machine; "
         "name the real images with evaluate.data=SHARDS"
     )
-
-
-def _fitted(generator: Generator, data: DataConfig) -> tuple[DataConfig, Manifest]:
-    """The data set, its images brought to the generator's size and channels where it is another maker's."""
-    channels = "gray" if generator.channels == 1 else "rgb"
-    fitted = data.model_copy(update={"size": generator.size, "channels": channels})
-    with suppress(DataError):
-        return fitted, open_data_set(fitted)[1]
-    return data, open_data_set(data)[1]
 
 
 def _device(generator: Generator | str | Path, device: str | torch.device | None) -> str | torch.device:

@@ -96,7 +96,8 @@ def _fetch_error(scheme: str, error: BaseException) -> FetchError:
     if status is not None:
         return FetchError(f"the server answered {status}", status not in RETRY_STATUSES, missing=status == 404)
     if isinstance(error, (ValueError, TypeError)):
-        return FetchError(f"it is no address for {scheme}:// ({type(error).__name__})", permanent=True)
+        advice = f"is the address right? For access, {CREDENTIALS[scheme]}"
+        return FetchError(f"{scheme}:// cannot be asked for it ({type(error).__name__}); {advice}", permanent=True)
     strerror = error.strerror if isinstance(error, OSError) else None
     return FetchError(f"the connection failed: {strerror or type(error).__name__}")
 

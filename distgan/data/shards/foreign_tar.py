@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple, cast
 
-from distgan.data.shards.tar import BLOCK_BYTES, FILE_TYPES, MAX_HEADER_BYTES, check_header
+from distgan.data.shards.tar import BLOCK_BYTES, FILE_TYPES, MAX_HEADER_BYTES, check_header, read_content
 
 GZIP = b"\x1f\x8b"
 MAX_UNPACKED_BYTES = 1 << 38  # of an archive: 256 GiB
@@ -64,7 +64,7 @@ def plain_files(
                 raise tarfile.ReadError("it holds a sparse file, which may be of any size when read")
             if kind in FILE_TYPES and not name.endswith("/") and wanted(name):
                 offset = file.tell()
-                yield Member(name, _content(file, size, max_bytes), offset)
+                yield Member(name, read_content(file, size, max_bytes), offset)
             elif kind in FILE_TYPES and not name.endswith("/"):
                 passed_over[_ending(name)] += 1
                 _skip(file, size)
@@ -78,7 +78,7 @@ def plain_files(
 
 def _extra_header(file: BinaryIO, kind: bytes, size: int) -> dict[str, str]:
     """What a header says about the next file: its path and size. Raises ReadError."""
-    data = _content(file, size, MAX_HEADER_BYTES)
+    data = read_content(file, size, MAX_HEADER_BYTES)
     if kind == b"L":
         return {"path": data.split(b"\0")[0].decode(errors="surrogateescape")}
     if kind == b"K":  # of a link's target
@@ -103,16 +103,6 @@ def _records(data: bytes) -> dict[str, str]:
         records[key.decode(errors="replace")] = value.decode(errors="surrogateescape")
         position = end
     return records
-
-
-def _content(file: BinaryIO, size: int, max_bytes: int) -> bytes:
-    if size > max_bytes:
-        raise tarfile.ReadError(f"one of its files says that it has {size:,} bytes; {max_bytes:,} is the most")
-    content = file.read(size)
-    padding = -size % BLOCK_BYTES
-    if len(content) < size or len(file.read(padding)) < padding:
-        raise tarfile.ReadError("unexpected end of data")
-    return content
 
 
 def _skip(file: BinaryIO, size: int) -> None:

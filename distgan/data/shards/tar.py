@@ -50,15 +50,20 @@ def members(file: BinaryIO, max_bytes: int) -> Iterator[tuple[str, bytes]]:
     if not header:
         raise tarfile.ReadError("empty file")
     while any(header):
-        size = _member_size(header)
-        if size > max_bytes:
-            raise tarfile.ReadError(f"one of its files says that it has {size:,} bytes; {max_bytes:,} is the most")
-        content = file.read(size)
-        padding = -size % BLOCK_BYTES
-        if len(content) < size or len(file.read(padding)) < padding:
-            raise tarfile.ReadError("unexpected end of data")
+        content = read_content(file, _member_size(header), max_bytes)
         yield header[: header.index(0)].decode(errors="surrogateescape"), content
         header = file.read(BLOCK_BYTES)
+
+
+def read_content(file: BinaryIO, size: int, max_bytes: int) -> bytes:
+    """The content of a member, and past its padding. Raises OSError; ReadError if it is cut short or too large."""
+    if size > max_bytes:
+        raise tarfile.ReadError(f"one of its files says that it has {size:,} bytes; {max_bytes:,} is the most")
+    content = file.read(size)
+    padding = -size % BLOCK_BYTES
+    if len(content) < size or len(file.read(padding)) < padding:
+        raise tarfile.ReadError("unexpected end of data")
+    return content
 
 
 def _member_size(header: bytes) -> int:

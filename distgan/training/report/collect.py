@@ -198,6 +198,8 @@ def _likeness(fakes: Tensor, config: Config | Missing, data: DataConfig | None) 
         data = config.data
         if isinstance(data.path, str):
             return Missing(f"the real images are at {data.path}; `distgan report RUN --data {data.path}` reads them")
+    else:
+        data = reference.fitted(data, fakes.shape[-1], fakes.shape[1])
     _, shards = reference.open_data(data)
     if shards.size != fakes.shape[-1]:
         return Missing(f"the real images at {data.path} have {shards.size} pixels a side, not {fakes.shape[-1]}")

@@ -18,6 +18,7 @@ from distgan.config.networks import SeedGenerator
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data import reference
 from distgan.data.prepare import Request, prepare
+from distgan.data.reference import fitted
 from distgan.data.shards.manifest import load_manifest
 from distgan.data.sources.shapes import CLASSES, Shapes, render, truth
 from distgan.inference.generator import load_generator
@@ -394,7 +395,8 @@ def test_shards_of_another_maker_are_compared_as_they_were_trained_on(tmp_path, 
     data = reference_data(generator, "g", None)
     assert (data.size, data.channels, data.label) == (32, "gray", "none")
     assert Evaluator(FEW, data, CPU, show=False).evaluate(generator).protocol.channels == 1
-    given = reference_data(generator, "g", f"shards{named}")
+    given = fitted(DataConfig(path=f"shards{named}"), 32, 1)
+    assert reference_data(generator, "g", f"shards{named}") == given
     assert (given.size, given.channels) == (32, "gray")
     assert Evaluator(FEW, given, CPU, show=False).form[:2] == (32, 1)
 
