@@ -190,7 +190,8 @@ def _features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
 def _image_leaf(name: str, kind: Any) -> str | None:
     """The path of a column's bytes; None if it holds none."""
     types = import_module("pyarrow.types")
-    if types.is_binary(kind) or types.is_large_binary(kind):
+    names = ("is_binary", "is_large_binary", "is_binary_view")
+    if any(getattr(types, each)(kind) for each in names if hasattr(types, each)):
         return name
     if types.is_struct(kind):
         return next(
@@ -224,8 +225,10 @@ def _chosen_image(
 
 def _is_label(kind: Any) -> bool:
     types = import_module("pyarrow.types")
-    checks = (types.is_integer, types.is_string, types.is_large_string, types.is_boolean)
-    return any(check(kind) for check in checks)
+    if types.is_dictionary(kind):  # pandas' categories
+        return _is_label(kind.value_type)
+    names = ("is_integer", "is_string", "is_large_string", "is_string_view", "is_boolean")
+    return any(getattr(types, name)(kind) for name in names if hasattr(types, name))
 
 
 def _usual_label(labels: Mapping[str, Any], features: Mapping[str, Any]) -> tuple[str | None, str]:

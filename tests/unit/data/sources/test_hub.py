@@ -97,7 +97,9 @@ def test_some_classes_of_several_files_and_the_call(tmp_path):
         (pa.array(["b", "a", "b", "a"]), ("a", "b")),
         (pa.array([10, 9, 10, 9]), ("9", "10")),
         (pa.array([True, False, True, False]), ("False", "True")),
-        (pa.array(["b", "a", "b", "a"]).dictionary_encode(), ("images",)),
+        (pa.array(["b", "a", "b", "a"]).dictionary_encode(), ("a", "b")),
+        (pa.array(["b", "a", "b", "a"], pa.large_string()), ("a", "b")),
+        (pa.array([0.0, 1.0, 0.0, 1.0]), ("images",)),
     ],
 )
 def test_labels_without_names_are_their_own_names(tmp_path, labels, classes):
