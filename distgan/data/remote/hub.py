@@ -72,7 +72,7 @@ def _errors(what: str) -> Iterator[None]:
         raise NotOnHub(f"{what}: it is not on the hub under this name, or needs a token (HF_TOKEN)") from None
     except Exception as error:  # the HTTP library's own classes differ between versions of huggingface_hub
         reason = printable(str(error)) or type(error).__name__
-        raise DataError(f"{what} ({reason})") from None
+        raise DataError(f"{what} ({reason.rstrip('.')}); a directory of its parquet files works as well") from None
 
 
 def _library() -> Any:
