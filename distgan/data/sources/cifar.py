@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import stat
 import tarfile
 import zlib
@@ -101,7 +102,7 @@ def offer(kind: Kind, place: Place, split: str, classes: tuple[str, ...] | None,
     def load(progress: bool) -> SourceImages:
         path = local or fetch(place.store, place.official, place.download_dir, progress)
         images = load_split(path, split, names, kind)
-        if path.is_file() and checksum not in (None, "official"):
+        if os.path.isfile(path) and checksum not in (None, "official"):
             known = ", ".join(archive.md5 for archive in kind.official)
             images.notes.append(f"{path} can be read, but its MD5 is neither of the two official ones: {known}")
         return images
@@ -111,14 +112,16 @@ def offer(kind: Kind, place: Place, split: str, classes: tuple[str, ...] | None,
 
 def _inside(path: Path, official: tuple[Archive, ...]) -> Path:
     """The archive in a directory where torchvision has put one and not unpacked it; else `path`."""
-    if path.is_dir() and len(list(path.iterdir())) == 1:
-        return next((path / each.name for each in official if (path / each.name).is_file()), path)
-    return path
+    try:
+        alone = len(os.listdir(path)) == 1
+    except OSError:  # it is no directory, or says so when it is read
+        return path
+    return next((path / each.name for each in official if alone and os.path.isfile(path / each.name)), path)
 
 
 def fingerprint(path: Path, split: str, kind: Kind) -> str:
     """Returns 'official', or a digest of the bytes that would be read. Raises DataError if nothing can be read."""
-    if path.is_dir():
+    if os.path.isdir(path):
         digest = hashlib.md5(usedforsecurity=False)
         for name, content in sorted(_read_directory(path, split, kind).items()):
             digest.update(name.encode() + content)
@@ -146,7 +149,7 @@ def read_split(path: Path, split: str, kind: Kind) -> tuple[npt.NDArray[np.uint8
 
     path: archive or directory. Raises DataError if it is missing, damaged, unsafe or something else.
     """
-    batches = _read_directory(path, split, kind) if path.is_dir() else _read_archive(path, split, kind)
+    batches = _read_directory(path, split, kind) if os.path.isdir(path) else _read_archive(path, split, kind)
     for version, splits in kind.files.items():
         names = splits[split]
         if not any(name in batches for name in names):
@@ -162,9 +165,9 @@ def read_split(path: Path, split: str, kind: Kind) -> tuple[npt.NDArray[np.uint8
 
 def _advice(path: Path) -> str:
     """What to do with something that holds no batches."""
-    if path.is_dir() and any(path.glob("[tT]rain[lL]abels.csv")):
+    if os.path.isdir(path) and any(path.glob("[tT]rain[lL]abels.csv")):
         return f"Kaggle's images with their trainLabels.csv are read by `distgan prepare folder {path}`"
-    if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("**/*.parquet"))):
+    if path.suffix == ".parquet" or (os.path.isdir(path) and any(path.glob("**/*.parquet"))):
         return f"parquet files are read by `distgan prepare hf {path}`"
     return (
         "give an official archive or its unpacked directory, or use `distgan prepare folder` for class sub-folders of "

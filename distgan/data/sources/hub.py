@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ class _Local:
 
     def __init__(self, path: Path) -> None:
         self.path, self.given = path, path
-        if path.is_dir():
+        if os.path.isdir(path):
             self.names = [folder.below(name) for folder, name in Directory(path).walk()]
         else:
             self.path, self.names = path.parent, [path.name]
@@ -157,7 +158,7 @@ def find_place(text: str) -> _Local | HubFiles:
         path = user_path(text)
     except ValueError as error:
         raise DataError(f"'{text}': {error}") from None
-    if path.exists():
+    if os.path.exists(path):  # False, not an error, for a name that is too long
         return _Local(path)
     if text.startswith((".", "/", "~")) or not REPOSITORY.fullmatch(text):
         raise DataError(f"{text} does not exist here, and is no name of a data set on the hub, such as uoft-cs/cifar10")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -151,9 +152,9 @@ def find_files(directory: Path, split: str, variant: str) -> tuple[Path, Path]:
         stem = f"{STEMS[split]}-{name}"
         names = [stem, f"{stem}.gz", stem.replace("-idx", ".idx"), f"{stem.replace('-idx', '.idx')}.gz"]
         places = (directory, directory / FOLDERS[variant], directory / "raw")
-        path = next((place / each for place in places for each in names if (place / each).is_file()), None)
+        path = next((place / each for place in places for each in names if os.path.isfile(place / each)), None)
         if path is None:
-            hint = "" if directory.is_dir() else ": it is no directory"
+            hint = "" if os.path.isdir(directory) else ": it is no directory"
             raise DataError(
                 f"{directory} holds no {stem}, packed with gzip or not{hint}; give the directory of the idx files, or "
                 "leave --from out to download them"

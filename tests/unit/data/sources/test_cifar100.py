@@ -118,3 +118,8 @@ def test_kaggles_and_parquet_files_are_shown_the_way(tmp_path):
     (tmp_path / "trainLabels.csv").rename(tmp_path / "train.parquet")
     with pytest.raises(DataError, match="parquet files are read by `distgan prepare hf"):
         Cifar100(tmp_path).offer("train", None).load(False)
+
+
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        Cifar100(tmp_path / ("a" * 5000)).offer("train", None)

@@ -209,7 +209,7 @@ def test_what_is_no_parquet_is_shown_the_way(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"PAR1 hello PAR1")
     with pytest.raises(DataError, match=r"train\.parquet is not a parquet file, or is damaged"):
         Hf(f"{tmp_path / 'train.parquet'}").offer("train", None)
-    for text in ("./nowhere", "/nowhere", "a/b/c", "a b"):
+    for text in ("./nowhere", "/nowhere", "a/b/c", "a b", "a" * 5000):
         with pytest.raises(DataError, match="does not exist here, and is no name of a data set on the hub"):
             Hf(text).offer("train", None)
 

@@ -92,6 +92,8 @@ def test_a_damaged_file_is_one_sentence(tmp_path, content, sentence):
 def test_missing_files_wrong_labels_and_files_without_end_are_told_apart(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="holds no t10k-images-idx3-ubyte, packed with gzip or not; give the directory"):
         Mnist(put(tmp_path)).offer("test", None)
+    with pytest.raises(DataError, match="holds no train-images-idx3-ubyte, .*: it is no directory"):
+        Mnist(tmp_path / ("a" * 5000)).offer("train", None)
     put(tmp_path, labels=LABELS + 1)
     with pytest.raises(DataError, match="holds no label, or one above 9; --variant is mnist"):
         Mnist(tmp_path).offer("train", None).load(False)
