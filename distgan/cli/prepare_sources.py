@@ -101,7 +101,7 @@ def _hf(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config", metavar="NAME", help="which part of a data set that has several")
     parser.add_argument("--image-column", metavar="NAME", help="column of the images (default: found)")
-    parser.add_argument("--label-column", metavar="NAME", help="column of the classes (default: found)")
+    parser.add_argument("--label-column", metavar="NAME", help="column of the classes, or none (default: found)")
     _image_options(parser)
 
 

@@ -24,7 +24,7 @@ from distgan.data.sources.fitted import EncodedImages, Fitted
 from distgan.data.sources.folder_layout import UNUSED, WORDS
 from distgan.data.sources.image_file import SKIP_HINT, ImageReader, is_image_name
 from distgan.data.sources.listing import describe
-from distgan.data.sources.parquet import Columns, Labels, find_columns, read_labels, spool_images
+from distgan.data.sources.parquet import Columns, Labels, common_columns, read_labels, spool_images
 from distgan.data.sources.tree import Directory, other_source
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
@@ -50,13 +50,14 @@ class Hf(Fitted):
     """Which part of a data set that has several."""
     image_column: str | None = None
     label_column: str | None = None
+    """None: found; none: one class."""
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split. The hub's files are downloaded for it, since they hold the classes. See `Source`."""
         place = find_place(self.dataset)
         names, notes = choose_files(place, self.config, split)
         paths = [place.path_of(name) for name in names]
-        columns = find_columns(paths[0], self.image_column, self.label_column)
+        columns = common_columns(paths, self.image_column, self.label_column)
         found = class_names(read_labels(paths, columns), columns, paths[0])
         chosen = select_classes(found.names, classes)
 
@@ -103,8 +104,9 @@ def class_names(labels: Labels, columns: Columns, path: Path) -> _Classes:
     """The classes that occur, in the order of their numbers or sorted by name. Raises DataError for an odd label."""
     if columns.label is None:
         return _Classes(labels.rows, (ONE_CLASS,), ())
+    used = np.unique(labels.rows)  # a dictionary may have more
     values: dict[int, Any] = {
-        number: value for number, value in enumerate(labels.values) if value not in (-1, "", None)
+        number: value for number, value in enumerate(labels.values) if value not in (-1, "", None) and number in used
     }
     names = columns.names
     if names is not None and (odd := next((value for value in values.values() if not 0 <= value < len(names)), None)):

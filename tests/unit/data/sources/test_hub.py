@@ -97,12 +97,46 @@ def test_some_classes_of_several_files_and_the_call(tmp_path):
         (pa.array(["b", "a", "b", "a"]), ("a", "b")),
         (pa.array([10, 9, 10, 9]), ("9", "10")),
         (pa.array([True, False, True, False]), ("False", "True")),
-        (pa.array(["b", "a", "b", "a"]).dictionary_encode(), ("images",)),
+        (pa.array(["b", "a", "b", "a"]).dictionary_encode(), ("a", "b")),
+        (pa.DictionaryArray.from_arrays([2, 0, None, 0], ["a", "unused", "c"]), ("a", "c")),
+        (pa.array([3, 4, 3, 4]).dictionary_encode(), ("3", "4")),
+        (pa.array([1.0, 0.0, float("nan"), None]), ("0", "1")),
     ],
 )
 def test_labels_without_names_are_their_own_names(tmp_path, labels, classes):
     path = written(tmp_path / "train.parquet", {"image": pa.array([png(each) for each in images(4)]), "label": labels})
     assert Hf(f"{path}").offer("train", None).classes == classes
+
+
+def test_a_column_called_label_that_holds_no_classes_is_refused_not_passed_over(tmp_path):
+    for number, (label, sentence) in enumerate(
+        (
+            (pa.array([[0, 1], [1]]), r"column label is list<.*>, no numbers or names of classes; name another one"),
+            (pa.array([0.0, 0.5]), "column label holds 0.5, which is no number of a class; name another one"),
+        )
+    ):
+        path = written(tmp_path / f"{number}.parquet", {"image": structs(images(2)), "label": label})
+        with pytest.raises(DataError, match=sentence):
+            Hf(f"{path}").offer("train", None)
+        assert Hf(f"{path}", label_column="none").offer("train", None).classes == ("images",)
+
+
+OTHER_FILES = [
+    ({"label": pa.array([0, 1])}, {"image": IMAGE, "label": {**CLASSES, "names": ["bird", "plane", "cat"]}},
+     "it has the classes bird, plane, cat, not plane, bird, cat"),
+    ({"label": pa.array(["bird", "cat"])}, None, "it has labels that are names, not numbers"),
+    ({"breed": pa.array([0, 1])}, None, "it has the labels in column breed, not label"),
+    ({}, None, "it has the labels in column none, not label"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("labels", "features", "sentence"), OTHER_FILES)
+def test_files_that_do_not_agree_on_columns_and_classes_are_refused_by_name(tmp_path, labels, features, sentence):
+    written(tmp_path / "train-1.parquet", {"image": structs(images(2)), **labels}, features)
+    first = {"image": structs(images(2)), "label": pa.array([0, 1])}
+    written(tmp_path / "train-0.parquet", first, {"image": IMAGE, "label": CLASSES})
+    with pytest.raises(DataError, match=rf"train-1\.parquet does not go with .*train-0\.parquet: {sentence}; name one"):
+        Hf(f"{tmp_path}").offer("train", None)
 
 
 def test_names_of_classes_do_not_go_with_labels_that_are_names(tmp_path):
