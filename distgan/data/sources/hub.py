@@ -23,11 +23,13 @@ from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.data.sources.fitted import EncodedImages, Fitted
 from distgan.data.sources.folder_layout import UNUSED, WORDS
 from distgan.data.sources.image_file import SKIP_HINT, ImageReader, is_image_name
+from distgan.data.sources.label_table import UNLABELLED
 from distgan.data.sources.listing import describe
 from distgan.data.sources.parquet import Columns, Labels, common_columns, read_labels, spool_images
 from distgan.data.sources.tree import Directory, other_source
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
+from distgan.utils.files import sha256
 from distgan.utils.log import log
 from distgan.utils.names import known_names
 from distgan.utils.paths import user_path
@@ -58,7 +60,7 @@ class Hf(Fitted):
         names, notes = choose_files(place, self.config, split)
         paths = [place.path_of(name) for name in names]
         columns = common_columns(paths, self.image_column, self.label_column)
-        found = class_names(read_labels(paths, columns), columns, paths[0])
+        found = class_names(read_labels(paths, columns), columns, paths[0], self.label_column is not None)
         chosen = select_classes(found.names, classes)
 
         def load(progress: bool) -> SourceImages:
@@ -100,21 +102,27 @@ class _Classes:
     notes: tuple[str, ...]
 
 
-def class_names(labels: Labels, columns: Columns, path: Path) -> _Classes:
-    """The classes that occur, in the order of their numbers or sorted by name. Raises DataError for an odd label."""
+def class_names(labels: Labels, columns: Columns, path: Path, asked: bool) -> _Classes:
+    """The classes that occur, in the order of their numbers or sorted by name. Raises DataError for an odd label.
+
+    asked: the column was named; then -1 is a class like others, unless the classes have names.
+    """
     if columns.label is None:
         return _Classes(labels.rows, (ONE_CLASS,), ())
-    used = np.unique(labels.rows)  # a dictionary may have more
-    values: dict[int, Any] = {
-        number: value for number, value in enumerate(labels.values) if value not in (-1, "", None) and number in used
-    }
+    used = set(np.unique(labels.rows).tolist())  # a dictionary may have more
     names = columns.names
-    if names is not None and (odd := next((value for value in values.values() if not 0 <= value < len(names)), None)):
+    none = ("", None) if asked and names is None else (-1, UNLABELLED, "", None)
+    values: dict[int, Any] = {
+        number: value for number, value in enumerate(labels.values) if value not in none and number in used
+    }
+    odd = None if names is None else next((value for value in values.values() if not 0 <= value < len(names)), None)
+    if names is not None and odd is not None:
         raise DataError(f"{path}: column {columns.label} holds {odd}, and there are {len(names):,} names of classes")
     order = sorted(values, key=values.__getitem__)
     shown = [names[values[number]] if names is not None else f"{values[number]}" for number in order]
-    if odd := next((name for name in shown if not name.isprintable() or not 0 < len(name) < 256), None):
-        raise DataError(f"{path}: column {columns.label} holds {odd[:40]!r}, which is no name of a class")
+    bad = next((name for name in shown if not name.isprintable() or not 0 < len(name) < 256), None)
+    if bad is not None:
+        raise DataError(f"{path}: column {columns.label} holds {bad[:40]!r}, which is no name of a class")
     if not shown:
         raise DataError(f"{path}: column {columns.label} holds no label; name another one with --label-column")
     place = np.full(len(labels.values) + 1, -1)
@@ -144,9 +152,14 @@ class _Local:
         return self.path / name
 
     def digest(self, names: Sequence[str]) -> str:
-        """What changes with the files."""
-        sizes = [f"{name}\0{self.path_of(name).stat().st_size}\0" for name in names]
-        return hashlib.sha256("".join(sizes).encode("utf-8", "surrogateescape")).hexdigest()
+        """What changes with the files; reads all of them. Raises DataError."""
+        digest = hashlib.sha256()
+        for name in names:
+            try:
+                digest.update(f"{name}\0{sha256(self.path_of(name))}\0".encode("utf-8", "surrogateescape"))
+            except OSError as error:
+                raise DataError(f"{self.path_of(name)} cannot be read: {error.strerror or error}") from None
+        return digest.hexdigest()
 
 
 def find_place(text: str) -> _Local | HubFiles:

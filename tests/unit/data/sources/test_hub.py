@@ -154,6 +154,38 @@ def test_images_without_a_label_are_left_out_and_classes_without_images_noted(tm
     np.testing.assert_array_equal(pixels[1], images(5)[3])
 
 
+@pytest.mark.parametrize("minus", [pa.array([-1, 1, -1, 1]), pa.array(["-1", "1", "-1", "1"])])
+def test_minus_one_is_a_class_only_in_a_column_that_was_named_as_in_tables(tmp_path, minus):
+    path = f"{written(tmp_path / 'train.parquet', {'image': structs(images(4)), 'label': minus})}"
+    assert Hf(path).offer("train", None).classes == ("1",)
+    assert Hf(path, label_column="label").offer("train", None).classes == ("-1", "1")
+
+
+@pytest.mark.parametrize(("names", "labels", "sentence"), [
+    ([], [0, 0], "column label holds 0, and there are 0 names of classes"),
+    ([""], [0, 0], "column label holds '', which is no name of a class"),
+    (["a"], [0, 1], "column label holds 1, and there are 1 names of classes"),
+])  # fmt: skip
+def test_a_label_without_a_name_is_one_sentence(tmp_path, names, labels, sentence):
+    columns = {"image": structs(images(2)), "label": pa.array(labels)}
+    path = written(tmp_path / "train.parquet", columns, {"image": IMAGE, "label": {**CLASSES, "names": names}})
+    with pytest.raises(DataError, match=sentence):
+        Hf(f"{path}").offer("train", None)
+
+
+def test_files_with_other_content_of_the_same_size_are_another_data_set(tmp_path):
+    columns = {"image": structs(images(4)), "label": pa.array([0, 1, 0, 1])}
+    plain = {"use_dictionary": False, "compression": "none"}
+    path = written(tmp_path / "train.parquet", columns, {"image": IMAGE, "label": CLASSES}, **plain)
+    prepare(Request(tmp_path / "out", Hf(f"{path}")), progress=False)
+    prepare(Request(tmp_path / "out", Hf(f"{path}")), progress=False)
+    size, columns = path.stat().st_size, {**columns, "label": pa.array([1, 0, 1, 0])}
+    written(path, columns, {"image": IMAGE, "label": CLASSES}, **plain)
+    assert path.stat().st_size == size
+    with pytest.raises(DataError, match="holds a data set made with files = .* --overwrite"):
+        prepare(Request(tmp_path / "out", Hf(f"{path}")), progress=False)
+
+
 def test_a_path_is_never_opened(tmp_path):
     there = tmp_path / "a.png"
     there.write_bytes(png(images(1)[0]))
