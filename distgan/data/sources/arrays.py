@@ -13,6 +13,7 @@ from distgan.data.fit import fit_image
 from distgan.data.shards.png import Pixels, image_of
 from distgan.data.sources.base import SourceImages
 from distgan.data.sources.fitted import Shaped
+from distgan.data.sources.image_file import size_notes
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 
@@ -54,6 +55,7 @@ def fitted_array(
         notes = [*notes, f"{len(keys):,} colour image(s) were made grey"]
     if (height, width, channels) == (size, size, wanted):
         return SourceImages(keys, labels, rgb_rows(images, keys), notes)
+    notes = [*notes, *size_notes(Counter({(width, height): len(keys)}), options.as_fit())]
     fit, sizes, lock = options.as_fit(), Counter[tuple[int, int]](), threading.Lock()
 
     def read(rows: IntArray) -> list[Pixels]:

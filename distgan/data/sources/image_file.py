@@ -32,6 +32,7 @@ KNOWN_FORMATS = (
 )  # fmt: skip
 """Images of pixels. Not among them: formats for which Pillow starts another program (EPS), and documents."""
 MAX_FILE_BYTES = 32 << 20  # of an image that is held encoded and decoded
+MUCH_LARGER = 2  # times the size of the data set
 MAX_SIZES = 10_000  # that are counted by name
 KEPT: dict[str, ImageFormat] = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 ORIENTATION = 0x0112  # in EXIF data; 1: upright
@@ -110,7 +111,12 @@ class ImageReader:
     def notes(self) -> list[str]:
         """Sentences about the images that were read: those of more than 8 bits, and those that were converted."""
         again = f"{self._encoded_again:,} image(s) are not of the data set's form, and were encoded as PNG"
-        notes = [self._note_on_grey(), self._note_on_colours(), self._note_on_channels()]
+        notes = [
+            self._note_on_grey(),
+            self._note_on_colours(),
+            self._note_on_channels(),
+            *size_notes(self.sizes, self.fit),
+        ]
         return [note for note in (*notes, again if self._encoded_again else "") if note]
 
     def _decode(self, file: BinaryIO, name: str, data: bytes) -> Pixels | ImageFile:
@@ -222,6 +228,23 @@ class ImageReader:
         with self._lock:
             seen.count += 1
             seen.largest = max(seen.largest, largest)
+
+
+def size_notes(sizes: Counter[tuple[int, int]], fit: Fit) -> list[str]:
+    """Sentences about images that were enlarged, or made much smaller. sizes: as `ImageReader.sizes`."""
+    known = {size: count for size, count in sizes.items() if min(size) > 0}
+    notes = []
+    small = sum(count for size, count in known.items() if min(size) < fit.size)
+    if small and fit.fit != "pad":
+        notes.append(f"{small:,} image(s) have a side below {fit.size} pixels, and were enlarged")
+    large = {size: count for size, count in known.items() if min(size) >= MUCH_LARGER * fit.size}
+    if large and 2 * sum(large.values()) >= sizes.total():
+        width, height = max(large, key=lambda size: (large[size], size))
+        notes.append(
+            f"{sum(large.values()):,} image(s) are at least {MUCH_LARGER} times as large as {fit.size}x{fit.size}, "
+            f"such as {width}x{height}; --size makes larger ones"
+        )
+    return notes
 
 
 class _Seen:

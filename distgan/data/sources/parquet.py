@@ -25,6 +25,7 @@ from distgan.utils.safe_io import open_regular, parse_json, printable
 NO_LABELS = "none"  # --label-column for one class
 IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "webp", "pixel_values")
 NUMBERS = "numbers"
+STRINGS = ("is_string", "is_large_string", "is_string_view")  # the last one is not in all versions of pyarrow
 OTHER_COLUMN = f"name another one with --label-column, or pass --label-column {NO_LABELS} for one class"
 MAX_SHOWN = 200  # characters of a text in a message
 ROWS_AT_ONCE = 64
@@ -217,7 +218,8 @@ def _features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
 def _image_leaf(name: str, kind: Any) -> str | None:
     """The path of a column's bytes; None if it holds none."""
     types = import_module("pyarrow.types")
-    if types.is_binary(kind) or types.is_large_binary(kind):
+    names = ("is_binary", "is_large_binary", "is_binary_view")
+    if any(getattr(types, each)(kind) for each in names if hasattr(types, each)):
         return name
     if types.is_struct(kind):
         return next(
@@ -256,7 +258,7 @@ def _label_kind(kind: Any) -> str | None:
         return _label_kind(kind.value_type)
     if types.is_integer(kind) or types.is_floating(kind):
         return NUMBERS
-    if types.is_string(kind) or types.is_large_string(kind):
+    if any(getattr(types, name)(kind) for name in STRINGS if hasattr(types, name)):
         return "names"
     return "truth values" if types.is_boolean(kind) else None
 

@@ -54,6 +54,7 @@ def test_the_command_prints_it_and_needs_no_out(tmp_path, tree, capsys, monkeypa
         "sizes there: 8x8 (3), 9x8 (2), 10x8 (2), 11x8 (1), 12x8 (1)",
         "left out: 1",
         "note: 8 colour image(s) were made grey",
+        "note: 9 image(s) have a side below 32 pixels, and were enlarged",
         f"note: skipped: {tree}/cat/bad.png is not an image that Pillow reads",
         "they would become 32x32 in gray; nothing was written",
     ]

@@ -101,6 +101,7 @@ def test_some_classes_of_several_files_and_the_call(tmp_path):
         (pa.DictionaryArray.from_arrays([2, 0, None, 0], ["a", "unused", "c"]), ("a", "c")),
         (pa.array([3, 4, 3, 4]).dictionary_encode(), ("3", "4")),
         (pa.array([1.0, 0.0, float("nan"), None]), ("0", "1")),
+        (pa.array(["b", "a", "b", "a"], pa.large_string()), ("a", "b")),
     ],
 )
 def test_labels_without_names_are_their_own_names(tmp_path, labels, classes):

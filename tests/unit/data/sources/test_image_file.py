@@ -185,7 +185,7 @@ def test_images_that_do_not_fill_their_16_bits_are_noted_with_the_largest_value(
     bright.read(_deep(tmp_path / "c.png", 0, 65535))
     assert bright.notes()[0].endswith("the largest value is 65,535 of 65,535")
     plain = ImageReader(Fit(1))
-    plain.read(put(tmp_path / "d.png", noise(4, 4, 3)))
+    plain.read(put(tmp_path / "d.png", noise(1, 1, 3)))
     assert plain.notes() == []
 
 
@@ -223,10 +223,30 @@ def test_bytes_are_decoded_as_the_file_is_and_sizes_and_channels_are_counted(tmp
         path = put(tmp_path / f"{number}.png", noise(*shape))
         np.testing.assert_array_equal(reader.decode(path.read_bytes(), "a"), reader.read(path))
     assert reader.sizes == {(8, 8): 2, (30, 20): 4}
-    assert reader.notes() == ["2 grey image(s) were made RGB; --channels gray keeps one channel"]
+    assert reader.notes() == [
+        "2 grey image(s) were made RGB; --channels gray keeps one channel",
+        "4 image(s) are at least 2 times as large as 8x8, such as 30x20; --size makes larger ones",
+    ]
     with pytest.raises(DataError, match=r"^set\.zip: a\.png is not an image that Pillow reads; remove"):
         reader.decode(b"hello", "set.zip: a.png")
     grey = ImageReader(Fit(8, channels="gray"))
     assert grey.read(tmp_path / "1.png").shape == (8, 8, 1)
     assert grey.read(tmp_path / "2.png").shape == (8, 8, 1)
-    assert grey.notes() == ["1 colour image(s) were made grey"]
+    assert grey.notes()[0] == "1 colour image(s) were made grey"
+
+
+def test_enlarged_images_and_much_larger_ones_are_said(tmp_path):
+    def notes(fit, *sizes):
+        reader = ImageReader(fit)
+        for width, height in sizes:
+            reader.read(put(tmp_path / "a.png", noise(height, width, 3)))
+        return reader.notes()
+
+    assert notes(Fit(16), (1, 1), (400, 2), (16, 16), (20, 30)) == [
+        "2 image(s) have a side below 16 pixels, and were enlarged"
+    ]
+    assert notes(Fit(16, "pad"), (1, 1), (400, 2)) == []
+    assert notes(Fit(16), (32, 40), (16, 16)) == [
+        "1 image(s) are at least 2 times as large as 16x16, such as 32x40; --size makes larger ones"
+    ]
+    assert notes(Fit(16), (32, 40), (16, 16), (20, 20)) == []
