@@ -18,6 +18,7 @@ from distgan.data.shards.png import Pixels
 DEEP = 65_535  # white of an image of 16 bits
 MAX_PIXELS = 89_478_485  # of a file: Pillow's own limit against images that would fill the memory
 MAX_SIZE = 4096  # pixels high and wide, of a data set
+GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
 EXIF_KEYS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp", "Raw profile type xmp")
 
 Square = Literal["crop", "pad", "stretch"]
@@ -52,6 +53,11 @@ def fit_image(image: Image.Image, fit: Fit) -> Pixels:
     image = to_rgb(image) if fit.channels == "rgb" else to_gray(image)
     pixels = np.asarray(squared(image, fit))
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def is_gray(image: Image.Image) -> bool:
+    """Whether an image has one channel, apart from transparency."""
+    return image.mode in GRAY_MODES or image.mode.startswith("I;16")
 
 
 def upright(image: Image.Image) -> Image.Image:

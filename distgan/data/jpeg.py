@@ -10,19 +10,17 @@ from types import ModuleType
 
 import numpy as np
 
-from distgan.data.fit import MAX_PIXELS
-from distgan.data.shards.png import Pixels
+from distgan.data.fit import MAX_PIXELS, Fit, fit_image
+from distgan.data.shards.png import Pixels, image_of
 
 CHANNELS = {"YCbCr": "RGB", "Gray": "GRAY"}  # what Pillow decodes by the same steps
-START = b"\xff\xd8\xff"
-START_BYTES = 1 << 16  # in which EXIF data, with a rotation, or XMP data would stand
-METADATA = (b"Exif\0\0", b"http://ns.adobe.com/xap/")
+APP1, SCAN = 0xE1, 0xDA  # markers: EXIF or XMP data, which may hold a rotation; the beginning of the pixels
 
 
 def fast_jpeg(data: bytes) -> Pixels | None:
     """Returns uint8 [H, W, 1 or 3] of an upright JPEG; None where Pillow has to decide: damage, CMYK, a rotation."""
     library = _library()
-    if library is None or not data.startswith(START) or any(data.find(mark, 0, START_BYTES) >= 0 for mark in METADATA):
+    if library is None or not _is_plain(data):
         return None
     try:
         height, width, colours, _ = library.decode_jpeg_header(data)
@@ -34,11 +32,22 @@ def fast_jpeg(data: bytes) -> Pixels | None:
     return pixels
 
 
-def with_channels(pixels: Pixels, channels: int) -> Pixels | None:
-    """The same image with gray repeated to RGB; None for colours that have to become gray."""
-    if pixels.shape[2] == channels:
-        return pixels
-    return np.repeat(pixels, channels, axis=2) if pixels.shape[2] == 1 else None
+def fit_pixels(pixels: Pixels, fit: Fit) -> Pixels:
+    """What `fit_image` makes of the same image."""
+    channels = 3 if fit.channels == "rgb" else 1
+    if pixels.shape[:2] != (fit.size, fit.size) or channels < pixels.shape[2]:
+        return fit_image(image_of(pixels), fit)
+    return pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2)
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether a JPEG has no EXIF and no XMP data before its pixels."""
+    position = 2 if data.startswith(b"\xff\xd8\xff") else len(data)
+    while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
+        if data[position + 1] in (APP1, SCAN):
+            return data[position + 1] == SCAN
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return False
 
 
 @functools.cache

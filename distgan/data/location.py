@@ -1,58 +1,38 @@
-"""`data.path` in, the place of the shards and their manifest out: distgan's own, or those of another maker.
-
-Shards without a manifest are looked through once. What was found is kept in the user's cache, and used again while the
-files have the same sizes and times; without a cache each start looks again, with the same result.
-"""
+"""`data.path` in, the place of the shards and their manifest out: distgan's own, or those of another maker."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
-import json
+import math
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from distgan.config.schema import DataConfig
-from distgan.data.remote.cache import locked
+from distgan.data.first_look import first_look
 from distgan.data.remote.store import Location, NotThere, RemoteStore
-from distgan.data.shards.index import ForeignOptions, index_shards
-from distgan.data.shards.manifest import MANIFEST, MAX_MANIFEST_BYTES, SHARD_NAME, Manifest, load_manifest
+from distgan.data.shards.manifest import MANIFEST, Manifest, load_manifest
 from distgan.utils.errors import DataError
-from distgan.utils.files import atomic_path
-from distgan.utils.log import log
-from distgan.utils.safe_io import printable, read_json
-from distgan.utils.system import cache_home
 
 TAR = (".tar", ".tar.gz", ".tgz")
 MAX_SHARDS = 1_000_000
-VERSION = 1  # of the kept manifests: increased when they change
 
 
 def open_data_set(config: DataConfig, progress: bool = False) -> tuple[Location, Manifest]:
-    """The place of a data set and its manifest. Raises DataError."""
+    """The place of a data set and its manifest. progress: whether to tell what is done and found. Raises DataError."""
     named = named_shards(f"{config.path}")
-    if named is None:
-        location = location_of(config, config.path)
-        if manifest := own_manifest(location):
-            check_own(config, manifest)
-            return location, manifest
-        names = shards_in(location)
-    else:
-        location, names = location_of(config, named[0]), named[1]
-    for name in names:
-        if not re.fullmatch(SHARD_NAME, name):
-            raise DataError(
-                f"{location}/{printable(name)} must be renamed: a shard's name has letters, digits and ._ =+-"
-            )
-    options = ForeignOptions(config.size, config.fit, config.channels or "rgb", config.label)
-    return location, kept_manifest(location, names, options, config.cache, progress)
+    location = location_of(config, named[0] if named else config.path)
+    manifest = manifest_beside(location, named is None)
+    if named and (manifest is None or not set(named[1]) <= {shard.name for shard in manifest.shards}):
+        return location, first_look(config, location, named[1], progress)
+    if manifest is None:
+        return location, first_look(config, location, shards_in(location), progress)
+    check_own(config, manifest)
+    if named:
+        some = tuple(shard for shard in manifest.shards if shard.name in named[1])
+        manifest = manifest.model_copy(update={"shards": some})
+    return location, manifest
 
 
 def location_of(config: DataConfig, path: Path | str) -> Location:
@@ -65,21 +45,38 @@ def location_of(config: DataConfig, path: Path | str) -> Location:
 def named_shards(path: str) -> tuple[str, tuple[str, ...]] | None:
     """The directory and the names that a list in braces (DIR/{000..009}.tar) or a single tar file stands for.
 
-    None for any other path. Raises DataError for shards in several directories.
+    None for any other path. Raises DataError for a list that is none, or too long.
     """
     if ("{" not in path and not path.endswith(TAR)) or ("://" not in path and os.path.isdir(path)):
         return None
-    from braceexpand import braceexpand
+    directory, _, pattern = path.rpartition("/")
+    if "{" in directory:
+        raise DataError(f"{path}: braces stand for the names of shards in one directory, as in DIR/{{000..009}}.tar")
+    return directory or ("/" if path.startswith("/") else "."), tuple(dict.fromkeys(_expanded(path, pattern)))
 
-    try:
-        paths = list(itertools.islice(braceexpand(path), MAX_SHARDS))
-    except ValueError:
-        raise DataError(f"{path}: its braces do not close; a list of shards reads DIR/{{000..009}}.tar") from None
-    heads = dict.fromkeys(each.rpartition("/")[0] for each in paths)
-    if len(heads) > 1:
-        shown = " and ".join(list(heads)[:2])
-        raise DataError(f"{path}: its shards lie in several directories ({shown}); put them into one")
-    return next(iter(heads)) or ".", tuple(dict.fromkeys(each.rpartition("/")[2] for each in paths))
+
+def _expanded(path: str, pattern: str) -> Iterator[str]:
+    """The names that a pattern with braces stands for. Raises DataError."""
+    parts = re.split(r"\{([^{}]*)\}", pattern)
+    if any(sign in part for part in parts for sign in "{}"):
+        raise DataError(f"{path}: its braces do not close; a list of shards reads DIR/{{000..009}}.tar")
+    counts, choices = zip(
+        *(_choices(part) if index % 2 else (1, [part]) for index, part in enumerate(parts)), strict=True
+    )
+    if math.prod(counts) > MAX_SHARDS:
+        raise DataError(f"{path}: it stands for more than {MAX_SHARDS:,} shards")
+    return map("".join, itertools.product(*choices))
+
+
+def _choices(text: str) -> tuple[int, Iterable[str]]:
+    """What stands between braces, and how many that is: 000..009, or a,b,c."""
+    if not (bounds := re.fullmatch(r"(\d{1,12})\.\.(\d{1,12})", text)):
+        names = text.split(",")
+        return len(names), names
+    first, last = map(int, bounds.groups())
+    digits = len(bounds[1]) if bounds[1].startswith("0") else 0
+    numbers = range(first, last + 1) if first <= last else range(first, last - 1, -1)
+    return len(numbers), (f"{number:0{digits}d}" for number in numbers)
 
 
 def are_there(path: Path) -> bool:
@@ -90,18 +87,25 @@ def are_there(path: Path) -> bool:
     return all((Path(named[0]) / name).is_file() for name in named[1])
 
 
-def own_manifest(location: Location) -> Manifest | None:
-    """The manifest that lies beside the shards; None if there is none. Raises DataError."""
-    if isinstance(location, Path):
-        return load_manifest(location) if (location / MANIFEST).exists() else None
+def manifest_beside(location: Location, is_all: bool) -> Manifest | None:
+    """The manifest that distgan has put beside the shards; None if there is none.
+
+    is_all: whether all shards there are meant, which a server may have to list. Raises DataError.
+    """
     try:
+        if isinstance(location, Path) and not (location / MANIFEST).exists():
+            return None
         return load_manifest(location)
     except NotThere as error:
-        if location.can_list:
+        if not is_all or location.can_list:  # type: ignore[union-attr]
             return None
         raise DataError(
             f"{error}; a web server does not list its files: name shards of another maker, {location}/{{000..009}}.tar"
         ) from None
+    except DataError:
+        if is_all:
+            raise
+        return None  # of another program
 
 
 def shards_in(location: Location) -> tuple[str, ...]:
@@ -120,6 +124,11 @@ def shards_in(location: Location) -> tuple[str, ...]:
 
 def check_own(config: DataConfig, manifest: Manifest) -> None:
     """Raises DataError if a data set is to be read as another one than was made."""
+    if config.label not in ("auto", "cls"):
+        raise DataError(
+            f"data.label={config.label}: {config.path} was made by `distgan prepare`, which chose the classes; leave "
+            "data.label out"
+        )
     made = {"size": manifest.size, "channels": "gray" if manifest.channels == 1 else "rgb"}
     for name, value in made.items():
         if (asked := getattr(config, name)) not in (None, value):
@@ -127,59 +136,3 @@ def check_own(config: DataConfig, manifest: Manifest) -> None:
                 f"data.{name}={asked}: {config.path} was made by `distgan prepare` with {name} {value}; leave "
                 f"data.{name} out, or make it again with --{name} {asked}"
             )
-
-
-def kept_manifest(
-    location: Location, names: Sequence[str], options: ForeignOptions, cache: Path | None, progress: bool
-) -> Manifest:
-    """The manifest of shards of another maker, from the last look or from a new one. Raises DataError."""
-    directory = cache if cache is not None and not isinstance(location, Path) else _index_directory()
-    if directory is None:
-        return index_shards(location, names, options, progress)
-    place = os.path.realpath(location) if isinstance(location, Path) else f"{location}"
-    key = hashlib.sha256(json.dumps([VERSION, place, list(names), asdict(options)]).encode()).hexdigest()[:32]
-    path = directory / f"index-{key}.json"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with locked(directory / f".index-{key[:2]}.lock"):
-            stamps = _stamps(location, names)
-            if manifest := _load(path, stamps):
-                return manifest
-            manifest = index_shards(location, names, options, progress)
-            _store(path, manifest, stamps)
-            return manifest
-    except OSError as error:
-        log.warning("%s cannot be used (%s); each start looks through the shards again", directory, error.strerror)
-        return index_shards(location, names, options, progress)
-
-
-def _index_directory() -> Path | None:
-    home = cache_home()
-    return home and home / "distgan" / "shards"
-
-
-def _stamps(location: Location, names: Sequence[str]) -> dict[str, list[int]]:
-    """Bytes and time of each local file; nothing for a server, whose files have a sha256."""
-    stamps: dict[str, list[int]] = {}
-    if not isinstance(location, Path):
-        return stamps
-    for name in names:
-        with contextlib.suppress(OSError):  # reading it says what is wrong
-            status = os.stat(location / name)
-            stamps[name] = [status.st_size, status.st_mtime_ns]
-    return stamps
-
-
-def _load(path: Path, stamps: dict[str, list[int]]) -> Manifest | None:
-    """What was kept for files with these stamps; None for nothing, or what cannot be used."""
-    try:
-        kept: dict[str, Any] = read_json(path, MAX_MANIFEST_BYTES)
-        return Manifest.model_validate(kept["manifest"]) if kept["stamps"] == stamps else None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        return None
-
-
-def _store(path: Path, manifest: Manifest, stamps: dict[str, list[int]]) -> None:
-    content = {"stamps": stamps, "manifest": manifest.model_dump(mode="json")}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")

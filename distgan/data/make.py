@@ -23,7 +23,7 @@ from distgan.utils.errors import DataError
 from distgan.utils.names import known_names
 from distgan.utils.paths import user_path
 
-INTERNAL = ("store", "official")  # fields of Cifar10 for its tests
+INTERNAL = ("store", "official", "progress")  # fields of sources that are no options
 
 
 class Common(Frozen):
@@ -54,10 +54,10 @@ def prepare(source: str | Source, out: str | Path, *, progress: bool = True, **o
     >>> manifest.count, manifest.classes
     (40, ('heart', 'star'))
     """
-    return carry_out(request_of(source, out, options), progress)
+    return carry_out(request_of(source, out, options, progress), progress)
 
 
-def request_of(source: str | Source, out: str | Path, options: dict[str, Any]) -> Request:
+def request_of(source: str | Source, out: str | Path, options: dict[str, Any], progress: bool = True) -> Request:
     """The request that `prepare` carries out. Raises DataError for a wrong option."""
     try:
         target = user_path(out)
@@ -72,6 +72,8 @@ def request_of(source: str | Source, out: str | Path, options: dict[str, Any]) -
         common = checked(Common, f"prepare {source}", common)
         if "seed" in common and source == "shapes":
             own["seed"] = common["seed"]
+        if source == "webdataset":
+            own["progress"] = progress
         source = build_source(source, own, target.parent / "downloads")
     else:
         common = checked(Common, "prepare", options)

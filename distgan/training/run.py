@@ -7,6 +7,7 @@ import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,9 @@ from accelerate import Accelerator
 from distgan.config.load import to_yaml
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
+from distgan.data.location import open_data_set
 from distgan.data.prepare import ensure
+from distgan.data.shards.manifest import MANIFEST
 from distgan.distributed.accelerator import build_accelerator, leave_group, overruled, own_rows, own_settings
 from distgan.distributed.collectives import DOWNLOAD_MINUTES, barrier, gloo_group, in_group, on_main
 from distgan.distributed.heartbeat import PEER_GONE, Heartbeat, lost_process
@@ -234,12 +237,15 @@ def open_session(config: Config, process: Process, saved: Saved | None) -> Sessi
 
 
 def prepare_data(config: Config, accelerator: Accelerator) -> None:
-    """Makes the data set where the configuration says so: one process per machine, while the others wait."""
-    if config.data.prepare is None:
+    """Makes the data set, or looks at shards without a manifest: one process per machine, while the others wait."""
+    path, source = config.data.path, config.data.prepare
+    if source is None and isinstance(path, Path) and (path / MANIFEST).exists():
         return
     patient = gloo_group(DOWNLOAD_MINUTES)
-    if accelerator.is_local_main_process:
-        ensure(config.data.path, config.data.prepare)
+    if accelerator.is_local_main_process and source is not None:
+        ensure(path, source)
+    elif accelerator.is_local_main_process:
+        open_data_set(config.data, accelerator.is_main_process)
     if patient is not None:
         barrier(patient)
 

@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 
 from distgan.data.bad_samples import BadSample
 from distgan.data.fit import MAX_PIXELS, Fit, Square, fit_image
-from distgan.data.jpeg import fast_jpeg, with_channels
-from distgan.data.shards.png import Pixels, check_crcs, image_of
+from distgan.data.jpeg import fast_jpeg, fit_pixels
+from distgan.data.shards.png import Pixels, check_crcs
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import printable
 
@@ -76,12 +76,9 @@ def try_decode(item: EncodedImage | DecodedImage | BadSample, form: ImageForm) -
 def decode(encoded: EncodedImage, form: ImageForm) -> Pixels:
     """Returns uint8 [size, size, channels]. Raises DataError naming shard and image."""
     data, format_ = encoded.file
-    if format_ == "jpg" and (pixels := fast_jpeg(data)) is not None:
-        known = with_channels(pixels, form.channels)
-        if known is not None and known.shape == (form.size, form.size, form.channels):
-            return known
-        if form.fit is not None:
-            return fit_image(image_of(pixels), form.as_fit())
+    pixels = fast_jpeg(data) if format_ == "jpg" else None
+    if pixels is not None and (form.fit is not None or pixels.shape[:2] == (form.size, form.size)):
+        return fit_pixels(pixels, form.as_fit())
     try:
         if format_ == "png":
             check_crcs(data)

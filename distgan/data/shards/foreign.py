@@ -7,9 +7,9 @@ would put several images into one sample, the names have dots themselves, and th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby, islice
 from typing import BinaryIO, NamedTuple
 
 from distgan.data.shards.decode import ImageFile, ImageFormat
@@ -18,7 +18,9 @@ from distgan.utils.errors import DataError
 from distgan.utils.safe_io import parse_json, printable
 
 IMAGES: Mapping[str, ImageFormat] = {"jpg": "jpg", "jpeg": "jpg", "png": "png", "webp": "webp"}
-MAX_FILE_BYTES = 256 << 20  # of an image; Pillow's limit of pixels makes no larger one likely
+MAX_IMAGE_BYTES = 64 << 20  # of a file; few within Pillow's limit of pixels are larger
+MAX_LABEL_BYTES = 1 << 20
+MAX_FILES, MAX_BYTES = 64, 256 << 20  # of one sample
 MAX_LABEL_CHARACTERS = 255
 NO_CLASSES = "images"  # the one class of images without labels
 JSON = "json:"
@@ -46,23 +48,37 @@ class ForeignSamples:
 
     def read(self, file: BinaryIO, shard: str) -> Iterator[ForeignSample]:
         """Yields the samples of a shard, in order. file: at its start. Raises READ_ERRORS, and DataError."""
-        files = plain_files(unpacked(file), self._is_wanted, MAX_FILE_BYTES, self.passed_over)
-        for key, members in groupby(files, lambda member: _key(member.name)):
-            yield from self._samples(key, [(each.name[len(key) + 1 :], each) for each in members], shard)
+        for key, members in groupby(plain_files(unpacked(file), self.limit, self.passed_over), _key_of):
+            files = _some(members)
+            if len(files) < MAX_FILES:
+                yield from self._samples(key, files, shard)
+            else:  # names with dots
+                yield from self._by_last_dot(chain(files, members), shard)  # noqa: B031 (the rest of the group)
 
-    def _is_wanted(self, name: str) -> bool:
+    def _by_last_dot(self, files: Iterable[Member], shard: str) -> Iterator[ForeignSample]:
+        for stem, members in groupby(files, lambda member: member.name.rpartition(".")[0]):
+            found = _some(members)
+            if len(found) == MAX_FILES:
+                raise DataError(f"{shard} holds more than {MAX_FILES} files called {printable(stem)}; rename them")
+            yield from self._samples(stem, found, shard)
+
+    def limit(self, name: str) -> int:
+        """The most bytes of a file of this name; 0: it is no image and no label."""
         if name.rpartition("/")[2].startswith("."):  # such as ._1.jpg, which macOS adds
-            return False
-        return _ending(name) in IMAGES or _ending(name) == self._label_file
+            return 0
+        if _ending(name) in IMAGES:
+            return MAX_IMAGE_BYTES
+        return MAX_LABEL_BYTES if _ending(name) == self._label_file else 0
 
     @property
     def _label_file(self) -> str:
         return "json" if self.label.startswith(JSON) else self.label
 
-    def _samples(self, key: str, files: list[tuple[str, Member]], shard: str) -> Iterator[ForeignSample]:
-        """The samples among files of one name before the first dot. files: by the rest of their names."""
-        images = [(rest, each) for rest, each in files if _ending(rest) in IMAGES]
-        labels = {rest.lower(): each.content for rest, each in files if _ending(rest) not in IMAGES}
+    def _samples(self, key: str, files: Iterable[Member], shard: str) -> Iterator[ForeignSample]:
+        """The samples among files whose names begin with `key` and a dot."""
+        named = [(each.name[len(key) + 1 :], each) for each in files]
+        images = [(rest, each) for rest, each in named if _ending(rest) in IMAGES]
+        labels = {rest.lower(): each.content for rest, each in named if _ending(rest) not in IMAGES}
         plain = [item for item in images if "." not in item[0]]
         if not images:
             self.passed_over["label without an image"] += 1
@@ -107,20 +123,30 @@ class ForeignSamples:
         return str(value)
 
 
-def find_label(file: BinaryIO) -> str:
-    """What `label=auto` means: cls if there is one beside the first image of a shard, else none."""
+def find_label(file: BinaryIO) -> str | None:
+    """What `label=auto` means: cls if there is one beside the first image of a shard, else none; None: no image."""
     samples = ForeignSamples("cls")
-    files = plain_files(unpacked(file), samples._is_wanted, MAX_FILE_BYTES, samples.passed_over)
-    for _, members in groupby(files, lambda member: _key(member.name)):
-        endings = {_ending(member.name) for member in members}
+    for _, members in groupby(plain_files(unpacked(file), samples.limit, samples.passed_over), _key_of):
+        endings = {_ending(member.name) for member in _some(members)}
         if endings & IMAGES.keys():
             return "cls" if "cls" in endings else "none"
-    return "none"
+    return None
 
 
-def _key(name: str) -> str:
+def _some(members: Iterator[Member]) -> list[Member]:
+    """The next files, at most MAX_FILES. Raises DataError if they would fill the memory."""
+    files, size = list[Member](), 0
+    for member in islice(members, MAX_FILES):
+        files.append(member)
+        size += len(member.content)
+        if size > MAX_BYTES:
+            raise DataError(f"the files called {printable(_key_of(member))} have more than {MAX_BYTES:,} bytes")
+    return files
+
+
+def _key_of(member: Member) -> str:
     """The name of a file before its first dot, with its folder."""
-    folder, slash, base = name.rpartition("/")
+    folder, slash, base = member.name.rpartition("/")
     return folder + slash + base.partition(".")[0]
 
 

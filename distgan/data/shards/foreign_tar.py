@@ -16,6 +16,7 @@ from distgan.data.shards.tar import BLOCK_BYTES, FILE_TYPES, MAX_HEADER_BYTES, c
 
 GZIP = b"\x1f\x8b"
 MAX_UNPACKED_BYTES = 1 << 38  # of an archive: 256 GiB
+MAX_TAIL_BYTES = 1 << 20  # of padding after the end of a packed archive
 PIECE_BYTES = 1 << 20  # of a member that is passed over, read at a time
 LINKS_AND_DEVICES = b"123467"
 SPARSE_KEYS = ("GNU.sparse.major", "GNU.sparse.size", "GNU.sparse.realsize", "GNU.sparse.map")
@@ -37,12 +38,11 @@ class Member(NamedTuple):
     """Of its first byte in the archive, not packed."""
 
 
-def plain_files(
-    file: BinaryIO, wanted: Callable[[str], bool], max_bytes: int, passed_over: Counter[str]
-) -> Iterator[Member]:
-    """Yields each plain file that is wanted by its name, in order.
+def plain_files(file: BinaryIO, limit: Callable[[str], int], passed_over: Counter[str]) -> Iterator[Member]:
+    """Yields each plain file that is wanted, in order.
 
-    max_bytes: of a wanted file. passed_over: counts the others, by their names' endings, and links.
+    limit: the most bytes of a file of this name; 0: it is not wanted. passed_over: counts the others, by their names'
+    endings, and links.
     Raises READ_ERRORS; ReadError for a damaged archive, a sparse file and a wanted file that is too large.
     """
     name: str | None = None  # from a header before the file's own
@@ -62,7 +62,7 @@ def plain_files(
                 raise tarfile.ReadError(f"it says that it holds more than {MAX_UNPACKED_BYTES:,} bytes")
             if kind == tarfile.GNUTYPE_SPARSE:
                 raise tarfile.ReadError("it holds a sparse file, which may be of any size when read")
-            if kind in FILE_TYPES and not name.endswith("/") and wanted(name):
+            if kind in FILE_TYPES and not name.endswith("/") and (max_bytes := limit(name)):
                 offset = file.tell()
                 yield Member(name, read_content(file, size, max_bytes), offset)
             elif kind in FILE_TYPES and not name.endswith("/"):
@@ -74,6 +74,8 @@ def plain_files(
                 _skip(file, 0 if kind in LINKS_AND_DEVICES else size)
             name = size = None
         header = file.read(BLOCK_BYTES)
+    if isinstance(file, gzip.GzipFile) and len(file.read(MAX_TAIL_BYTES)) == MAX_TAIL_BYTES:  # compares its checksum
+        raise tarfile.ReadError("it goes on after its end")
 
 
 def _extra_header(file: BinaryIO, kind: bytes, size: int) -> dict[str, str]:
@@ -138,4 +140,4 @@ def _size(text: str | None, before: int | None) -> int | None:
 
 def _ending(name: str) -> str:
     base = name.rpartition("/")[2]
-    return f".{base.rpartition('.')[2][:20]}" if "." in base else "no ending"
+    return f".{base.rpartition('.')[2][:20].lower()}" if "." in base else "no ending"

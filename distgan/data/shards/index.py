@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from distgan.data.fit import Channels, Square
+from distgan.data.fit import Channels, Square, is_gray
 from distgan.data.remote.store import Location
 from distgan.data.shards.decode import PILLOW_NAMES, ImageFile
 from distgan.data.shards.foreign import ForeignSamples, find_label
@@ -24,7 +24,6 @@ from distgan.data.shards.manifest import Manifest, Reading, Shard
 from distgan.data.shards.tar import READ_ERRORS
 from distgan.utils.errors import DataError
 from distgan.utils.files import sha256_of
-from distgan.utils.log import log
 from distgan.utils.progress import track
 from distgan.utils.safe_io import open_regular, printable
 from distgan.utils.system import usable_cores
@@ -32,7 +31,7 @@ from distgan.utils.system import usable_cores
 MAX_THREADS = 8  # that read shards
 MAX_CLASSES = 10_000
 MAX_SHARD_BYTES = 64 << 30  # of a shard on a server
-MAX_SIZES = 1000  # different sizes that are counted
+MAX_SIZES = 2  # different sizes that are kept: more are not needed to know that there are several
 
 Dimensions = tuple[int, int]
 """Width and height, pixels."""
@@ -69,27 +68,32 @@ class ShardContent:
     """What is neither image nor label, by kind."""
 
 
-def index_shards(location: Location, names: Sequence[str], options: ForeignOptions, progress: bool) -> Manifest:
-    """The manifest of tar files in a directory or behind a URL. Raises DataError, naming shard and sample."""
-    first = read_content(location, names[0], options.label)
-    label = first.label
+def index_shards(
+    location: Location, names: Sequence[str], options: ForeignOptions, progress: bool
+) -> tuple[Manifest, list[str]]:
+    """The manifest of tar files in a directory or behind a URL, and sentences on what was taken and what was not.
+
+    Raises DataError, naming shard and sample.
+    """
+    contents = _until_images(location, names, options.label)
+    label, rest = contents[-1].label, names[len(contents) :]
     with ThreadPoolExecutor(min(usable_cores(), MAX_THREADS)) as pool:
         try:
-            others = pool.map(lambda name: read_content(location, name, label), names[1:])
-            read = itertools.chain([first], others)
+            others = pool.map(lambda name: read_content(location, name, label), rest)
+            read = itertools.chain(contents, others)
             contents = list(track(read, len(names), f"first look at {location}", "shards", enabled=progress))
         except DataError:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    if options.label == "auto" and label == "none":
+        _check_no_labels(location, contents)
     contents = [content for content in contents if content.classes]
     if not contents:
         raise DataError(f"{location} holds no image that can be read: png, jpg, jpeg or webp files in its tar files")
     classes = class_names(location, contents, label)
     size, has_others = _common_size(location, contents, options.size)
-    for note in notes_on(contents, options) if progress else ():
-        log.info("%s: %s", location, note)
     numbers = {name: number for number, name in enumerate(classes)}
-    return Manifest(
+    manifest = Manifest(
         source="webdataset",
         split="train",
         size=size,
@@ -100,6 +104,27 @@ def index_shards(location: Location, names: Sequence[str], options: ForeignOptio
         shards=tuple(_entry(content, numbers) for content in contents),
         request={"size": options.size, "fit": options.fit, "channels": options.channels, "label": label},
     )
+    return manifest, notes_on(contents, options)
+
+
+def _until_images(location: Location, names: Sequence[str], label: str) -> list[ShardContent]:
+    """The content of the first shards, up to one with images, which decide what `auto` means."""
+    contents = list[ShardContent]()
+    for name in names:
+        contents.append(read_content(location, name, label))
+        if contents[-1].classes or label != "auto":
+            break
+    return contents
+
+
+def _check_no_labels(location: Location, contents: Sequence[ShardContent]) -> None:
+    """Raises DataError if there are classes, though not beside the first image."""
+    for content in contents:
+        if count := content.passed_over[".cls"]:
+            raise DataError(
+                f"{location}/{content.name} holds {count:,} .cls file(s), and the first image of {location} has none "
+                "beside it; set label=cls if each image has a class right beside it, or label=none"
+            )
 
 
 def read_content(location: Location, name: str, label: str) -> ShardContent:
@@ -109,7 +134,7 @@ def read_content(location: Location, name: str, label: str) -> ShardContent:
         file, size, digest = open_unknown(location, name)
         with file:
             if label == "auto":
-                label = find_label(file)
+                label = find_label(file) or "none"
                 file.seek(0)
             content = ShardContent(name, size, digest, label)
             samples = ForeignSamples(label, content.passed_over)
@@ -120,8 +145,12 @@ def read_content(location: Location, name: str, label: str) -> ShardContent:
                     raise _too_many_classes(path, label)
     except DataError:
         raise
+    except FileNotFoundError:
+        raise DataError(f"shard {path} is missing; correct the list of shards") from None
     except READ_ERRORS as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else printable(str(error))
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"shard {path} cannot be read: {error.strerror}") from None
+        reason = printable(str(error))
         raise DataError(f"shard {path} is damaged or no tar file ({reason}); get it again, or leave it out") from None
     return content
 
@@ -151,9 +180,9 @@ def _look(file: ImageFile, name: str, content: ShardContent) -> None:
     """Notes the size and the channels of an image. What is no image is met again, with its rules, when it is shown."""
     try:
         with Image.open(io.BytesIO(file.data), formats=(PILLOW_NAMES[file.format],)) as image:
-            if image.size in content.sizes or len(content.sizes) < MAX_SIZES:
+            if len(content.sizes) < MAX_SIZES:
                 content.sizes.setdefault(image.size, name)
-            content.gray += image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
+            content.gray += is_gray(image)
     except Exception:  # a damaged image can raise nearly anything
         return
 
@@ -162,7 +191,7 @@ def _common_size(location: Location, contents: Sequence[ShardContent], size: int
     """Height and width of the images, and whether some must be brought to it. Raises DataError."""
     sizes: dict[Dimensions, str] = {}
     for content in contents:
-        sizes = content.sizes | sizes
+        sizes = dict(itertools.islice((sizes | content.sizes).items(), MAX_SIZES))
     if size is not None:
         return size, set(sizes) != {(size, size)}
     if not sizes:
@@ -170,7 +199,7 @@ def _common_size(location: Location, contents: Sequence[ShardContent], size: int
     width, height = next(iter(sizes))
     if len(sizes) == 1 and width == height:
         return width, False
-    others = [f"{shown} is {w}x{h}" for (w, h), shown in list(sizes.items())[:2]]
+    others = [f"{shown} is {w}x{h}" for (w, h), shown in sizes.items()]
     kind = "its images have several sizes" if len(sizes) > 1 else "its images are not square"
     raise DataError(
         f"{location}: {kind} ({', '.join(others)}); set data.size, such as data.size=64, to have them resized "

@@ -21,6 +21,7 @@ from distgan.utils.safe_io import read_bytes
 MANIFEST = "manifest.json"
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 SHARD_NAME = r"[A-Za-z0-9_][A-Za-z0-9._ =+-]*\.(tar|tar\.gz|tgz)"
+MAX_SHARD_NAME = 200
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_SHARD_IMAGES = 10**12  # far above any real shard, far below an overflow
 MAX_SHARD_BYTES = 1024 * MAX_SHARD_IMAGES
@@ -44,7 +45,7 @@ class _Model(BaseModel):
 class Shard(_Model):
     """One tar file."""
 
-    name: Annotated[str, Field(max_length=200, pattern=f"^{SHARD_NAME}$")]
+    name: Annotated[str, Field(max_length=MAX_SHARD_NAME, pattern=f"^{SHARD_NAME}$")]
     """File name beside the manifest; never a path."""
     count: Annotated[int, Field(ge=1, le=MAX_SHARD_IMAGES)]
     class_counts: tuple[NonNegativeInt, ...]

@@ -26,6 +26,10 @@ from distgan.utils.errors import DataError
 from distgan.utils.files import is_intact
 from distgan.utils.safe_io import open_regular, printable
 
+CHANGED_HINT = (
+    "it is not as at the first look: get the old one again, or remove index-*.json in ~/.cache/distgan/shards and "
+    "begin a new run"
+)
 VERIFY_HINT = "`distgan prepare ... --verify` checks all shards"
 
 
@@ -55,9 +59,10 @@ def scan_pieces(selection: ShardSelection, shard: Shard) -> Iterator[Piece]:
         if found == count:
             return
     except DataError as error:
-        message = f"{error}"
+        changed = isinstance(selection.location, RemoteStore) and selection.layout == "webdataset"
+        message = f"{error}; {CHANGED_HINT}" if changed else f"{error}"
     except READ_ERRORS as error:
-        message = f"shard {path} {_reason(error)}; {VERIFY_HINT}"
+        message = f"shard {path} {_reason(error)}; {_hint(selection)}"
     yield BadRange(f"{shard.name}/", range(found, max(count, found + 1)), message)
 
 
@@ -106,16 +111,17 @@ def check_labels(selection: ShardSelection, shard: Shard, file: BinaryIO) -> Non
     file.seek(0)
     path = f"shard {selection.location}/{shard.name}"
     if counts.sum() > shard.count:
-        raise DataError(f"{path} holds {counts.sum()} images, its manifest says {shard.count}; {VERIFY_HINT}")
+        raise DataError(f"{path} holds {counts.sum()} images, its manifest says {shard.count}; {_hint(selection)}")
     for label, (count, expected) in enumerate(zip(counts, shard.class_counts, strict=True)):
         if count > expected:
             raise DataError(
                 f"{path} is damaged: its sha256 is not the manifest's, and {count} of its images have label "
-                f"{label}, not {expected}; {VERIFY_HINT}"
+                f"{label}, not {expected}; {_hint(selection)}"
             )
     if not found_damage and counts.sum() == shard.count:
         raise DataError(
-            f"{path} is damaged: its sha256 is not the manifest's, though all its images can be decoded; {VERIFY_HINT}"
+            f"{path} is damaged: its sha256 is not the manifest's, though all its images can be decoded; "
+            f"{_hint(selection)}"
         )
 
 
@@ -138,6 +144,11 @@ def first_images(selection: ShardSelection, count: int, max_skipped: int = 0) ->
     if not images:
         raise DataError(f"none of the images of {selection.location} can be read")
     return np.stack(images).transpose(0, 3, 1, 2)
+
+
+def _hint(selection: ShardSelection) -> str:
+    """What to do about a shard that is not as its manifest says."""
+    return CHANGED_HINT if selection.layout == "webdataset" else VERIFY_HINT
 
 
 def _is_intact_path(path: Path, shard: Shard) -> bool:

@@ -18,10 +18,10 @@ from typing import BinaryIO, cast
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from distgan.data.fit import DEEP, MAX_PIXELS, Fit, deep_to_grey, fit_image, to_rgb, upright
-from distgan.data.jpeg import fast_jpeg, with_channels
+from distgan.data.fit import DEEP, MAX_PIXELS, Fit, deep_to_grey, fit_image, is_gray, to_rgb, upright
+from distgan.data.jpeg import fast_jpeg, fit_pixels
 from distgan.data.shards.decode import ImageFile, ImageFormat
-from distgan.data.shards.png import Pixels, check_crcs, image_of
+from distgan.data.shards.png import Pixels, check_crcs
 from distgan.data.shards.samples import MAX_EXTRA_BYTES
 from distgan.utils.errors import DataError
 from distgan.utils.safe_io import open_regular
@@ -36,7 +36,6 @@ MUCH_LARGER = 2  # times the size of the data set
 MAX_SIZES = 10_000  # that are counted by name
 KEPT: dict[str, ImageFormat] = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 ORIENTATION = 0x0112  # in EXIF data; 1: upright
-GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 DARK = 0.5  # of white: an image whose largest value is below this share is dark
 SKIP_HINT = "remove or repair it, or pass --skip-bad to leave such files out"
 
@@ -127,8 +126,7 @@ class ImageReader:
                     raise Image.DecompressionBombError
                 pixels = fit_image(self._of_8_bits(image, name), self.fit)
                 kept = self._kept(image, data) if data else None
-                is_grey = image.mode in GREY_MODES or image.mode.startswith("I;16")
-                self._note(image.size, is_grey, encoded=kept is None)
+                self._note(image.size, is_gray(image), encoded=kept is None)
                 return pixels if kept is None else kept
         except DataError:
             raise
@@ -151,9 +149,7 @@ class ImageReader:
         self._note((width, height), channels == 1, encoded=not kept)
         if kept:
             return ImageFile(data, "jpg")
-        known = with_channels(pixels, ours)
-        same = known is not None and (height, width) == (self.fit.size, self.fit.size)
-        return known if same and known is not None else fit_image(image_of(pixels), self.fit)
+        return fit_pixels(pixels, self.fit)
 
     def _kept(self, image: Image.Image, data: bytes) -> ImageFile | None:
         """The file as it is, if every reader makes of it what `fit_image` does. Raises ValueError for a damaged PNG."""

@@ -8,43 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from distgan.config.schema import DataConfig, ForeignLabel
 from distgan.config.schema import Location as ShardsPath
-from distgan.data.location import open_data_set
+from distgan.data.location import are_there, open_data_set
 from distgan.data.remote.cache import cached_path
 from distgan.data.remote.store import Location
-from distgan.data.shards.decode import ImageFile
-from distgan.data.shards.foreign import ForeignSamples
+from distgan.data.shards.foreign import ForeignSample, ForeignSamples
 from distgan.data.shards.foreign_tar import unpacked
 from distgan.data.shards.manifest import Manifest
-from distgan.data.shards.png import Pixels
 from distgan.data.shards.reader import open_shard
+from distgan.data.shards.tar import READ_ERRORS
 from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.data.sources.fitted import EncodedImages, Fitted
-from distgan.data.sources.image_file import ImageReader
+from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 from distgan.utils.progress import track
-
-
-class Spot(NamedTuple):
-    """Where an image lies."""
-
-    path: Path
-    """Of its shard, unpacked."""
-    offset: int
-    size: int
-    """Bytes."""
-    name: str
-    """SHARD/KEY, for errors."""
+from distgan.utils.safe_io import printable
 
 
 @dataclass(frozen=True)
@@ -57,6 +43,8 @@ class WebDataset(Fitted):
     """The class: cls (the file KEY.cls), json:FIELD (a field of KEY.json), none; auto: cls where there is one."""
     download_dir: Path = Path("downloads")
     """Keeps the shards of a URL."""
+    progress: bool = True
+    """Tell what the first look does and finds."""
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes the images; looks through shards that are new. All of them are of any split. See `Source`."""
@@ -64,7 +52,9 @@ class WebDataset(Fitted):
             path=self.shards, size=self.size, fit=self.fit, channels=self.channels, label=self.label,
             cache=self.download_dir,
         )  # fmt: skip
-        location, manifest = open_data_set(config, progress=True)
+        if isinstance(self.shards, Path) and not are_there(self.shards):
+            raise DataError(f"{self.shards} is no directory with tar files, no tar file and no DIR/{{000..009}}.tar")
+        location, manifest = open_data_set(config, self.progress)
         if manifest.reading is None:
             raise DataError(
                 f"{self.shards} was made by `distgan prepare`; train on it as it is: data.path={self.shards}"
@@ -72,52 +62,74 @@ class WebDataset(Fitted):
         names = select_classes(manifest.classes, classes)
         digest = hashlib.sha256("\n".join(shard.sha256 for shard in manifest.shards).encode()).hexdigest()
         request = {"shards": digest, "label": manifest.reading.label}
-        load = lambda progress: self._images(location, manifest, names, progress)  # noqa: E731
+        notes = [] if split == "train" else [f"{self.shards} has no splits: all of it is read as {split}"]
+
+        def load(progress: bool) -> SourceImages:
+            spots, labels = self._find(location, manifest, names, progress)
+            read = lambda reader, row: reader.decode(spots.read(row), spots.names[row])  # noqa: E731
+            return EncodedImages(self, read).images(labels, notes)
+
         return self.make_offer("webdataset", names, request, load)
 
-    def _images(self, location: Location, manifest: Manifest, names: Sequence[str], progress: bool) -> SourceImages:
-        scratch = tempfile.TemporaryDirectory(prefix="distgan-")  # removed with the images
-        numbers = {name: number for number, name in enumerate(names)}
-        spots, labels = list[Spot](), list[int]()
-        label = manifest.reading.label if manifest.reading else "none"
+    def _find(
+        self, location: Location, manifest: Manifest, names: Sequence[str], progress: bool
+    ) -> tuple[Spots, IntArray]:
+        """Where the images of some classes lie, and their labels. Raises DataError."""
+        assert manifest.reading
+        numbers, labels, spots = {name: number for number, name in enumerate(names)}, list[int](), Spots()
+        samples = ForeignSamples(manifest.reading.label)
         for shard in track(manifest.shards, len(manifest.shards), "finding the images", "shards", enabled=progress):
-            with open_shard(location, shard) as file:
-                path = (
-                    location / shard.name
-                    if isinstance(location, Path)
-                    else cached_path(self.download_dir, shard.sha256)
-                )
-                found = list(spots_in(file, path, shard.name, label, Path(scratch.name)))
-            for spot, name in found:
-                if name in numbers:
-                    spots.append(spot)
-                    labels.append(numbers[name])
+            try:
+                with open_shard(location, shard) as file:
+                    path = self._path(location, shard.name, shard.sha256)
+                    packed = unpacked(file) is not file
+                    for sample in samples.read(file, shard.name):
+                        if sample.label in numbers:
+                            labels.append(numbers[sample.label])
+                            spots.add(f"{shard.name}/{sample.key}", sample, None if packed else path)
+            except READ_ERRORS as error:
+                reason = error.strerror if isinstance(error, OSError) and error.strerror else printable(str(error))
+                raise DataError(f"shard {location}/{shard.name} cannot be read: {reason}") from None
+        return spots, np.array(labels, dtype=np.int64)
 
-        def load(reader: ImageReader, row: int, _keep: object = scratch) -> Pixels | ImageFile:
-            return reader.decode(read_spot(spots[row]), spots[row].name)
-
-        return EncodedImages(self, load).images(np.array(labels, dtype=np.int64))
-
-
-def spots_in(file: BinaryIO, path: Path, shard: str, label: str, scratch: Path) -> Iterator[tuple[Spot, str]]:
-    """Where each image of a shard lies, and the text of its class. path: of `file`; scratch: for an unpacked shard."""
-    content = unpacked(file)
-    if content is not file:
-        path = scratch / shard
-        with path.open("wb") as target:
-            shutil.copyfileobj(content, target)
-        content.seek(0)
-    for sample in ForeignSamples(label).read(content, shard):
-        yield Spot(path, sample.offset, len(sample.file.data), f"{shard}/{sample.key}"), sample.label
+    def _path(self, location: Location, name: str, sha256: str) -> Path:
+        return location / name if isinstance(location, Path) else cached_path(self.download_dir, sha256)
 
 
-def read_spot(spot: Spot) -> bytes:
-    """The bytes of an image, in any thread. Raises DataError."""
-    try:
-        file = os.open(spot.path, os.O_RDONLY)
+class Spots:
+    """Where images lie: in their shards, or, those of packed shards, one after another in a file without a name."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        """SHARD/KEY, for errors."""
+        self._paths: list[Path | None] = []
+        self._offsets: list[int] = []
+        self._sizes: list[int] = []
+        self._unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
+        self._end = 0
+
+    def add(self, name: str, sample: ForeignSample, path: Path | None) -> None:
+        """path: of the shard; None: it is packed. Raises OSError."""
+        data = sample.file.data
+        self.names.append(name)
+        self._paths.append(path)
+        self._sizes.append(len(data))
+        self._offsets.append(self._end if path is None else sample.offset)
+        if path is None:
+            self._unpacked.write(data)
+            self._unpacked.flush()
+            self._end += len(data)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of an image, in any thread. Raises DataError."""
+        path = self._paths[row]
         try:
-            return os.pread(file, spot.size, spot.offset)
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise DataError(f"{spot.path} cannot be read: {error.strerror}") from None
+            if path is None:
+                return os.pread(self._unpacked.fileno(), self._sizes[row], self._offsets[row])
+            file = os.open(path, os.O_RDONLY)
+            try:
+                return os.pread(file, self._sizes[row], self._offsets[row])
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}") from None

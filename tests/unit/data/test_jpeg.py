@@ -32,6 +32,8 @@ def cases():
         good + b"more",
     )
     yield encoded(picture(2, 40, 30), "jpg", exif=ROTATED)
+    turned, padding = encoded(picture(2, 40, 30), "jpg", exif=ROTATED), b"\xff\xed\xea\x60" + bytes(0xEA60 - 2)
+    yield turned[:2] + 2 * padding + turned[2:]  # the rotation is far from the start
     yield encoded(picture(3).convert("CMYK"), "jpg")
     yield encoded(picture(4), "png")
 

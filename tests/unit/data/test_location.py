@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from distgan.config.schema import DataConfig
+from distgan.data import first_look
 from distgan.data.dataset import ImageDataset
 from distgan.data.location import named_shards, open_data_set
 from distgan.data.reference import open_data
-from distgan.data.shards.reader import first_images
+from distgan.data.shards.index import read_content
+from distgan.data.shards.reader import first_images, read_pieces
+from distgan.data.shards.selection import select_shards
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Rows
 from tests.support.foreign import encoded, picture, pixels, tar, webdataset_shards
@@ -74,8 +77,8 @@ def test_the_first_look_is_kept_until_a_file_changes(foreign, cache, monkeypatch
     first = open_data_set(DataConfig(path=path))[1]
     assert len(list(cache.glob("index-*.json"))) == 1
     looks = []
-    real = open_data_set.__globals__["index_shards"]
-    monkeypatch.setitem(open_data_set.__globals__, "index_shards", lambda *args: looks.append(1) or real(*args))
+    real = first_look.index_shards
+    monkeypatch.setattr(first_look, "index_shards", lambda *args: looks.append(1) or real(*args))
     assert open_data_set(DataConfig(path=path))[1] == first
     assert not looks
     tar(path / "000001.tar", [("x.jpg", encoded(picture(1))), ("x.cls", b"5")])
@@ -103,7 +106,7 @@ def test_without_a_place_for_notes_each_start_looks_again(foreign, tmp_path, mon
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     else:
-        monkeypatch.setattr("distgan.data.location.cache_home", lambda: None)
+        monkeypatch.setattr(first_look, "cache_home", lambda: None)
     assert open_data_set(DataConfig(path=path))[1] == first
 
 
@@ -112,7 +115,7 @@ def test_a_list_in_braces_and_a_single_file_name_shards(foreign):
     assert open_data_set(DataConfig(path=f"{path}/{{000000..000001}}.tar"))[1].count == 40
     assert open_data_set(DataConfig(path=path / "000002.tar"))[1].count == 20
     assert named_shards("/d/x") is None
-    with pytest.raises(DataError, match=r"its shards lie in several directories \(/a and /b\)"):
+    with pytest.raises(DataError, match=r"braces stand for the names of shards in one directory"):
         named_shards("/{a,b}/1.tar")
     with pytest.raises(DataError, match="its braces do not close"):
         named_shards("/d/{0..9.tar")
@@ -172,7 +175,7 @@ def test_a_damaged_image_is_met_when_it_is_shown_by_the_rules_of_all_images(fore
     [
         ([("1.txt", b"x")], {}, "holds no image that can be read"),
         ([("1.jpg", b"no image")], {}, "none of its images can be read"),
-        ([(f"{i}.cls", b"0") for i in range(3)], {}, "holds no image that can be read"),
+        ([(f"{i}.cls", b"0") for i in range(3)], {"label": "cls"}, "holds no image that can be read"),
         ([("1.png", b"x"), ("1.cls", b"a"), ("2.png", b"x")], {}, r"0\.tar/2\.cls is missing"),
         ([("1.png", b"x")], {"label": "json:a"}, r"0\.tar/1\.json is missing, and it holds the class"),
         ([(f"{i}.{e}", b"x" if e == "png" else b"%d" % i) for i in range(10_001) for e in ("png", "cls")], {},
@@ -191,7 +194,7 @@ def test_a_file_that_is_no_tar_and_a_name_that_cannot_be_kept_are_one_sentence(t
     with pytest.raises(DataError, match=r"shard .*0\.tar is damaged or no tar file \(bad checksum\)|invalid header"):
         open_data_set(DataConfig(path=tmp_path / "bad"))
     (tmp_path / "bad" / "0.tar").rename(tmp_path / "bad" / "ö.tar")
-    with pytest.raises(DataError, match=r"a shard's name has letters, digits"):
+    with pytest.raises(DataError, match=r"rename it; a shard's name has up to 200 letters"):
         open_data_set(DataConfig(path=tmp_path / "bad"))
 
 
@@ -210,3 +213,97 @@ def test_shards_on_a_web_server_are_named_by_a_list(foreign, tmp_path):
         server.faults = {"000000.tar": [500]}
         config = DataConfig(path=f"{server.url}/{{000000..000000}}.tar", tries=2)
         assert open_data_set(config)[1].count == 20
+
+
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        ([("readme.txt", b"x")], None),  # a shard without an image decides nothing
+        ([("0.png", "image")], [("1.png", "image"), ("1.cls", b"3")]),
+        ([("0.png", "image"), ("1.png", "image"), ("0.cls", b"1"), ("1.cls", b"2")], None),
+    ],
+)
+def test_classes_that_are_there_are_never_left_out_in_silence(tmp_path, first, rest):
+    image = encoded(picture(0), "png")
+    labelled = [("1.png", image), ("1.cls", b"3"), ("2.png", image), ("2.cls", b"4")]
+    for name, members in (("0.tar", first), ("1.tar", labelled if rest is None else rest)):
+        tar(tmp_path / "in" / name, [(file, image if data == "image" else data) for file, data in members])
+    if first[0][0] == "readme.txt":
+        assert open_data_set(DataConfig(path=tmp_path / "in"))[1].classes == ("3", "4")
+    else:
+        with pytest.raises(
+            DataError, match=r"holds \d \.cls file\(s\), and the first image of .* has none beside it; set label"
+        ):
+            open_data_set(DataConfig(path=tmp_path / "in"))
+        assert open_data_set(DataConfig(path=tmp_path / "in", label="none"))[1].classes == ("images",)
+
+
+def test_some_shards_of_a_data_set_of_distgan_keep_its_classes(tmp_path):
+    make(tmp_path / "own", 120)
+    whole = open_data_set(DataConfig(path=tmp_path / "own"))[1]
+    for path in (tmp_path / "own" / "train-000001.tar", f"{tmp_path}/own/train-{{000001..000001}}.tar"):
+        some = open_data_set(DataConfig(path=path))[1]
+        assert (some.classes, some.shards) == (whole.classes, whole.shards[1:2])
+    with pytest.raises(DataError, match=r"data\.label=none: .* which chose the classes; leave data\.label out"):
+        open_data_set(DataConfig(path=tmp_path / "own", label="none"))
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/d/{08..11}.tar", ["08.tar", "09.tar", "10.tar", "11.tar"]),
+        ("/d/{8..11}.tar", ["8.tar", "9.tar", "10.tar", "11.tar"]),
+        ("/d/{2..0}.tar", ["2.tar", "1.tar", "0.tar"]),
+        ("/d/{a,b}-{0..1}.tgz", ["a-0.tgz", "a-1.tgz", "b-0.tgz", "b-1.tgz"]),
+        ("x.tar.gz", ["x.tar.gz"]),
+    ],
+)
+def test_braces_stand_for_what_they_do_in_a_shell(path, names):
+    assert named_shards(path) == (path.rpartition("/")[0] or ".", tuple(names))
+
+
+@pytest.mark.parametrize(
+    "path", ["/d/{0..2000000}.tar", "/d/{0..99999999}{0..99999999}.tar", "/d/" + "{" * 3000 + ".tar"]
+)
+def test_a_list_that_would_fill_the_memory_is_refused(path):
+    with pytest.raises(DataError, match=r"more than 1,000,000 shards|its braces do not close"):
+        named_shards(path)
+
+
+def test_what_was_found_is_said_at_each_start_by_one_process(tmp_path, caplog):
+    content = [("1.jpg", encoded(picture(1, mode="L"))), ("1.txt", b"caption")]
+    tar(tmp_path / "in" / "0.tar", content)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="distgan"):
+            open_data_set(DataConfig(path=tmp_path / "in"), progress=True)
+        assert "passed over, as neither image nor label: 1 x .txt" in caplog.text
+        assert "1 gray image(s) are made RGB; data.channels=gray trains on one channel" in caplog.text
+    caplog.clear()
+    open_data_set(DataConfig(path=tmp_path / "in"))
+    assert caplog.text == ""
+
+
+def test_shards_of_many_sizes_are_looked_at_in_little_memory(tmp_path):
+    members = [(f"{i}.png", encoded(picture(0, 4 + i % 40, 4 + i // 40), "png")) for i in range(400)]
+    tar(tmp_path / "in" / "0.tar", members)
+    assert len(read_content(tmp_path / "in", "0.tar", "none").sizes) == 2
+    assert open_data_set(DataConfig(path=tmp_path / "in", size=8))[1].count == 400
+
+
+def test_a_missing_shard_and_a_directory_of_its_name_are_told_as_such(tmp_path):
+    tar(tmp_path / "in" / "0.tar", [("1.png", encoded(picture(0), "png"))])
+    with pytest.raises(DataError, match=r"shard .*/1\.tar is missing; correct the list of shards"):
+        open_data_set(DataConfig(path=f"{tmp_path}/in/{{0..1}}.tar"))
+    (tmp_path / "in" / "1.tar").mkdir()
+    with pytest.raises(DataError, match=r"shard .*/1\.tar cannot be read: (not a regular file|Is a directory)"):
+        open_data_set(DataConfig(path=f"{tmp_path}/in/{{0..1}}.tar"))
+
+
+def test_a_shard_that_changed_after_the_first_look_is_not_called_one_of_distgan_s(foreign):
+    path, _ = foreign
+    location, manifest = open_data_set(DataConfig(path=path))
+    tar(path / "000000.tar", [("1.jpg", encoded(picture(5))), ("1.cls", b"0")])
+    selection = select_shards(location, manifest, None)
+    with pytest.raises(DataError, match=r"it is not as at the first look: get the old one again|its manifest says"):
+        list(read_pieces(selection, selection.shards[0]))

@@ -2,11 +2,14 @@
 
 import io
 import json
+import tracemalloc
 from collections import Counter
 
 import pytest
 
+from distgan.data.shards import foreign
 from distgan.data.shards.foreign import ForeignSamples
+from distgan.data.shards.tar import READ_ERRORS
 from distgan.utils.errors import DataError
 from tests.support.foreign import tar
 
@@ -95,3 +98,33 @@ def test_the_class_may_be_a_field_of_json(read, field, value, label):
 def test_a_label_that_is_none_is_one_sentence(read, members, label, sentence):
     with pytest.raises(DataError, match=sentence):
         read(members, label)
+
+
+def test_many_images_of_one_name_before_the_first_dot_are_not_held_together(tmp_path):
+    size = 1 << 18
+    members = [
+        (f"2023.05.01_{i:05d}.{end}", bytes(size) if end == "jpg" else b"7")
+        for i in range(200)
+        for end in ("jpg", "cls")
+    ]
+    path = tar(tmp_path / "x.tar", members)
+    tracemalloc.start()
+    with path.open("rb") as file:
+        keys = [(sample.key, sample.label) for sample in ForeignSamples("cls").read(file, "x.tar")]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert keys == [(f"2023.05.01_{i:05d}", "7") for i in range(200)]
+    assert peak < 100 * size
+
+
+def test_files_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign, "MAX_BYTES", 1000)
+    path = tar(tmp_path / "x.tar", [(f"1.{i}.png", bytes(100)) for i in range(20)])
+    with path.open("rb") as file, pytest.raises(DataError, match=r"the files called 1 have more than 1,000 bytes"):
+        list(ForeignSamples("none").read(file, "x.tar"))
+    path = tar(tmp_path / "x.tar", [("1.json", bytes(2 << 20)), ("1.png", b"x")])
+    with path.open("rb") as file, pytest.raises(READ_ERRORS, match=r"2,097,152 bytes; 1,048,576 is the most"):
+        list(ForeignSamples("json:label").read(file, "x.tar"))
+    path = tar(tmp_path / "x.tar", [("1.png", b"x")] * 100)
+    with path.open("rb") as file, pytest.raises(DataError, match=r"more than 64 files called 1; rename them"):
+        list(ForeignSamples("none").read(file, "x.tar"))

@@ -28,10 +28,8 @@ def archive(members, format=tarfile.PAX_FORMAT, **fields):
     return buffer.getvalue()
 
 
-def read(data, wanted=lambda _: True, max_bytes=1 << 20, passed_over=None):
-    return list(
-        plain_files(unpacked(io.BytesIO(data)), wanted, max_bytes, Counter() if passed_over is None else passed_over)
-    )
+def read(data, limit=lambda _: 1 << 20, passed_over=None):
+    return list(plain_files(unpacked(io.BytesIO(data)), limit, Counter() if passed_over is None else passed_over))
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -62,7 +60,7 @@ def test_what_tarfile_reads_is_read(members, format, mtime):
 def test_what_is_not_wanted_is_passed_over_and_counted_however_large():
     data = archive([("a.txt", b"x" * 5000), ("a.mp4", b"y" * 3_000_000), ("noend", b""), ("a.jpg", b"z")])
     passed_over = Counter()
-    assert [each.name for each in read(data, lambda name: name.endswith("jpg"), 100, passed_over)] == ["a.jpg"]
+    assert [each.name for each in read(data, lambda name: 100 * name.endswith("jpg"), passed_over)] == ["a.jpg"]
     assert passed_over == {".txt": 1, ".mp4": 1, "no ending": 1}
 
 
@@ -111,8 +109,10 @@ def test_gzip_is_unpacked():
         ),
         (archive([("a.txt", b"x")], pax_headers={"size": str(1 << 50)}), "more than 274,877,906,944 bytes"),
         (gzip.compress(archive([("a.jpg", random.Random(0).randbytes(900))]))[:500], "ended before"),
+        (gzip.compress(archive([("a.jpg", b"x")]))[:-3], "ended before"),
+        (gzip.compress(archive([("a.jpg", b"x")]) + bytes(2 << 20)), "it goes on after its end"),
     ],
 )
 def test_damage_and_claims_are_one_of_the_known_errors(data, reason):
     with pytest.raises(READ_ERRORS, match=reason):
-        read(data, lambda name: name.endswith(".jpg"), 1000)
+        read(data, lambda name: 1000 * name.endswith(".jpg"))
