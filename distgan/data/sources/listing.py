@@ -13,7 +13,7 @@ from distgan.data.sources.base import select_classes
 from distgan.data.sources.fitted import Fitted
 from distgan.data.sources.folder_layout import Layout, find_layout
 from distgan.data.sources.image_file import is_image_name
-from distgan.data.sources.label_table import find_table, matches, read_table
+from distgan.data.sources.label_table import find_table, labels_of
 from distgan.data.sources.tree import Tree, other_source
 from distgan.utils.errors import DataError
 from distgan.utils.names import is_number, join_names
@@ -191,9 +191,8 @@ def _asked_table(layout: Layout, split: str, options: Labelled) -> tuple[Tree, s
 
 def _by_table(layout: Layout, folder: Tree, name: str, options: Labelled) -> tuple[Listing | None, str]:
     """The images with the classes of a table, or why it gives none. Raises DataError if it was asked for."""
-    table = read_table(folder, name, options.label_column)
     files, _ = _files_in(layout.root, flat=True)
-    found = list(matches(table, folder, [place.below(each) for place, each in files]))
+    table, found = labels_of(folder, name, options.label_column, [place.below(each) for place, each in files])
     taken = sum(label is not None for label in found)
     if not taken:
         why = table.why_none or f"none of its {len(table.classes):,} rows names an image below {layout.root}"
