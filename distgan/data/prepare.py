@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from distgan.config.choices import SOURCES
 from distgan.config.schema import URL
+from distgan.data.outside import checked_offer, is_outside
 from distgan.data.publish import publish, target_errors, temporary_directory
 from distgan.data.shards.absent import beside
 from distgan.data.shards.decode import ImageForm
@@ -84,7 +85,8 @@ def make_offer(request: Request) -> Offer:
     """The source's offer. Raises DataError, also for options that do not go together."""
     if request.layout == "blocks" and getattr(request.source, "keep_format", False):
         raise DataError("--keep-format goes with --layout pictures; blocks hold raw pixels")
-    return request.source.offer(request.split, request.classes)
+    offer = request.source.offer(request.split, request.classes)
+    return checked_offer(offer, request.layout) if is_outside(request.source) else offer
 
 
 def ensure(path: Path | URL, source: str) -> Manifest:
