@@ -52,6 +52,11 @@ class HubFiles:
         return hashlib.sha256("\0".join((self.repository, self.commit, *names)).encode()).hexdigest()
 
 
+def cache_of(repository: str) -> Path:
+    """Where huggingface_hub keeps the files of a data set."""
+    return Path(import_module("huggingface_hub.constants").HF_HUB_CACHE) / f"datasets--{repository.replace('/', '--')}"
+
+
 @contextmanager
 def _errors(what: str) -> Iterator[None]:
     """Turns an error of huggingface_hub into a DataError: the sentence, and the reason in brackets, without its text.

@@ -74,7 +74,8 @@ class Source(Protocol):
                 names = select_classes(("dark", "light"), classes)
                 return Offer("noise", 32, names, {"count": self.count}, lambda progress: self.images(names))
 
-    Then `prepare(Request(out, Noise()))` makes the data set.
+    Then `prepare(Request(out, Noise()))` makes the data set. One that keeps files has an attribute `keeps`, a tuple of
+    the directories in which it does, for `--dry-run`.
     """
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:

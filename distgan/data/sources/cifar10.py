@@ -41,6 +41,11 @@ class Cifar10:
     store: RemoteStore = cifar.STORE
     official: tuple[Archive, ...] = KIND.official
 
+    @property
+    def keeps(self) -> tuple[Path, ...]:
+        """See `Source`."""
+        return (self.download_dir,)
+
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split; reads `archive` once if there is one. See `Source`."""
         place = cifar.Place(self.archive, self.download_dir, self.store, self.official)

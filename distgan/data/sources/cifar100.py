@@ -57,6 +57,11 @@ class Cifar100:
     store: RemoteStore = cifar.STORE
     official: tuple[Archive, ...] = KIND.official
 
+    @property
+    def keeps(self) -> tuple[Path, ...]:
+        """See `Source`."""
+        return (self.download_dir,)
+
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split; reads `archive` once if there is one. See `Source`."""
         kind = KIND if self.labels == "fine" else replace(KIND, label="coarse_labels", classes=COARSE)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from distgan.data.remote.hub import HubFiles, NotOnHub
+from distgan.data.remote.hub import HubFiles, NotOnHub, cache_of
 from distgan.data.shards.decode import ImageFile
 from distgan.data.shards.png import Pixels
 from distgan.data.sources.arrays import select_rows
@@ -53,6 +53,12 @@ class Hf(Fitted):
     image_column: str | None = None
     label_column: str | None = None
     """None: found; none: one class."""
+
+    @property
+    def keeps(self) -> tuple[Path, ...]:
+        """See `Source`."""
+        repository = re.split("[/@]", self.dataset.removeprefix(PREFIX))[:2]
+        return () if Path(self.dataset).exists() else (cache_of("/".join(repository)),)
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split. The hub's files are downloaded for it, since they hold the classes. See `Source`."""

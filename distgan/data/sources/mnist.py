@@ -99,6 +99,11 @@ class Mnist(Shaped):
     store: RemoteStore | None = None
     official: Mapping[str, Archive] | None = None
 
+    @property
+    def keeps(self) -> tuple[Path, ...]:
+        """See `Source`."""
+        return (self.download_dir,)
+
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split; reads the local files once. See `Source`."""
         names = select_classes(PUBLISHED[self.variant].classes, classes)
