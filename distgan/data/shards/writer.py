@@ -30,7 +30,7 @@ from distgan.utils.system import usable_cores
 
 T = TypeVar("T")
 IMAGES_PER_TASK = 128  # encoded by a thread at a time
-MAX_THREADS = 8
+MAX_THREADS = 32
 
 
 class ShardWriter:
