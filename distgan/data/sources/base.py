@@ -7,7 +7,7 @@ they have to be written.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -16,6 +16,8 @@ from distgan.data.shards.png import Pixels
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 from distgan.utils.names import known_names
+
+MAX_NAME = 255  # characters of a class
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,11 @@ def select_classes(available: Sequence[str], requested: Sequence[str] | None) ->
     if not requested:
         raise DataError(f"--classes names no class; leave it out for all, or name some; {known_names('', available)}")
     return tuple(name for name in available if name in requested)
+
+
+def check_class_names(names: Iterable[str], where: str) -> None:
+    """Raises DataError unless each has 1 to MAX_NAME printable characters. where: what holds them."""
+    for name in names:
+        if not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+            rule = f"classes have names of 1 to {MAX_NAME} printable characters"
+            raise DataError(f"{where} holds {name[:40]!r}, which is no name of a class; {rule}")

@@ -19,7 +19,7 @@ from distgan.data.remote.hub import HubFiles, NotOnHub, cache_of
 from distgan.data.shards.decode import ImageFile
 from distgan.data.shards.png import Pixels
 from distgan.data.sources.arrays import select_rows
-from distgan.data.sources.base import Offer, SourceImages, select_classes
+from distgan.data.sources.base import Offer, SourceImages, check_class_names, select_classes
 from distgan.data.sources.fitted import EncodedImages, Fitted
 from distgan.data.sources.folder_layout import UNUSED, WORDS
 from distgan.data.sources.image_file import SKIP_HINT, ImageReader, is_image_name
@@ -126,9 +126,7 @@ def class_names(labels: Labels, columns: Columns, path: Path, asked: bool) -> _C
         raise DataError(f"{path}: column {columns.label} holds {odd}, and there are {len(names):,} names of classes")
     order = sorted(values, key=values.__getitem__)
     shown = [names[values[number]] if names is not None else f"{values[number]}" for number in order]
-    bad = next((name for name in shown if not name.isprintable() or not 0 < len(name) < 256), None)
-    if bad is not None:
-        raise DataError(f"{path}: column {columns.label} holds {bad[:40]!r}, which is no name of a class")
+    check_class_names(shown, f"{path}: column {columns.label}")
     if not shown:
         raise DataError(f"{path}: column {columns.label} holds no label; name another one with --label-column")
     place = np.full(len(labels.values) + 1, -1)

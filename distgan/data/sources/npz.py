@@ -15,7 +15,7 @@ import psutil
 from numpy.lib import format as npy
 
 from distgan.data.sources.arrays import fitted_array, select_rows
-from distgan.data.sources.base import Offer, SourceImages, select_classes
+from distgan.data.sources.base import Offer, SourceImages, check_class_names, select_classes
 from distgan.data.sources.fitted import Shaped
 from distgan.data.sources.folder_layout import SPLITS
 from distgan.utils.errors import DataError
@@ -78,9 +78,7 @@ class Npz(Shaped):
                 f"{self.archive}: {key} holds {len(values):,} different labels; 1 to {MAX_CLASSES:,} are read"
             )
         names = tuple(_text(value) for value in values)
-        bad = next((name for name in names if not name.isprintable() or not 0 < len(name) < 256), None)
-        if bad is not None:
-            raise DataError(f"{self.archive}: {key} holds the label {bad[:40]!r}, which is no name of a class")
+        check_class_names(names, f"{self.archive}: {key}")
         return labels.astype(np.int64), names
 
     def _images(

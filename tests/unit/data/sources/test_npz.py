@@ -114,7 +114,10 @@ REFUSED = [
         "labels holds object; labels are integers",
     ),
     ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.array(["a\n"] * 4)}, "which is no name of a class"),
-    ({"images": np.zeros((2, 8, 8), np.uint8), "labels": np.array(["a", ""])}, "label '', which is no name of a class"),
+    (
+        {"images": np.zeros((2, 8, 8), np.uint8), "labels": np.array(["a", ""])},
+        "holds '', which is no name",
+    ),
     ({"images": np.zeros((64, 48, 3), np.uint8)}, r"images has the shape \(64, 48, 3\), which is one colour image"),
     ({"images": np.zeros((8, 8, 4), np.uint8)}, "which is one colour image; images are .N, H, W, C."),
 ]
