@@ -83,7 +83,8 @@ def _errors(what: str) -> Iterator[None]:
         raise NotOnHub(f"{what}: it is not on the hub under this name, or needs a token (HF_TOKEN)") from None
     except Exception as error:  # the HTTP library's own classes differ between versions of huggingface_hub
         local = error.strerror if isinstance(error, OSError) else None  # of the cache's disk, or of a socket
-        raise DataError(f"{what} ({local or fetch_error('hf', error)})") from None
+        reason = local or fetch_error("hf", error)
+        raise DataError(f"{what} ({reason}); a directory of its parquet files works as well") from None
 
 
 def _library() -> Any:
