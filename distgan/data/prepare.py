@@ -71,6 +71,7 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
     offer = make_offer(request)
     asked = _manifest_request(request, offer)
     if existing := find_existing(request.out, asked, request.overwrite):
+        _warn_of_newer(request.out, offer)
         return existing
     if target.exists() and target.samefile(os.curdir):
         raise DataError(
@@ -138,6 +139,17 @@ def find_existing(out: Path, asked: dict[str, Any], overwrite: bool) -> Manifest
         if not path.is_file() or path.stat().st_size != shard.bytes:
             raise _damaged(path, "it is missing or has another size than the manifest says")
     return manifest
+
+
+def _warn_of_newer(out: Path, offer: Offer) -> None:
+    """Tells of a file of the source that was written after the data set."""
+    if offer.newest is not None and offer.newest[0] > (out / MANIFEST).stat().st_mtime:
+        log.warning(
+            "%s was written after %s was made, which is left as it is, since names and sizes are the same; if images "
+            "have changed, pass --overwrite",
+            offer.newest[1],
+            out,
+        )
 
 
 def verify(path: Path, progress: bool = True) -> Manifest:

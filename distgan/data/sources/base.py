@@ -61,6 +61,9 @@ class Offer:
     """Opens the source; the argument says whether to show progress. Raises DataError."""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB."""
+    newest: tuple[float, str] | None = None
+    """When the file was written that was written last, seconds since 1970, and its name, where another content of the
+    same size does not change the request; None: it does."""
 
 
 class Source(Protocol):
