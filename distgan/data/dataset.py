@@ -48,7 +48,7 @@ class ImageDataset:
 
     def __init__(self, config: DataConfig, seed: int, rows: Rows, device: torch.device, show: bool) -> None:
         """rows: this rank's rows of a global batch; show: whether to show progress. Raises DataError."""
-        location, manifest = open_data_set(config, show)
+        location, manifest = open_data_set(config, progress=show, notes=show)
         self.selection = select_shards(location, manifest, config.classes)
         self.images = self.selection.total
         """Number of images of the classes."""

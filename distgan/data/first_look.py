@@ -35,15 +35,15 @@ Stamps = dict[str, list[int]]
 """Bytes and time of each local file, by name; of a server's files nothing is kept but their sha256, in the manifest."""
 
 
-def first_look(config: DataConfig, location: Location, names: Sequence[str], progress: bool) -> Manifest:
-    """The manifest of tar files. progress: whether to tell what is done and found. Raises DataError."""
+def first_look(config: DataConfig, location: Location, names: Sequence[str], progress: bool, notes: bool) -> Manifest:
+    """The manifest of tar files. progress, notes: see `open_data_set`. Raises DataError."""
     for name in names:
         if len(name) > MAX_SHARD_NAME or not re.fullmatch(SHARD_NAME, name):
             rule = f"a shard's name has up to {MAX_SHARD_NAME} letters, digits and ._ =+-, and ends in .tar"
             raise DataError(f"{location}/{printable(name)}: rename it; {rule}")
     options = ForeignOptions(config.size, config.fit, config.channels or "rgb", config.label)
-    manifest, notes = _kept(location, names, options, progress)
-    for note in notes if progress else ():
+    manifest, sentences = _kept(location, names, options, progress)
+    for note in sentences if notes else ():
         log.info("%s: %s", location, note)
     return manifest
 

@@ -19,15 +19,18 @@ TAR = (".tar", ".tar.gz", ".tgz")
 MAX_SHARDS = 1_000_000
 
 
-def open_data_set(config: DataConfig, progress: bool = False) -> tuple[Location, Manifest]:
-    """The place of a data set and its manifest. progress: whether to tell what is done and found. Raises DataError."""
+def open_data_set(config: DataConfig, progress: bool = False, notes: bool = False) -> tuple[Location, Manifest]:
+    """The place of a data set and its manifest. Raises DataError.
+
+    progress: whether to show that of a first look; notes: whether to say what is taken of shards of other makers.
+    """
     named = named_shards(f"{config.path}")
     location = location_of(config, named[0] if named else config.path)
     manifest = manifest_beside(location, named is None)
     if named and (manifest is None or not set(named[1]) <= {shard.name for shard in manifest.shards}):
-        return location, first_look(config, location, named[1], progress)
+        return location, first_look(config, location, named[1], progress, notes)
     if manifest is None:
-        return location, first_look(config, location, shards_in(location), progress)
+        return location, first_look(config, location, shards_in(location), progress, notes)
     check_own(config, manifest)
     if named:
         some = tuple(shard for shard in manifest.shards if shard.name in named[1])

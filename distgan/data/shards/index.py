@@ -225,7 +225,7 @@ def notes_on(contents: Sequence[ShardContent], options: ForeignOptions) -> list[
     images = sum(content.classes.total() for content in contents)
     gray = sum(content.gray for content in contents)
     passed_over = sum((content.passed_over for content in contents), Counter[str]())
-    notes = [f"{images:,} images, {len({name for each in contents for name in each.classes}):,} class(es)"]
+    notes = list[str]()
     if passed_over:
         kinds = ", ".join(f"{count:,} x {printable(kind)}" for kind, count in passed_over.most_common(8))
         notes.append(f"passed over, as neither image nor label: {kinds}")

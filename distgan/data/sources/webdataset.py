@@ -30,6 +30,7 @@ from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.data.sources.fitted import EncodedImages, Fitted
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
+from distgan.utils.log import log
 from distgan.utils.progress import track
 from distgan.utils.safe_io import printable
 
@@ -61,11 +62,13 @@ class WebDataset(Fitted):
         )  # fmt: skip
         if isinstance(self.shards, Path) and not are_there(self.shards):
             raise DataError(f"{self.shards} is no directory with tar files, no tar file and no DIR/{{000..009}}.tar")
-        location, manifest = open_data_set(config, self.progress)
+        location, manifest = open_data_set(config, progress=self.progress, notes=self.progress)
         if manifest.reading is None:
             raise DataError(
                 f"{self.shards} was made by `distgan prepare`; train on it as it is: data.path={self.shards}"
             )
+        if self.progress:
+            log.info("%s: %s images, %s class(es)", self.shards, f"{manifest.count:,}", f"{len(manifest.classes):,}")
         names = select_classes(manifest.classes, classes)
         digest = hashlib.sha256("\n".join(shard.sha256 for shard in manifest.shards).encode()).hexdigest()
         request = {"shards": digest, "label": manifest.reading.label}

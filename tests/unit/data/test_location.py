@@ -276,7 +276,7 @@ def test_what_was_found_is_said_at_each_start_by_one_process(tmp_path, caplog):
     for _ in range(2):
         caplog.clear()
         with caplog.at_level("INFO", logger="distgan"):
-            open_data_set(DataConfig(path=tmp_path / "in"), progress=True)
+            open_data_set(DataConfig(path=tmp_path / "in"), notes=True)
         assert "passed over, as neither image nor label: 1 x .txt" in caplog.text
         assert "1 gray image(s) are made RGB; data.channels=gray trains on one channel" in caplog.text
     caplog.clear()
