@@ -77,7 +77,9 @@ def _print_survey(found: Survey) -> None:
     for note in sorted(found.notes)[:MAX_NOTES]:
         print(f"note: {note}")
     channels = "RGB" if offer.channels == 3 else "gray"
-    print(f"they would become {offer.size}x{offer.size} in {channels}; nothing was written")
+    kept = f"no data set was written, but files are kept in {join_names(list(map(str, found.kept)), ' and ')}"
+    written = kept if found.kept else "nothing was written"
+    print(f"they would become {offer.size}x{offer.size} in {channels}; {written}")
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:

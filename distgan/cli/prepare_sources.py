@@ -47,6 +47,7 @@ def _shapes(parser: argparse.ArgumentParser) -> None:
 
 def _cifar10(parser: argparse.ArgumentParser) -> None:
     _from(parser, "cifar-10-binary.tar.gz, cifar-10-python.tar.gz or the unpacked directory")
+    _shape_options(parser)
 
 
 def _cifar100(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +55,7 @@ def _cifar100(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", choices=("fine", "coarse"), default="fine", help="the 100 classes, or their 20 groups (fine)"
     )
+    _shape_options(parser)
 
 
 def _mnist(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +103,7 @@ def _hf(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--config", metavar="NAME", help="which part of a data set that has several")
     parser.add_argument("--image-column", metavar="NAME", help="column of the images (default: found)")
-    parser.add_argument("--label-column", metavar="NAME", help="column of the classes (default: found)")
+    parser.add_argument("--label-column", metavar="NAME", help="column of the classes, or none (default: found)")
     _image_options(parser)
 
 

@@ -42,10 +42,11 @@ class Common(Frozen):
 def prepare(source: str | Source, out: str | Path, *, progress: bool = True, **options: Any) -> Manifest:
     """Makes a data set of tar shards in a directory, unless the same one is there. Returns its manifest.
 
-    source: shapes, cifar10, cifar100, mnist, folder, zip, hf, npz, the name of a class from outside
+    source: shapes, cifar10, cifar100, mnist, folder, zip, hf, npz, webdataset, the name of a class from outside
     (`package.module:Name`), or an object with the method `offer` of `data.sources.base.Source`. options: as of `distgan
-    prepare`: split, classes, shard_size, layout, seed, keep_order, limit, overwrite; and the source's own, such as
-    count of shapes, directory, size, fit, channels, skip_bad and white of folder, archive (--from) of the others.
+    prepare`: split, classes, shard_size, layout, seed, keep_order, limit, overwrite; and the source's own. Where the
+    images are is directory (folder), dataset (hf), shards (webdataset) and archive (the others; --from of cifar10,
+    cifar100 and mnist).
 
     Raises DataError if the source or the target cannot be used, or for a wrong option; the target is then as before.
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from distgan.config.choices import SOURCES
 from distgan.config.schema import URL
+from distgan.data.outside import checked_offer, is_outside
 from distgan.data.publish import publish, target_errors, temporary_directory
 from distgan.data.shards.absent import beside
 from distgan.data.shards.decode import ImageForm
@@ -70,6 +71,7 @@ def prepare(request: Request, progress: bool = True) -> Manifest:
     offer = make_offer(request)
     asked = _manifest_request(request, offer)
     if existing := find_existing(request.out, asked, request.overwrite):
+        _warn_of_newer(request.out, offer)
         return existing
     if target.exists() and target.samefile(os.curdir):
         raise DataError(
@@ -84,7 +86,8 @@ def make_offer(request: Request) -> Offer:
     """The source's offer. Raises DataError, also for options that do not go together."""
     if request.layout == "blocks" and getattr(request.source, "keep_format", False):
         raise DataError("--keep-format goes with --layout pictures; blocks hold raw pixels")
-    return request.source.offer(request.split, request.classes)
+    offer = request.source.offer(request.split, request.classes)
+    return checked_offer(offer, request.layout) if is_outside(request.source) else offer
 
 
 def ensure(path: Path | URL, source: str) -> Manifest:
@@ -136,6 +139,17 @@ def find_existing(out: Path, asked: dict[str, Any], overwrite: bool) -> Manifest
         if not path.is_file() or path.stat().st_size != shard.bytes:
             raise _damaged(path, "it is missing or has another size than the manifest says")
     return manifest
+
+
+def _warn_of_newer(out: Path, offer: Offer) -> None:
+    """Tells of a file of the source that was written after the data set."""
+    if offer.newest is not None and offer.newest[0] > (out / MANIFEST).stat().st_mtime:
+        log.warning(
+            "%s was written after %s was made, which is left as it is, since names and sizes are the same; if images "
+            "have changed, pass --overwrite",
+            offer.newest[1],
+            out,
+        )
 
 
 def verify(path: Path, progress: bool = True) -> Manifest:

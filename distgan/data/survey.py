@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -27,10 +28,14 @@ class Survey:
     """Images by width and height, before they are fitted."""
     notes: list[str]
     """What the source says of its images."""
+    kept: list[Path]
+    """The directories in which the source has put files, such as downloads."""
 
 
 def survey(request: Request, progress: bool = True) -> Survey:
     """Reads all images that a request asks for. Raises DataError where `prepare` would."""
+    keeps: tuple[Path, ...] = getattr(request.source, "keeps", ())
+    before = [_files(path) for path in keeps]
     offer = make_offer(request)
     images = offer.load(progress)
     order = chosen_rows(request, images.labels)
@@ -45,4 +50,11 @@ def survey(request: Request, progress: bool = True) -> Survey:
     check_totals(request, offer, totals)
     counts = dict(zip(offer.classes, totals.tolist(), strict=True))
     sizes = images.sizes or Counter({(offer.size, offer.size): int(good.sum())})
-    return Survey(offer, counts, int((~good).sum()), sizes, notes)
+    kept = [path for path, files in zip(keeps, before, strict=True) if _files(path) - files]
+    return Survey(offer, counts, int((~good).sum()), sizes, notes, kept)
+
+
+def _files(directory: Path) -> set[tuple[Path, int]]:
+    """The files below a directory, which may be missing, with their times; without hidden ones."""
+    found = (path for path in directory.rglob("*") if not path.name.startswith(".") and path.is_file())
+    return {(path, path.stat().st_mtime_ns) for path in found}

@@ -130,9 +130,9 @@ def forge_npz(random: Random, place: Path) -> None:
         members[name] = mutations.bytes_of(random, members[name])
     else:
         shape = random.choice(
-            ((COUNT, 8, 8, 3), (10**12, 8, 8, 3), (2**62, 2**62), (-1, 8), (), (0, 8, 8, 3), (COUNT, 384))
+            ((COUNT, 8, 8, 3), (10**12, 8, 8, 3), (2**62, 2**62), (-1, 8), (-2, -3), (), (0, 8, 8, 3), (COUNT, 384))
         )
-        kind = random.choice(("|u1", "<i8", "|O", "<f8", "<U1000", "|S0", "<M8[s]", "|V9", "x", [("a", "<i8")]))
+        kind = random.choice(("|u1", "<i8", "|O", "<f8", "<U1000", "<U0", "|S0", "<M8[s]", "|V9", "x", [("a", "<i8")]))
         head = f"{{'descr': {kind!r}, 'fortran_order': {random.choice((True, False, 3))}, 'shape': {shape!r}, }}"
         head = random.choice(
             (head, head, "(" * 5000, "{" + "'a':1," * 1000 + "}", "__import__('os').system('touch canary')")

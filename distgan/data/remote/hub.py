@@ -13,8 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from distgan.data.remote.object_stores import fetch_error
 from distgan.utils.errors import DataError
-from distgan.utils.safe_io import printable
 
 
 class NotOnHub(DataError):
@@ -52,12 +52,21 @@ class HubFiles:
         return hashlib.sha256("\0".join((self.repository, self.commit, *names)).encode()).hexdigest()
 
 
+def cache_of(repository: str) -> Path:
+    """Where huggingface_hub keeps the files of a data set."""
+    return Path(import_module("huggingface_hub.constants").HF_HUB_CACHE) / f"datasets--{repository.replace('/', '--')}"
+
+
 @contextmanager
 def _errors(what: str) -> Iterator[None]:
-    """Turns an error of huggingface_hub into a DataError: the sentence, and the reason in brackets."""
+    """Turns an error of huggingface_hub into a DataError: the sentence, and the reason in brackets, without its text.
+
+    The texts of the libraries may hold signed addresses and other secrets.
+    """
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
+        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -68,11 +77,14 @@ def _errors(what: str) -> Iterator[None]:
         raise DataError(
             f"{what}: its owner wants the terms accepted on the hub first, and a token (HF_TOKEN)"
         ) from None
+    except LocalEntryNotFoundError:
+        raise DataError(f"{what} (the hub cannot be reached, and it is not in the cache)") from None
     except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError):
         raise NotOnHub(f"{what}: it is not on the hub under this name, or needs a token (HF_TOKEN)") from None
     except Exception as error:  # the HTTP library's own classes differ between versions of huggingface_hub
-        reason = printable(str(error)) or type(error).__name__
-        raise DataError(f"{what} ({reason.rstrip('.')}); a directory of its parquet files works as well") from None
+        local = error.strerror if isinstance(error, OSError) else None  # of the cache's disk, or of a socket
+        reason = local or fetch_error("hf", error)
+        raise DataError(f"{what} ({reason}); a directory of its parquet files works as well") from None
 
 
 def _library() -> Any:

@@ -80,11 +80,11 @@ def _asked(url: str, stall_seconds: float, call: Callable[[], T]) -> T:
     except queue.Empty:
         raise timeout_error(stall_seconds) from None
     if error is not None:
-        raise _fetch_error(url.partition("://")[0], error) from None
+        raise fetch_error(url.partition("://")[0], error) from None
     return result  # type: ignore[return-value]
 
 
-def _fetch_error(scheme: str, error: BaseException) -> FetchError:
+def fetch_error(scheme: str, error: BaseException) -> FetchError:
     """The errors of the libraries by their meaning; their texts may hold secrets and are not repeated."""
     if isinstance(error, FetchError):
         return error

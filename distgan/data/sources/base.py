@@ -7,7 +7,7 @@ they have to be written.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -16,6 +16,8 @@ from distgan.data.shards.png import Pixels
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 from distgan.utils.names import known_names
+
+MAX_NAME = 255  # characters of a class
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class Offer:
     """Opens the source; the argument says whether to show progress. Raises DataError."""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB."""
+    newest: tuple[float, str] | None = None
+    """When the file was written that was written last, seconds since 1970, and its name, where another content of the
+    same size does not change the request; None: it does."""
 
 
 class Source(Protocol):
@@ -74,7 +79,8 @@ class Source(Protocol):
                 names = select_classes(("dark", "light"), classes)
                 return Offer("noise", 32, names, {"count": self.count}, lambda progress: self.images(names))
 
-    Then `prepare(Request(out, Noise()))` makes the data set.
+    Then `prepare(Request(out, Noise()))` makes the data set. One that keeps files has an attribute `keeps`, a tuple of
+    the directories in which it does, for `--dry-run`.
     """
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
@@ -96,3 +102,11 @@ def select_classes(available: Sequence[str], requested: Sequence[str] | None) ->
     if not requested:
         raise DataError(f"--classes names no class; leave it out for all, or name some; {known_names('', available)}")
     return tuple(name for name in available if name in requested)
+
+
+def check_class_names(names: Iterable[str], where: str) -> None:
+    """Raises DataError unless each has 1 to MAX_NAME printable characters. where: what holds them."""
+    for name in names:
+        if not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+            rule = f"classes have names of 1 to {MAX_NAME} printable characters"
+            raise DataError(f"{where} holds {name[:40]!r}, which is no name of a class; {rule}")

@@ -14,7 +14,7 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -23,8 +23,9 @@ import numpy.typing as npt
 
 from distgan.data.remote.store import RemoteStore
 from distgan.data.shards.tar import CheckedHeader
-from distgan.data.sources.arrays import rgb_rows, select_rows
+from distgan.data.sources.arrays import fitted_array, select_rows
 from distgan.data.sources.base import Offer, SourceImages, select_classes
+from distgan.data.sources.fitted import Shaped
 from distgan.data.sources.official import Archive, fetch
 from distgan.data.sources.safe_pickle import read_batch
 from distgan.utils.counter_rng import IntArray
@@ -93,7 +94,9 @@ class Place:
     official: tuple[Archive, ...]
 
 
-def offer(kind: Kind, place: Place, split: str, classes: tuple[str, ...] | None, more: dict[str, Any]) -> Offer:
+def offer(
+    kind: Kind, place: Place, shape: Shaped, split: str, classes: tuple[str, ...] | None, more: dict[str, Any]
+) -> Offer:
     """Describes a split; reads `place.archive` once if there is one. more: of the request. See `Source`."""
     names = select_classes(kind.classes, classes)
     local = None if place.archive is None else _inside(place.archive, place.official)
@@ -101,13 +104,16 @@ def offer(kind: Kind, place: Place, split: str, classes: tuple[str, ...] | None,
 
     def load(progress: bool) -> SourceImages:
         path = local or fetch(place.store, place.official, place.download_dir, progress)
-        images = load_split(path, split, names, kind)
+        images = load_split(path, split, names, kind, shape)
         if os.path.isfile(path) and checksum not in (None, "official"):
             known = ", ".join(archive.md5 for archive in kind.official)
             images.notes.append(f"{path} can be read, but its MD5 is neither of the two official ones: {known}")
         return images
 
-    return Offer(kind.source, SIZE, names, {"archive": checksum, **more}, load)
+    made = shape.make_offer(kind.source, names, {"archive": checksum, **more}, load)
+    if shape.size != SIZE:
+        return made
+    return replace(made, request={name: value for name, value in made.request.items() if name != "size"})  # as ever
 
 
 def _inside(path: Path, official: tuple[Archive, ...]) -> Path:
@@ -133,7 +139,7 @@ def fingerprint(path: Path, split: str, kind: Kind) -> str:
     return "official" if checksum in [archive.md5 for archive in kind.official] else checksum
 
 
-def load_split(path: Path, split: str, classes: tuple[str, ...], kind: Kind) -> SourceImages:
+def load_split(path: Path, split: str, classes: tuple[str, ...], kind: Kind, shape: Shaped) -> SourceImages:
     """Loads the images of some classes from an archive or directory. Raises DataError if a class has none."""
     pixels, labels = read_split(path, split, kind)
     keys, chosen = select_rows(labels, kind.classes, classes, f"{path} holds no {split} image")
@@ -141,7 +147,7 @@ def load_split(path: Path, split: str, classes: tuple[str, ...], kind: Kind) -> 
     if len(labels) != COUNTS[split]:
         notes.append(f"{path} holds {len(labels):,} of the official {COUNTS[split]:,} {split} images")
     images = pixels.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1)
-    return SourceImages(keys, chosen, rgb_rows(images, keys), notes)
+    return fitted_array(shape, images, keys, chosen, notes)
 
 
 def read_split(path: Path, split: str, kind: Kind) -> tuple[npt.NDArray[np.uint8], IntArray]:
@@ -167,7 +173,7 @@ def _advice(path: Path) -> str:
     """What to do with something that holds no batches."""
     if os.path.isdir(path) and any(path.glob("[tT]rain[lL]abels.csv")):
         return f"Kaggle's images with their trainLabels.csv are read by `distgan prepare folder {path}`"
-    if path.suffix == ".parquet" or (os.path.isdir(path) and any(path.glob("**/*.parquet"))):
+    if os.path.isdir(path) and any(path.glob("**/*.parquet")):
         return f"parquet files are read by `distgan prepare hf {path}`"
     return (
         "give an official archive or its unpacked directory, or use `distgan prepare folder` for class sub-folders of "
@@ -244,6 +250,8 @@ def _unpacked(file: BinaryIO, path: Path) -> BinaryIO | gzip.GzipFile:
     """The content of a file, unpacked if it is packed with gzip. Raises DataError for other packings."""
     start = file.read(6)
     file.seek(0)
+    if start.startswith(b"PAR1"):
+        raise DataError(f"{path} is a parquet file; it is read by `distgan prepare hf {path}`")
     for magic, name in PACKINGS.items():
         if start.startswith(magic):
             raise DataError(f"{path} is packed with {name}, which is not read here; unpack it and give the directory")

@@ -8,6 +8,7 @@ from pathlib import Path
 from distgan.data.remote.store import RemoteStore
 from distgan.data.sources import cifar
 from distgan.data.sources.base import Offer
+from distgan.data.sources.fitted import Shaped
 from distgan.data.sources.official import Archive
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -32,7 +33,7 @@ KIND = cifar.Kind(
 
 
 @dataclass(frozen=True)
-class Cifar10:
+class Cifar10(Shaped):
     """The source `cifar10`: CIFAR-10 from a local archive or directory, or downloaded to `download_dir`."""
 
     archive: Path | None = None
@@ -41,7 +42,12 @@ class Cifar10:
     store: RemoteStore = cifar.STORE
     official: tuple[Archive, ...] = KIND.official
 
+    @property
+    def keeps(self) -> tuple[Path, ...]:
+        """See `Source`."""
+        return (self.download_dir,)
+
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split; reads `archive` once if there is one. See `Source`."""
         place = cifar.Place(self.archive, self.download_dir, self.store, self.official)
-        return cifar.offer(KIND, place, split, classes, {})
+        return cifar.offer(KIND, place, self, split, classes, {})

@@ -7,7 +7,7 @@ those whose first bytes are no image's before the work, damaged images after it.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +33,11 @@ class Folder(Labelled):
         """Describes a split; lists the files but reads no image. See `Source`."""
         top = Directory(self.directory)
         listing = list_images(top, split, classes, self)
-        names, digest = tuple(listing.files), listing.digest()
+        names, digest, rows = tuple(listing.files), listing.digest(), listing.rows()
         notes = [f"{len(top.links):,} linked folder(s) were followed, such as {top.links[0]}"] if top.links else []
-        return self.make_offer("folder", names, {"listing": digest}, lambda progress: self._images(listing, notes))
+        offer = self.make_offer("folder", names, {"listing": digest}, lambda progress: self._images(listing, notes))
+        folder, name = max(rows, key=lambda row: row[0].written(row[1]))
+        return replace(offer, newest=(folder.written(name), f"{folder.path / name}"))
 
     def _images(self, listing: Listing, notes: list[str]) -> SourceImages:
         """Opens the files of each class."""

@@ -16,19 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from distgan.data.remote.hub import HubFiles, NotOnHub
+from distgan.data.remote.hub import HubFiles, NotOnHub, cache_of
 from distgan.data.shards.decode import ImageFile
 from distgan.data.shards.png import Pixels
 from distgan.data.sources.arrays import select_rows
-from distgan.data.sources.base import Offer, SourceImages, select_classes
+from distgan.data.sources.base import Offer, SourceImages, check_class_names, select_classes
 from distgan.data.sources.fitted import EncodedImages, Fitted
 from distgan.data.sources.folder_layout import UNUSED, WORDS
 from distgan.data.sources.image_file import SKIP_HINT, ImageReader, is_image_name
+from distgan.data.sources.label_table import UNLABELLED
 from distgan.data.sources.listing import describe
-from distgan.data.sources.parquet import Columns, Labels, find_columns, read_labels, spool_images
+from distgan.data.sources.parquet import Columns, Labels, common_columns, read_labels, spool_images
 from distgan.data.sources.tree import Directory, other_source
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
+from distgan.utils.files import sha256
 from distgan.utils.log import log
 from distgan.utils.names import known_names
 from distgan.utils.paths import user_path
@@ -51,14 +53,21 @@ class Hf(Fitted):
     """Which part of a data set that has several."""
     image_column: str | None = None
     label_column: str | None = None
+    """None: found; none: one class."""
+
+    @property
+    def keeps(self) -> tuple[Path, ...]:
+        """See `Source`."""
+        repository = re.split("[/@]", self.dataset.removeprefix(PREFIX))[:2]
+        return () if Path(self.dataset).exists() else (cache_of("/".join(repository)),)
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split. The hub's files are downloaded for it, since they hold the classes. See `Source`."""
         place = find_place(self.dataset)
         names, notes = choose_files(place, self.config, split)
         paths = [place.path_of(name) for name in names]
-        columns = find_columns(paths[0], self.image_column, self.label_column)
-        found = class_names(read_labels(paths, columns), columns, paths[0])
+        columns = common_columns(paths, self.image_column, self.label_column)
+        found = class_names(read_labels(paths, columns), columns, paths[0], self.label_column is not None)
         chosen = select_classes(found.names, classes)
 
         def load(progress: bool) -> SourceImages:
@@ -100,20 +109,25 @@ class _Classes:
     notes: tuple[str, ...]
 
 
-def class_names(labels: Labels, columns: Columns, path: Path) -> _Classes:
-    """The classes that occur, in the order of their numbers or sorted by name. Raises DataError for an odd label."""
+def class_names(labels: Labels, columns: Columns, path: Path, asked: bool) -> _Classes:
+    """The classes that occur, in the order of their numbers or sorted by name. Raises DataError for an odd label.
+
+    asked: the column was named; then -1 is a class like others, unless the classes have names.
+    """
     if columns.label is None:
         return _Classes(labels.rows, (ONE_CLASS,), ())
-    values: dict[int, Any] = {
-        number: value for number, value in enumerate(labels.values) if value not in (-1, "", None)
-    }
+    used = set(np.unique(labels.rows).tolist())  # a dictionary may have more
     names = columns.names
-    if names is not None and (odd := next((value for value in values.values() if not 0 <= value < len(names)), None)):
+    none = ("", None) if asked and names is None else (-1, UNLABELLED, "", None)
+    values: dict[int, Any] = {
+        number: value for number, value in enumerate(labels.values) if value not in none and number in used
+    }
+    odd = None if names is None else next((value for value in values.values() if not 0 <= value < len(names)), None)
+    if names is not None and odd is not None:
         raise DataError(f"{path}: column {columns.label} holds {odd}, and there are {len(names):,} names of classes")
     order = sorted(values, key=values.__getitem__)
     shown = [names[values[number]] if names is not None else f"{values[number]}" for number in order]
-    if odd := next((name for name in shown if not name.isprintable() or not 0 < len(name) < 256), None):
-        raise DataError(f"{path}: column {columns.label} holds {odd[:40]!r}, which is no name of a class")
+    check_class_names(shown, f"{path}: column {columns.label}")
     if not shown:
         raise DataError(f"{path}: column {columns.label} holds no label; name another one with --label-column")
     place = np.full(len(labels.values) + 1, -1)
@@ -143,9 +157,14 @@ class _Local:
         return self.path / name
 
     def digest(self, names: Sequence[str]) -> str:
-        """What changes with the files."""
-        sizes = [f"{name}\0{self.path_of(name).stat().st_size}\0" for name in names]
-        return hashlib.sha256("".join(sizes).encode("utf-8", "surrogateescape")).hexdigest()
+        """What changes with the files; reads all of them. Raises DataError."""
+        digest = hashlib.sha256()
+        for name in names:
+            try:
+                digest.update(f"{name}\0{sha256(self.path_of(name))}\0".encode("utf-8", "surrogateescape"))
+            except OSError as error:
+                raise DataError(f"{self.path_of(name)} cannot be read: {error.strerror or error}") from None
+        return digest.hexdigest()
 
 
 def find_place(text: str) -> _Local | HubFiles:

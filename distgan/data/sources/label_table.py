@@ -40,21 +40,24 @@ class Labels:
     where: str
     """The table, for messages."""
     classes: dict[str, str] = field(default_factory=dict)
-    """Of each image that has one class: file name as the table has it -> class."""
+    """Of each image that has one class: file name, as `_plain` -> class."""
     several: set[str] = field(default_factory=set)
     """The images that have several, or none."""
     column: str = "label"
     why_none: str = ""
     """Why the table gives no classes."""
+    file_columns: int = 1
+    """How many of its columns may name the images."""
 
     def add(self, name: str, label: str) -> None:
         """Adds a row; an image with rows of several classes has none."""
-        if name not in self.several and self.classes.setdefault(name, label) != label:
+        plain = _plain(name)
+        if plain not in self.several and self.classes.setdefault(plain, label) != label:
             self.drop(name)
 
     def drop(self, name: str) -> None:
-        self.classes.pop(name, None)
-        self.several.add(name)
+        self.classes.pop(_plain(name), None)
+        self.several.add(_plain(name))
 
 
 def find_table(above: Sequence[Tree], split: str, leading: bool) -> tuple[Tree, str] | None:
@@ -68,8 +71,25 @@ def find_table(above: Sequence[Tree], split: str, leading: bool) -> tuple[Tree, 
     return None
 
 
-def read_table(folder: Tree, name: str, column: str | None) -> Labels:
-    """Reads a table. column: of the class; None: found by its name. Raises DataError for one that cannot be read."""
+def labels_of(folder: Tree, name: str, column: str | None, files: Sequence[str]) -> tuple[Labels, list[str | None]]:
+    """A table's labels, and the class of each file or None: by the first of its columns that names one of the files.
+
+    column: of the class; None: found by its name. files: names below the top. Raises DataError for a table that cannot
+    be read.
+    """
+    labels = read_table(folder, name, column)
+    found = list(matches(labels, folder, files))
+    for number in range(1, labels.file_columns):
+        if any(found):
+            break
+        other = read_table(folder, name, column, number)
+        if any(theirs := list(matches(other, folder, files))):
+            return other, theirs
+    return labels, found
+
+
+def read_table(folder: Tree, name: str, column: str | None, number: int = 0) -> Labels:
+    """Reads a table. number: which of the columns that may name the images does. Else as `labels_of`."""
     where = f"{folder.path / name}"
     try:
         content = folder.read(name, MAX_TABLE_BYTES)
@@ -80,10 +100,11 @@ def read_table(folder: Tree, name: str, column: str | None) -> Labels:
             rows = (row for row in map(parse_json, filter(str.strip, text)) if isinstance(row, dict))
             first = list(itertools.islice(rows, FIRST_ROWS))
             columns = list(dict.fromkeys(key for row in first for key in row))
-            return _of_rows(where, columns, itertools.chain(first, rows), column)
+            return _of_rows(where, columns, itertools.chain(first, rows), column, number)
         dialect = "excel-tab" if name.lower().endswith(".tsv") else "excel"
         reader = csv.DictReader(text, dialect=dialect, skipinitialspace=True)
-        return _of_rows(where, list(reader.fieldnames or ()), reader, column, one_hot=name.lower() == "_classes.csv")
+        one_hot = name.lower() == "_classes.csv"
+        return _of_rows(where, list(reader.fieldnames or ()), reader, column, number, one_hot)
     except OSError as error:
         raise DataError(f"{where} cannot be read: {error.strerror or error}") from None
     except (ValueError, csv.Error, RecursionError) as error:
@@ -107,14 +128,20 @@ def _of_stylegan(content: Any, where: str) -> Labels:
 
 
 def _of_rows(
-    where: str, columns: list[str], rows: Iterable[Mapping[Any, Any]], column: str | None, one_hot: bool = False
+    where: str,
+    columns: list[str],
+    rows: Iterable[Mapping[Any, Any]],
+    column: str | None,
+    number: int,
+    one_hot: bool = False,
 ) -> Labels:
     """The classes in the rows of a table. Raises ValueError, and DataError for a column that is not there."""
-    file_column = next((each for name in FILE_COLUMNS for each in columns if each.strip().lower() == name), None)
-    if file_column is None:
+    candidates = [each for name in FILE_COLUMNS for each in columns if each.strip().lower() == name and each != column]
+    if not candidates:
         raise ValueError(f"none of its columns names the images, such as file_name; it has {join_names(columns, ', ')}")
+    file_column = candidates[number]
     others = [name for name in columns if name != file_column]
-    labels = Labels(where)
+    labels = Labels(where, file_columns=len(candidates))
     if column is None and one_hot and not any(name.lower() in LABEL_COLUMNS for name in others):
         for row in rows:
             _add_one_hot(labels, row, f"{row.get(file_column)}", others)
@@ -125,11 +152,15 @@ def _of_rows(
     if chosen is None:
         labels.why_none = f"none of its columns ({join_names(others, ', ')}) is called label; name one: --label-column"
         return labels
-    labels.column = chosen
+    labels.column, odd = chosen, None
     for row in rows:
-        if row.get(file_column) is not None:
-            _add(labels, f"{row[file_column]}", row.get(chosen), "" if column is not None else UNLABELLED)
+        if row.get(file_column) is not None and not _add(
+            labels, f"{row[file_column]}", row.get(chosen), "" if column is not None else UNLABELLED
+        ):
+            odd = odd or row.get(chosen)
     _check_classes(labels, asked=column is not None)
+    if not labels.classes and odd is not None:
+        labels.why_none = f"its column {chosen} holds {odd!r:.40}, which is no number or name of a class"
     return labels
 
 
@@ -142,12 +173,16 @@ def _label_column(names: Sequence[str]) -> str | None:
     return names[0] if len(names) == 1 and names[0].strip().lower() not in TEXT_COLUMNS else None
 
 
-def _add(labels: Labels, name: str, value: Any, none: str) -> None:
-    """Adds a row. none: a value that stands for no class, as nothing does."""
-    if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip() not in ("", none):
+def _add(labels: Labels, name: str, value: Any, none: str) -> bool:
+    """Adds a row. none: a value that stands for no class, as nothing does. Returns whether the value is a label."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    known = isinstance(value, (str, int)) and not isinstance(value, bool)
+    if known and str(value).strip() not in ("", none):
         labels.add(name, str(value).strip())
     else:
         labels.drop(name)
+    return known
 
 
 def _add_one_hot(labels: Labels, row: Mapping[Any, Any], name: str, columns: Iterable[str]) -> None:
@@ -169,15 +204,19 @@ def _check_classes(labels: Labels, asked: bool) -> None:
 def matches(labels: Labels, folder: Tree, files: Sequence[str]) -> Iterator[str | None]:
     """Yields the class of each file, or None. files: names below the top; folder: where the table lies.
 
-    A table may name a file by its path from the table, by its name, or by its name without an ending.
+    A table may name a file by its path from the table, by its name, or by its name without an ending; one that it gives
+    other classes by another of these has none.
     """
     by_name = _by_short_names(files)
     above = f"{folder.name}/" if folder.name else ""
-    known = {_plain(name): label for name, label in labels.classes.items()}
     for file in files:
         base = file.rsplit("/", 1)[-1]
         keys = [file.removeprefix(above), *(key for key in (base, base.rsplit(".", 1)[0]) if by_name.get(key) == file)]
-        yield next((known[key] for key in keys if key in known), None)
+        found = {key: labels.classes[key] for key in keys if key in labels.classes}
+        if len(set(found.values())) > 1:
+            for key in found:
+                labels.drop(key)
+        yield next((labels.classes[key] for key in found if key in labels.classes), None)
 
 
 def _by_short_names(files: Sequence[str]) -> dict[str, str | None]:

@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from distgan.data.sources.base import select_classes
+from distgan.data.sources.base import check_class_names, select_classes
 from distgan.data.sources.fitted import Fitted
 from distgan.data.sources.folder_layout import Layout, find_layout
 from distgan.data.sources.image_file import is_image_name
-from distgan.data.sources.label_table import find_table, matches, read_table
+from distgan.data.sources.label_table import find_table, labels_of
 from distgan.data.sources.tree import Tree, other_source
 from distgan.utils.errors import DataError
 from distgan.utils.names import is_number, join_names
@@ -21,7 +21,6 @@ from distgan.utils.paths import name_as_text
 
 MAX_LISTED = 20  # names in a message
 MAX_LOOKED_AT = 1000  # files, for what they are
-MAX_NAME = 255  # characters of a class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +190,8 @@ def _asked_table(layout: Layout, split: str, options: Labelled) -> tuple[Tree, s
 
 def _by_table(layout: Layout, folder: Tree, name: str, options: Labelled) -> tuple[Listing | None, str]:
     """The images with the classes of a table, or why it gives none. Raises DataError if it was asked for."""
-    table = read_table(folder, name, options.label_column)
     files, _ = _files_in(layout.root, flat=True)
-    found = list(matches(table, folder, [place.below(each) for place, each in files]))
+    table, found = labels_of(folder, name, options.label_column, [place.below(each) for place, each in files])
     taken = sum(label is not None for label in found)
     if not taken:
         why = table.why_none or f"none of its {len(table.classes):,} rows names an image below {layout.root}"
@@ -218,8 +216,7 @@ def _grouped(
     """The files by class, classes sorted: as numbers where all are numbers. Raises DataError for an odd name."""
     names = {label for label in labels if label is not None}
     order = sorted(names, key=int) if all(map(is_number, names)) else sorted(names)
-    if odd := next((name for name in order if not name.isprintable() or len(name) > MAX_NAME), None):
-        raise DataError(f"{why}: the class {odd[:40]!r} is not a name of at most {MAX_NAME} printable characters")
+    check_class_names(order, f"{layout.root} ({why})")
     grouped: dict[str, list[tuple[Tree, str]]] = {name: [] for name in order}
     for file, label in zip(files, labels, strict=True):
         if label is not None:

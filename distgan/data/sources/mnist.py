@@ -24,6 +24,7 @@ from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.data.sources.fitted import Shaped
 from distgan.data.sources.official import Archive, fetch
 from distgan.utils.errors import DataError
+from distgan.utils.files import md5
 from distgan.utils.safe_io import open_regular, printable
 
 STEMS = {"train": "train", "test": "t10k"}
@@ -31,6 +32,13 @@ KINDS = {"images": ("images-idx3-ubyte", 3), "labels": ("labels-idx1-ubyte", 1)}
 UBYTE = 8  # the code of unsigned bytes in the head of an idx file
 MAX_BYTES = 1 << 26  # of an unpacked file; the official ones have at most 47 MB
 FOLDERS = {"mnist": "MNIST/raw", "fashion": "FashionMNIST/raw", "kmnist": "KMNIST/raw"}  # torchvision's
+UNPACKED = {
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888": "fashion",
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9": "fashion",
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b": "fashion",
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34": "fashion",
+}
+"""sha256 of unpacked files -> the variant that they are of; those of Fashion-MNIST are Debian's."""
 Variant = Literal["mnist", "fashion", "kmnist"]
 
 
@@ -92,6 +100,11 @@ class Mnist(Shaped):
     store: RemoteStore | None = None
     official: Mapping[str, Archive] | None = None
 
+    @property
+    def keeps(self) -> tuple[Path, ...]:
+        """See `Source`."""
+        return (self.download_dir,)
+
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split; reads the local files once. See `Source`."""
         names = select_classes(PUBLISHED[self.variant].classes, classes)
@@ -99,6 +112,8 @@ class Mnist(Shaped):
         digest = None
         if paths is not None:
             sums = [hashlib.sha256(_content(path)).hexdigest() for path in paths]
+            for path, digest in zip(paths, sums, strict=True):
+                _check_variant(path, digest, self.variant)
             digest = hashlib.sha256("".join(sums).encode()).hexdigest()
         request = {"variant": self.variant, "files": digest}
         return self.make_offer(
@@ -140,6 +155,18 @@ class Mnist(Shaped):
             notes.append(f"the classes were called 0 ... 9; --variant {word} calls them as in {paths[0].parent}")
         keys, chosen = select_rows(labels.astype(np.int64), available, names, f"{paths[0]} holds no {split} image")
         return fitted_array(self, images[..., None], keys, chosen, notes)
+
+
+def _check_variant(path: Path, digest: str, variant: str) -> None:
+    """Raises DataError for a known file of another variant. digest: sha256 of its content, unpacked."""
+    packed = path if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")  # torchvision keeps both
+    found = UNPACKED.get(digest, variant)
+    if found == variant and packed.is_file():
+        checksum = md5(packed)
+        owners = (name for name, each in PUBLISHED.items() for file in each.files.values() if file.md5 == checksum)
+        path, found = packed, next(owners, variant)
+    if found != variant:
+        raise DataError(f"{path} is a file of {found}, not of {variant}; pass --variant {found}")
 
 
 def find_files(directory: Path, split: str, variant: str) -> tuple[Path, Path]:

@@ -22,7 +22,12 @@ from distgan.utils.errors import DataError
 from distgan.utils.names import join_names, known_names
 from distgan.utils.safe_io import open_regular, parse_json, printable
 
+NO_LABELS = "none"  # --label-column for one class
 IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "webp", "pixel_values")
+NUMBERS = "numbers"
+STRINGS = ("is_string", "is_large_string", "is_string_view")  # the last one is not in all versions of pyarrow
+OTHER_COLUMN = f"name another one with --label-column, or pass --label-column {NO_LABELS} for one class"
+MAX_SHOWN = 200  # characters of a text in a message
 ROWS_AT_ONCE = 64
 MAX_ROWS = 100_000_000
 MAX_IMAGE_BYTES = 1 << 28
@@ -38,6 +43,8 @@ class Columns:
     label: str | None
     names: tuple[str, ...] | None
     """The classes' names, where the labels are their numbers."""
+    kind: str
+    """What the labels are: numbers, names or truth values."""
     notes: tuple[str, ...]
 
 
@@ -49,6 +56,25 @@ class Labels:
     values: list[Any] = field(default_factory=list)
 
 
+def common_columns(paths: Sequence[Path], image: str | None, label: str | None) -> Columns:
+    """The columns of some files, as `find_columns`. Raises DataError where they differ."""
+    first = find_columns(paths[0], image, label)
+    for path in paths[1:]:
+        other = find_columns(path, image, label)
+        for what, ours, theirs in (
+            ("the images in column", first.image, other.image),
+            ("the labels in column", first.label, other.label),
+            ("labels that are", first.kind, other.kind),
+            ("the classes", _short(first.names), _short(other.names)),
+        ):
+            if ours != theirs:
+                raise DataError(
+                    f"{path} does not go with {paths[0]}: it has {what} {theirs or 'none'}, not {ours or 'none'}; name "
+                    "one file, or write them alike"
+                )
+    return first
+
+
 def find_columns(path: Path, image: str | None, label: str | None) -> Columns:
     """The columns of a file. image, label: names that were asked for. Raises DataError if they are not clear."""
     with opened(path) as file:
@@ -58,18 +84,19 @@ def find_columns(path: Path, image: str | None, label: str | None) -> Columns:
     leaves = {name: leaf for name, kind in columns.items() if (leaf := _image_leaf(name, kind)) is not None}
     chosen = _chosen_image(path, leaves, features, columns, image)
     notes = []
-    labels = {name: kind for name, kind in columns.items() if name not in leaves and _is_label(kind)}
-    if label is None:
-        label, note = _usual_label(labels, features)
+    labels = {name: kind for name, each in columns.items() if name not in leaves and (kind := _label_kind(each))}
+    if label == NO_LABELS and label not in labels:
+        label = None
+    elif label is None:
+        label, note = _usual_label(path, labels, features, {k: v for k, v in columns.items() if k not in leaves})
         notes += [note] if note else []
     elif label not in labels:
         raise DataError(
             f"{path} has no column {label} of numbers or names (--label-column); {known_names(label, list(labels))}"
         )
-    names = None
-    if label is not None and import_module("pyarrow.types").is_integer(columns[label]):
-        names = _names_of(features.get(label))
-    return Columns(leaves[chosen], label, names, tuple(notes))
+    kind = "" if label is None else labels[label]
+    names = _names_of(features.get(label)) if label is not None and kind == NUMBERS else None
+    return Columns(leaves[chosen], label, names, kind, tuple(notes))
 
 
 def read_labels(paths: Sequence[Path], columns: Columns) -> Labels:
@@ -83,7 +110,8 @@ def read_labels(paths: Sequence[Path], columns: Columns) -> Labels:
                 continue
             for batch in file.iter_batches(batch_size=1 << 16, columns=[columns.label]):
                 encoded = batch.column(0).dictionary_encode()
-                known = [index.setdefault(value, len(index)) for value in encoded.dictionary.to_pylist()]
+                values = (_label(value, path, columns) for value in encoded.dictionary.to_pylist())
+                known = [index.setdefault(value, len(index)) for value in values]
                 if len(index) > MAX_CLASSES:
                     raise DataError(
                         f"{path}: column {columns.label} has more than {MAX_CLASSES:,} values, so it holds no classes; "
@@ -223,23 +251,48 @@ def _chosen_image(
     )
 
 
-def _is_label(kind: Any) -> bool:
+def _label_kind(kind: Any) -> str | None:
+    """What a column's values are as labels; None if they are none."""
     types = import_module("pyarrow.types")
-    if types.is_dictionary(kind):  # pandas' categories
-        return _is_label(kind.value_type)
-    names = ("is_integer", "is_string", "is_large_string", "is_string_view", "is_boolean")
-    return any(getattr(types, name)(kind) for name in names if hasattr(types, name))
+    if types.is_dictionary(kind):
+        return _label_kind(kind.value_type)
+    if types.is_integer(kind) or types.is_floating(kind):
+        return NUMBERS
+    if any(getattr(types, name)(kind) for name in STRINGS if hasattr(types, name)):
+        return "names"
+    return "truth values" if types.is_boolean(kind) else None
 
 
-def _usual_label(labels: Mapping[str, Any], features: Mapping[str, Any]) -> tuple[str | None, str]:
-    """The column of the labels, or None, and a note where it is not the only one."""
+def _label(value: Any, path: Path, columns: Columns) -> Any:
+    """A label as it is read: a whole number from any number, None for NaN. Raises DataError for another number."""
+    if columns.kind != NUMBERS or value is None or isinstance(value, int) or value != value:
+        return None if value != value else value
+    if not float(value).is_integer():
+        raise DataError(f"{path}: column {columns.label} holds {value}, which is no number of a class; {OTHER_COLUMN}")
+    return int(value)
+
+
+def _usual_label(
+    path: Path, labels: Mapping[str, str], features: Mapping[str, Any], columns: Mapping[str, Any]
+) -> tuple[str | None, str]:
+    """The column of the labels, or None, and a note where it is not the only one.
+
+    Raises DataError for one with a usual name alone that holds no labels.
+    """
     marked = [name for name in labels if _names_of(features.get(name)) is not None]
     usual = [name for known in LABEL_COLUMNS for name in labels if name.lower() == known]
     found = next((name for name in usual if name in marked or not marked), None) or next(iter(marked), None)
     others = [name for name in dict.fromkeys((*marked, *usual)) if name != found]
     if found is None:
+        if odd := next((name for name in columns if name.lower() in LABEL_COLUMNS), None):
+            raise DataError(f"{path}: column {odd} is {columns[odd]}, no numbers or names of classes; {OTHER_COLUMN}")
         return None, "" if not labels else f"no column is called label ({join_names(list(labels), ', ')}): one class"
     return found, f"--label-column names other labels than {found}: {join_names(others, ', ')}" if others else ""
+
+
+def _short(names: Sequence[str] | None) -> str:
+    text = join_names(names or (), ", ")
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _names_of(feature: Any) -> tuple[str, ...] | None:

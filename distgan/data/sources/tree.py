@@ -46,6 +46,10 @@ class Tree:
         """What changes if the content of a file in this folder does, as far as can be seen without reading it."""
         raise NotImplementedError
 
+    def written(self, name: str) -> float:
+        """When a file in this folder was written, seconds since 1970; 0 where `mark` tells its content."""
+        return 0.0
+
     def read(self, name: str, max_bytes: int) -> bytes:
         """The content of a file in this folder. Raises OSError; ValueError for a larger one."""
         raise NotImplementedError
@@ -105,6 +109,12 @@ class Directory(Tree):
             return f"{self._files[name].stat().st_size}"
         except OSError:  # a link to nothing or to itself; an error when it is read
             return "0"
+
+    def written(self, name: str) -> float:
+        try:
+            return self._files[name].stat().st_mtime
+        except OSError:
+            return 0.0
 
     def read(self, name: str, max_bytes: int) -> bytes:
         return read_bytes(self.path / name, max_bytes)

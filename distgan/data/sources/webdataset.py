@@ -17,6 +17,7 @@ import numpy as np
 
 from distgan.config.schema import DataConfig, ForeignLabel
 from distgan.config.schema import Location as ShardsPath
+from distgan.data.first_look import index_directory
 from distgan.data.location import are_there, open_data_set
 from distgan.data.remote.cache import cached_path
 from distgan.data.remote.store import Location
@@ -45,6 +46,12 @@ class WebDataset(Fitted):
     """Keeps the shards of a URL."""
     progress: bool = True
     """Tell what the first look does and finds."""
+
+    @property
+    def keeps(self) -> tuple[Path, ...]:
+        """See `Source`."""
+        index = index_directory()
+        return (self.download_dir,) if index is None else (self.download_dir, index)
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes the images; looks through shards that are new. All of them are of any split. See `Source`."""

@@ -6,6 +6,7 @@ zipfile lists the members; their bytes are read here, from any number of threads
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 import zipfile
@@ -32,6 +33,7 @@ from distgan.utils.safe_io import open_regular, printable
 MAX_DIRECTORY_BYTES = 1 << 28  # of the list of members: about three million
 MAX_MEMBER_BYTES = 1 << 28  # unpacked
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet")
+DRIVE = re.compile("[A-Za-z]:")  # of Windows
 ENCRYPTED, IS_UTF8 = 1, 0x800  # flags of a member
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field
 
@@ -126,7 +128,7 @@ class ZipArchive:
     def _add(self, member: zipfile.ZipInfo) -> None:
         name = _name(member)
         parts = name.replace("\\", "/").split("/")
-        if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+        if name.startswith(("/", "\\")) or ".." in parts or DRIVE.match(name):
             raise DataError(f"{self.path} is not safe: member '{printable(name)}' points outside it; make it again")
         if len(parts) > MAX_DEPTH:
             raise DataError(f"{self.path} holds more than {MAX_DEPTH} folders within one another; make it again")
@@ -141,6 +143,9 @@ class ZipArchive:
 
     def _check_sizes(self) -> None:
         """Raises DataError for members that unpack to more than they can, or that lie over one another."""
+        for name, member in self._members.items():
+            if not 0 <= member.header_offset <= self._bytes:
+                raise DataError(f"{self.path} is damaged: member '{printable(name)}' lies beyond its end; get it again")
         packed = sum(member.compress_size for member in self._members.values())
         unpacked = sum(member.file_size for member in self._members.values())
         if packed > self._bytes or unpacked > MAX_RATIO * self._bytes:

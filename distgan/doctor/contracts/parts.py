@@ -166,7 +166,7 @@ def check_source(subject: Subject) -> str:
 
 
 def _is_not_image(image: Any, form: tuple[int, int, int]) -> bool:
-    """Whether it is neither pixels of this form nor a file, whose pixels `prepare` checks."""
+    """Whether it is neither pixels of this form nor a file, which `prepare` compares with the offer."""
     if isinstance(image, ImageFile):
         return False
     return not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != form

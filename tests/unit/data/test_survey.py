@@ -7,10 +7,16 @@ from PIL import Image
 import distgan
 from distgan.data.make import request_of
 from distgan.data.prepare import Request, prepare
+from distgan.data.sources.cifar10 import Cifar10
+from distgan.data.sources.cifar100 import Cifar100
 from distgan.data.sources.folder import Folder
+from distgan.data.sources.hub import Hf
+from distgan.data.sources.mnist import Mnist
 from distgan.data.sources.shapes import Shapes
 from distgan.data.survey import survey
 from distgan.utils.errors import DataError
+from tests.support.foreign import webdataset_shards
+from tests.support.http_server import serve
 from tests.support.image_files import noise, put
 from tests.support.shards import read_pixels
 from tests.unit.cli.test_prepare import _run
@@ -59,6 +65,26 @@ def test_the_command_prints_it_and_needs_no_out(tmp_path, tree, capsys, monkeypa
         "they would become 32x32 in gray; nothing was written",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+
+
+def test_it_says_where_files_are_kept_once_they_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    webdataset_shards(tmp_path / "in", count=4)
+    with serve(tmp_path / "in") as server:
+        for end in (f"no data set was written, but files are kept in downloads and {tmp_path}/cache/distgan/shards",
+                    "nothing was written"):  # fmt: skip
+            assert _run("webdataset", f"{server.url}/000000.tar", "--dry-run", "--quiet", "--size", 16) == 0
+            assert capsys.readouterr().out.splitlines()[-1].endswith(f"; {end}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "downloads", "in"]
+
+
+def test_every_source_that_downloads_says_where(tmp_path):
+    for source in (Cifar10(download_dir=tmp_path), Cifar100(download_dir=tmp_path), Mnist(download_dir=tmp_path)):
+        assert source.keeps == (tmp_path,)
+    for name in ("me/birds@v1", "hf://datasets/me/birds/data/a.parquet", "hf://datasets/me/birds@v1"):
+        assert [path.name for path in Hf(name).keeps] == ["datasets--me--birds"]
+    assert Hf(f"{tmp_path}").keeps == ()
 
 
 def test_a_limit_is_a_choice_of_the_seed_or_the_first_ones(tmp_path):

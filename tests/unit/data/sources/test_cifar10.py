@@ -13,7 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from distgan.cli.main import main
 from distgan.data import bad_samples
 from distgan.data.prepare import Request, prepare
 from distgan.data.remote import store
@@ -215,6 +217,32 @@ def test_planes_become_images_and_classes_keep_the_official_order(archive):
     for channel in range(3):
         plane = data[images.keys[1], 1024 * channel : 1024 * (channel + 1)]
         np.testing.assert_array_equal(image[:, :, channel].ravel(), plane)
+
+
+def test_size_fit_and_channels_make_other_images_and_their_defaults_the_same_data_set(tmp_path, archive, capsys):
+    checksum = hashlib.md5(archive.read_bytes()).hexdigest()
+    usual = Cifar10(archive).offer("test", None)
+    assert (usual.request, usual.size, usual.channels) == ({"archive": checksum}, 32, 3)
+    pixels = np.stack(usual.load(False).read(np.arange(4)))
+    other = Cifar10(archive, size=40, fit="pad", channels="gray").offer("test", None)
+    assert (other.size, other.channels) == (40, 1)
+    assert other.request == {"archive": checksum, "size": 40, "fit": "pad", "channels": "gray"}
+    images = other.load(False)
+    gray = [np.asarray(Image.fromarray(each).convert("L")) for each in pixels]
+    np.testing.assert_array_equal(np.stack(images.read(np.arange(4)))[:, 4:36, 4:36, 0], np.stack(gray))
+    assert "20 colour image(s) were made grey" in images.notes
+    prepare(Request(tmp_path / "out", Cifar10(archive), split="test"), progress=False)
+    command = ("prepare", "cifar10", "--from", archive, "--out", tmp_path / "out", "--split", "test", "--quiet")
+    assert main([*map(str, command), "--size", "32", "--channels", "rgb"]) == 0
+    assert "already complete" in capsys.readouterr().out
+    assert main([*map(str, command), "--size", "16"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_parquet_file_is_shown_the_way(tmp_path):
+    (tmp_path / "train.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    with pytest.raises(DataError, match=r"is a parquet file; it is read by `distgan prepare hf .*train.parquet`"):
+        Cifar10(tmp_path / "train.parquet").offer("train", None).load(False)
 
 
 def test_a_local_archive_with_another_checksum_is_taken_with_a_note(archive):

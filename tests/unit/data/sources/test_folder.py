@@ -205,6 +205,23 @@ def test_the_request_changes_with_the_files_and_not_with_the_place(tmp_path, tre
     assert Folder(tmp_path / "moved").offer("train", None).request != before
 
 
+def test_files_written_anew_with_the_same_size_are_named_and_the_data_set_is_left_as_it_is(tmp_path, tree, capsys):
+    show_on_terminal()
+    path = put(tree / "cat" / "9.bmp", noise(32, 32, 3))
+    request = Request(tmp_path / "out", Folder(tree))
+    made = prepare(request, progress=False)
+    capsys.readouterr()
+    assert prepare(request, progress=False) == made
+    assert capsys.readouterr().err == ""
+    put(path, noise(32, 32, 3, seed=9))
+    later = (tmp_path / "out" / "manifest.json").stat().st_mtime + 2
+    os.utime(path, (later, later))
+    assert prepare(request, progress=False) == made
+    warning = capsys.readouterr().err
+    assert f"{path} was written after {tmp_path}/out was made, which is left as it is" in warning
+    assert "if images have changed, pass --overwrite" in warning
+
+
 def test_folders_without_end_are_refused(tmp_path):
     place = tmp_path / "set"
     put(place.joinpath(*"x" * 70) / "1.png", noise(4, 4, 3))

@@ -98,13 +98,46 @@ def test_some_classes_of_several_files_and_the_call(tmp_path):
         (pa.array([10, 9, 10, 9]), ("9", "10")),
         (pa.array([True, False, True, False]), ("False", "True")),
         (pa.array(["b", "a", "b", "a"]).dictionary_encode(), ("a", "b")),
+        (pa.DictionaryArray.from_arrays([2, 0, None, 0], ["a", "unused", "c"]), ("a", "c")),
+        (pa.array([3, 4, 3, 4]).dictionary_encode(), ("3", "4")),
+        (pa.array([1.0, 0.0, float("nan"), None]), ("0", "1")),
         (pa.array(["b", "a", "b", "a"], pa.large_string()), ("a", "b")),
-        (pa.array([0.0, 1.0, 0.0, 1.0]), ("images",)),
     ],
 )
 def test_labels_without_names_are_their_own_names(tmp_path, labels, classes):
     path = written(tmp_path / "train.parquet", {"image": pa.array([png(each) for each in images(4)]), "label": labels})
     assert Hf(f"{path}").offer("train", None).classes == classes
+
+
+def test_a_column_called_label_that_holds_no_classes_is_refused_not_passed_over(tmp_path):
+    for number, (label, sentence) in enumerate(
+        (
+            (pa.array([[0, 1], [1]]), r"column label is list<.*>, no numbers or names of classes; name another one"),
+            (pa.array([0.0, 0.5]), "column label holds 0.5, which is no number of a class; name another one"),
+        )
+    ):
+        path = written(tmp_path / f"{number}.parquet", {"image": structs(images(2)), "label": label})
+        with pytest.raises(DataError, match=sentence):
+            Hf(f"{path}").offer("train", None)
+        assert Hf(f"{path}", label_column="none").offer("train", None).classes == ("images",)
+
+
+OTHER_FILES = [
+    ({"label": pa.array([0, 1])}, {"image": IMAGE, "label": {**CLASSES, "names": ["bird", "plane", "cat"]}},
+     "it has the classes bird, plane, cat, not plane, bird, cat"),
+    ({"label": pa.array(["bird", "cat"])}, None, "it has labels that are names, not numbers"),
+    ({"breed": pa.array([0, 1])}, None, "it has the labels in column breed, not label"),
+    ({}, None, "it has the labels in column none, not label"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("labels", "features", "sentence"), OTHER_FILES)
+def test_files_that_do_not_agree_on_columns_and_classes_are_refused_by_name(tmp_path, labels, features, sentence):
+    written(tmp_path / "train-1.parquet", {"image": structs(images(2)), **labels}, features)
+    first = {"image": structs(images(2)), "label": pa.array([0, 1])}
+    written(tmp_path / "train-0.parquet", first, {"image": IMAGE, "label": CLASSES})
+    with pytest.raises(DataError, match=rf"train-1\.parquet does not go with .*train-0\.parquet: {sentence}; name one"):
+        Hf(f"{tmp_path}").offer("train", None)
 
 
 def test_names_of_classes_do_not_go_with_labels_that_are_names(tmp_path):
@@ -120,6 +153,38 @@ def test_images_without_a_label_are_left_out_and_classes_without_images_noted(tm
         offer, _, pixels = read_all(Hf(f"{path}"))
     assert (offer.classes, len(pixels)) == (("plane", "bird"), 3)
     np.testing.assert_array_equal(pixels[1], images(5)[3])
+
+
+@pytest.mark.parametrize("minus", [pa.array([-1, 1, -1, 1]), pa.array(["-1", "1", "-1", "1"])])
+def test_minus_one_is_a_class_only_in_a_column_that_was_named_as_in_tables(tmp_path, minus):
+    path = f"{written(tmp_path / 'train.parquet', {'image': structs(images(4)), 'label': minus})}"
+    assert Hf(path).offer("train", None).classes == ("1",)
+    assert Hf(path, label_column="label").offer("train", None).classes == ("-1", "1")
+
+
+@pytest.mark.parametrize(("names", "labels", "sentence"), [
+    ([], [0, 0], "column label holds 0, and there are 0 names of classes"),
+    ([""], [0, 0], "column label holds '', which is no name of a class"),
+    (["a"], [0, 1], "column label holds 1, and there are 1 names of classes"),
+])  # fmt: skip
+def test_a_label_without_a_name_is_one_sentence(tmp_path, names, labels, sentence):
+    columns = {"image": structs(images(2)), "label": pa.array(labels)}
+    path = written(tmp_path / "train.parquet", columns, {"image": IMAGE, "label": {**CLASSES, "names": names}})
+    with pytest.raises(DataError, match=sentence):
+        Hf(f"{path}").offer("train", None)
+
+
+def test_files_with_other_content_of_the_same_size_are_another_data_set(tmp_path):
+    columns = {"image": structs(images(4)), "label": pa.array([0, 1, 0, 1])}
+    plain = {"use_dictionary": False, "compression": "none"}
+    path = written(tmp_path / "train.parquet", columns, {"image": IMAGE, "label": CLASSES}, **plain)
+    prepare(Request(tmp_path / "out", Hf(f"{path}")), progress=False)
+    prepare(Request(tmp_path / "out", Hf(f"{path}")), progress=False)
+    size, columns = path.stat().st_size, {**columns, "label": pa.array([1, 0, 1, 0])}
+    written(path, columns, {"image": IMAGE, "label": CLASSES}, **plain)
+    assert path.stat().st_size == size
+    with pytest.raises(DataError, match="holds a data set made with files = .* --overwrite"):
+        prepare(Request(tmp_path / "out", Hf(f"{path}")), progress=False)
 
 
 def test_a_path_is_never_opened(tmp_path):

@@ -53,6 +53,34 @@ def test_a_table_names_files_by_path_name_or_stem(folder, capsys):
     assert labels_of(Folder(folder), classes=("y",)) == {"y": 1}
 
 
+def test_two_spellings_of_a_file_with_two_classes_give_it_none(folder, capsys):
+    show_on_terminal()
+    rows = "a0.png,cat\n./a0.png,dog\na1.png,cat\na1,dog\na2.png,dog\n./a2.png,dog\na3,cat\n"
+    (folder / "labels.csv").write_text(f"image,class\n{rows}")
+    assert labels_of(Folder(folder)) == {"cat": 1, "dog": 1}
+    error = capsys.readouterr().err
+    assert "4 image(s) have no class" in error
+    assert "name no image" not in error
+
+
+def test_the_column_that_names_the_files_is_the_one_that_matches(folder):
+    rows = "".join(f"{number + 7},a{number}.png,{'xy'[number % 2]}\n" for number in range(6))
+    (folder / "labels.csv").write_text(f"id,name,label\n{rows}")
+    assert labels_of(Folder(folder)) == {"x": 3, "y": 3}
+    (folder / "labels.csv").write_text(f"id,name,image\n{rows}")
+    assert labels_of(Folder(folder, label_column="image")) == {"x": 3, "y": 3}
+
+
+def test_labels_of_another_type_are_named_and_whole_numbers_are_numbers(folder):
+    table = folder / "metadata.jsonl"
+    table.write_text("".join(json.dumps({"file_name": f"a{i}.png", "label": i % 2 / 1.0}) + "\n" for i in range(6)))
+    assert labels_of(Folder(folder)) == {"0": 3, "1": 3}
+    for value, shown in ((0.5, "0.5"), (True, "True"), ([1], r"\[1\]")):
+        table.write_text(json.dumps({"file_name": "a0.png", "label": value}))
+        with pytest.raises(DataError, match=f"gives no image a class: its column label holds {shown}, which is no"):
+            Folder(folder, labels="metadata.jsonl").offer("train", None)
+
+
 def test_names_that_two_folders_share_need_their_paths(tmp_path):
     for place in ("p", "q"):
         put(tmp_path / "set" / place / "1.png", noise(8, 8, 3))
@@ -90,7 +118,7 @@ TABLES = [
     ("labels.csv", "id,a,b\na0,1,2\n", None, r"gives no image a class: none of its columns \(a, b\) is called label"),
     ("labels.csv", "id,label\nz,1\n", None, "gives no image a class: none of its 1 rows names an image below"),
     ("labels.csv", "id,label\na0,x\n", "colour", "has no column colour; there are label"),
-    ("labels.csv", "id,label\na0,\x07\n", None, "the class '\\\\x07' is not a name of at most 255 printable"),
+    ("labels.csv", "id,label\na0,\x07\n", None, "holds '\\\\x07', which is no name of a class"),
     ("labels.jsonl", "{", None, "is not a table of labels"),
     ("labels.jsonl", "[" * 100_000, None, "is not a table of labels"),
     ("labels.csv", "id,label\na0,\udcff\n", None, "is not a table of labels"),

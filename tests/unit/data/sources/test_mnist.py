@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,19 @@ def test_torchvisions_folder_other_names_splits_and_classes(tmp_path):
     for file in put(tmp_path / "kaggle").iterdir():
         file.rename(file.with_name(file.name.replace("-idx", ".idx")))
     assert len(read_all(Mnist(tmp_path / "kaggle"))[2]) == 20
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_files_of_another_variant_are_refused_by_its_name(tmp_path, monkeypatch, pack):
+    folder = put(tmp_path / "a", pack=True)
+    checksum = hashlib.md5((folder / "train-labels-idx1-ubyte.gz").read_bytes()).hexdigest()
+    if not pack:
+        put(folder)  # as torchvision has them, beside the packed ones
+    files = {"train-labels-idx1-ubyte": Archive("train-labels-idx1-ubyte.gz", 1000, checksum)}
+    monkeypatch.setitem(PUBLISHED, "mnist", replace(PUBLISHED["mnist"], files=files))
+    with pytest.raises(DataError, match=r"labels-idx1-ubyte\.gz is a file of mnist, not of fashion; pass --variant mn"):
+        Mnist(folder, variant="fashion").offer("train", None)
+    assert Mnist(folder).offer("train", None).classes == tuple("0123456789")
 
 
 def test_the_call_makes_the_data_set(tmp_path):
@@ -130,6 +144,14 @@ def test_every_variant_has_the_files_of_both_splits():
         assert len(published.classes) == 10
         assert [each.name for each in published.files.values()] == [f"{name}.gz" for name in published.files]
         assert len({each.md5 for each in published.files.values()}) == 4
+
+
+@pytest.mark.needs("fashion")
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_real_fashion_mnist_is_not_taken_for_another_variant(split):
+    for variant in ("mnist", "kmnist"):
+        with pytest.raises(DataError, match=rf"is a file of fashion, not of {variant}; pass --variant fashion"):
+            Mnist(FASHION, variant=variant).offer(split, None)
 
 
 @pytest.mark.needs("fashion")

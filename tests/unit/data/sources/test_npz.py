@@ -73,6 +73,33 @@ def test_other_names_are_named_and_wrong_ones_refused(tmp_path):
     assert (manifest.classes, manifest.count) == (("1", "2"), 4)
 
 
+def test_the_labels_are_those_that_go_with_the_images_that_were_named(tmp_path):
+    train, test = noise(4, 8, 8, 3), noise(4, 8, 8, 3, seed=1)
+    labels = {"y_train": np.zeros(4, int), "y_test": np.ones(4, int)}
+    path = saved(tmp_path / "a.npz", x_train=train, x_test=test, **labels)
+    assert Npz(path, images_key="x_test").offer("train", None).classes == ("1",)
+    np.testing.assert_array_equal(read_all(Npz(path, labels_key="y_test", size=8))[2], test)
+    path = saved(tmp_path / "b.npz", x_test=test, faces=train, y_train=labels["y_train"], label=labels["y_test"])
+    for key in ("x_test", "faces"):
+        with pytest.raises(DataError, match=f"none has the name that goes with {key}; name one with --labels-key"):
+            Npz(path, images_key=key).offer("train", None)
+        assert Npz(path, images_key=key, labels_key="label").offer("train", None).classes == ("1",)
+    path = saved(tmp_path / "c.npz", x_test=test, y_train=labels["y_train"])
+    with pytest.raises(DataError, match="holds y_train, and none has the name that goes with x_test"):
+        Npz(path, images_key="x_test").offer("train", None)
+    path = saved(tmp_path / "d.npz", faces=test, label=labels["y_test"])
+    assert Npz(path, images_key="faces").offer("train", None).classes == ("1",)
+    assert Npz(saved(tmp_path / "e.npz", faces=test), images_key="faces").offer("train", None).classes == ("images",)
+
+
+def test_images_of_no_split_are_said_to_be_read_as_the_one_asked_for(tmp_path):
+    path = saved(tmp_path / "a.npz", images=noise(4, 8, 8, 3), x_val=noise(4, 8, 8, 3), labels=np.zeros(4, int))
+    note = f"{path}: images is of no split: all of it is read as test"
+    assert read_all(Npz(path, size=8), "test")[1].notes == [note]
+    for split in ("train", "val"):
+        assert read_all(Npz(path, size=8), split)[1].notes == []
+
+
 REFUSED = [
     ({"images": np.zeros((4, 8, 8, 3))}, "images holds float64; images are uint8, from 0 to 255"),
     ({"images": np.zeros((4, 8, 8, 3), np.uint16)}, "images holds uint16; images are uint8"),
@@ -87,6 +114,12 @@ REFUSED = [
         "labels holds object; labels are integers",
     ),
     ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.array(["a\n"] * 4)}, "which is no name of a class"),
+    (
+        {"images": np.zeros((2, 8, 8), np.uint8), "labels": np.array(["a", ""])},
+        "holds '', which is no name",
+    ),
+    ({"images": np.zeros((64, 48, 3), np.uint8)}, r"images has the shape \(64, 48, 3\), which is one colour image"),
+    ({"images": np.zeros((8, 8, 4), np.uint8)}, "which is one colour image; images are .N, H, W, C."),
 ]
 
 
@@ -97,12 +130,23 @@ def test_other_arrays_are_one_sentence(tmp_path, arrays, sentence):
         source.offer("train", None).load(False)
 
 
-def forged(path, shape, data=b"x" * 100):
+def forged(path, shape, data=b"x" * 100, descr="|u1", name="images", **arrays):
     head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("images.npy", head.getvalue() + data)
+    np.lib.format.write_array_header_1_0(head, {"descr": descr, "fortran_order": False, "shape": shape})
+    np.savez(path, **arrays)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{name}.npy", head.getvalue() + data)
     return path
+
+
+def test_a_forged_head_is_one_sentence(tmp_path):
+    for number, (shape, descr) in enumerate((((-2, -3), "|u1"), ((2, -3, -1), "|u1"), ((6,), "<U0"))):
+        data = b"x" * (6 if descr == "|u1" else 0)
+        path = forged(tmp_path / f"{number}.npz", shape, data, descr, "labels", images=noise(6, 8, 8, 3))
+        with pytest.raises(DataError, match=r"is not an \.npz file, or is damaged"):
+            Npz(path, size=8).offer("train", None).load(False)
+    with pytest.raises(DataError, match=r"is not an \.npz file, or is damaged"):
+        Npz(forged(tmp_path / "images.npz", (-2, -3), b"x" * 6), size=8).offer("train", None).load(False)
 
 
 def test_a_header_is_compared_with_the_file_and_the_memory_before_any_is_taken(tmp_path, monkeypatch):

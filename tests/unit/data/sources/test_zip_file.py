@@ -195,6 +195,21 @@ def test_bombs_are_refused_before_anything_is_unpacked(tmp_path, monkeypatch):
         images.finish()
 
 
+@pytest.mark.parametrize("offset", [2**63, 2**64 - 1, 2**40])
+def test_a_member_beyond_the_end_is_one_sentence(tmp_path, offset):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("a.png", "b.png"):
+            archive.writestr(name, png(noise(8, 8, 3)))
+        archive.filelist[1].header_offset = offset  # written as a field of Zip64
+    with pytest.raises(DataError, match=r"a\.zip is (damaged: member 'b.png' lies beyond its end|not a zip file)"):
+        Zip(tmp_path / "a.zip").offer("train", None)
+
+
+def test_a_colon_in_a_folder_is_part_of_its_name(tmp_path):
+    path = packed(tmp_path / "a.zip", {"at 12:30/a.png": png(noise(8, 8, 3)), "at 1:05/b.png": png(noise(8, 8, 3))})
+    assert Zip(path).offer("train", None).classes == ("at 12:30", "at 1:05")
+
+
 def test_a_file_and_a_folder_of_the_same_name_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.zip/x is a file and a folder at the same time"):
         Zip(packed(tmp_path / "a.zip", {"x": b"1", "x/a.png": b"2"})).offer("train", None)
