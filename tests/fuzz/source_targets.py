@@ -33,6 +33,11 @@ def read_source(source: Any, split: str = "train") -> None:
     images.finish()
 
 
+def add(archive: zipfile.ZipFile, name: str, content: bytes | str) -> None:
+    """Adds a member without the time, so that the same case has the same bytes."""
+    archive.writestr(zipfile.ZipInfo(name), content, archive.compression)
+
+
 def png(seed: int, size: int = 8) -> bytes:
     file = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
@@ -46,9 +51,9 @@ def png(seed: int, size: int = 8) -> bytes:
 def make_zip(place: Path) -> None:
     with zipfile.ZipFile(place / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(COUNT):
-            archive.writestr(f"00000/img{number:08d}.png", png(number))
+            add(archive, f"00000/img{number:08d}.png", png(number))
         labels = [[f"00000/img{number:08d}.png", number % 2] for number in range(COUNT)]
-        archive.writestr("dataset.json", json.dumps({"labels": labels}))
+        add(archive, "dataset.json", json.dumps({"labels": labels}))
 
 
 def forge_zip(random: Random, place: Path) -> None:
@@ -91,7 +96,7 @@ def forge_zip(random: Random, place: Path) -> None:
             path, "w", random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
         ) as new:
             for each, content in members.items():
-                new.writestr(each, content)
+                add(new, each, content)
 
 
 def changed_member(random: Random, name: str, content: bytes) -> bytes:
@@ -136,7 +141,7 @@ def forge_npz(random: Random, place: Path) -> None:
         members[name] = b"\x93NUMPY\1\0" + struct.pack("<H", len(packed) & 0xFFFF) + packed + members[name][128:]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
         for each, content in members.items():
-            new.writestr(each, content)
+            add(new, each, content)
 
 
 def read_npz(place: Path) -> None:
@@ -153,7 +158,7 @@ def make_idx(place: Path) -> None:
         ("train-labels-idx1-ubyte", np.arange(20, dtype=np.uint8) % 10),
     ):
         head = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
-        (place / f"{name}.gz").write_bytes(gzip.compress(head + array.tobytes()))
+        (place / f"{name}.gz").write_bytes(gzip.compress(head + array.tobytes(), mtime=0))
 
 
 def forge_idx(random: Random, place: Path) -> None:
@@ -170,7 +175,7 @@ def forge_idx(random: Random, place: Path) -> None:
         content = bytes(300 << 20)
     else:
         content = mutations.bytes_of(random, content)
-    path.write_bytes(gzip.compress(content, 1))
+    path.write_bytes(gzip.compress(content, 1, mtime=0))
 
 
 def read_idx(place: Path) -> None:
