@@ -213,13 +213,18 @@ def forge_parquet(random: Random, place: Path) -> None:
         return
     values = random.choice(
         ([0, 1, -1, None, 7, 2**62], ["a", "b", "", "\x1b[2J", None, "a" * 3000], [[0], [1], [], None, [0, 1], [2]],
-         [0.5] * 6, [b"x"] * 6, [{"a": 1}] * 6, [True] * 6)
+         [0.5] * 6, [0.0, 1.0, float("nan"), float("inf"), 1e300, None], [1.0, -1.0, 7.0] * 2,
+         [b"x"] * 6, [{"a": 1}] * 6, [True] * 6)
     )  # fmt: skip
     contents = [random.choice((png(1), b"", None, mutations.png_of(random, png(2)), b"x" * 5000)) for _ in range(6)]
     images = random.choice((contents, [{"bytes": each, "path": None} for each in contents], [{"path": "x"}] * 6))
-    table = pa.table({"image": pa.array(images), "label": pa.array(values)})
+    labels = pa.array(values)
+    labels = labels.dictionary_encode() if not pa.types.is_nested(labels.type) and random.random() < 0.3 else labels
+    table = pa.table({"image": pa.array(images), "label": labels})
     metadata = json.loads(pq.read_schema(path).metadata[b"huggingface"])
     described = mutations.json_of(random, metadata).encode("utf-8", "surrogatepass")
+    if random.random() < 0.2:
+        path = path.with_name("train-00001-of-00001.parquet")  # beside the good one
     pq.write_table(table.replace_schema_metadata({"huggingface": described}), path)
 
 
