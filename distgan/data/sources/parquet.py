@@ -5,6 +5,7 @@ An image is a struct of `bytes` and `path`, or plain bytes; a path is never open
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,6 @@ IMAGE_COLUMNS = ("image", "img", "images", "jpg", "png", "webp", "pixel_values")
 NUMBERS = "numbers"
 STRINGS = ("is_string", "is_large_string", "is_string_view")  # the last one is not in all versions of pyarrow
 OTHER_COLUMN = f"name another one with --label-column, or pass --label-column {NO_LABELS} for one class"
-MAX_SHOWN = 200  # characters of a text in a message
 ROWS_AT_ONCE = 64
 MAX_ROWS = 100_000_000
 MAX_IMAGE_BYTES = 1 << 28
@@ -61,16 +61,18 @@ def common_columns(paths: Sequence[Path], image: str | None, label: str | None) 
     first = find_columns(paths[0], image, label)
     for path in paths[1:]:
         other = find_columns(path, image, label)
+        pairs = itertools.zip_longest(first.names or (), other.names or ())
+        named = next((pair for pair in pairs if pair[0] != pair[1]), (None, None))
         for what, ours, theirs in (
             ("the images in column", first.image, other.image),
             ("the labels in column", first.label, other.label),
             ("labels that are", first.kind, other.kind),
-            ("the classes", _short(first.names), _short(other.names)),
+            ("the class", *named),
         ):
             if ours != theirs:
+                shown = f"{printable(theirs or 'none')}, not {printable(ours or 'none')}"
                 raise DataError(
-                    f"{path} does not go with {paths[0]}: it has {what} {theirs or 'none'}, not {ours or 'none'}; name "
-                    "one file, or write them alike"
+                    f"{path} does not go with {paths[0]}: it has {what} {shown}; name one file, or write them alike"
                 )
     return first
 
@@ -288,11 +290,6 @@ def _usual_label(
             raise DataError(f"{path}: column {odd} is {columns[odd]}, no numbers or names of classes; {OTHER_COLUMN}")
         return None, "" if not labels else f"no column is called label ({join_names(list(labels), ', ')}): one class"
     return found, f"--label-column names other labels than {found}: {join_names(others, ', ')}" if others else ""
-
-
-def _short(names: Sequence[str] | None) -> str:
-    text = join_names(names or (), ", ")
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _names_of(feature: Any) -> tuple[str, ...] | None:
