@@ -58,8 +58,9 @@ class Hf(Fitted):
     @property
     def keeps(self) -> tuple[Path, ...]:
         """See `Source`."""
-        repository = re.split("[/@]", self.dataset.removeprefix(PREFIX))[:2]
-        return () if Path(self.dataset).exists() else (cache_of("/".join(repository)),)
+        repository = "/".join(self.dataset.removeprefix(PREFIX).partition("@")[0].split("/")[:2])
+        here = os.path.exists(os.path.expanduser(self.dataset))
+        return () if here or not REPOSITORY.fullmatch(repository) else (cache_of(repository),)
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split. The hub's files are downloaded for it, since they hold the classes. See `Source`."""

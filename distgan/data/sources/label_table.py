@@ -136,7 +136,8 @@ def _of_rows(
     one_hot: bool = False,
 ) -> Labels:
     """The classes in the rows of a table. Raises ValueError, and DataError for a column that is not there."""
-    candidates = [each for name in FILE_COLUMNS for each in columns if each.strip().lower() == name and each != column]
+    candidates = [each for name in FILE_COLUMNS for each in columns if each.strip().lower() == name]
+    candidates = [each for each in candidates if each != column] or candidates
     if not candidates:
         raise ValueError(f"none of its columns names the images, such as file_name; it has {join_names(columns, ', ')}")
     file_column = candidates[number]

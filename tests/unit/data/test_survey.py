@@ -84,7 +84,9 @@ def test_every_source_that_downloads_says_where(tmp_path):
         assert source.keeps == (tmp_path,)
     for name in ("me/birds@v1", "hf://datasets/me/birds/data/a.parquet", "hf://datasets/me/birds@v1"):
         assert [path.name for path in Hf(name).keeps] == ["datasets--me--birds"]
-    assert Hf(f"{tmp_path}").keeps == ()
+    assert [path.name for path in Hf("birds@v1").keeps] == ["datasets--birds"]
+    for name in (f"{tmp_path}", "~", "a" * 300, "no name"):
+        assert Hf(name).keeps == ()
 
 
 def test_a_limit_is_a_choice_of_the_seed_or_the_first_ones(tmp_path):

@@ -118,6 +118,7 @@ TABLES = [
     ("labels.csv", "id,a,b\na0,1,2\n", None, r"gives no image a class: none of its columns \(a, b\) is called label"),
     ("labels.csv", "id,label\nz,1\n", None, "gives no image a class: none of its 1 rows names an image below"),
     ("labels.csv", "id,label\na0,x\n", "colour", "has no column colour; there are label"),
+    ("labels.csv", "id,label\na0,x\n", "id", "has no column id; there are label"),
     ("labels.csv", "id,label\na0,\x07\n", None, "holds '\\\\x07', which is no name of a class"),
     ("labels.jsonl", "{", None, "is not a table of labels"),
     ("labels.jsonl", "[" * 100_000, None, "is not a table of labels"),
