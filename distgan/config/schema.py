@@ -35,6 +35,14 @@ from distgan.utils.safe_io import printable
 
 Reaction = Literal["off", "warn", "alert", "stop", "rollback"]
 URL = NewType("URL", str)
+
+
+def _is_label_place(text: str) -> str:
+    if not re.fullmatch("auto|cls|none|json:.{1,100}", text):
+        raise ValueError(f"{printable(text)} must be auto, cls, none or json:FIELD")
+    return text
+
+
 URL_FORMS = {
     "http": ("HOST/DIR", "~/.netrc"),
     "https": ("HOST/DIR", "~/.netrc"),
@@ -81,7 +89,7 @@ def _directory_or_url(value: Any) -> Path | URL:
     return URL(value.rstrip("/"))
 
 
-ForeignLabel = Annotated[str, Field(pattern=r"^(auto|cls|none|json:.{1,100})$")]
+ForeignLabel = Annotated[str, AfterValidator(_is_label_place)]
 Location = Annotated[Path | URL, PlainValidator(_directory_or_url), AS_TEXT]
 
 

@@ -53,6 +53,8 @@ def named_shards(path: str) -> tuple[str, tuple[str, ...]] | None:
     if ("{" not in path and not path.endswith(TAR)) or ("://" not in path and os.path.isdir(path)):
         return None
     directory, _, pattern = path.rpartition("/")
+    if "*" in pattern:
+        raise DataError(f"{path}: * is not expanded; give the directory {directory or '.'}, or DIR/{{000..009}}.tar")
     if "{" in directory:
         raise DataError(f"{path}: braces stand for the names of shards in one directory, as in DIR/{{000..009}}.tar")
     return directory or ("/" if path.startswith("/") else "."), tuple(dict.fromkeys(_expanded(path, pattern)))

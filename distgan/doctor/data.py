@@ -64,7 +64,7 @@ def check_data(config: Config) -> tuple[DataSet | None, list[CheckResult]]:
         location, manifest = open_data_set(impatient(data))
         selection = select_shards(location, manifest, data.classes)
     except DataError as error:
-        return None, [fail("data", str(error), "fix data.path, data.classes or the copy of the data set")]
+        return None, [fail("data", str(error), "fix data.path, data.classes, data.size or the copy of the data set")]
     size = sum(shard.bytes for shard in selection.shards)
     pixels = f"{selection.size}x{selection.size}{' gray' if selection.form.channels == 1 else ''}"
     text = f"{location}: {selection.total:,} images of {pixels}, {len(selection.classes)} class(es)"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from distgan.utils.paths import shown_path
 
+PREPARED = {".zip": "zip", ".npz": "npz", ".parquet": "hf"}  # files that `distgan prepare SOURCE` reads
 MAX_NAMES = 1000  # that are looked at in a directory
 MAX_NEAREST = 3  # that are named
 ALIKE = 0.6  # least likeness of two names, as difflib measures it
@@ -53,6 +54,11 @@ def _what_is_there(directory: Path, manifest: str) -> tuple[str, str]:
             return f"{directory} is a link that leads nowhere, so it is no data set", "correct the link"
         place = "" if directory.is_absolute() else f" in the working directory, {_working_directory()}"
         return f"{directory} does not exist{place}, so it is no data set", make
+    if source := PREPARED.get(directory.suffix.lower()):
+        return (
+            f"{directory} is a file, not a data set",
+            f"make one of it with `distgan prepare {source} {directory} --out NEW`",
+        )
     if not directory.is_dir():
         return f"{directory} is a file, and a data set is a directory with a {manifest}", "name its directory"
     names = list(_names(directory))

@@ -6,6 +6,7 @@ would put several images into one sample, the names have dots themselves, and th
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -82,8 +83,9 @@ class ForeignSamples:
         plain = [item for item in images if "." not in item[0]]
         if not images:
             self.passed_over["label without an image"] += 1
-        if len(plain) > 1:
-            kinds = ", ".join(sorted({rest.lower() for rest, _ in plain}))
+        numbered = any(re.search(r"\d", rest.rpartition(".")[0]) for rest, _ in images)  # parts of keys, not of samples
+        if len(plain or images) > 1 and (plain or not numbered):
+            kinds = ", ".join(sorted({printable(rest.lower()) for rest, _ in plain or images}))
             raise DataError(
                 f"{shard}/{printable(key)} has several images ({kinds}), and nothing says which one is meant; keep one"
             )

@@ -229,6 +229,8 @@ def notes_on(contents: Sequence[ShardContent], options: ForeignOptions) -> list[
     if passed_over:
         kinds = ", ".join(f"{count:,} x {printable(kind)}" for kind, count in passed_over.most_common(8))
         notes.append(f"passed over, as neither image nor label: {kinds}")
+    if passed_over[".json"] and contents[0].label == "none":
+        notes.append("label=json:FIELD takes the class from a field of the .json files")
     if gray and options.channels == "rgb":
         notes.append(f"{gray:,} gray image(s) are made RGB; data.channels=gray trains on one channel")
     if gray < images and options.channels == "gray":

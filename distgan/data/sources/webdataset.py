@@ -23,7 +23,7 @@ from distgan.data.remote.cache import cached_path
 from distgan.data.remote.store import Location
 from distgan.data.shards.foreign import ForeignSample, ForeignSamples
 from distgan.data.shards.foreign_tar import unpacked
-from distgan.data.shards.manifest import Manifest
+from distgan.data.shards.manifest import MANIFEST, Manifest
 from distgan.data.shards.reader import open_shard
 from distgan.data.shards.tar import READ_ERRORS
 from distgan.data.sources.base import Offer, SourceImages, select_classes
@@ -62,6 +62,10 @@ class WebDataset(Fitted):
         )  # fmt: skip
         if isinstance(self.shards, Path) and not are_there(self.shards):
             raise DataError(f"{self.shards} is no directory with tar files, no tar file and no DIR/{{000..009}}.tar")
+        if isinstance(self.shards, Path) and (self.shards / MANIFEST).is_file():
+            raise DataError(
+                f"{self.shards} was made by `distgan prepare`; train on it as it is: data.path={self.shards}"
+            )
         location, manifest = open_data_set(config, progress=self.progress, notes=self.progress)
         if manifest.reading is None:
             raise DataError(

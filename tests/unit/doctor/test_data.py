@@ -27,7 +27,7 @@ def test_a_data_set_that_is_not_there(tiny_config, tmp_path):
     assert lines(results) == [
         f"FAIL  data: {nothing} does not exist, so it is no data set; make one with `distgan prepare "
         f"shapes|cifar10|folder|... --out {nothing}`, or train with data.prepare=shapes or cifar10 as well, which "
-        "makes it there; fix data.path, data.classes or the copy of the data set"
+        "makes it there; fix data.path, data.classes, data.size or the copy of the data set"
     ]
     data_set, results = data.check_data(tiny_config(f"data.path={nothing}", "data.prepare=shapes"))
     assert lines(results) == [

@@ -54,6 +54,14 @@ def test_two_images_of_one_key_are_refused_because_nothing_says_which_is_meant(r
         read([("1.jpg", "J"), ("1.png", "P"), ("1.cls", "0")])
 
 
+def test_images_with_names_of_their_own_in_one_sample_are_not_taken_for_samples(read):
+    members = [(f"{i}.{part}.jpg", "J") for i in range(3) for part in ("input", "target")]
+    with pytest.raises(
+        DataError, match=r"x\.tar/0 has several images \(input\.jpg, target\.jpg\), and nothing says which"
+    ):
+        read(members, "none")
+
+
 def test_texts_and_the_files_of_macos_are_passed_over(read):
     passed_over = Counter()
     members = [
