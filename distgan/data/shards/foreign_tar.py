@@ -66,7 +66,7 @@ def plain_files(file: BinaryIO, limit: Callable[[str], int], passed_over: Counte
                 offset = file.tell()
                 yield Member(name, read_content(file, size, max_bytes), offset)
             elif kind in FILE_TYPES and not name.endswith("/"):
-                passed_over[_ending(name)] += 1
+                passed_over[_kind_of(name)] += 1
                 _skip(file, size)
             else:
                 if kind in LINKS_AND_DEVICES:
@@ -138,6 +138,6 @@ def _size(text: str | None, before: int | None) -> int | None:
     return int(text)
 
 
-def _ending(name: str) -> str:
+def _kind_of(name: str) -> str:
     base = name.rpartition("/")[2]
     return f".{base.rpartition('.')[2][:20].lower()}" if "." in base else "no ending"
