@@ -38,6 +38,11 @@ class Fit:
     channels: Channels = "rgb"
     """rgb: three channels; gray: one."""
 
+    @property
+    def channel_count(self) -> Literal[1, 3]:
+        """The same as a number."""
+        return 3 if self.channels == "rgb" else 1
+
 
 def fit_image(image: Image.Image, fit: Fit) -> Pixels:
     """Turns an image of any mode into uint8 [size, size, 3 or 1]. 65,535 is white in grey images of 16 bits.

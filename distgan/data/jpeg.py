@@ -34,7 +34,7 @@ def fast_jpeg(data: bytes) -> Pixels | None:
 
 def fit_pixels(pixels: Pixels, fit: Fit) -> Pixels:
     """What `fit_image` makes of the same image."""
-    channels = 3 if fit.channels == "rgb" else 1
+    channels = fit.channel_count
     if pixels.shape[:2] != (fit.size, fit.size) or channels < pixels.shape[2]:
         return fit_image(image_of(pixels), fit)
     return pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2)

@@ -85,33 +85,37 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Place:
+class CifarSource(Shaped):
     """Where an archive is, or may be downloaded to."""
 
-    archive: Path | None
-    download_dir: Path
-    store: RemoteStore
-    official: tuple[Archive, ...]
+    archive: Path | None = None
+    """A .tar.gz, .tar or unpacked directory; None: one of `official` in `download_dir`, or the first, downloaded."""
+    download_dir: Path = Path("downloads")
+    store: RemoteStore = STORE
+    official: tuple[Archive, ...] = ()
+
+    @property
+    def keeps(self) -> tuple[Path, ...]:
+        """See `Source`."""
+        return (self.download_dir,)
 
 
-def offer(
-    kind: Kind, place: Place, shape: Shaped, split: str, classes: tuple[str, ...] | None, more: dict[str, Any]
-) -> Offer:
-    """Describes a split; reads `place.archive` once if there is one. more: of the request. See `Source`."""
+def offer(kind: Kind, source: CifarSource, split: str, classes: tuple[str, ...] | None, more: dict[str, Any]) -> Offer:
+    """Describes a split; reads `source.archive` once if there is one. more: of the request. See `Source`."""
     names = select_classes(kind.classes, classes)
-    local = None if place.archive is None else _inside(place.archive, place.official)
+    local = None if source.archive is None else _inside(source.archive, source.official)
     checksum = None if local is None else fingerprint(local, split, kind)
 
     def load(progress: bool) -> SourceImages:
-        path = local or fetch(place.store, place.official, place.download_dir, progress)
-        images = load_split(path, split, names, kind, shape)
+        path = local or fetch(source.store, source.official, source.download_dir, progress)
+        images = load_split(path, split, names, kind, source)
         if os.path.isfile(path) and checksum not in (None, "official"):
             known = ", ".join(archive.md5 for archive in kind.official)
             images.notes.append(f"{path} can be read, but its MD5 is neither of the two official ones: {known}")
         return images
 
-    made = shape.make_offer(kind.source, names, {"archive": checksum, **more}, load)
-    if shape.size != SIZE:
+    made = source.make_offer(kind.source, names, {"archive": checksum, **more}, load)
+    if source.size != SIZE:
         return made
     return replace(made, request={name: value for name, value in made.request.items() if name != "size"})  # as ever
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from distgan.data.remote.store import RemoteStore
 from distgan.data.sources import cifar
 from distgan.data.sources.base import Offer
-from distgan.data.sources.fitted import Shaped
 from distgan.data.sources.official import Archive
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -33,21 +30,11 @@ KIND = cifar.Kind(
 
 
 @dataclass(frozen=True)
-class Cifar10(Shaped):
+class Cifar10(cifar.CifarSource):
     """The source `cifar10`: CIFAR-10 from a local archive or directory, or downloaded to `download_dir`."""
 
-    archive: Path | None = None
-    """A .tar.gz, .tar or unpacked directory; None: one of `official` in `download_dir`, or the first, downloaded."""
-    download_dir: Path = Path("downloads")
-    store: RemoteStore = cifar.STORE
     official: tuple[Archive, ...] = KIND.official
-
-    @property
-    def keeps(self) -> tuple[Path, ...]:
-        """See `Source`."""
-        return (self.download_dir,)
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split; reads `archive` once if there is one. See `Source`."""
-        place = cifar.Place(self.archive, self.download_dir, self.store, self.official)
-        return cifar.offer(KIND, place, self, split, classes, {})
+        return cifar.offer(KIND, self, split, classes, {})

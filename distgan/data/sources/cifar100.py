@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
-from distgan.data.remote.store import RemoteStore
 from distgan.data.sources import cifar
 from distgan.data.sources.base import Offer
-from distgan.data.sources.fitted import Shaped
 from distgan.data.sources.official import Archive
 
 FINE = (
@@ -47,24 +44,14 @@ KIND = cifar.Kind(
 
 
 @dataclass(frozen=True)
-class Cifar100(Shaped):
+class Cifar100(cifar.CifarSource):
     """The source `cifar100`: CIFAR-100 from a local archive or directory, or downloaded to `download_dir`."""
 
-    archive: Path | None = None
-    """A .tar.gz, .tar or unpacked directory; None: one of `official` in `download_dir`, or the first, downloaded."""
+    official: tuple[Archive, ...] = KIND.official
     labels: Literal["fine", "coarse"] = "fine"
     """fine: the 100 classes; coarse: their 20 groups."""
-    download_dir: Path = Path("downloads")
-    store: RemoteStore = cifar.STORE
-    official: tuple[Archive, ...] = KIND.official
-
-    @property
-    def keeps(self) -> tuple[Path, ...]:
-        """See `Source`."""
-        return (self.download_dir,)
 
     def offer(self, split: str, classes: tuple[str, ...] | None) -> Offer:
         """Describes a split; reads `archive` once if there is one. See `Source`."""
         kind = KIND if self.labels == "fine" else replace(KIND, label="coarse_labels", classes=COARSE)
-        place = cifar.Place(self.archive, self.download_dir, self.store, self.official)
-        return cifar.offer(kind, place, self, split, classes, {"labels": self.labels})
+        return cifar.offer(kind, self, split, classes, {"labels": self.labels})

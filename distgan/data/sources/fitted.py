@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -51,8 +51,7 @@ class Shaped:
         self, source: str, classes: tuple[str, ...], request: dict[str, Any], load: Callable[[bool], SourceImages]
     ) -> Offer:
         """An offer of images that are made as the options say. request: what else determines them."""
-        channels: Literal[1, 3] = 3 if self.channels == "rgb" else 1
-        return Offer(source, self.size, classes, {**request, **self.request()}, load, channels)
+        return Offer(source, self.size, classes, {**request, **self.request()}, load, self.as_fit().channel_count)
 
 
 @dataclass(frozen=True, kw_only=True)

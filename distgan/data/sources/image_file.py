@@ -143,8 +143,7 @@ class ImageReader:
     def _of_jpeg(self, pixels: Pixels, data: bytes) -> Pixels | ImageFile:
         """The image that `_decode` gives, of pixels that are decoded already."""
         height, width, channels = pixels.shape
-        ours = 3 if self.fit.channels == "rgb" else 1
-        keep = self.keep_format and pixels.shape == (self.fit.size, self.fit.size, ours)
+        keep = self.keep_format and pixels.shape == (self.fit.size, self.fit.size, self.fit.channel_count)
         kept = keep and len(data) <= self._most_kept()
         self._note((width, height), channels == 1, encoded=not kept)
         if kept:

@@ -62,15 +62,12 @@ class WebDataset(Fitted):
         )  # fmt: skip
         if isinstance(self.shards, Path) and not are_there(self.shards):
             raise DataError(f"{self.shards} is no directory with tar files, no tar file and no DIR/{{000..009}}.tar")
+        own = DataError(f"{self.shards} was made by `distgan prepare`; train on it as it is: data.path={self.shards}")
         if isinstance(self.shards, Path) and (self.shards / MANIFEST).is_file():
-            raise DataError(
-                f"{self.shards} was made by `distgan prepare`; train on it as it is: data.path={self.shards}"
-            )
+            raise own
         location, manifest = open_data_set(config, progress=self.progress, notes=self.progress)
         if manifest.reading is None:
-            raise DataError(
-                f"{self.shards} was made by `distgan prepare`; train on it as it is: data.path={self.shards}"
-            )
+            raise own
         if self.progress:
             log.info("%s: %s images, %s class(es)", self.shards, f"{manifest.count:,}", f"{len(manifest.classes):,}")
         names = select_classes(manifest.classes, classes)

@@ -56,7 +56,7 @@ def write(place, version, folder):
 @pytest.mark.parametrize("folder", [False, True])
 @pytest.mark.parametrize("labels", ["fine", "coarse"])
 def test_both_versions_packed_or_not_give_every_pixel_and_either_label(tmp_path, version, folder, labels):
-    offer = Cifar100(write(tmp_path, version, folder), labels).offer("train", None)
+    offer = Cifar100(write(tmp_path, version, folder), labels=labels).offer("train", None)
     assert offer.classes == (FINE if labels == "fine" else COARSE)
     images = offer.load(False)
     assert images.labels.tolist() == (FINE_LABELS if labels == "fine" else COARSE_LABELS).tolist()
@@ -85,7 +85,7 @@ def test_the_archive_is_downloaded_with_its_checksum(tmp_path):
     content = path.read_bytes()
     official = (Archive("cifar.tar.gz", len(content), hashlib.md5(content).hexdigest()),)
     with serve(tmp_path) as server:
-        source = Cifar100(None, "fine", tmp_path / "downloads", RemoteStore(server.url, tries=1), official)
+        source = Cifar100(None, tmp_path / "downloads", RemoteStore(server.url, tries=1), official)
         assert len(source.offer("train", None).load(False).keys) == COUNT
 
 
@@ -102,7 +102,7 @@ def test_records_and_pickles_that_do_not_fit_are_refused(tmp_path):
         Cifar100(tmp_path).offer("train", None).load(False)
     (tmp_path / "train.bin").write_bytes(bytes([20, 0]) + bytes(3072))
     with pytest.raises(DataError, match="record 0 has a label above 19"):
-        Cifar100(tmp_path, "coarse").offer("train", None).load(False)
+        Cifar100(tmp_path, labels="coarse").offer("train", None).load(False)
     (tmp_path / "train.bin").unlink()
     (tmp_path / "train").write_bytes(pickle.dumps({b"data": PIXELS, b"labels": FINE_LABELS.tolist()}, 2))
     with pytest.raises(DataError, match="is not a CIFAR-100 batch: it needs 'data' .* and 'fine_labels'"):
