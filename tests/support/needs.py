@@ -51,6 +51,12 @@ def _slurm() -> str:
     return slurm.missing()
 
 
+def _browser() -> str:
+    from tests.support import browser
+
+    return browser.missing()
+
+
 MISSING: dict[str, Callable[[], str]] = {
     "gpu": _gpu,
     "compiler": _compiler,
@@ -60,6 +66,7 @@ MISSING: dict[str, Callable[[], str]] = {
     "user": _user,
     "hosts": _hosts,
     "slurm": _slurm,
+    "browser": _browser,
 }
 
 
