@@ -14,6 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 68, 12, 14, 36  # margins
 MAX_POINTS = 500  # of a curve; longer ones are thinned
 MAX_DOTTED = 50  # points of a line that are marked by dots; an isolated point is visible only by its dot
 DOTS = (3.2, 2.0, 1.2, 0.6, 3.2, 2.0, 1.2, 0.6)  # radius by style: equal curves stay visible
+LARGEST = 1e300  # a larger value is a gap: the difference of two would be infinite
 STYLES = len(DOTS)  # colour and dashes; style.css has .s0, .s1, ...
 
 Point = tuple[float, float]
@@ -162,4 +163,4 @@ def _value(point: Point) -> float:
 
 
 def _is_finite(point: Point) -> bool:
-    return math.isfinite(point[0]) and math.isfinite(point[1])
+    return math.isfinite(point[0]) and abs(point[1]) < LARGEST

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -106,6 +106,8 @@ class Facts:
     events: Events | Missing
     settings: str | Missing
     """config.yaml."""
+    tree: Mapping[str, Any]
+    """The values in it; {} if it cannot be read."""
     best: str | None
     """Name of the score by which the best generator is chosen."""
 

@@ -3,7 +3,7 @@
 
 const SECONDS = 2;
 const shown = new Map(); // part: the text that it was made of
-let etag = "";
+let etag = document.querySelector("main").dataset.etag;
 let lost = 0; // questions in a row without an answer
 
 // Where a reader is in what is about to be replaced: scrolled, opened, focused.
@@ -88,4 +88,5 @@ async function watch() {
 }
 
 document.addEventListener("visibilitychange", () => ask().catch(() => answered(false)));
+tell();
 watch();

@@ -6,7 +6,6 @@ Nothing outside of the directory is read: a link is refused. `LineTail` reads wh
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,5 +63,5 @@ class LineTail:
         if end:
             self._place += end
             self._mark = (self._mark + read[:end])[-MARK:]
-        self.behind = os.fstat(file.fileno()).st_size - self._place > MAX_LINE
+        self.behind = len(read) == MAX_READ
         return read[:end].splitlines()

@@ -53,6 +53,13 @@ PANELS = (
     Panel(HEALTH, "spectral norms", (("d/spectral_norm_min", "lowest"), ("d/spectral_norm_max", "highest"))),
     Panel(HEALTH, "penalty", (("loss/penalty", "added to D's loss"),)),
     Panel(HEALTH, "augmentation", (("augment/p", "probability"),), SHARE),
+    Panel(
+        HEALTH,
+        "balance",
+        (("balance/lr_scale", "D's learning rate, factor"), ("balance/dropout", "D's dropout")),
+        SHARE,
+    ),
+    Panel(HEALTH, "actions of the balance", (("balance/action", "since the last line"),)),
     Panel(HEALTH, "diversity of the samples", (("watchdog/diversity", "share of the reals'"),)),
     Panel(HEALTH, "rollbacks", (("watchdog/rollbacks", "so far"),)),
     Panel(HEALTH, "loss scale", (("precision/scale_d", "D"), ("precision/scale_g", "G"))),

@@ -147,9 +147,14 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
 def _chart_parts(metrics: History | Missing, titles: Sequence[str], live: bool) -> list[Part]:
     """Sections of charts; one without charts is not shown. Without metrics the first says why."""
     if isinstance(metrics, Missing):
-        return [Part(_id(title), title, missing_part(metrics, live) if title == HEALTH else "") for title in titles]
+        return [
+            Part(section_id(title), title, missing_part(metrics, live) if title == HEALTH else "") for title in titles
+        ]
     charts = {section.title: section.charts for section in sections_of(metrics)}
-    return [Part(_id(title), title, fill_macro("charts", charts[title]) if title in charts else "") for title in titles]
+    return [
+        Part(section_id(title), title, fill_macro("charts", charts[title]) if title in charts else "")
+        for title in titles
+    ]
 
 
 def _quality_part(scores: list[Evaluation] | Missing, live: bool) -> str:
@@ -175,5 +180,6 @@ def _cells(values: dict[str, float], names: list[str]) -> list[str]:
     return [f"{values[name]:.4g}" if name in values else "" for name in names]
 
 
-def _id(title: str) -> str:
+def section_id(title: str) -> str:
+    """What a link to a section of charts is called."""
     return title.lower().replace(" ", "-")

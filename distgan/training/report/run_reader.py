@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from distgan.config.load import read_config
 from distgan.config.method import AUGMENTATIONS, LOSSES
 from distgan.config.networks import GENERATORS
+from distgan.config.recipes import read_alone
 from distgan.config.schema import Config
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import EarlyStopping
-from distgan.training.report.contents import Evaluation, Event, Events, Facts, Missing, part
+from distgan.training.report.contents import Evaluation, Event, Events, Facts, Missing, State, part
 from distgan.training.report.grids import grids_of
 from distgan.training.report.history import History
 from distgan.training.report.own_files import LineTail, own_file
@@ -40,6 +43,7 @@ class Settings(NamedTuple):
     """Which file it was; None: it could not be looked at."""
     config: Config | Missing
     text: str | Missing
+    tree: dict[str, Any] | Missing
 
 
 class RunReader:
@@ -76,14 +80,20 @@ class RunReader:
         return Facts(
             name=config.run.name if config else self.run_dir.resolve().name,
             summary=summary_of(self.run_dir, settings.config, metrics),
-            state=state_of(self.run_dir, self._history, config),
+            state=self._state(config),
             metrics=metrics,
-            scores=part(self._read_scores),
+            scores=_why_no_scores(part(self._read_scores), config),
             grids=part(lambda: grids_of(self.run_dir)),
             events=part(self._read_events),
             settings=settings.text,
+            tree={} if isinstance(settings.tree, Missing) else settings.tree,
             best=EarlyStopping(config.best, config.evaluate).metric if config else None,
         )
+
+    def _state(self, config: Config | None) -> State:
+        state = state_of(self.run_dir, self._history, config)
+        reading = f" Reading its lines: {self._history.lines:,} so far." if self.behind else ""
+        return replace(state, text=state.text + reading)
 
     def _read_metrics(self) -> History | Missing:
         for row in self._rows(self._metrics, lambda: setattr(self, "_history", History())):
@@ -132,9 +142,7 @@ class RunReader:
             stamp = None
         if self._settings is None or stamp is None or self._settings.stamp != stamp:
             self._settings = Settings(
-                stamp,
-                part(lambda: read_config(own_file(self.run_dir, "config.yaml"))),
-                part(lambda: _text(own_file(self.run_dir, "config.yaml"))),
+                stamp, *(part(partial(_of_settings, self.run_dir, read)) for read in (read_config, _text, read_alone))
             )
         return self._settings
 
@@ -158,6 +166,16 @@ def summary_of(run_dir: Path, config: Config | Missing, metrics: History | Missi
         if isinstance(versions := state.get("versions"), dict):
             rows.append(("versions", printable(", ".join(f"{name} {text}" for name, text in versions.items()))))
     return rows
+
+
+def _why_no_scores(scores: list[Evaluation] | Missing, config: Config | None) -> list[Evaluation] | Missing:
+    if isinstance(scores, Missing) and config and config.evaluate.every_images is None:
+        return Missing(f"{scores.reason}, and evaluate.every_images is null: the run is not evaluated")
+    return scores
+
+
+def _of_settings(run_dir: Path, read: Callable[[Path], Any]) -> Any:
+    return read(own_file(run_dir, "config.yaml"))
 
 
 def _text(path: Path) -> str:

@@ -46,12 +46,18 @@ def _word(run_dir: Path, images: int, budget: int | None) -> tuple[str, str]:
     if active and budget is not None and images >= budget:
         return FINISHING, "All images are seen; the generator, the curves and the report are being written."
     if active:
-        return TRAINING, "A training is running."
+        return TRAINING, f"A training is running. The newest line is of {_time_of_last_line(run_dir)}."
     if _has_ended(run_dir, images):
         return ENDED, "The training has ended."
     if not images:
         return WAITING, "No training is running, and there is no line of metrics yet: this page waits for one."
     return STOPPED, "No training is running. It stopped before its end; the command that started it goes on from there."
+
+
+def _time_of_last_line(run_dir: Path) -> str:
+    with contextlib.suppress(OSError):
+        return time.strftime("%H:%M:%S", time.localtime((run_dir / "metrics.jsonl").stat().st_mtime))
+    return "an unknown time"
 
 
 def _has_ended(run_dir: Path, images: int) -> bool:

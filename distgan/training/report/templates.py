@@ -40,8 +40,10 @@ def fill_macro(name: str, *values: Any) -> Markup:
     return macro(*values)
 
 
-def fill_page(title: str, parts: Sequence[Part], live: bool) -> str:
-    """A page. live: it fetches its style and its scripts from its own server; otherwise they are in it."""
+def fill_page(title: str, parts: Sequence[Part], live: bool, etag: str = "") -> str:
+    """A page. live: it fetches its style and its scripts from its own server; otherwise they are in it. etag: of its
+    parts, so that the live page knows what it has.
+    """
     from markupsafe import Markup
 
     style, script = asset("style.css"), asset("player.js")
@@ -50,6 +52,7 @@ def fill_page(title: str, parts: Sequence[Part], live: bool) -> str:
         title=title,
         parts=parts,
         live=live,
+        etag=etag,
         style=Markup(style),
         script=Markup(script),
         style_hash=_source_hash(style),
