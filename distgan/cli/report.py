@@ -134,5 +134,5 @@ def _open(url: str) -> None:
 def _port(text: str) -> int:
     """A port's number, 0 for any."""
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"'{text}' is no port; give a number from 1024 to 65535, or 0 for any")
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; give a number from 1 to 65535, or 0 for any")
     return int(text)

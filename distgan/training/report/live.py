@@ -141,9 +141,12 @@ class Server(ThreadingHTTPServer):
         """port: None takes PORT, or the next one that is free. Raises LaunchError if it is taken."""
         self.page = page
         super().__init__((HOSTS[0], 0), _Handler, bind_and_activate=False)
-        self._bind(range(PORT, PORT + TRIED) if port is None else [port])
+        if port is None:
+            self._bind(range(PORT, PORT + TRIED), f"no port from {PORT} to {PORT + TRIED - 1} is free")
+        else:
+            self._bind([port], f"--port {port} cannot be had")
 
-    def _bind(self, ports: Sequence[int]) -> None:
+    def _bind(self, ports: Sequence[int], what: str) -> None:
         for port in ports:
             self.server_address = (HOSTS[0], port)
             try:
@@ -155,8 +158,7 @@ class Server(ThreadingHTTPServer):
                 self.socket = type(self.socket)(self.address_family, self.socket_type)
                 reason = error.strerror or str(error)
         self.server_close()
-        text = f"--port {ports[0]}" if len(ports) == 1 else f"the ports {ports[0]} to {ports[-1]}"
-        raise LaunchError(f"{text} cannot be listened on: {reason}; give a free one with --port, or 0 for any")
+        raise LaunchError(f"{what}: {reason}; give another with --port, or 0 for any that is free")
 
     @property
     def url(self) -> str:
@@ -172,6 +174,8 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
+    error_content_type = "text/plain; charset=utf-8"
+    error_message_format = "%(code)d %(message)s\n"
     timeout = IDLE_SECONDS
 
     def do_GET(self) -> None:
