@@ -135,8 +135,8 @@ class Page:
 
     @property
     def foreign(self) -> list[str]:
-        """Requests beyond the page's own origin."""
-        origin = "/".join(self.url.split("/")[:3]) + "/"
+        """Requests beyond the page's own origin; of a file, beyond the file."""
+        origin = self.url if self.url.startswith("file:") else "/".join(self.url.split("/")[:3]) + "/"
         return [url for url in self.requests if not url.startswith((origin, "data:", "blob:", "about:"))]
 
     def call(self, method: str, **parameters: Any) -> Message:

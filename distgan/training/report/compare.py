@@ -76,7 +76,7 @@ def comparison_parts(runs: Sequence[NamedRun], src_of: SrcOf, live: bool) -> lis
 
 def _runs_part(runs: Sequence[NamedRun]) -> str:
     head = ["run", "state", "images seen", "images per second", "time of the steps", "best score", "last score"]
-    return fill_macro("grid_table", "Runs", head, [_run_row(run) for run in runs])
+    return fill_macro("grid_table", "runs", head, [_run_row(run) for run in runs])
 
 
 def _run_row(run: NamedRun) -> list[str]:
@@ -161,7 +161,7 @@ def _settings_part(runs: Sequence[NamedRun]) -> str:
     rows = [row for row in rows if len(set(row[1:])) > 1][:MAX_SETTINGS]
     if not rows:
         return fill_macro("paragraph", "None.")
-    return fill_macro("grid_table", "Settings that differ", ["setting", *(run.name for run in runs)], rows)
+    return fill_macro("grid_table", "settings that differ", ["setting", *(run.name for run in runs)], rows)
 
 
 def _shown(tree: Mapping[str, Any]) -> dict[str, str]:

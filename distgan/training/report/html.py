@@ -38,7 +38,7 @@ def render(report: Report) -> str:
         Part("nearest", "Nearest real images", _nearest_part(report.likeness)),
     ]
     return fill_page(
-        facts.name, [Part("summary", "Summary", fill_macro("pairs", "Summary", facts.summary)), *parts], False
+        facts.name, [Part("summary", "Summary", fill_macro("pairs", "summary", facts.summary)), *parts], False
     )
 
 

@@ -11,7 +11,6 @@ import pytest
 from distgan.cli import main
 from distgan.training.report.live import Server
 
-
 NO_RUN = " is not a run directory: it holds no config.yaml and no metrics.jsonl; give run.dir/run.name"
 ONE_RUN = " is for the page that is written of one run, with its generator; leave it out"
 

@@ -24,12 +24,9 @@ from distgan.training.report import live
 from distgan.training.report.live import Server, serve
 from distgan.training.report.run_reader import RunReader
 from distgan.utils.errors import LaunchError
+from tests.support.runs import lines
 
 EVIL = "<script>alert('x')</script>\x1b[2J\u202e"
-
-
-def lines(path: Path, rows: list[dict]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def png(width: int, height: int) -> bytes:

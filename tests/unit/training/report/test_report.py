@@ -32,6 +32,7 @@ from distgan.training.report.templates import asset
 from distgan.training.report.write import write_report
 from distgan.utils.errors import ConfigError
 from distgan.utils.images import save_png, to_grid
+from tests.support.runs import evaluation, lines
 
 TITLES = (
     *("Summary", "Health", "Quality", "Samples over time", "Interpolation", "Speed", "System", "Further metrics"),
@@ -75,15 +76,6 @@ class Reader(HTMLParser):
         if self.open and self.open[-1] == "h2":
             self.titles.append(data)
             self.shown += [] if self.hidden[-1] else [data]
-
-
-def lines(path: Path, rows: list[object]) -> None:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-
-
-def evaluation(images: int, fd: float, **more) -> dict:
-    scores = {"protocol": {"extractor": "inception", "count": 5000}, "values": {"fid": fd}, "real_values": {"fid": 3.5}}
-    return {"images": images, "scores": scores | more}
 
 
 @pytest.fixture
@@ -378,7 +370,8 @@ def test_two_equal_curves_are_both_seen():
 def test_a_wide_table_can_be_scrolled_by_the_keyboard_and_every_image_has_a_text(run):
     attributes = Reader(page_of(run)).attributes
     regions = {value for tag, name, value in attributes if (tag, name) == ("div", "aria-label")}
-    assert {"Scores of the evaluations", "Generated images and the nearest real ones", "Events"} <= regions
+    tables = ("scores of the evaluations", "generated images and the nearest real ones", "events")
+    assert {f"Table: {name}" for name in tables} <= regions
     focusable = [value for tag, name, value in attributes if name == "tabindex"]
     wide = [value for _, name, value in attributes if name == "class" and value.split()[:1] == ["wide"]]
     assert focusable == ["0"] * (len(wide) + 1)
