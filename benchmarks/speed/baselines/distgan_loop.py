@@ -14,7 +14,7 @@ from torch import Tensor
 import distgan.training.run
 from benchmarks.speed.baselines.dataset import shapes
 from benchmarks.speed.baselines.pytorch_loop import device
-from benchmarks.speed.flops import Flops
+from distgan.training.flops import Flops
 from benchmarks.speed.interleave import Lap
 from distgan.config.load import load_config
 from distgan.data.dataset import Batch

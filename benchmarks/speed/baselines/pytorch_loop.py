@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.speed.baselines.dataset import IMAGES
-from benchmarks.speed.flops import Flops
+from distgan.training.flops import Flops
 from benchmarks.speed.interleave import Lap
 from distgan.config.load import load_config
 from distgan.config.schema import Config
