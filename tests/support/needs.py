@@ -51,6 +51,14 @@ def _slurm() -> str:
     return slurm.missing()
 
 
+def _openwandb() -> str:
+    from tests.support import wandb_service
+
+    if wandb_service.program():
+        return ""
+    return "needs openwandb, a W&B-compatible server: DISTGAN_TEST_OPENWANDB=PROGRAM"
+
+
 MISSING: dict[str, Callable[[], str]] = {
     "gpu": _gpu,
     "compiler": _compiler,
@@ -60,6 +68,7 @@ MISSING: dict[str, Callable[[], str]] = {
     "user": _user,
     "hosts": _hosts,
     "slurm": _slurm,
+    "openwandb": _openwandb,
 }
 
 
