@@ -19,7 +19,7 @@ from distgan.networks.dropout import KeyedDropout
 from distgan.training.checkpoint.storage import State
 from distgan.training.controllers.base import Controller
 from distgan.training.losses import LossFunctions
-from distgan.training.tracking.backend import TrackerBackend
+from distgan.training.tracking.backend import Samples, TrackerBackend
 from distgan.utils.errors import ConfigError, DataError
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Offer",
     "PenaltySettings",
     "PretrainedNetwork",
+    "Samples",
     "Settings",
     "SourceImages",
     "State",

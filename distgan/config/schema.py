@@ -372,6 +372,12 @@ class WandbConfig(Frozen):
     """W&B user or team; null: that of WANDB_ENTITY or W&B's settings file, without them your default."""
     tags: Names = free(())
     """Tags of the run."""
+    group: str | None = free(None)
+    """Group of the run; null: that of WANDB_RUN_GROUP."""
+    job_type: str | None = free(None)
+    """Job type of the run; null: that of WANDB_JOB_TYPE."""
+    notes: str | None = free(None)
+    """Notes on the run; null: those of WANDB_NOTES."""
 
 
 class CheckpointConfig(Frozen):

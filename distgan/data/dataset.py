@@ -52,7 +52,7 @@ class ImageDataset:
         self.selection = select_shards(location, manifest, config.classes)
         self.images = self.selection.total
         """Number of images of the classes."""
-        self.manifest_digest = manifest.digest
+        self.manifest, self.manifest_digest = manifest, manifest.digest
         self.rows, self.device, self.flip, self.seed = rows, device, config.flip, seed
         self.mode = mode_of(config, self.selection)
         self._skip_budget = SkipBudget(config.max_skipped if config.on_error == "skip" else 0)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from distgan.config.schema import Config
 from distgan.doctor.check_result import AGAIN, CheckResult, fail, ok, warn
-from distgan.training.tracking.wandb_run import choose_mode, server_url
+from distgan.training.tracking.wandb_mode import choose_mode, server_url
 from distgan.utils.background import CallTimeout, call_with_timeout, short
 from distgan.utils.errors import ConfigError
 

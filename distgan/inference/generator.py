@@ -121,12 +121,17 @@ class Generator:
         seeds = check_seeds(seeds)
         if batch_size < 1:
             raise ExportError(f"batch_size={batch_size} must be 1 or more")
-        labels = self.labels(seeds, classes)
-        latents = self.latents(seeds, truncation)
-        images = torch.empty((len(seeds), self.channels, self.size, self.size), dtype=torch.uint8)
+        return self.pixels(self.latents(seeds, truncation), self.labels(seeds, classes), batch_size)
+
+    def pixels(self, latents: Tensor, labels: Tensor | None = None, batch_size: int = 16) -> Tensor:
+        """Images of latent vectors, `batch_size` at a time: [N, latent_dim], int64 [N] -> uint8 as of `sample`.
+
+        Raises ExportError like a call of the generator.
+        """
+        images = torch.empty((len(latents), self.channels, self.size, self.size), dtype=torch.uint8)
         with torch.inference_mode():
-            for start in range(0, len(seeds), batch_size):
-                rows = torch.arange(start, start + batch_size).clamp(max=len(seeds) - 1)  # repeats the last row
+            for start in range(0, len(latents), batch_size):
+                rows = torch.arange(start, start + batch_size).clamp(max=len(latents) - 1)  # repeats the last row
                 batch = self(latents[rows], None if labels is None else labels[rows])
                 part = images[start : start + batch_size]
                 part.copy_(to_bytes(batch)[: len(part)])

@@ -35,8 +35,12 @@ class SpectralNorm(nn.Module):
             self.iterate(weight)
 
     def forward(self, weight: Tensor) -> Tensor:
+        return weight / self.largest(weight)
+
+    def largest(self, weight: Tensor) -> Tensor:
+        """The largest singular value of a weight, as estimated: a scalar."""
         # not torch.mv, which autocast computes in half precision
-        return weight / (weight.flatten(1) * torch.outer(self.u, self.v)).sum()
+        return (weight.flatten(1) * torch.outer(self.u, self.v)).sum()
 
     @torch.no_grad()
     def iterate(self, weight: Tensor) -> None:

@@ -6,7 +6,9 @@ sentence. `EarlyStopping` decides which is the best, the loop when to evaluate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from dataclasses import dataclass, field
 
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.distributed.collectives import on_main
@@ -16,6 +18,8 @@ from distgan.training.early_stopping import EarlyStopping
 from distgan.training.export import BEST, Exporter
 from distgan.training.telemetry import Telemetry
 from distgan.utils.errors import DistganError
+
+UPLOAD_SECONDS = 600.0  # between two uploads of the best generator
 
 
 def open_evaluator(
@@ -34,7 +38,7 @@ def open_evaluator(
     return evaluator
 
 
-@dataclass(frozen=True)
+@dataclass
 class OnlineEvaluation:
     """The evaluations of one training. Every rank has one."""
 
@@ -42,6 +46,8 @@ class OnlineEvaluation:
     exporter: Exporter
     best: EarlyStopping
     telemetry: Telemetry
+    _next_upload: float = field(default=-math.inf, init=False)
+    """Of best.safetensors, `time.monotonic`; the last one is uploaded at the end."""
 
     def __call__(self, step: int) -> dict[str, float]:
         """Evaluates after a step and writes the scores, and best.safetensors if they are the best. A collective.
@@ -53,14 +59,19 @@ class OnlineEvaluation:
         self.telemetry.tracker.scores(self.telemetry.images_seen(), scores.model_dump(mode="json"))
         self.telemetry.say(self._sentence(scores, is_best))
         if is_best:
+            self.telemetry.note("best", f"{self.best.metric} {self.best.described()}, the best so far", alert=True)
             self._keep(scores)
         return {f"quality/{name}": value for name, value in scores.values.items()}
 
     def _keep(self, scores: Scores) -> None:
         try:
-            on_main(lambda: self.exporter.write(BEST, scores))
+            exported = on_main(lambda: self.exporter.write(BEST, scores))
         except DistganError as error:
             self.telemetry.warn("export", f"{error}; training goes on, the best state is in its checkpoint")
+            return
+        if time.monotonic() >= self._next_upload:
+            self._next_upload = time.monotonic() + UPLOAD_SECONDS
+            self.telemetry.tracker.artifact(exported.path, exported.metadata, "best")
 
     def _sentence(self, scores: Scores, is_best: bool) -> str:
         mark = " (best so far)" if is_best else f" (best: {self.best.described()})"

@@ -46,15 +46,15 @@ def upload_best(exporter: Exporter, telemetry: Telemetry) -> None:
         telemetry.tracker.artifact(path, Exported(path, digest, description).metadata, "best")
 
 
-def write_page(config: Config) -> bool:
-    """Writes RUN/report.html. Returns whether it could; a failure is only reported.
+def write_page(config: Config, telemetry: Telemetry) -> bool:
+    """Writes RUN/report.html, and shows it in the W&B run. Returns whether it could; a failure is only reported.
 
     Every rank waits for it, since a launcher ends all ranks after the first.
     """
 
     def write() -> bool:
         try:
-            write_report(config.run_dir, config.data)
+            telemetry.tracker.page(write_report(config.run_dir, config.data))
         except Exception as error:  # any: the training is done
             reason = str(error) if isinstance(error, DistganError) else f"{type(error).__name__}: {error}"
             log.warning("no report: %s; `distgan report %s` tries again", reason, config.run_dir)

@@ -19,7 +19,7 @@ from distgan.training.callbacks import Callbacks
 from distgan.training.checkpoint.manager import CheckpointManager
 from distgan.training.consistency import ConsistencyCheck
 from distgan.training.evaluation import OnlineEvaluation
-from distgan.training.meters import BatchTimer, RunningMeans, Speed, Stopwatch, memory
+from distgan.training.meters import BatchTimer, RunningMeans, Speed, StepTimer, Stopwatch, Work, memory
 from distgan.training.samples import SampleGrid
 from distgan.training.telemetry import Telemetry
 from distgan.training.trainer import Trainer
@@ -27,6 +27,7 @@ from distgan.training.watchdog import WEIGHT_NORMS, Finding
 from distgan.utils.errors import Halted, Stalled
 
 HURRIED_SECONDS = 20.0  # that one of several processes waits for images after a signal
+SKIPPED = "data/skipped"
 BEFORE_THE_OTHERS = 0.8  # of their patience, so that a rank without images says so before they miss it
 
 
@@ -44,8 +45,8 @@ class Intervals(NamedTuple):
     """Time limit, train.seconds; infinite where there is none."""
     patience: float
     """Seconds to wait for images or for other processes."""
-    first_grid: bool = False
-    """Draw samples before the first step: they show what was taken from another run (init.from)."""
+    from_another: bool = False
+    """The networks began with another run's weights (init.from), so that even the first samples are judged."""
 
     @classmethod
     def of(cls, config: Config) -> Intervals:
@@ -55,6 +56,11 @@ class Intervals(NamedTuple):
             config.guard.every_steps, config.train.seconds or math.inf, 60 * config.train.timeout_minutes,
             config.init.from_ is not None,
         )  # fmt: skip
+
+    def early(self, step: int) -> bool:
+        """Whether samples are drawn after this step because training has just begun: at 1/64, 1/32 ... 1/2 of the
+        first interval."""
+        return step in {self.samples >> shift for shift in range(1, 7)}
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ class Plan:
     evaluate: bool
     log: bool
     samples: bool
+    judge_samples: bool
+    """The watchdog judges the samples: not the early ones, which are no images yet."""
     checkpoint: bool
     compare_ranks: bool
 
@@ -82,13 +90,14 @@ class Plan:
         last = not urgent and (reason.early or step == intervals.total)
         evaluate, ending = evaluation_due and not urgent, last or urgent
         checkpoint = ending or step % intervals.checkpoint == 0
-        every = intervals.consistency
+        every, regular = intervals.consistency, last or step % intervals.samples == 0
         return cls(
             last=last,
             urgent=urgent,
             evaluate=evaluate,
             log=not urgent and (last or evaluate or step % intervals.log == 0),
-            samples=not urgent and (last or step % intervals.samples == 0),
+            samples=not urgent and (regular or intervals.early(step)),
+            judge_samples=not urgent and regular,
             checkpoint=checkpoint,
             compare_ranks=every is not None and (checkpoint or evaluate or step % every == 0),
         )
@@ -129,12 +138,16 @@ class TrainingLoop:
     samples: SampleGrid
     peers: Peers
     callbacks: Callbacks
+    work: Work
+    """Of a step, for its speed."""
 
     def __post_init__(self) -> None:
         self.stop, self.heartbeat, self.consistency = self.peers
         self.monitors = self.checkpoints.monitors
         self.watchdog, self.early_stopping = self.monitors.watchdog, self.monitors.early_stopping
         self.watch = Stopwatch()  # for the speed and train.seconds; evaluations are left out
+        self.earlier_seconds = self.monitors.seconds
+        self.step_timer = StepTimer(self.trainer.accelerator.device)
         self.healthy = True  # the weights were finite when they were last measured
         self.saved = False  # the last step is in a checkpoint
         self._open_batches()
@@ -150,8 +163,8 @@ class TrainingLoop:
         self.telemetry.display.start(trainer.images_seen)
         self.watch = Stopwatch()
         self._begin()
-        if self.intervals.first_grid and not trainer.steps:
-            self._draw_samples()
+        if not trainer.steps and not self.saved:
+            self._draw_samples(self.intervals.from_another)
         try:
             if self.monitors.interrupted:
                 reason = self._after_step(reason)
@@ -169,7 +182,9 @@ class TrainingLoop:
         """One step and what is due after it. Returns the reason to end training. Raises Stalled before the step."""
         trainer = self.trainer
         batches = list(islice(self.batches, trainer.settings.d_steps))
-        metrics = trainer.step(iter(batches))
+        with self.step_timer.step():
+            metrics = trainer.step(iter(batches))
+        self.monitors.seconds = self.earlier_seconds + self.watch.seconds
         self.monitors.means.add(metrics)
         self.heartbeat.step = trainer.steps
         if self.callbacks:
@@ -191,7 +206,7 @@ class TrainingLoop:
     def _open_batches(self) -> None:
         batches = self.reals.batches(self.trainer.d.updates, self._gives_up)
         self.batches = BatchTimer(batches, self.heartbeat.set_activity)
-        self.speed = Speed(self.watch, self.batches, self.trainer.images_seen)
+        self.speed = Speed(self.watch, self.batches, self.step_timer, self.trainer.images_seen, self.work)
 
     def _gives_up(self, seconds: float) -> bool:
         """Whether to wait no longer for a batch. seconds: waited for it so far."""
@@ -226,13 +241,13 @@ class TrainingLoop:
             self.consistency.check(trainer)
         if (plan.log or plan.samples or plan.checkpoint) and (text := on_main(self.telemetry.keep_directory)):
             self.telemetry.warn("directory", text)
-        findings = self._draw_samples() if plan.samples else []
+        findings = self._draw_samples(plan.judge_samples) if plan.samples else []
         metrics = self._measure(plan.log, findings) if plan.log or plan.checkpoint else {}
         fatal = self.watchdog.worst(findings)
         if plan.evaluate and self.healthy and not fatal:
             metrics |= self._evaluate()
             if stopping.exhausted and not plan.samples:
-                findings += self._draw_samples()
+                findings += self._draw_samples(True)
         if plan.log:
             self._log(metrics)
         self.monitors.interrupted = plan.urgent
@@ -243,11 +258,11 @@ class TrainingLoop:
             return StopReason.NONE
         return reason
 
-    def _draw_samples(self) -> list[Finding]:
-        """Draws a grid. Returns what the watchdog finds in it."""
-        self.monitors.diversity = diversity = self.samples.draw(self.trainer.images_seen)
+    def _draw_samples(self, judged: bool) -> list[Finding]:
+        """Draws a grid. Returns what the watchdog finds in it, if it is to be judged."""
+        self.monitors.diversity = diversity = self.samples.draw(self.trainer, self.early_stopping.memory.last)
         self.callbacks("on_images", images=self.samples.images)
-        return self.watchdog.check_samples(self.trainer.steps, diversity)
+        return self.watchdog.check_samples(self.trainer.steps, diversity) if judged else []
 
     def _measure(self, line: bool, findings: list[Finding]) -> dict[str, float]:
         """Metrics over all ranks, checked by the watchdog, whose findings are added.
@@ -256,7 +271,7 @@ class TrainingLoop:
         """
         trainer = self.trainer
         means = self.monitors.means if line else RunningMeans()
-        means.add(trainer.weight_norms() | {"data/skipped": self._skipped()})
+        means.add(trainer.weight_norms() | (trainer.spectral_norms() if line else {}) | {SKIPPED: self._skipped()})
         metrics = means.reduce()  # over all ranks: a fault of one is a fault for all
         self.healthy = all(math.isfinite(metrics[name]) for name in WEIGHT_NORMS)
         findings += (self.watchdog.check if line else self.watchdog.check_weights)(trainer.steps, metrics)
@@ -279,14 +294,16 @@ class TrainingLoop:
     def _log(self, metrics: dict[str, float]) -> None:
         """Writes a line of metrics."""
         trainer = self.trainer
-        metrics |= self.speed.window(trainer.images_seen)
-        metrics |= trainer.line_metrics() | memory(trainer.accelerator.device)
-        metrics |= {
-            "epoch": self.reals.epoch(trainer.d.updates),
-            "watchdog/rollbacks": self.watchdog.memory.rollbacks,
-        }
+        metrics |= self.speed.window(trainer.images_seen) | trainer.line_metrics() | memory(trainer.accelerator.device)
+        metrics |= {"epoch": self.reals.epoch(trainer.d.updates), "seconds": self.monitors.seconds}
         if self.monitors.diversity is not None:
             metrics["watchdog/diversity"] = self.monitors.diversity
+        if self.samples.logit is not None:
+            metrics["d/samples_logit"] = self.samples.logit
+        if self.watchdog.memory.rollbacks:
+            metrics["watchdog/rollbacks"] = self.watchdog.memory.rollbacks
+        if not metrics.get(SKIPPED):
+            metrics.pop(SKIPPED, None)  # no curve of zeros
         self.telemetry.line(metrics)
         self.callbacks("on_log", metrics=metrics)
 

@@ -19,6 +19,10 @@ from distgan.config.method import LOSSES, LossConfig, Penalties
 KERAS_EPSILON = 1e-7
 
 
+RealProbabilities = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Maps logits [B] of fakes and of reals to each image's probability of being real."""
+
+
 class AdversarialLoss(Protocol):
     """A loss as the trainer calls it."""
 
@@ -37,8 +41,8 @@ class AdversarialLoss(Protocol):
         """Logits [B] of fakes; real: logits [B] of real images, where the loss needs them."""
 
     @property
-    def real_probabilities(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Maps logits [B] of fakes and of reals to each image's probability of being real."""
+    def real_probabilities(self) -> RealProbabilities:
+        """What the logits mean."""
 
 
 class BinaryCrossEntropy:
@@ -83,7 +87,7 @@ class LossFunctions(NamedTuple):
 
     of_discriminator: Callable[[Tensor, Tensor], Tensor]
     of_generator: Callable[[Tensor, Tensor | None], Tensor]
-    real_probabilities: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    real_probabilities: RealProbabilities
     needs_real_logits: bool = False
     needs_label_noise: bool = False
 

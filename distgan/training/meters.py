@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
 
 from distgan.data.dataset import Batch
-from distgan.distributed.collectives import mean, own_row, rows_of_all
+from distgan.distributed.collectives import mean, own_row, rows_of_all, world_size
 from distgan.training.checkpoint.storage import State, counter
 from distgan.utils.errors import CheckpointError
+
+MAX_TIMED = 1000  # steps whose times are kept for a line of metrics
 
 
 class Averages:
@@ -157,24 +164,90 @@ class Stopwatch:
         self._start += self.seconds - before
 
 
-class Speed:
-    """Images per second and share of time spent waiting for data, since the last line."""
+class StepTimer:
+    """Times each step, without the wait for its images: on a GPU by the GPU's own clock, for which nothing waits."""
 
-    def __init__(self, watch: Stopwatch, waiting: BatchTimer, images: int) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._steps: deque[tuple[Any, Any]] = deque(maxlen=MAX_TIMED)  # start and end of each
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """A context for one step."""
+        start = self._now()
+        yield
+        self._steps.append((start, self._now()))
+
+    def take(self) -> list[float]:
+        """Seconds of the newest steps since the last call, in ascending order. Waits for the device."""
+        steps, self._steps = self._steps, deque(maxlen=MAX_TIMED)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            return sorted(start.elapsed_time(end) / 1000 for start, end in steps)
+        return sorted(end - start for start, end in steps)
+
+    def _now(self) -> Any:
+        if self.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step is to the device."""
+
+    flops: float | None
+    """Of a step of the global batch; None: not known."""
+    images: int
+    """Real images of a step."""
+    peak: float | None
+    """FLOP/s that all devices together can do; None: not known."""
+
+
+class Speed:
+    """Images and FLOPs per second, the time of a step, and the share of time spent waiting for data, since the last
+    line."""
+
+    def __init__(self, watch: Stopwatch, waiting: BatchTimer, steps: StepTimer, images: int, work: Work) -> None:
         """images: seen so far."""
-        self._watch, self._waiting, self._images = watch, waiting, images
+        self._watch, self._waiting, self._steps, self._images, self._work = watch, waiting, steps, images, work
         self._seconds, self._waited = watch.seconds, waiting.seconds
 
     def window(self, images: int) -> dict[str, float]:
-        """Metrics since the last call. images: seen so far."""
-        now, waited = self._watch.seconds, self._waiting.seconds
-        seconds = max(now - self._seconds, 1e-9)
-        speeds = {
-            "speed/images_per_second": (images - self._images) / seconds,
-            "speed/data_wait": (waited - self._waited) / seconds,
-        }
+        """Metrics since the last call; those of the ranks are gathered where there are several. images: seen so far.
+
+        A collective.
+        """
+        now, waited, steps = self._watch.seconds, self._waiting.seconds, self._steps.take()
+        seconds, seen = max(now - self._seconds, 1e-9), images - self._images
+        waits = (waited - self._waited) / seconds
         self._images, self._seconds, self._waited = images, now, waited
-        return speeds
+        found = {"speed/images_per_second": seen / seconds, "speed/data_wait": waits}
+        if self._work.flops is not None:
+            flops = self._work.flops * seen / self._work.images / seconds
+            found["speed/tflops"] = flops / 1e12
+            if self._work.peak is not None:
+                found["speed/peak_share"] = flops / self._work.peak
+        if steps:
+            found["speed/step_seconds_median"] = median(steps)
+            found["speed/step_seconds_p95"] = steps[math.ceil(0.95 * len(steps)) - 1]
+        return found | spread_of_ranks(median(steps) if steps else 0.0, waits, self._steps.device)
+
+
+def spread_of_ranks(step_seconds: float, data_wait: float, device: torch.device) -> dict[str, float]:
+    """The smallest and the largest value of all ranks; empty where there is one. A collective. device: of its group."""
+    if world_size() == 1:
+        return {}
+    rows = rows_of_all(torch.tensor([step_seconds, data_wait], dtype=precise_type(device), device=device))
+    (fastest, lowest), (slowest, highest) = rows.amin(0).tolist(), rows.amax(0).tolist()
+    return {
+        "ranks/step_seconds_fastest": fastest,
+        "ranks/step_seconds_slowest": slowest,
+        "ranks/data_wait_lowest": lowest,
+        "ranks/data_wait_highest": highest,
+    }
 
 
 def memory(device: torch.device) -> dict[str, float]:

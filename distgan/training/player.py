@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from distgan.config.method import OPTIMIZERS, UpdateRule
-from distgan.config.schedule import at
+from distgan.config.schedule import Schedule, at
 from distgan.distributed.accelerator import wrap
 from distgan.networks import to_device
 from distgan.training.optim import build_optimizer, inverse_time, set_schedule
@@ -49,6 +49,11 @@ class Player:
         """frozen: backward gives the trained weights no gradients; the others never get any."""
         for weight in self.trained:
             weight.requires_grad_(not frozen)
+
+    @property
+    def lr_varies(self) -> bool:
+        """Whether the configuration itself changes the learning rate while training."""
+        return isinstance(self.config.lr, Schedule) or self.config.decay > 0
 
     def lr(self, images: int) -> float:
         """Learning rate of the next update. images: real images that D has been shown."""

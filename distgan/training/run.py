@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from accelerate import Accelerator
 
 from distgan.config.load import to_yaml
@@ -34,24 +31,25 @@ from distgan.training.early_stopping import EarlyStopping
 from distgan.training.evaluation import OnlineEvaluation, open_evaluator
 from distgan.training.execution import why_unsupported
 from distgan.training.export import Exporter
+from distgan.training.facts import describe, describe_data, record_of, work_of
 from distgan.training.finish import end_reason, export_last, stop_reason_text, summary, upload_best, write_page
 from distgan.training.init import begin_from, check_there
 from distgan.training.loop import Intervals, Outcome, Peers, TrainingLoop
+from distgan.training.meters import Work
 from distgan.training.monitors import Monitors
 from distgan.training.run_dir import RunLock, has_ended, keep_directory, locked, mark_ended, run_id_of, write_text
 from distgan.training.samples import SampleGrid
+from distgan.training.session import Process, Session
 from distgan.training.telemetry import Telemetry
 from distgan.training.tracking.backend import TrackerBackend
 from distgan.training.tracking.progress_bar import ProgressBar
-from distgan.training.tracking.tracker import Tracker, git_revision, open_tracker
-from distgan.training.tracking.wandb_run import choose_mode
+from distgan.training.tracking.tracker import Tracker, open_machine, open_tracker
+from distgan.training.tracking.wandb_mode import choose_mode
 from distgan.training.trainer import Trainer
 from distgan.training.watchdog import Watchdog
 from distgan.utils.cpu import keep_freed_memory
 from distgan.utils.errors import CallbackError, ConfigError, Halted, LaunchError, Stopped, forget_variables
 from distgan.utils.log import log
-from distgan.utils.rng import Rows
-from distgan.utils.version import __version__
 
 MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named; less if the timeout is short
 
@@ -142,34 +140,6 @@ def check_wandb(config: Config) -> None:
     choose_mode(config.wandb)
 
 
-class Process(NamedTuple):
-    """This process among the others."""
-
-    accelerator: Accelerator
-    rows: Rows
-    """Its rows of the global batch."""
-    heartbeat: Heartbeat
-    signals: Signals
-    lock: RunLock | None
-    """Of the run directory; None but on the main process."""
-    callbacks: Sequence[Callback] = ()
-    """The caller's."""
-
-
-@dataclass(frozen=True)
-class Session:
-    """The parts of one training on this rank, before its record is opened."""
-
-    config: Config
-    process: Process
-    trainer: Trainer
-    reals: ImageDataset
-    monitors: Monitors
-    exporter: Exporter
-    init_path: str
-    """What `init.from` was when this start has taken it; empty where it did not."""
-
-
 def train(config: Config, resume: str, process: Process) -> Ended:
     """Trains from the newest checkpoint, or from the start, to the end, on this rank."""
     saved = load_saved(config, resume)
@@ -253,60 +223,65 @@ def prepare_data(config: Config, accelerator: Accelerator) -> None:
 def train_and_report(
     session: Session, evaluator: Evaluator | None, identity: dict[str, str], stop: StopSignal, callbacks: Callbacks
 ) -> Outcome:
-    """Trains, exports and writes the page. identity: for RUN/run.json. Raises Halted where a rule ends training."""
-    config = session.config
-    try:
-        outcome = train_and_export(session, evaluator, identity, stop, callbacks)
-        if outcome.reason == StopReason.RULE:
-            raise Halted(
-                f"{config.checkpoint.max_failures} checkpoint(s) in a row could not be written "
-                f"(checkpoint.max_failures); the older ones in {config.run_dir} are untouched"
-            )
-    except Halted:
-        write_page(config)
-        raise
-    if not outcome.reason.urgent:
-        with_page = write_page(config)
-        log.info("%s", summary(config, session.trainer, session.monitors.early_stopping, outcome.reason, with_page))
-        if with_page:
-            on_main(lambda: mark_ended(config.run_dir, session.trainer.images_seen))
-    return outcome
+    """Opens the record, runs the loop, exports the generators, writes the page, and closes the record.
 
-
-def train_and_export(
-    session: Session, evaluator: Evaluator | None, identity: dict[str, str], stop: StopSignal, callbacks: Callbacks
-) -> Outcome:
-    """Opens the record, runs the loop, exports the generators, and closes the record."""
-    facts, exit_code = describe(session, identity["wandb_id"]), 1
+    identity: for RUN/run.json. Raises Halted where a rule ends training.
+    """
+    config, trainer, best = session.config, session.trainer, session.monitors.early_stopping
+    facts, exit_code, with_page = describe(session, identity["wandb_id"]), 1, False
     if evaluator:
         facts["protocol"] = evaluator.protocol.model_dump(mode="json")
-    telemetry = open_telemetry(session, identity, facts)
+    work = work_of(session)
+    telemetry = open_telemetry(session, identity, record_of(session, facts, work))
     checkpoints = open_checkpoints(session, facts, telemetry)
     try:
-        outcome = build_loop(session, evaluator, checkpoints, telemetry, stop, callbacks).run()
+        outcome = build_loop(session, evaluator, checkpoints, telemetry, stop, callbacks, work).run()
         export(session, telemetry, outcome)
+        check_rule(config, outcome)
+        if not outcome.reason.urgent:
+            telemetry.note("end", f"done: {stop_reason_text(config, trainer, best, outcome.reason)}", alert=True)
+            with_page = write_page(config, telemetry)
         exit_code = outcome.reason.exit_code
-    except Halted:
+    except Halted as error:
         upload_best(session.exporter, telemetry)
+        telemetry.note("end", str(error), alert=True)
+        write_page(config, telemetry)
         exit_code = Halted.exit_code
         raise
     finally:
         checkpoints.writer.wait()  # before the run directory is given up
         telemetry.display.close()
         telemetry.tracker.finish(exit_code)
+    if not outcome.reason.urgent:
+        log.info("%s", summary(config, trainer, best, outcome.reason, with_page))
+        if with_page:
+            on_main(lambda: mark_ended(config.run_dir, trainer.images_seen))
     return outcome
 
 
+def check_rule(config: Config, outcome: Outcome) -> None:
+    """Raises Halted if checkpoints that could not be written have ended training."""
+    if outcome.reason == StopReason.RULE:
+        raise Halted(
+            f"{config.checkpoint.max_failures} checkpoint(s) in a row could not be written "
+            f"(checkpoint.max_failures); the older ones in {config.run_dir} are untouched"
+        )
+
+
 def open_telemetry(session: Session, identity: dict[str, str], facts: dict[str, Any]) -> Telemetry:
-    """Opens the record of the run: a tracker on the main process, none elsewhere."""
+    """Opens the record of the run: a tracker on the main process; elsewhere, at most another machine's part in it.
+
+    facts: of `record_of`.
+    """
     config, trainer, main = session.config, session.trainer, session.trainer.accelerator.is_main_process
     opened: list[Tracker] = []
     kept = trainer.images_seen - session.monitors.interrupted  # the line of an interrupted step is written again
     on_main(lambda: opened.append(open_record(config, kept, identity, facts)))
     display, lock = ProgressBar(config.total_steps * config.images_per_step, main), session.process.lock
+    other = session.trainer.accelerator.is_local_main_process and not main  # the first process of another machine
     return Telemetry(
         display,
-        opened[0] if opened else TrackerBackend(),
+        opened[0] if opened else (open_machine(config, identity["wandb_id"]) if other else TrackerBackend()),
         lambda: trainer.images_seen,
         lambda: "" if lock is None else keep_directory(lock, lambda: write_identity(config, identity)),
     )
@@ -341,18 +316,20 @@ def build_loop(
     telemetry: Telemetry,
     stop: StopSignal,
     callbacks: Callbacks,
+    work: Work,
 ) -> TrainingLoop:
     """Puts the parts together."""
     config, reals, exporter = session.config, session.reals, session.exporter
     best, evaluation = session.monitors.early_stopping, None
     if evaluator:
         evaluation = OnlineEvaluation(evaluator, exporter, best, telemetry)
-    samples = SampleGrid.of(exporter.generator(), reals, config.log.samples, telemetry.tracker)
+    samples = SampleGrid.of(exporter.generator(), reals, config.log.samples, telemetry.tracker, best.metric)
     enough = reals.images >= 2 * config.train.batch_size  # else ranks may rightly see the same images
     peers = Peers(stop, session.process.heartbeat, ConsistencyCheck(session.trainer.accelerator, images=enough))
     return TrainingLoop(
-        Intervals.of(config), session.trainer, reals, telemetry, checkpoints, evaluation, samples, peers, callbacks
-    )
+        Intervals.of(config), session.trainer, reals, telemetry, checkpoints, evaluation, samples, peers, callbacks,
+        work,
+    )  # fmt: skip
 
 
 def export(session: Session, telemetry: Telemetry, outcome: Outcome) -> None:
@@ -376,28 +353,3 @@ def stopped(session: Session, outcome: Outcome) -> Stopped:
         f"{session.config.run_dir}, the same command goes on from here",
         outcome.reason.exit_code - 128,
     )
-
-
-def describe(session: Session, run_id: str) -> dict[str, Any]:
-    """Plain facts for every checkpoint and for W&B."""
-    config, reals, accelerator = session.config, session.reals, session.trainer.accelerator
-    return {
-        "config": config.model_dump(mode="json"),
-        "run_id": run_id,
-        "data_digest": reals.manifest_digest,
-        "class_names": list(reals.classes),
-        "size": reals.size,
-        "channels": reals.channels,
-        "processes": accelerator.num_processes,
-        "precision": accelerator.mixed_precision,
-        "git_revision": git_revision(),
-        "versions": {"distgan": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
-
-
-def describe_data(reals: ImageDataset, config: Config) -> str:
-    """A line about the data set."""
-    gray = " gray" if reals.channels == 1 else ""
-    what = f"{reals.images:,} images, {len(reals.classes)} class(es), {reals.size}x{reals.size}{gray}, {reals.mode}"
-    left_out = reals.left_out_per_epoch
-    return f"{config.data.path}: {what}" + (f"; {left_out} left out per epoch, others each time" if left_out else "")

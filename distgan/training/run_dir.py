@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from distgan.training.checkpoint.resume import Saved
-from distgan.training.tracking.wandb_run import ID
+from distgan.training.tracking.wandb_mode import ID
 from distgan.utils.errors import LaunchError
 from distgan.utils.files import atomic_path, sweep
 from distgan.utils.log import log

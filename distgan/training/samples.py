@@ -12,9 +12,14 @@ from torch.nn.functional import adaptive_avg_pool2d
 from distgan.data.dataset import ImageDataset
 from distgan.distributed.collectives import on_main, rank
 from distgan.inference.generator import Generator
-from distgan.training.tracking.backend import TrackerBackend
+from distgan.inference.interpolation import interpolate
+from distgan.metrics.protocol import Scores
+from distgan.training.tracking.backend import INTERPOLATION_STEPS, Samples, TrackerBackend
+from distgan.training.trainer import Trainer
 
+MAX_COLUMNS = 20  # of a grid with a column for each class
 DIVERSITY_SAMPLES = 64  # images that the diversity is measured on
+INTERPOLATED = ((0, 1), (2, 3), (4, 5), (6, 7))  # pairs of seeds
 
 
 @dataclass
@@ -28,24 +33,62 @@ class SampleGrid:
     shown: int
     """Images of a grid."""
     tracker: TrackerBackend
+    metric: str
+    """Name of the score in the caption."""
     images: Tensor | None = None
     """The generated images of the last grid, uint8 [N, channels, H, W], on the main process."""
+    logit: float | None = None
+    """Mean of D's logits of these, on the main process."""
 
     @classmethod
-    def of(cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend) -> SampleGrid:
-        """shown: images of a grid."""
+    def of(
+        cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend, metric: str
+    ) -> SampleGrid:
+        """shown: images of a grid; metric: name of the score in the caption."""
         reals = data.first(max(shown, DIVERSITY_SAMPLES)) if rank() == 0 else torch.empty(0)
-        return cls(generator, reals, shown, tracker)
+        return cls(generator, reals, shown, tracker, metric)
 
-    def draw(self, images_seen: int) -> float:
-        """Writes a grid. Returns the diversity of the generated images. Every rank must call it."""
-        return on_main(lambda: self._draw(images_seen))
+    def draw(self, trainer: Trainer, scores: Scores | None) -> float:
+        """Writes a grid, with D's opinion of it and the last scores. Returns the diversity of the generated images.
 
-    def _draw(self, images_seen: int) -> float:
-        fakes = self.generator.sample(range(max(self.shown, DIVERSITY_SAMPLES)))
+        Every rank must call it.
+        """
+        return on_main(lambda: self._draw(trainer, scores))
+
+    def _draw(self, trainer: Trainer, scores: Scores | None) -> float:
+        seeds = range(max(self.shown, DIVERSITY_SAMPLES))
+        fakes = self.generator.sample(seeds)
         self.images = fakes[: self.shown]
-        self.tracker.samples(images_seen, self.images, self.reals[: self.shown])
+        logits = trainer.logits(self.images, self.generator.labels(seeds[: self.shown]))
+        self.logit = float(logits.mean())
+        seen = f"{trainer.images_seen:,} images"
+        self.tracker.samples(
+            trainer.images_seen,
+            Samples(
+                self.images,
+                self.reals[: self.shown],
+                self._columns(),
+                f"{seen}, seeds 0 to {self.shown - 1}, {self._score(scores)}D's logits {_range(logits)}",
+                torch.cat([interpolate(self.generator, *pair, INTERPOLATION_STEPS) for pair in INTERPOLATED]),
+                f"{seen}, between the seeds {', '.join(f'{start} and {end}' for start, end in INTERPOLATED)}",
+            ),
+        )
         return diversity(fakes[:DIVERSITY_SAMPLES], self.reals[:DIVERSITY_SAMPLES])
+
+    def _columns(self) -> int | None:
+        """One for each class, whose seeds are this many apart; of many classes, or without any, none."""
+        classes = len(self.generator.class_names) if self.generator.conditional else 1
+        return classes if 1 < classes <= min(self.shown, MAX_COLUMNS) else None
+
+    def _score(self, scores: Scores | None) -> str:
+        if scores is None or self.metric not in scores.values:
+            return ""
+        return f"{self.metric} {scores.values[self.metric]:.4g} at {scores.images_seen:,}, "
+
+
+def _range(values: Tensor) -> str:
+    """Lowest, mean and highest value."""
+    return f"{values.min():.2f} to {values.max():.2f}, mean {values.mean():.2f}"
 
 
 def diversity(fakes: Tensor, reals: Tensor) -> float:

@@ -30,6 +30,10 @@ class Telemetry:
         """Reports an event. kind: one word for it; alert: make it a W&B alert as well."""
         if self.display.enabled:
             log.warning("%s", text)
+        self.note(kind, text, alert)
+
+    def note(self, kind: str, text: str, alert: bool) -> None:
+        """Records an event without a line on the terminal. Arguments as of `warn`."""
         self.tracker.event(self.images_seen(), kind, text, alert)
 
     def line(self, metrics: dict[str, float]) -> None:

@@ -36,7 +36,7 @@ from distgan.training.execution import (
     run_eager,
     why_unsupported,
 )
-from distgan.training.losses import build_loss
+from distgan.training.losses import RealProbabilities, build_loss
 from distgan.training.meters import Averages
 from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed, mix
 from distgan.training.player import Player, total_norm
@@ -102,6 +102,11 @@ class Trainer:
         self.last: dict[str, Tensor] = {}  # latents and images of this rank, for the consistency check
 
     @property
+    def players(self) -> dict[str, Player]:
+        """D and G by their names in metrics."""
+        return {"d": self.d, "g": self.g}
+
+    @property
     def steps(self) -> int:
         """Steps done."""
         return self.g.updates
@@ -151,7 +156,7 @@ class Trainer:
                 penalty = gradient_penalty(weights, shown.images, logits, shown.kinds, self.penalty)
                 d.backward((loss + penalty) / parts)
             averages.add({"loss/d": loss} | ({"loss/penalty": penalty} if any(weights.taken) else {}))
-            averages.add(discriminator_statistics(*self.loss.real_probabilities(fake.detach(), real.detach())))
+            averages.add(discriminator_statistics(fake.detach(), real.detach(), self.loss.real_probabilities))
         return averages.means()
 
     def _update_generator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
@@ -241,20 +246,52 @@ class Trainer:
 
     def weight_norms(self) -> dict[str, Tensor]:
         """L2 norms of G's and D's weights, on the device: NaN or infinite as soon as one weight is."""
-        players = (("d", self.d), ("g", self.g))
-        return {f"weight_norm/{name}": total_norm(player.weights) for name, player in players}
+        return {f"weight_norm/{name}": total_norm(player.weights) for name, player in self.players.items()}
+
+    def spectral_norms(self) -> dict[str, Tensor]:
+        """The smallest and the largest spectral norm of D's normalised weights, as estimated; empty without any."""
+        norms = [norm.largest(weight) for norm, weight in self.d_norms]
+        if not norms:
+            return {}
+        smallest, largest = torch.stack(norms).aminmax()
+        return {"d/spectral_norm_min": smallest, "d/spectral_norm_max": largest}
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, classes: Tensor | None) -> Tensor:
+        """D's logits of images as they are: without augmentation and dropout, [N] on the CPU. For one rank alone.
+
+        images: uint8 [N, channels, H, W]; classes: int64 [N], for a conditional D.
+        """
+        network, device = self.d.network, self.accelerator.device
+        network.eval()
+        with eager(self.settings.compile, True):
+            shown = to_signed(images.to(device)).contiguous(memory_format=torch.channels_last)
+            logits: Tensor = network(shown, None if classes is None else classes.to(device))
+        network.train()
+        return logits.float().cpu()
 
     def line_metrics(self) -> dict[str, float]:
-        """Learning rates, scales and the controllers' values as they are now, for a line of metrics."""
-        metrics = {"step": self.steps, "lr/d": self.d_lr, "lr/g": self.g_lr, **self.controllers.line_metrics()}
+        """Learning rates, scales and the controllers' values as they are now, for a line of metrics.
+
+        A learning rate that is the configuration's number, and stays it, is none of them.
+        """
+        metrics = {"step": self.steps, **self.controllers.line_metrics()}
+        for name, player, lr in (("d", self.d, self.d_lr), ("g", self.g, self.g_lr)):
+            if player.lr_varies or lr != player.lr(self.images_seen):
+                metrics[f"lr/{name}"] = lr
         if self.g.scaler.is_enabled():
             metrics |= {"precision/scale_d": self.d.scaler.get_scale(), "precision/scale_g": self.g.scaler.get_scale()}
         return metrics
 
 
-def discriminator_statistics(fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """Mean probabilities and accuracies. fake, real: [b], D's probability that each image is real."""
+def discriminator_statistics(
+    fake_logits: Tensor, real_logits: Tensor, real_probabilities: RealProbabilities
+) -> dict[str, Tensor]:
+    """Means of D's logits, of its probabilities that an image is real, and its accuracies. Logits: [b]."""
+    fake, real = real_probabilities(fake_logits, real_logits)
     return {
+        "d/fake_logit": fake_logits.mean(),
+        "d/real_logit": real_logits.mean(),
         "d/fake_prob": fake.mean(),
         "d/real_prob": real.mean(),
         "d/fake_accuracy": (fake < 0.5).to(fake.dtype).mean(),

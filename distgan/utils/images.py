@@ -45,12 +45,8 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)).contiguous().numpy())
 
 
-def side_by_side(reals: Tensor, fakes: Tensor) -> Image.Image:
-    """Left the grid of real images, right the grid of fakes, a black line between them.
-
-    reals, fakes: uint8 [N, channels, H, W] on the CPU; the numbers may differ.
-    """
-    left, right = to_grid(reals), to_grid(fakes)
+def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two grids, a black line between them."""
     size = (left.width + SEPARATOR + right.width, max(left.height, right.height))
     both = Image.new(left.mode, size, "white")
     both.paste(left, (0, 0))

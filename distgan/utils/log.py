@@ -42,9 +42,11 @@ class LineFormatter(logging.Formatter):
 
 
 class TerminalHandler(logging.Handler):
-    """Writes lines to stderr, above a progress bar if there is one."""
+    """Writes lines to stderr, above a progress bar if there is one; not what the bar itself says (`on_bar`)."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "on_bar", False):
+            return
         text = self.format(record)
         tqdm = sys.modules.get("tqdm")
         owns_bars = multiprocessing.parent_process() is None  # a forked data worker has copies of them

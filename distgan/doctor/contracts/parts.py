@@ -25,7 +25,7 @@ from distgan.metrics.manifold import estimate_manifold
 from distgan.training.augment import Augmentation
 from distgan.training.controllers.base import Controller
 from distgan.training.optim import build_optimizer
-from distgan.training.tracking.backend import TrackerBackend
+from distgan.training.tracking.backend import Samples, TrackerBackend
 
 COUNT = 12
 
@@ -227,12 +227,13 @@ def check_tracker(subject: Subject) -> str:
         grid = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
         tracker.log(8, {"loss/d": 1.0})
         tracker.scores(8, {"values": {"fd": 1.0}})
-        tracker.samples(8, grid, grid)
+        tracker.samples(8, Samples(grid, grid))
         tracker.event(8, "collapse", "a sentence", alert=False)
         tracker.rewind(0)
         tracker.artifact(Path(scratch) / "generator.safetensors", {}, "latest")
+        tracker.page(Path(scratch) / "report.html")
         tracker.finish(0)
-    return "all seven methods can be called"
+    return "all eight methods can be called"
 
 
 def check_controller(subject: Subject) -> str:

@@ -58,7 +58,9 @@ class BalanceController(Controller):
         set_dropout(trainer.d_dropouts, trainer.d_dropout)
 
     def line_metrics(self) -> dict[str, float]:
-        """balance/action: net number of actions since the last line."""
+        """balance/action: net number of actions since the last line. Disabled, it has none."""
+        if not self.config.enabled:
+            return {}
         actions, self.actions = self.actions, 0
         return {
             "balance/lr_scale": self.trainer.lr_factors["d"]["balance"],

@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from PIL import Image
 from torch import Tensor
+
+from distgan.utils.images import to_grid
+
+INTERPOLATION_STEPS = 8  # images in a row of an interpolation, with both ends
+
+
+class Picture(NamedTuple):
+    """An image for people, with what it shows in a sentence."""
+
+    image: Image.Image
+    caption: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the generator makes at one moment, always of the same seeds, and real images beside it."""
+
+    fakes: Tensor
+    """uint8 [N, channels, H, W] on the CPU."""
+    reals: Tensor
+    """As many real images; the same every time."""
+    columns: int | None = None
+    """Of the grid of fakes, one for each class; None: there are no classes to show, the grid is about square."""
+    caption: str = ""
+    """What the fakes show: images seen, seeds, score."""
+    interpolation: Tensor | None = None
+    """Images between fixed pairs of seeds, uint8 [rows * INTERPOLATION_STEPS, channels, H, W]."""
+    interpolation_caption: str = ""
+
+    def pictures(self) -> dict[str, Picture]:
+        """By name: fakes and, if there is one, interpolation."""
+        pictures = {"fakes": Picture(to_grid(self.fakes, self.columns), self.caption)}
+        if self.interpolation is not None:
+            strip = to_grid(self.interpolation, INTERPOLATION_STEPS)
+            pictures["interpolation"] = Picture(strip, self.interpolation_caption)
+        return pictures
 
 
 class TrackerBackend:
@@ -20,8 +58,8 @@ class TrackerBackend:
     def scores(self, images: int, scores: dict[str, Any]) -> None:
         """An evaluation: plain JSON values, with their protocol (docs/quality.md)."""
 
-    def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
-        """A grid of samples: uint8 [N, channels, H, W] on the CPU; the reals are the same every time."""
+    def samples(self, images: int, samples: Samples) -> None:
+        """New samples: at the start, at some early moments, then every log.samples_every_steps."""
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
         """Something that a person should know. kind: one word; alert: at once."""
@@ -31,6 +69,9 @@ class TrackerBackend:
 
     def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
         """A generator file was written. alias: latest or best."""
+
+    def page(self, path: Path) -> None:
+        """The report of the run was written, one HTML file."""
 
     def finish(self, exit_code: int = 0) -> None:
         """The end of the training."""

@@ -42,7 +42,7 @@ class ProgressBar:
         shown = {short: f"{metrics[name]:.3f}" for name, short in SHOWN.items() if name in metrics}
         if self._bar is not None:
             self._bar.set_postfix(shown, refresh=False)
-        elif (now := time.monotonic()) - self._last_line >= INTERVAL or images >= self.total:
+        if (now := time.monotonic()) - self._last_line >= INTERVAL or images >= self.total:
             self._last_line = now
             rate = metrics["speed/images_per_second"]
             numbers = " ".join(f"{name} {value}" for name, value in shown.items())
@@ -51,6 +51,7 @@ class ProgressBar:
                 "%s",
                 f"{images:,} of {self.total:,} images ({100 * images / self.total:.0f} %) {numbers} "
                 f"{rate:,.0f} images/s, {left}",
+                extra={"on_bar": self._bar is not None},
             )
 
     def close(self) -> None:

@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from distgan.config.choices import TRACKERS
 from distgan.config.schema import Config
-from distgan.training.tracking.backend import TrackerBackend
+from distgan.training.tracking.backend import Samples, TrackerBackend
 from distgan.training.tracking.curves import draw_curves
 from distgan.training.tracking.jsonl import JsonLines, LineFile, MetricsFile, read_metrics
-from distgan.training.tracking.wandb_run import WandbRun, choose_mode
+from distgan.training.tracking.wandb_mode import choose_mode
+from distgan.training.tracking.wandb_run import WandbMachine, WandbRun, can_share
 from distgan.utils.background import short
+from distgan.utils.errors import ConfigError
 from distgan.utils.images import save_png, side_by_side, to_grid
 from distgan.utils.log import log
 
@@ -49,16 +49,17 @@ class Tracker(TrackerBackend):
         self._guard("scores.jsonl", lambda: self._scores.add({"images": images, "scores": scores}))
         self._tell("scores", images, scores)
 
-    def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
-        """Writes RUN/samples/fakes-<images>.png, reals left and fakes right, and once reals.png; W&B gets two grids.
-
-        fakes, reals: uint8 [N, channels, H, W] on the CPU.
-        """
-        self._tell("samples", images, fakes, reals)
-        folder = self.directory / "samples"
+    def samples(self, images: int, samples: Samples) -> None:
+        """Writes RUN/samples/fakes-<images>.png, reals left and fakes right, interpolation-<images>.png, and once
+        reals.png."""
+        self._tell("samples", images, samples)
+        folder, reals, pictures = self.directory / "samples", to_grid(samples.reals), samples.pictures()
         if not (folder / "reals.png").exists():
-            self._guard("samples", lambda: save_png(to_grid(reals), folder / "reals.png"))
-        self._guard("samples", lambda: save_png(side_by_side(reals, fakes), folder / f"fakes-{images:09d}.png"))
+            self._guard("samples", lambda: save_png(reals, folder / "reals.png"))
+        both = side_by_side(reals, pictures["fakes"].image)
+        self._guard("samples", lambda: save_png(both, folder / f"fakes-{images:09d}.png"))
+        if strip := pictures.get("interpolation"):
+            self._guard("samples", lambda: save_png(strip.image, folder / f"interpolation-{images:09d}.png"))
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
         """Adds a line to events.jsonl, which no restart and no rollback removes. alert: a W&B alert as well."""
@@ -75,6 +76,10 @@ class Tracker(TrackerBackend):
     def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
         """Uploads an exported generator to W&B as a new version of generator-RUNNAME."""
         self._tell("artifact", path, metadata, alias)
+
+    def page(self, path: Path) -> None:
+        """Shows the report in the W&B run."""
+        self._tell("page", path)
 
     def finish(self, exit_code: int = 0) -> None:
         """Ends the W&B run within a bounded time, and draws RUN/curves.png from all of metrics.jsonl."""
@@ -121,6 +126,17 @@ def open_tracker(config: Config, *, start_images: int, run_id: str, description:
     backends: list[TrackerBackend] = [run] if run else []
     backends += [TRACKERS.build(chosen, run_dir, copy.deepcopy(description)) for chosen in config.log.trackers]
     return Tracker(run_dir, start_images, backends)
+
+
+def open_machine(config: Config, run_id: str) -> TrackerBackend:
+    """What the first process of another machine records: its system metrics, in an online W&B run."""
+    try:
+        mode, _ = choose_mode(config.wandb)
+    except ConfigError:  # this machine has no key: the main process's has
+        return TrackerBackend()
+    if mode == "online" and can_share():
+        return WandbMachine(config.wandb, config.run_dir, mode, run_id)
+    return TrackerBackend()
 
 
 def git_revision(package: Path = Path(__file__).parent) -> str | None:

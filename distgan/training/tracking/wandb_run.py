@@ -1,4 +1,4 @@
-"""A Weights & Biases run that may fail or hang while training goes on. The only file that imports wandb.
+"""A Weights & Biases run that may fail or hang while training goes on. Only this and wandb_mode.py import wandb.
 
 In: metrics, images, files. Out: a run under RUN/wandb. Every call into wandb is made by one daemon thread behind a
 bounded queue: the training thread only ever puts into that queue. A call that raises or takes too long switches W&B
@@ -10,123 +10,45 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import difflib
 import hashlib
+import logging
 import os
-import re
-from collections.abc import Mapping
+import platform
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-
-from PIL import Image
-from pydantic import ValidationError
-from torch import Tensor
+from typing import Any
 
 from distgan.config.schema import WandbConfig
-from distgan.training.tracking.backend import TrackerBackend
+from distgan.training.tracking.backend import Picture, Samples, TrackerBackend
+from distgan.training.tracking.wandb_mode import Mode, said_to_wandb, teardown
+from distgan.training.tracking.wandb_scores import curves_beside, score_summary
 from distgan.utils.background import CallTimeout, Worker, call_with_timeout, short
-from distgan.utils.errors import ConfigError
 from distgan.utils.images import to_grid
-from distgan.utils.log import log
+from distgan.utils.log import LineFormatter, log
 
-Mode = Literal["online", "offline", "disabled"]
 INIT_SECONDS = 15.0  # for the server to answer at the start; then the run goes on offline
 UPLOAD_SECONDS = 25.0  # for the rest of the data to be uploaded at the end
 FINISH_SECONDS = 30.0  # for everything at the end
 SIGNAL_SECONDS = 10.0  # for everything at the end after a signal, when a launcher is about to kill
-WANDB_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")  # values of WANDB_MODE
-ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")  # of a run; W&B's own have 8 letters and digits
+STOP_SECONDS = 5.0  # for wandb's process to end after that, once asked to
+ALERT_SECONDS = 600  # between two alerts of one title
 MAX_ARTIFACT_NAME = 128  # characters, W&B's limit
+HIDDEN = (
+    "images",
+    "seconds",
+    "step",
+    "epoch",
+    "real/*",
+    "best/*",
+)  # have no chart of their own, but can be used in one
 DEFAULTS: dict[str, Any] = {  # for what W&B's own variables and files do not say
-    "console": "off",  # progress bars would fill the log
+    "console": "off",  # progress bars would fill the log; `WandbLines` writes it
     "silent": True,
     "quiet": True,
     "save_code": False,
     "disable_code": True,
     "disable_git": True,  # the revision is in the description
 }
-STOP_SECONDS = 5.0  # for wandb's process to end after that, once asked to
-
-
-def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
-    """The mode to run in and, where that needs an explanation, one sentence. Uses no network and never prompts.
-
-    `auto` follows WANDB_MODE and `wandb offline`; without them it is online with a key and offline without.
-    Raises ConfigError if `wandb.mode=online` is asked for and there are no credentials, and for a
-    wrong WANDB_ variable.
-    """
-    if config.mode == "disabled":
-        return config.mode, None
-    check_variables()
-    if config.mode == "offline":
-        return config.mode, None
-    configured, problem = "online", None
-    try:
-        configured, problem = _look_up()
-    except ImportError as error:
-        problem = f"wandb cannot be imported ({short(error)})"
-        configured = "disabled"
-    except Exception as error:  # a malformed key
-        problem = short(error)
-    if config.mode == "online":
-        if problem:
-            raise ConfigError(
-                f"wandb.mode=online, but {problem}; run `wandb login`, set WANDB_API_KEY, or use wandb.mode=offline"
-            )
-        return "online", None
-    if configured in ("offline", "dryrun"):
-        return "offline", "W&B is set to offline (WANDB_MODE or `wandb offline`)"
-    if configured == "disabled":
-        return "disabled", problem and f"{problem}; only metrics.jsonl is written"
-    return ("offline", f"{problem}, so this run is recorded offline") if problem else ("online", None)
-
-
-def key_problem() -> str | None:
-    """What is wrong with W&B's key, such as that there is none; None: it can be used. Uses no network."""
-    try:
-        return _look_up()[1]
-    except Exception as error:  # a malformed key
-        return short(error)
-
-
-def check_variables(environment: Mapping[str, str] = os.environ) -> None:
-    """Raises ConfigError for a wrong value in W&B's environment variables, with which W&B itself would not start."""
-    mode, run_id = environment.get("WANDB_MODE", "online"), environment.get("WANDB_RUN_ID", "id")
-    if mode not in WANDB_MODES:
-        nearest = difflib.get_close_matches(mode.lower(), WANDB_MODES, n=1, cutoff=0.3) or ["online"]
-        raise ConfigError(
-            f"WANDB_MODE={mode} must be one of {', '.join(WANDB_MODES)}; nearest: {nearest[0]}, or unset it and use "
-            "wandb.mode"
-        )
-    if not ID.match(run_id):
-        raise ConfigError(f"WANDB_RUN_ID={run_id} must be 1 to 64 letters, digits, '-' or '_'; unset it for a new id")
-    try:
-        wandb_settings()
-    except Exception as error:  # of others, `choose_mode` makes the best
-        _teardown()  # it would take the next call for one without any settings
-        if reason := _mistake(error):
-            raise ConfigError(
-                f"W&B's environment variables or settings files are wrong: {reason}; correct or unset it, or set "
-                "wandb.mode=disabled"
-            ) from None
-
-
-def _mistake(error: Exception) -> str:
-    """What is wrong in W&B's settings; empty for an error of another kind."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error) if type(error).__name__ == "UsageError" else ""  # W&B's own error, for a name of a project
-
-
-def wandb_settings() -> Any:
-    """The settings in W&B's environment variables and settings files; None with a wandb before 0.31."""
-    try:
-        from wandb.sdk import wandb_setup
-
-        return wandb_setup.singleton().settings
-    except (ImportError, AttributeError, TypeError):
-        return None
 
 
 def artifact_name(run_name: str) -> str:
@@ -136,49 +58,39 @@ def artifact_name(run_name: str) -> str:
     return name if len(name) <= MAX_ARTIFACT_NAME else f"{name[: MAX_ARTIFACT_NAME - 9]}-{digest}"
 
 
-def _look_up() -> tuple[str, str | None]:
-    """Mode in wandb's environment and settings files, and the problem with the credentials, if there is one."""
-    import wandb
-
-    try:
-        from wandb.sdk.lib import wbauth
-
-        settings = wandb_settings()
-        found: Any = wbauth.authenticate_session(
-            host=settings.base_url, source="distgan", prompt=False, update_session=False
-        )
-        return settings.mode, None if found else "W&B has no API key"
-    except (ImportError, AttributeError, TypeError):  # wandb before 0.31
-        mode = os.environ.get("WANDB_MODE", "online")
-        key = wandb.api.api_key or ""
-        if 0 < len(key) < 40:
-            return mode, "the API key in WANDB_API_KEY or ~/.netrc is too short"
-        return mode, None if key else "W&B has no API key"
+def flat_config(description: dict[str, Any]) -> dict[str, Any]:
+    """W&B's config of a run: the settings as they are typed (`train.batch_size`), the facts under `run/`."""
+    facts = {name: value for name, value in description.items() if name not in ("config", "manifest")}
+    return _flat(description.get("config", {}), ".", "") | _flat(facts, "_", "run/")
 
 
-def server_url() -> str:
-    """Address of W&B's server, from WANDB_BASE_URL or wandb's settings files. Uses no network."""
-    settings = wandb_settings()
-    return str(settings.base_url) if settings else os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+def _flat(values: dict[str, Any], separator: str, prefix: str) -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; lists stay as they are."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, dict) and value
+        found |= _flat(value, separator, f"{prefix}{name}{separator}") if inner else {f"{prefix}{name}": value}
+    return found
 
 
-class WandbRun(TrackerBackend):
-    """The W&B run of one training. No method raises or waits, except `finish`, which waits a bounded time."""
+def final_state(exit_code: int) -> str:
+    """The state of a run at its end, for a person. exit_code: of the training."""
+    if exit_code > 128:
+        return f"stopped by signal {exit_code - 128}"
+    return {0: "finished", 4: "ended by a rule"}.get(exit_code, "failed")
 
-    def __init__(
-        self, config: WandbConfig, run_dir: Path, mode: Mode, run_id: str, description: dict[str, Any]
-    ) -> None:
-        """run_dir: its name is the run's; mode: online or offline; description: becomes the run's config."""
-        self.config, self.run_dir, self.mode = config, run_dir, mode
-        self.run_id, self.description = run_id, description
+
+class WandbClient(TrackerBackend):
+    """A connection to W&B. No method raises or waits, except `finish`, which waits a bounded time."""
+
+    def __init__(self, config: WandbConfig, run_dir: Path, mode: Mode, run_id: str) -> None:
+        """mode: online or offline."""
+        self.config, self.run_dir, self.mode, self.run_id = config, run_dir, mode, run_id
         self.directory = run_dir.resolve()
         self._run: Any = None
         self._finished = False
-        self._images, self._last_step = -1, -1
         self._problem: str | None = None  # at the end
         self._worker = Worker("W&B", lambda text: log.warning("%s; training goes on, metrics.jsonl is complete", text))
-        if (name := artifact_name(run_dir.name)) != f"generator-{run_dir.name}":
-            log.info("the run's name is too long for a W&B artifact: its generators are called %s there", name)
         atexit.register(self.finish, 1)  # for a training that ends without `finish`
         self._worker.put("wandb.init", self._start)
 
@@ -188,46 +100,6 @@ class WandbRun(TrackerBackend):
         if self.mode == "online" and self._run is not None:
             return f"wandb sync --include-online {self._run.settings.sync_dir}"
         return f"wandb sync {self.run_dir}/wandb/offline-run-*-{self.run_id}"
-
-    def log(self, images: int, metrics: dict[str, float]) -> None:
-        """Adds a row. images: real images seen."""
-        self._worker.put("run.log", lambda: self._run.log({"images": images, **metrics}, step=self._step(images)))
-
-    def event(self, images: int, kind: str, text: str, alert: bool) -> None:
-        """Sends an alert, if it is one."""
-        if alert:
-            self._worker.put("run.alert", lambda: self._run.alert(title=kind, text=text, level="WARN"))
-
-    def samples(self, images: int, fakes: Tensor, reals: Tensor) -> None:
-        """Adds two grids; the reals once for a run, before the tracker writes its first files."""
-        self._image(images, "samples/fakes", to_grid(fakes))
-        if not (self.run_dir / "samples" / "reals.png").exists():
-            self._image(images, "samples/reals", to_grid(reals))
-
-    def _image(self, images: int, name: str, image: Image.Image) -> None:
-        """Adds an image. images: real images seen."""
-
-        def call() -> None:
-            import wandb
-
-            self._run.log({"images": images, name: wandb.Image(image)}, step=self._step(images))
-
-        self._worker.put(f"run.log of {name}", call)
-
-    def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
-        """Uploads a file as a new version of `artifact_name`, to which `alias` then points."""
-
-        def call() -> None:
-            import wandb
-
-            artifact = wandb.Artifact(artifact_name(self.run_dir.name), type="model", metadata=metadata)
-            if not path.is_file():
-                log.warning("%s was gone before it could become a W&B artifact", path)
-                return
-            artifact.add_file(str(path))
-            self._run.log_artifact(artifact, aliases=[alias])
-
-        self._worker.put("run.log_artifact", call)
 
     def finish(self, exit_code: int = 0) -> None:
         """Ends the run within about FINISH_SECONDS + 2 * STOP_SECONDS, whatever wandb does; faster after a failure.
@@ -248,14 +120,6 @@ class WandbRun(TrackerBackend):
             log.info("W&B was too slow for %d rows or images; the rows are in metrics.jsonl", dropped)
         if self._problem:
             log.warning("%s; the run is in %s", self._problem, self.directory / "wandb")
-        if self.mode == "offline" or self._problem or self._worker.failure:
-            log.info("to upload this run to W&B: %s", self.sync_command)
-
-    def _step(self, images: int) -> int:
-        """Step for W&B, which must not fall: `images`; after a rollback the next free numbers for a while."""
-        if images != self._images:
-            self._images, self._last_step = images, max(images, self._last_step + 1)
-        return self._last_step
 
     def _start(self) -> None:
         import wandb
@@ -264,45 +128,31 @@ class WandbRun(TrackerBackend):
         wandb.setup()
         atexit.unregister(self.finish)
         atexit.register(self.finish, 1)  # again: after wandb's own hook, so that it runs before it
-        try:
-            self._run = self._init(self.mode)
-        except Exception as error:
-            if self.mode == "offline":
-                raise
-            log.warning("W&B cannot be reached (%s); this run is recorded offline", short(error))
-            self.mode = "offline"
-            _teardown_in_time()  # its service holds the run's id
-            stop_service()
-            self._run = self._init("offline")
-        self._run.define_metric("images")
-        self._run.define_metric("*", step_metric="images")
-        if self.mode == "online":
-            log.info("W&B: %s", self._run.url)
 
-    def _init(self, mode: Mode) -> Any:
+    def _init(self, mode: str, **options: Any) -> Any:
+        """Calls `wandb.init`. options: of it, and `settings` beside distgan's own."""
         import wandb
 
-        said = _said_to_wandb()
+        said = said_to_wandb()
         wanted = {key: value for key, value in DEFAULTS.items() if key not in said} | {
             "allow_val_change": True,  # a restart may change free settings
             "init_timeout": INIT_SECONDS,
             "finish_timeout": UPLOAD_SECONDS,
             "finish_timeout_raises": True,
+            **options.pop("settings", {}),
         }
         known = wandb.Settings.model_fields
         settings: Any = {key: value for key, value in wanted.items() if key in known}  # older versions know fewer
-        options = self.config
+        config = self.config
         return wandb.init(
-            mode=mode,
+            mode=mode,  # type: ignore[arg-type]
             dir=str(self.directory),
-            project=options.project or (None if "project" in said else "distgan"),
-            entity=options.entity,
-            tags=options.tags or None,
-            name=None if "run_name" in said else self.run_dir.name,
+            project=config.project or (None if "project" in said else "distgan"),
+            entity=config.entity,
             id=self.run_id,
             resume="allow",
-            config=self.description,
             settings=wandb.Settings(**settings),
+            **options,
         )
 
     def _end(self, exit_code: int) -> None:
@@ -311,15 +161,192 @@ class WandbRun(TrackerBackend):
                 self._run.finish(exit_code)
         except BaseException as error:  # TimeoutError: the server did not take everything in UPLOAD_SECONDS
             self._problem = self._problem or f"W&B did not end well ({short(error)})"
-        _teardown()
+        teardown()
 
 
-def _said_to_wandb() -> set[str]:
-    """The names of the settings that W&B's environment variables or settings files give."""
-    if settings := wandb_settings():
-        return set(settings.model_fields_set)
-    names = {name.removeprefix("WANDB_").lower() for name in os.environ if name.startswith("WANDB_")}
-    return names | ({"run_name"} if "name" in names else set())
+class WandbRun(WandbClient):
+    """The W&B run of one training, for its main process."""
+
+    def __init__(
+        self, config: WandbConfig, run_dir: Path, mode: Mode, run_id: str, description: dict[str, Any]
+    ) -> None:
+        """run_dir: its name is the run's; mode: online or offline; description: becomes the run's config."""
+        self.description = description
+        self._images, self._last_step = -1, -1
+        self._shared = mode == "online" and description.get("machines", 1) > 1 and can_share()
+        self._lines = WandbLines(self)
+        if (name := artifact_name(run_dir.name)) != f"generator-{run_dir.name}":
+            log.info("the run's name is too long for a W&B artifact: its generators are called %s there", name)
+        super().__init__(config, run_dir, mode, run_id)
+        log.addHandler(self._lines)
+
+    def log(self, images: int, metrics: dict[str, float]) -> None:
+        """Adds a row, and after an evaluation the best scores to the run's summary. images: real images seen."""
+        self._worker.put("run.log", lambda: self._row(images, dict(metrics)))
+        if any(name.startswith("quality/") for name in metrics):
+            self._worker.put("run.summary", self._summarise)
+
+    def scores(self, images: int, scores: dict[str, Any]) -> None:
+        """Adds what other real images score and the best so far, for a chart beside each score."""
+        self._worker.put("run.log of scores", lambda: self._row(images, curves_beside(self.run_dir)))
+
+    def event(self, images: int, kind: str, text: str, alert: bool) -> None:
+        """Sends an alert, if it is one."""
+        if alert:
+            level = "INFO" if kind in ("best", "end") else "WARN"
+            options = {"title": kind, "text": text, "level": level, "wait_duration": ALERT_SECONDS}
+            self._worker.put("run.alert", lambda: self._run.alert(**options))
+
+    def samples(self, images: int, samples: Samples) -> None:
+        """Adds the pictures; the reals once for a run, before the tracker writes its first files."""
+        pictures = samples.pictures()
+        if not (self.run_dir / "samples" / "reals.png").exists():
+            pictures["reals"] = Picture(to_grid(samples.reals), "real images")
+        for name, picture in pictures.items():
+            self._worker.put(f"run.log of samples/{name}", self._picture(images, f"samples/{name}", picture))
+
+    def page(self, path: Path) -> None:
+        """Adds the report as a panel."""
+
+        def call() -> None:
+            import wandb
+
+            self._row(self._images, {"report": wandb.Html(str(path), inject=False)})
+
+        self._worker.put("run.log of the report", call)
+
+    def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
+        """Uploads a file as a new version of `artifact_name`, to which `alias` then points."""
+
+        def call() -> None:
+            import wandb
+
+            artifact = wandb.Artifact(artifact_name(self.run_dir.name), type="model", metadata=metadata)
+            if not path.is_file():
+                log.warning("%s was gone before it could become a W&B artifact", path)
+                return
+            artifact.add_file(str(path))
+            self._run.log_artifact(artifact, aliases=[alias])
+
+        self._worker.put("run.log_artifact", call)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """As of `WandbClient`, with the final state in the summary."""
+        if self._finished:
+            return
+        log.removeHandler(self._lines)
+        self._worker.put("run.summary", lambda: self._run.summary.update({"state": final_state(exit_code)}))
+        super().finish(exit_code)
+        if self.mode == "offline" or self._problem or self._worker.failure:
+            log.info("to upload this run to W&B: %s", self.sync_command)
+
+    def line(self, text: str) -> None:
+        """Adds a line to the run's log."""
+        self._worker.put("run.write_logs", lambda: self._run.write_logs(f"{text}\n"))
+
+    def _row(self, images: int, values: dict[str, Any]) -> None:
+        step = None if self._shared else self._step(images)  # W&B counts itself what several processes write
+        if values:
+            self._run.log({"images": images, **values}, step=step)
+
+    def _picture(self, images: int, name: str, picture: Picture) -> Callable[[], None]:
+        def call() -> None:
+            import wandb
+
+            self._row(images, {name: wandb.Image(picture.image, caption=picture.caption)})
+
+        return call
+
+    def _summarise(self) -> None:
+        """The best and the last value of each score, and when the best generator was seen."""
+        for name, value in score_summary(self.run_dir, self.description.get("best_metric", "")).items():
+            if isinstance(value, dict):  # else the last row would take its place
+                self._run.define_metric(name, step_metric="images", summary="none")
+            self._run.summary[name] = value
+
+    def _step(self, images: int) -> int:
+        """Step for W&B, which must not fall: `images`; after a rollback the next free numbers for a while."""
+        if images != self._images:
+            self._images, self._last_step = images, max(images, self._last_step + 1)
+        return self._last_step
+
+    def _start(self) -> None:
+        super()._start()
+        try:
+            self._run = self._begin(self.mode)
+        except Exception as error:
+            if self.mode == "offline":
+                raise
+            log.warning("W&B cannot be reached (%s); this run is recorded offline", short(error))
+            self.mode, self._shared = "offline", False
+            _teardown_in_time()  # its service holds the run's id
+            stop_service()
+            self._run = self._begin("offline")
+        for name in HIDDEN:
+            self._run.define_metric(name, step_metric=None if name == "images" else "images", hidden=True)
+        self._run.define_metric("*", step_metric="images")
+        self._run.summary["state"] = "training"
+        if self.mode == "online":
+            log.info("W&B: %s", self._run.url)
+            self._use_data_set()
+
+    def _begin(self, mode: Mode) -> Any:
+        options, said = self.config, said_to_wandb()
+        return self._init(
+            "shared" if self._shared else mode,
+            tags=options.tags or None,
+            name=None if "run_name" in said else self.run_dir.name,
+            group=options.group,
+            job_type=options.job_type,
+            notes=options.notes,
+            config=flat_config(self.description),
+            settings={"x_primary": True, "x_label": platform.node()} if self._shared else {},
+        )
+
+    def _use_data_set(self) -> None:
+        """Notes the data set's manifest as an input of the run, so that its generators can be traced to it."""
+        import wandb
+
+        digest, manifest = self.description.get("data_digest", ""), self.description.get("manifest")
+        if not manifest:
+            return
+        artifact = wandb.Artifact(f"dataset-{digest[:12]}", type="dataset", metadata={"digest": digest})
+        with artifact.new_file("manifest.json") as file:
+            file.write(manifest)
+        try:
+            self._run.use_artifact(artifact)
+        except Exception as error:  # a server without lineage: the digest is in the run's config as well
+            log.info("W&B does not note the data set as an input of the run (%s)", short(error))
+
+
+class WandbLines(logging.Handler):
+    """Gives the lines of the main process to a run's log, where its page shows them."""
+
+    def __init__(self, run: WandbRun) -> None:
+        super().__init__()
+        self._write = run.line
+        self.setFormatter(LineFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hands over a line without waiting; not W&B's own troubles, which would come back to it."""
+        if record.module not in ("wandb_run", "background"):
+            self._write(self.format(record))
+
+
+class WandbMachine(WandbClient):
+    """Gives the system metrics of another machine to the run, and nothing else; for one process of that machine."""
+
+    def _start(self) -> None:
+        super()._start()
+        label = {"x_primary": False, "x_label": platform.node(), "x_update_finish_state": False}
+        self._run = self._init("shared", settings=label)
+
+
+def can_share() -> bool:
+    """Whether this wandb takes the metrics of several machines in one run (0.19.9 and later)."""
+    import wandb
+
+    return "x_label" in wandb.Settings.model_fields
 
 
 def stop_service() -> None:
@@ -336,11 +363,4 @@ def stop_service() -> None:
 
 def _teardown_in_time() -> None:
     with contextlib.suppress(CallTimeout):
-        call_with_timeout(STOP_SECONDS, _teardown)
-
-
-def _teardown() -> None:
-    import wandb
-
-    with contextlib.suppress(BaseException):  # it may raise SystemExit; nothing can be done about any of it
-        wandb.teardown()
+        call_with_timeout(STOP_SECONDS, teardown)

@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 from benchmarks.common.markdown import filled
 from benchmarks.speed import __main__ as speed
-from benchmarks.speed import flops, interleave, rows
+from benchmarks.speed import interleave, rows
 from benchmarks.speed.baselines.distgan_loop import countable
 from benchmarks.speed.baselines.pytorch_loop import Update
 from benchmarks.speed.cpu_rows import cpu_rows
 from benchmarks.speed.gpu_rows import gpu_rows
 from benchmarks.speed.table import paired, table
 from distgan.config.load import load_config
+from distgan.training import flops
 from distgan.training.watchdog import Fault
 from distgan.utils.errors import ConfigError
 from tests.support.processes import ROOT, run

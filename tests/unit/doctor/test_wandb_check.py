@@ -53,7 +53,7 @@ def test_wandb_online_without_a_key_fails(tiny_config, monkeypatch, tmp_path):
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setattr("distgan.training.tracking.wandb_run._look_up", lambda: ("online", "W&B has no API key"))
+    monkeypatch.setattr("distgan.training.tracking.wandb_mode._look_up", lambda: ("online", "W&B has no API key"))
     results = wandb_check.check_wandb(tiny_config("wandb.mode=online"))
     assert results[0].level == "fail"
     assert results[0].advice == "or use wandb.mode=auto, which then trains without W&B"

@@ -11,6 +11,8 @@ from distgan.training.loop import Intervals, Plan
 
 EVERY = Intervals(total=100, log=5, samples=10, checkpoint=20, consistency=7, seconds=math.inf, patience=600.0)
 
+JUDGED = ("samples", "judge_samples")
+
 
 def plan(step, reason=StopReason.NONE, evaluation=False, intervals=EVERY):
     """The names of what is planned."""
@@ -21,13 +23,13 @@ def plan(step, reason=StopReason.NONE, evaluation=False, intervals=EVERY):
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        (1, set()),
-        (5, {"log"}),
+        (3, set()),
+        (5, {"log", "samples"}),
         (7, {"compare_ranks"}),
-        (10, {"log", "samples"}),
-        (20, {"log", "samples", "checkpoint", "compare_ranks"}),
+        (10, {"log", *JUDGED}),
+        (20, {"log", *JUDGED, "checkpoint", "compare_ranks"}),
         (35, {"log", "compare_ranks"}),
-        (100, {"last", "log", "samples", "checkpoint", "compare_ranks"}),
+        (100, {"last", "log", *JUDGED, "checkpoint", "compare_ranks"}),
     ],
 )
 def test_intervals_decide_and_what_is_saved_is_compared_first(step, expected):
@@ -35,7 +37,16 @@ def test_intervals_decide_and_what_is_saved_is_compared_first(step, expected):
 
 
 def test_the_end_of_the_time_is_the_last_step():
-    assert plan(33, StopReason.TIME_LIMIT) == {"last", "log", "samples", "checkpoint", "compare_ranks"}
+    assert plan(33, StopReason.TIME_LIMIT) == {"last", "log", *JUDGED, "checkpoint", "compare_ranks"}
+
+
+def test_at_first_samples_are_drawn_at_halves_of_the_interval_and_not_judged():
+    drawn = [
+        step for step in range(1, 1001) if "samples" in plan(step, intervals=EVERY._replace(total=9999, samples=500))
+    ]
+    assert drawn == [7, 15, 31, 62, 125, 250, 500, 1000]
+    assert "judge_samples" not in plan(250, intervals=EVERY._replace(samples=500))
+    assert "judge_samples" in plan(500, intervals=EVERY._replace(samples=500))
 
 
 @pytest.mark.parametrize("reason", [reason for reason in StopReason if reason.urgent])

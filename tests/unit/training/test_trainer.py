@@ -138,7 +138,7 @@ def test_a_step_s_metrics_stay_on_the_device_as_detached_scalars(tiny_config):
     metrics = build(config).step(reals_of(config).batches(0))
     assert set(metrics) == {
         "loss/d", "loss/g", "d/real_prob", "d/fake_prob", "d/real_accuracy", "d/fake_accuracy",
-        "grad_norm/d", "grad_norm/g",
+        "d/real_logit", "d/fake_logit", "grad_norm/d", "grad_norm/g",
     }  # fmt: skip
     assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
 

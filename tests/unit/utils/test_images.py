@@ -35,9 +35,9 @@ def test_gray_images_make_a_gray_grid(tmp_path: Path):
     grid = to_grid(images)
     assert grid.mode == "L"
     assert to_grid(images.expand(-1, 3, -1, -1)).tobytes() == grid.convert("RGB").tobytes()
-    both = side_by_side(images, images)
+    both = side_by_side(to_grid(images), to_grid(images))
     assert both.mode == "L"
-    assert both.convert("RGB").tobytes() == side_by_side(*2 * [images.repeat(1, 3, 1, 1)]).tobytes()
+    assert both.convert("RGB").tobytes() == side_by_side(*2 * [to_grid(images.repeat(1, 3, 1, 1))]).tobytes()
 
 
 def test_images_are_enlarged_by_a_whole_factor_without_smoothing():
@@ -66,7 +66,7 @@ def test_a_grid_refuses_other_shapes_and_types(bad):
 
 
 def test_reals_stand_left_of_fakes_with_a_black_line_between():
-    both = side_by_side(plain(4), 255 - plain(4))
+    both = side_by_side(to_grid(plain(4)), to_grid(255 - plain(4)))
     half = 2 * (64 + PAD) + PAD
     assert both.size == (2 * half + SEPARATOR, half)
     assert both.getpixel((PAD, PAD)) == (10, 10, 10)

@@ -38,8 +38,8 @@ HEALTH = Section(
     "Health",
     (
         Panel("Loss of D and of G", ("loss/d", "loss/g")),
-        Panel("D's probability of real", ("d/real_prob", "d/fake_prob", "d/samples_prob"), high=1),
-        Panel("D's logits", ("d/real_logit", "d/fake_logit")),
+        Panel("D's probability of real", ("d/real_prob", "d/fake_prob"), high=1),
+        Panel("D's logits", ("d/real_logit", "d/fake_logit", "d/samples_logit")),
         Panel("Gradient norms", ("grad_norm/d", "grad_norm/g"), log=True),
         Panel("D's accuracy", ("d/real_accuracy", "d/fake_accuracy"), high=1),
         Panel("Diversity of the samples", ("watchdog/diversity",)),

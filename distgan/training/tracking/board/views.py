@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distgan.training.tracking.board.panels import Panel, Section, sections
-from distgan.training.tracking.wandb_run import key_problem, server_url, wandb_settings
+from distgan.training.tracking.wandb_mode import key_problem, server_url, wandb_settings
 from distgan.utils.background import CallTimeout, call_with_timeout, short
 from distgan.utils.errors import ConfigError
 from distgan.utils.names import nearest_name

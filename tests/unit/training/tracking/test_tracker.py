@@ -16,6 +16,7 @@ from PIL import Image
 
 from distgan.config.schema import Config
 from distgan.training.meters import RunningMeans
+from distgan.training.tracking.backend import Samples
 from distgan.training.tracking.tracker import (
     MetricsFile,
     Tracker,
@@ -133,7 +134,7 @@ def test_a_full_disk_is_reported_once_and_its_lines_are_written_when_there_is_ro
     try:
         made.log(2, {"x": 2.0})
         made.log(3, {"x": 3.0})
-        made.samples(3, torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+        made.samples(3, Samples(*2 * [torch.zeros(1, 3, 8, 8, dtype=torch.uint8)]))
         assert [row["images"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -162,10 +163,12 @@ def test_a_rollback_on_a_full_disk_drops_the_lines_as_soon_as_there_is_room(tmp_
 def test_samples_stand_beside_the_reals_and_the_reals_are_written_once(tmp_path: Path):
     made = tracker(tmp_path)
     fakes, reals = (torch.full((4, 3, 32, 32), value, dtype=torch.uint8) for value in (200, 100))
-    made.samples(0, fakes, reals)
-    made.samples(12_800, fakes, reals + 1)
+    made.samples(0, Samples(fakes, reals))
+    made.samples(12_800, Samples(fakes, reals + 1, interpolation=fakes.repeat(4, 1, 1, 1)))
     folder = tmp_path / "run" / "samples"
-    assert sorted(path.name for path in folder.iterdir()) == ["fakes-000000000.png", "fakes-000012800.png", "reals.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fakes-000000000.png", "fakes-000012800.png", "interpolation-000012800.png", "reals.png",
+    ]  # fmt: skip
     with Image.open(folder / "fakes-000012800.png") as both, Image.open(folder / "reals.png") as first:
         assert first.getpixel((5, 5)) == (100, 100, 100)
         assert both.getpixel((5, 5)) == (101, 101, 101)

@@ -24,8 +24,10 @@ import torch
 import wandb
 
 from distgan.config.schema import Config, WandbConfig
+from distgan.training.tracking.backend import Samples
 from distgan.training.tracking.tracker import open_tracker, read_metrics
-from distgan.training.tracking.wandb_run import artifact_name, choose_mode
+from distgan.training.tracking.wandb_mode import choose_mode
+from distgan.training.tracking.wandb_run import artifact_name
 from distgan.utils.background import Worker
 from distgan.utils.errors import ConfigError
 from tests.support.processes import ROOT
@@ -195,7 +197,7 @@ def documented(header: str) -> list[str]:
     for line in lines[start + 2 :]:
         if not line.startswith("|"):
             break
-        names += re.findall(r"^\| `([^`]+)` \|", line)
+        names += re.findall(r"`([^`]+)`", re.match(r"^\| (`[^|]+`) \|", line)[1])
     return names
 
 
@@ -211,13 +213,16 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     exported = tmp_path / "generator.safetensors"
     exported.write_bytes(b"weights")
     metrics = {name: float(index) for index, name in enumerate(documented("metric") + documented("score"))}
-    assert len(metrics) == 28 + 21
-    description = {"config": {"train": {"images": 5}}, "git_revision": "abc-dirty", "manifest": "0f"}
+    assert len(metrics) == 42 + 21
+    description = {
+        "config": {"train": {"images": 5}, "data": {"classes": ["a", "b"], "channels": {}}},
+        "git_revision": "abc-dirty", "parameters": {"g": 7}, "manifest": "{}",
+    }  # fmt: skip
     made = config(tmp_path, tags="a,b")
     tracker = open_tracker(made, start_images=0, run_id="id123456", description=description)
     for images in (64, 128):
         tracker.log(images, {**metrics, "loss/g": float("nan")})
-        tracker.samples(images, pixels, pixels)
+        tracker.samples(images, Samples(pixels, pixels, None, f"{images} images", pixels.repeat(2, 1, 1, 1), "between"))
     tracker.artifact(exported, {"images": 128})
     tracker.artifact(tmp_path / "gone", {})
     tracker.finish()
@@ -233,11 +238,14 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     run = next(record["run"] for record in found if record["type"] == "run")
     assert run["display_name"] == "run"
     assert run["tags"] == ["a", "b"]
-    assert run["config"]["update"].items() >= description.items()
+    assert run["config"]["update"] == {
+        "train.images": 5, "data.classes": ["a", "b"], "data.channels": {},
+        "run/git_revision": "abc-dirty", "run/parameters_g": 7,
+    } | {"_wandb": run["config"]["update"].get("_wandb")}  # fmt: skip
     assert any(r["type"] == "metric" and r["metric"].get("step_metric") == "images" for r in found)
     artifact = next(record for record in found if "artifact" in record["type"])
     assert "generator-run" in json.dumps(artifact)
-    assert len(list((piece / "files" / "media" / "images" / "samples").glob("*.png"))) == 3
+    assert len(list((piece / "files" / "media" / "images" / "samples").glob("*.png"))) == 5
     assert found[-1]["exit"]["exit_code"] == 0  # beside the run's seconds, where it took any
     printed = capsys.readouterr().err
     assert f"wandb sync {tmp_path}/run/wandb/offline-run-*-id123456" in printed
@@ -294,6 +302,7 @@ from distgan.training.tracking import wandb_run
 from distgan.utils import background
 wandb_run.INIT_SECONDS, wandb_run.UPLOAD_SECONDS, wandb_run.FINISH_SECONDS, wandb_run.STOP_SECONDS = 3.0, 3.0, 6.0, 2.0
 from distgan.config.schema import Config
+from distgan.training.tracking.backend import Samples
 from distgan.training.tracking.tracker import open_tracker
 from distgan.utils.log import show_on_terminal
 show_on_terminal()

@@ -39,22 +39,14 @@ def test_every_panel_shows_what_is_documented_and_every_score_has_one():
     known = {*documented("metric"), *documented("score"), *documented("image in W&B")}
     known |= {f"{kind}/{name}" for kind in ("real", "best") for name in scores}
     own = {f"{kind}/nearest_Dino" for kind in ("quality", "real", "best")}
-    assert {name for name in shown if not name.startswith("system/")} - own <= known | COMING
+    assert {name for name in shown if not name.startswith("system/")} - own <= known
     assert {f"quality/{score}" for score in scores} <= shown
-
-
-COMING = {  # in docs/metrics.md with the next merge
-    *("d/real_logit", "d/fake_logit", "d/spectral_norm_min", "d/spectral_norm_max", "d/samples_prob"),
-    *("speed/tflops", "speed/peak_share", "speed/step_seconds_median", "speed/step_seconds_p95"),
-    *("ranks/step_seconds_fastest", "ranks/step_seconds_slowest", "ranks/data_wait_lowest", "ranks/data_wait_highest"),
-    "samples/interpolation",
-}
 
 
 def test_the_losses_the_probabilities_and_a_score_with_its_floor_and_its_best_share_a_panel():
     shared = {panel.names for panel in panels()}
     assert ("loss/d", "loss/g") in shared
-    assert ("d/real_prob", "d/fake_prob", "d/samples_prob") in shared
+    assert ("d/real_prob", "d/fake_prob") in shared
     fd = [f"{kind}/{name}" for name in ("fd_efficientnet_lite0", "fid") for kind in ("quality", "real", "best")]
     assert tuple(fd) in shared
     assert EXTRACTORS == ("efficientnet_lite0", "inception")
