@@ -91,8 +91,9 @@ the same images give the same value.
 TRACKER = """
 A class, called with (settings, run_dir, description), on the main process: the run's directory and plain facts of
 the run. A subclass of distgan.extend.TrackerBackend; every method may be left out: log(images, metrics),
-scores(images, scores), samples(images, fakes, reals), event(images, kind, text, alert), rewind(images),
-artifact(path, metadata, alias), finish(exit_code). images: real images that D has seen. Training waits for each
+scores(images, scores), samples(images, samples), event(images, kind, text, alert), rewind(images),
+artifact(path, metadata, alias), page(path), finish(exit_code). samples: a distgan.extend.Samples, with fakes and
+reals, uint8 [N, channels, H, W], and pictures() with their captions. images: real images that D has seen. Training waits for each
 method; one that raises is reported once.
 """
 

@@ -146,7 +146,7 @@ def train(config: Config, resume: str, process: Process) -> Ended:
     if not saved:
         on_main(lambda: check_there(config.init))
     session = open_session(config, process, saved)
-    trainer, best, accelerator = session.trainer, session.monitors.early_stopping, process.accelerator
+    trainer, best = session.trainer, session.monitors.early_stopping
     evaluator = None
     if session.monitors.interrupted or (trainer.steps < config.total_steps and not best.exhausted):
         evaluator = open_evaluator(config.evaluate, config.data, session.exporter, best)

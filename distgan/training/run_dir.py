@@ -39,7 +39,8 @@ WRITTEN = {  # files that a run changes in place; all others are renamed when co
 def run_id_of(run_dir: Path, saved: Saved | None) -> str:
     """The W&B id of the run: from RUN/run.json, from its own checkpoint, from WANDB_RUN_ID, or a new one.
 
-    For the main process, which tells the others. A copy of a run directory whose original is still there gets an id of its own; a moved one keeps its id.
+    For the main process, which tells the others. A copy of a run directory whose original is still there gets an id of
+    its own; a moved one keeps its id.
     """
     record, given = _record(run_dir), os.environ.get("WANDB_RUN_ID", "")
     known = record.get("wandb_id", saved.state.values["run_id"] if saved and saved.is_of(run_dir) else None)
