@@ -15,7 +15,8 @@ PACKAGE = ROOT / "distgan"
 OWNERS = {  # an outside library, and the only files or packages that may import it
     "accelerate": {"distributed", "training", "doctor"},
     "safetensors": {"inference/generator_file", "training/checkpoint/storage"},
-    "wandb": {"training/tracking/wandb_mode", "training/tracking/wandb_run"},
+    "wandb": {"training/tracking/wandb_mode", "training/tracking/wandb_run", "training/tracking/board"},
+    "wandb_workspaces": {"training/tracking/board"},
     "jinja2": {"training/report"},
     "huggingface_hub": {"inference/hub", "data/remote/hub"},
     "pyarrow": {"data/sources/parquet"},

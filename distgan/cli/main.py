@@ -1,4 +1,4 @@
-"""`distgan prepare | doctor | train | sample | export | evaluate | report`: finds the command's module and runs it."""
+"""`distgan prepare | doctor | train | sample | export | evaluate | report | board`: finds its module and runs it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ COMMANDS = {  # name: (module, help)
     "evaluate": ("distgan.cli.evaluate", "measure how far a generator's images are from real ones"),
     "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
     "report": ("distgan.cli.report", "write the page of a run or of several, or serve a live one"),
+    "board": ("distgan.cli.board", "make W&B's page for a project's runs, or a report that compares runs"),
 }
 LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `main` of their own
 

@@ -57,6 +57,14 @@ def _browser() -> str:
     return browser.missing()
 
 
+def _openwandb() -> str:
+    from tests.support import wandb_service
+
+    if wandb_service.program():
+        return ""
+    return "needs openwandb, a W&B-compatible server: DISTGAN_TEST_OPENWANDB=PROGRAM"
+
+
 MISSING: dict[str, Callable[[], str]] = {
     "gpu": _gpu,
     "compiler": _compiler,
@@ -67,6 +75,7 @@ MISSING: dict[str, Callable[[], str]] = {
     "hosts": _hosts,
     "slurm": _slurm,
     "browser": _browser,
+    "openwandb": _openwandb,
 }
 
 

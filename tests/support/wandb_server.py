@@ -30,6 +30,8 @@ class FakeWandb(ThreadingHTTPServer):
         self.history: list[dict[str, Any]] = []  # rows as the server would store them
         self.uploads: list[str] = []
         self.operations: list[str] = []
+        self.requests: list[tuple[str, dict[str, Any]]] = []  # operations with their variables
+        self.answers: dict[str, Any] = {}  # by operation, for those of W&B's public API
 
     @property
     def url(self) -> str:
@@ -42,6 +44,9 @@ class FakeWandb(ThreadingHTTPServer):
         match = re.search(r"(?:query|mutation)\s+(\w+)", query)
         operation = match.group(1) if match else ""
         self.operations.append(operation)
+        self.requests.append((operation, variables))
+        if operation in self.answers:
+            return dict(self.answers[operation])
         if operation == "RunResumeStatus":
             return {"model": {**PROJECT, "bucket": self._bucket() if self.run else None}}
         if operation == "UpsertBucket":

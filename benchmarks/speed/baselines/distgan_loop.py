@@ -14,12 +14,12 @@ from torch import Tensor
 import distgan.training.run
 from benchmarks.speed.baselines.dataset import shapes
 from benchmarks.speed.baselines.pytorch_loop import device
-from distgan.training.flops import Flops
 from benchmarks.speed.interleave import Lap
 from distgan.config.load import load_config
 from distgan.data.dataset import Batch
 from distgan.distributed.signals import Signals
 from distgan.training.execution import Graphs
+from distgan.training.flops import Flops
 from distgan.training.trainer import Trainer
 
 ENDLESS = 10**12  # images

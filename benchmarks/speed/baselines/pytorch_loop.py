@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.speed.baselines.dataset import IMAGES
-from distgan.training.flops import Flops
 from benchmarks.speed.interleave import Lap
 from distgan.config.load import load_config
 from distgan.config.schema import Config
 from distgan.networks import build_discriminator, build_generator, to_device
+from distgan.training.flops import Flops
 from distgan.training.optim import KerasRMSprop
 from distgan.utils.cpu import keep_freed_memory
 

@@ -56,6 +56,14 @@ def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
     return ("offline", f"{problem}, so this run is recorded offline") if problem else ("online", None)
 
 
+def key_problem() -> str | None:
+    """What is wrong with W&B's key, such as that there is none; None: it can be used. Uses no network."""
+    try:
+        return _look_up()[1]
+    except Exception as error:  # a malformed key
+        return short(error)
+
+
 def check_variables(environment: Mapping[str, str] = os.environ) -> None:
     """Raises ConfigError for a wrong value in W&B's environment variables, with which W&B itself would not start."""
     mode, run_id = environment.get("WANDB_MODE", "online"), environment.get("WANDB_RUN_ID", "id")
