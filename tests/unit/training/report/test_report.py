@@ -35,7 +35,7 @@ from distgan.utils.images import save_png, to_grid
 from tests.support.runs import evaluation, lines
 
 TITLES = (
-    *("Summary", "Health", "Quality", "Samples over time", "Interpolation", "Speed", "System", "Further metrics"),
+    *("Summary", "Samples over time", "Interpolation", "Health", "Quality", "Speed", "System", "Further metrics"),
     *("The generator", "Nearest real images", "Events", "Settings"),
 )
 SHOWN = tuple(title for title in TITLES if title not in ("Interpolation", "System", "Further metrics"))
