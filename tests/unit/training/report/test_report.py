@@ -407,6 +407,12 @@ def test_a_small_image_comes_through_bit_for_bit():
     assert list(opened(data_uri(image)).getdata()) == list(image.getdata())
 
 
+@pytest.mark.parametrize("size", [(2, 262_278), (70_000, 500), (1, 70_000)])
+def test_an_image_that_is_too_long_for_a_jpeg_becomes_shorter(size):
+    image = opened(data_uri(Image.effect_noise(size, 100).convert("RGB"), 5000))
+    assert max(image.size) <= 8192
+
+
 def test_a_large_image_becomes_smaller_than_the_limit():
     uri = data_uri(Image.effect_noise((1000, 1000), 100).convert("RGB"))
     assert uri.startswith("data:image/jpeg")
