@@ -36,24 +36,21 @@ WRITTEN = {  # files that a run changes in place; all others are renamed when co
 }
 
 
-def run_id_of(run_dir: Path, saved: Saved | None, main: bool) -> str:
+def run_id_of(run_dir: Path, saved: Saved | None) -> str:
     """The W&B id of the run: from RUN/run.json, from its own checkpoint, from WANDB_RUN_ID, or a new one.
 
-    A copy of a run directory whose original is still there gets an id of its own; a moved one keeps its id.
+    For the main process, which tells the others. A copy of a run directory whose original is still there gets an id of its own; a moved one keeps its id.
     """
     record, given = _record(run_dir), os.environ.get("WANDB_RUN_ID", "")
     known = record.get("wandb_id", saved.state.values["run_id"] if saved and saved.is_of(run_dir) else None)
     if isinstance(known, str) and ID.match(known):
         original = _original(run_dir, record, saved, known)
         if original is None:
-            if main and given not in ("", known):
+            if given not in ("", known):
                 log.info("WANDB_RUN_ID=%s has no effect: %s goes on under its own W&B id, %s", given, run_dir, known)
             return known
-        if main:
-            log.info("%s is a copy of %s, which is still there: it gets a W&B run of its own", run_dir, original)
-    if ID.match(given):
-        return given
-    return secrets.token_hex(4) if main else ""
+        log.info("%s is a copy of %s, which is still there: it gets a W&B run of its own", run_dir, original)
+    return given if ID.match(given) else secrets.token_hex(4)
 
 
 def _record(run_dir: Path) -> dict[str, Any]:
