@@ -47,6 +47,11 @@ from distgan.networks import build_generator
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.resume import Saved
 from distgan.training.checkpoint.state import capture, restore
+from distgan.training.report import live
+from distgan.training.report.compare import NamedRun, comparison_parts
+from distgan.training.report.html import embedded_frames
+from distgan.training.report.parts import run_parts
+from distgan.training.report.run_reader import RunReader
 from distgan.training.run_dir import locked, run_id_of
 from distgan.training.tracking.tracker import MetricsFile, read_metrics
 from distgan.utils.errors import DistganError
@@ -55,6 +60,7 @@ from distgan.utils.rng import Rows
 from distgan.utils.safe_io import MAX_SENTENCE
 from tests.fuzz import mutations, source_targets
 from tests.support import foreign, forks
+from tests.support.runs import make_run as make_run_by_hand
 
 SECONDS = 10  # a reader may take
 MEMORY = 256 << 20  # bytes a reader may need
@@ -385,6 +391,35 @@ def read_run(place: Path) -> None:
             draw_curves(rows, place / "out" / "curves.png")
 
 
+# A run directory as the report reads it
+
+
+def make_page(place: Path) -> None:
+    make_run_by_hand(place / "run")
+
+
+def forge_page(random: Random, place: Path) -> None:
+    name, change = random.choice(
+        [
+            ("metrics.jsonl", mutations.lines_of),
+            ("scores.jsonl", mutations.lines_of),
+            ("events.jsonl", mutations.lines_of),
+            ("config.yaml", mutations.yaml_of),
+            ("samples/fakes-000002000.png", mutations.png_of),
+        ]
+    )
+    forged(place / "run" / name, lambda data: change(random, data))
+
+
+def read_page(place: Path) -> None:
+    facts = RunReader(place / "run").read_all()
+    pages = [run_parts(facts, live.frames_at(0), live=True), run_parts(facts, embedded_frames, live=False)]
+    pages.append(comparison_parts([NamedRun("one", facts), NamedRun("other", facts)], live.grid_url, live=True))
+    for part in itertools.chain(*pages):
+        assert all(char.isprintable() or char == "\n" for char in part.html)
+        assert "nan" not in "".join(re.findall(r'(?:points|c[xy])="([^"]*)"', part.html))
+
+
 TARGETS = {
     "generators": Target(make_generator, forge_generator, read_generator),
     "checkpoints": Target(make_checkpoint, forge_checkpoint, read_checkpoint),
@@ -395,6 +430,7 @@ TARGETS = {
     "foreign": Target(make_foreign, forge_foreign, read_foreign),
     "cifar10": Target(make_cifar, forge_cifar, read_cifar),
     "runs": Target(make_run, forge_run, read_run),
+    "pages": Target(make_page, forge_page, read_page),
     **{name: Target(*functions) for name, functions in source_targets.SOURCES.items()},
 }
 

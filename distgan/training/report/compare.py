@@ -66,9 +66,9 @@ def comparison_parts(runs: Sequence[NamedRun], src_of: SrcOf, live: bool) -> lis
     first = charts.get(HEALTH) or fill_macro("missing_part", "none of the runs has a metrics.jsonl with lines", live)
     return [
         Part("runs", "Runs", _runs_part(runs)),
+        Part("samples", "The newest samples", _samples_part(runs, src_of, live)),
         Part(section_id(HEALTH), HEALTH, first),
         Part("quality", "Quality", _quality_part(runs, live)),
-        Part("samples", "The newest samples", _samples_part(runs, src_of, live)),
         *(Part(section_id(title), title, charts.get(title, "")) for title in SECTIONS[1:]),
         Part("settings", "Settings that differ", _settings_part(runs)),
     ]

@@ -8,12 +8,15 @@ import io
 from PIL import Image
 
 MAX_BYTES = 360_000  # of an encoded image
+MAX_SIDE = 8192  # pixels; a JPEG cannot have more than 65,535
 THUMBNAIL = 64  # pixels a side
 JPEG_QUALITY = 88
 
 
 def data_uri(image: Image.Image, max_bytes: int = MAX_BYTES) -> str:
     """data:image/...: a PNG if it fits into `max_bytes`, else a JPEG, made smaller until it fits."""
+    if (longest := max(image.size)) > MAX_SIDE:
+        image = image.resize((image.width * MAX_SIDE // longest or 1, image.height * MAX_SIDE // longest or 1))
     kind, content = "png", _encoded(image, "PNG")
     while len(content) > max_bytes:
         kind, content = "jpeg", _encoded(image, "JPEG", quality=JPEG_QUALITY)

@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from distgan.training.report.compare import NamedRun, comparison_parts, names_of
 from distgan.training.report.contents import Facts, Grid, Missing
 from distgan.training.report.grids import caption_of, open_grid, read_grid, spread
+from distgan.training.report.history import History
 from distgan.training.report.parts import Frame, run_parts
 from distgan.training.report.run_reader import RunReader
 from distgan.training.report.templates import Part, asset, fill_page
@@ -75,14 +76,17 @@ class LivePage:
         self._lock = threading.Lock()
         self._looked = -MIN_SECONDS
         self._facts: list[Facts] = []
+        self._made_of: list[Any] = []
         self._parts: list[Part] = []
 
     def parts(self) -> list[Part]:
-        """The sections, made again if the last look at the files is MIN_SECONDS old."""
+        """The sections. The files are looked at if the last look is MIN_SECONDS old; what is new is drawn."""
         with self._lock:
             if time.monotonic() - self._looked >= MIN_SECONDS:
                 self._facts = [reader.read() for reader in self._readers]
-                self._parts = self._parts_of(self._facts)
+                made_of = [_mark(facts) for facts in self._facts]
+                if made_of != self._made_of:
+                    self._parts, self._made_of = self._parts_of(self._facts), made_of
                 self._looked = time.monotonic()
             return self._parts
 
@@ -92,6 +96,12 @@ class LivePage:
         grids = self._facts[run].grids if run < len(self._facts) else Missing("")
         every = [] if isinstance(grids, Missing) else [grid for kind in grids.values() for grid in kind]
         return next((grid for grid in every if grid.path.name == name), None)
+
+
+def _mark(facts: Facts) -> tuple[Any, ...]:
+    """Equal for facts that give the same page; a history grows in its place."""
+    lines = facts.metrics.lines if isinstance(facts.metrics, History) else 0
+    return facts, lines
 
 
 def frames_at(run: int) -> Callable[[list[Grid]], list[Frame | Missing]]:

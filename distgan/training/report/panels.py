@@ -38,14 +38,15 @@ def _pair(title: str, name: str, span: tuple[float, float] | None = None) -> Pan
 
 
 SHARE = (0.0, 1.0)
-_PROBABILITY = (("d/real_prob", "real"), ("d/fake_prob", "fake"), ("d/samples_prob", "the samples below"))
+_PROBABILITY = (("d/real_prob", "real"), ("d/fake_prob", "fake"))
+_LOGITS = (("d/real_logit", "real"), ("d/fake_logit", "fake"), ("d/samples_logit", "the fixed samples"))
 _STEPS = (("speed/step_seconds_median", "median"), ("speed/step_seconds_p95", "95th percentile"))
 _RANKS = (("ranks/step_seconds_fastest", "fastest"), ("ranks/step_seconds_slowest", "slowest"))
 _RANKS_DATA = (("ranks/data_wait_lowest", "lowest"), ("ranks/data_wait_highest", "highest"))
 PANELS = (
     _pair("loss", "loss"),
     Panel(HEALTH, "D's probability of real", _PROBABILITY, SHARE),
-    Panel(HEALTH, "D's logits", (("d/real_logit", "real"), ("d/fake_logit", "fake"))),
+    Panel(HEALTH, "D's logits", _LOGITS),
     Panel(HEALTH, "D's accuracy", (("d/real_accuracy", "real"), ("d/fake_accuracy", "fake")), SHARE),
     _pair("gradient norms", "grad_norm"),
     _pair("weight norms", "weight_norm"),

@@ -56,9 +56,9 @@ def run_parts(facts: Facts, frames_of: FramesOf, live: bool) -> list[Part]:
     """
     return [
         *([Part("state", "", state_part(facts))] if live else []),
+        *_frame_parts(facts.grids, frames_of, live),
         *_chart_parts(facts.metrics, [HEALTH], live),
         Part("quality", "Quality", _quality_part(facts.scores, live)),
-        *_frame_parts(facts.grids, frames_of, live),
         *_chart_parts(facts.metrics, SECTIONS[1:], live),
         Part("events", "Events", _or_missing(facts.events, "events", live)),
         Part("settings", "Settings", _or_missing(facts.settings, "settings", live)),

@@ -272,6 +272,23 @@ def test_however_many_pages_ask_the_files_are_looked_at_once_a_second(run, monke
     assert len(looks) == 1
 
 
+def test_what_has_not_changed_is_not_drawn_again(run, monkeypatch):
+    drawn = []
+    draw = live.run_parts
+    monkeypatch.setattr(live, "run_parts", lambda *arguments, **more: drawn.append(1) or draw(*arguments, **more))
+    with served(run) as server:
+        for _ in range(3):
+            parts(server)
+        assert len(drawn) == 1
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"images": 2000, "loss/d": 0.25}) + "\n")
+        parts(server)
+        assert len(drawn) == 2
+        (run / "samples" / "fakes-000002000.png").write_bytes(png(4, 4))
+        parts(server)
+        assert len(drawn) == 3
+
+
 def test_the_slider_has_a_bounded_number_of_images_with_both_ends(run):
     for images in range(2000, 2000 + 500):
         (run / "samples" / f"fakes-{images:09d}.png").write_bytes(b"")

@@ -20,7 +20,8 @@ def history(rows: int = 3, **values: float) -> History:
 
 def documented() -> list[str]:
     table = Path(ROOT, "docs", "metrics.md").read_text().split("| metric |")[1].split("\n\n")[0]
-    return list(re.findall(r"^\| `([\w/]+)` \|", table, re.MULTILINE))
+    cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([\w/]+)`", cell)]
 
 
 def test_d_and_g_share_a_panel_and_so_do_real_and_fake():

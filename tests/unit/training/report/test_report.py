@@ -35,7 +35,7 @@ from distgan.utils.images import save_png, to_grid
 from tests.support.runs import evaluation, lines
 
 TITLES = (
-    *("Summary", "Health", "Quality", "Samples over time", "Interpolation", "Speed", "System", "Further metrics"),
+    *("Summary", "Samples over time", "Interpolation", "Health", "Quality", "Speed", "System", "Further metrics"),
     *("The generator", "Nearest real images", "Events", "Settings"),
 )
 SHOWN = tuple(title for title in TITLES if title not in ("Interpolation", "System", "Further metrics"))
@@ -405,6 +405,12 @@ def opened(uri: str) -> Image.Image:
 def test_a_small_image_comes_through_bit_for_bit():
     image = Image.effect_noise((64, 64), 50).convert("RGB")
     assert list(opened(data_uri(image)).getdata()) == list(image.getdata())
+
+
+@pytest.mark.parametrize("size", [(2, 262_278), (70_000, 500), (1, 70_000)])
+def test_an_image_that_is_too_long_for_a_jpeg_becomes_shorter(size):
+    image = opened(data_uri(Image.effect_noise(size, 100).convert("RGB"), 5000))
+    assert max(image.size) <= 8192
 
 
 def test_a_large_image_becomes_smaller_than_the_limit():
