@@ -28,7 +28,7 @@ from distgan.utils.safe_io import printable, read_json
 ENDING = ("generator.safetensors", "report.html", "curves.png")  # written after the last step
 WRITTEN = {  # files that a run changes in place; all others are renamed when complete, and replace a link
     **dict.fromkeys((".lock", "metrics.jsonl", "events.jsonl", "scores.jsonl"), Path.is_file),
-    **dict.fromkeys(("samples", "checkpoints", "wandb"), Path.is_dir),
+    **dict.fromkeys(("samples", "checkpoints", "wandb", "tensorboard"), Path.is_dir),
 }
 
 
