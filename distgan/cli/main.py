@@ -24,7 +24,7 @@ COMMANDS = {  # name: (module, help)
     "export": ("distgan.cli.export", "write a checkpoint's generator to one safetensors file"),
     "evaluate": ("distgan.cli.evaluate", "measure how far a generator's images are from real ones"),
     "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
-    "report": ("distgan.cli.report", "write a run's page, RUN/report.html"),
+    "report": ("distgan.cli.report", "write the page of a run or of several, or serve a live one"),
     "board": ("distgan.cli.board", "make W&B's page for a project's runs, or a report that compares runs"),
 }
 LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `main` of their own

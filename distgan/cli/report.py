@@ -1,21 +1,50 @@
-"""`distgan report RUN`: writes RUN/report.html."""
+"""`distgan report RUN [RUN ...]`: writes a page, or serves a live one."""
 
 from __future__ import annotations
 
 import argparse
+import webbrowser
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from distgan.config.command_line import add_trust_argument, to_path
 from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig
-from distgan.training.report.write import write_report
+from distgan.training.report.compare import MAX_RUNS
+from distgan.training.report.live import serve
+from distgan.training.report.write import NAME, check_run, write_comparison, write_report
 from distgan.utils.errors import ConfigError
+from distgan.utils.log import log
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan report`."""
-    parser.add_argument("run", type=to_path, metavar="RUN", help="run directory, such as runs/quickstart")
+    parser.add_argument(
+        "runs",
+        type=to_path,
+        metavar="RUN",
+        nargs="+",
+        help="run directory, such as runs/quickstart; several are compared",
+    )
+    parser.add_argument(
+        "--serve",
+        action="store_true",
+        help="show a live page on this machine, also while training runs; Ctrl-C ends it",
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        metavar="N",
+        help="port of the live page (default: 8642, or the next that is free; 0: any)",
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument(
+        "--out", type=to_path, metavar="FILE", help="where the page goes (default: RUN/report.html; of several runs "
+        "report.html in the directory that holds them)",
+    )  # fmt: skip
     parser.add_argument(
         "--data", metavar="SHARDS", help="directory or URL of the real images (default: the training data)"
     )
@@ -23,10 +52,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the page and prints its path. Raises ConfigError."""
+    """Writes the page and prints its path, or serves it until Ctrl-C. Raises ConfigError, LaunchError."""
+    _check(args)
+    if args.serve:
+        return _serve(args.runs, args.port, args.open)
+    if len(args.runs) > 1:
+        path = write_comparison(args.runs, args.out or _common_place(args.runs))
+    else:
+        path = write_report(args.runs[0], _data(args.data), args.trust, args.out)
+    print(f"report: {path}")
+    if args.open:
+        _open(path.resolve().as_uri())
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises ConfigError for options that do not go together."""
+    if len(args.runs) > MAX_RUNS:
+        raise ConfigError(f"{len(args.runs)} runs are given; a page compares at most {MAX_RUNS}: leave some out")
+    known: dict[Path, Path] = {}
+    for path in args.runs:
+        if (other := known.setdefault(path.resolve(), path)) is not path:
+            raise ConfigError(f"{path} is the same run as {other}; give it once")
+    if not args.serve and args.port is not None:
+        raise ConfigError("--port is for the live page; add --serve")
+    if args.serve and args.out is not None:
+        raise ConfigError("--out is for a page that is written; leave out --serve, or --out")
+    if (args.data is not None or args.trust) and (args.serve or len(args.runs) > 1):
+        option = "--trust" if args.data is None else "--data"
+        raise ConfigError(f"{option} is for the page that is written of one run, with its generator; leave it out")
+
+
+def _serve(run_dirs: Sequence[Path], port: int | None, opened: bool) -> int:
+    for path in run_dirs:
+        _check_place(path)
+    with serve(run_dirs, port) as server:
+        print(f"report: {server.url} (only on this machine; Ctrl-C ends it)", flush=True)
+        if opened:
+            _open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            log.info("the live page is closed; a training goes on")
+    return 0
+
+
+def _check_place(run_dir: Path) -> None:
+    """A run that a training will make may not be there yet. Raises ConfigError for what cannot become one."""
+    if run_dir.is_dir():
+        if not (run_dir / ".lock").exists() and any(run_dir.iterdir()):
+            check_run(run_dir)
+        return
+    if run_dir.exists() or run_dir.is_symlink():
+        check_run(run_dir)
+    siblings = [path.name for path in run_dir.parent.iterdir() if path.is_dir()] if run_dir.parent.is_dir() else []
+    near = get_close_matches(run_dir.name, siblings, n=1, cutoff=0)
+    nearest = f"; the nearest that is there: {run_dir.parent / near[0]}" if near else ""
+    log.info("%s", f"there is no {run_dir} yet{nearest}. The page waits for a training that makes it")
+
+
+def _common_place(run_dirs: Sequence[Path]) -> Path:
+    """Where the page of several runs goes. Raises ConfigError if they lie in different directories."""
+    parents = {path.resolve().parent for path in run_dirs}
+    if len(parents) > 1:
+        raise ConfigError("the runs lie in different directories; say where the page goes: --out FILE")
+    return run_dirs[0].parent / NAME
+
+
+def _data(text: str | None) -> DataConfig | None:
     try:
-        data = None if args.data is None else DataConfig(path=args.data)
+        return None if text is None else DataConfig.model_validate({"path": text})
     except ValidationError as error:
         raise ConfigError(f"--data: {first_mistake(error).rule}") from None
-    print(f"report: {write_report(args.run, data, args.trust)}")
-    return 0
+
+
+def _open(url: str) -> None:
+    if not webbrowser.open(url):
+        log.info("there is no browser here; open %s yourself", url)
+
+
+def _port(text: str) -> int:
+    """A port's number, 0 for any."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; give a number from 1 to 65535, or 0 for any")
+    return int(text)

@@ -148,7 +148,7 @@ def train(config: Config, resume: str, process: Process) -> Ended:
         log.info("nothing to do: %s", stop_reason_text(config, trainer, best, StopReason.NONE))
         return ended(session, StopReason.NONE)
     identity = {
-        "wandb_id": run_id_of(config.run_dir, saved, accelerator.is_main_process),
+        "wandb_id": on_main(lambda: run_id_of(config.run_dir, saved)),
         "began_from": began_from(config.run_dir, resume),
         "init_from": session.init_path or recorded(config.run_dir, "init_from"),
         "directory": str(config.run_dir.resolve()),

@@ -13,6 +13,8 @@ import json
 import os
 import platform
 import secrets
+import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,33 +25,32 @@ from distgan.training.tracking.wandb_mode import ID
 from distgan.utils.errors import LaunchError
 from distgan.utils.files import atomic_path, sweep
 from distgan.utils.log import log
-from distgan.utils.safe_io import printable, read_json
+from distgan.utils.safe_io import open_regular, printable, read_json
 
 ENDING = ("generator.safetensors", "report.html", "curves.png")  # written after the last step
+FLOCK, TYPE = ("hhlli", 0) if sys.platform == "linux" else ("qqihh", 3)
+"""C's `struct flock`, and the place of the lock's type in it: first on Linux, fourth on macOS."""
 WRITTEN = {  # files that a run changes in place; all others are renamed when complete, and replace a link
     **dict.fromkeys((".lock", "metrics.jsonl", "events.jsonl", "scores.jsonl"), Path.is_file),
     **dict.fromkeys(("samples", "checkpoints", "wandb", "tensorboard"), Path.is_dir),
 }
 
 
-def run_id_of(run_dir: Path, saved: Saved | None, main: bool) -> str:
+def run_id_of(run_dir: Path, saved: Saved | None) -> str:
     """The W&B id of the run: from RUN/run.json, from its own checkpoint, from WANDB_RUN_ID, or a new one.
 
-    A copy of a run directory whose original is still there gets an id of its own; a moved one keeps its id.
+    For the main process, which tells the others. A copy of a run directory whose original is still there gets an id of its own; a moved one keeps its id.
     """
     record, given = _record(run_dir), os.environ.get("WANDB_RUN_ID", "")
     known = record.get("wandb_id", saved.state.values["run_id"] if saved and saved.is_of(run_dir) else None)
     if isinstance(known, str) and ID.match(known):
         original = _original(run_dir, record, saved, known)
         if original is None:
-            if main and given not in ("", known):
+            if given not in ("", known):
                 log.info("WANDB_RUN_ID=%s has no effect: %s goes on under its own W&B id, %s", given, run_dir, known)
             return known
-        if main:
-            log.info("%s is a copy of %s, which is still there: it gets a W&B run of its own", run_dir, original)
-    if ID.match(given):
-        return given
-    return secrets.token_hex(4) if main else ""
+        log.info("%s is a copy of %s, which is still there: it gets a W&B run of its own", run_dir, original)
+    return given if ID.match(given) else secrets.token_hex(4)
 
 
 def _record(run_dir: Path) -> dict[str, Any]:
@@ -155,6 +156,17 @@ class RunLock:
         self._file.close()
 
 
+def is_training(run_dir: Path) -> bool:
+    """Whether a training of another process holds RUN/.lock. Only asks: it never gets in a training's way."""
+    question = struct.pack(FLOCK, *(fcntl.F_WRLCK if place == TYPE else 0 for place in range(5)))
+    try:
+        with open_regular(run_dir / ".lock") as file:
+            answer = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, question))
+    except OSError:  # no run yet, or a network disk without locks
+        return False
+    return bool(answer[TYPE] != fcntl.F_UNLCK)
+
+
 @contextmanager
 def locked(run_dir: Path) -> Iterator[RunLock]:
     """Holds RUN/.lock, and removes what a killed training has left.
@@ -197,6 +209,12 @@ def mark_ended(run_dir: Path, images: int) -> None:
     if all((run_dir / name).is_file() for name in ENDING):
         with contextlib.suppress(OSError):  # the next start writes the end again
             write_text(run_dir / "run.json", json.dumps(_record(run_dir) | {"ended_at_images": images}) + "\n")
+
+
+def images_at_end(run_dir: Path) -> int | None:
+    """The images seen when the end was written; None: it was not, or it is not known, as for runs of 0.2.0."""
+    images = _record(run_dir).get("ended_at_images")
+    return images if isinstance(images, int) else None
 
 
 def has_ended(run_dir: Path, images: int) -> bool:

@@ -183,7 +183,7 @@ def _resume(place: Path, path: Path) -> None:
     saved = load_saved(config, str(path))
     assert isinstance(saved, Saved)
     restore(trainer, saved.state)
-    run_id_of(place, saved, True)
+    run_id_of(place, saved)
     storage.steps(place / "checkpoints")
 
 
@@ -375,7 +375,7 @@ def read_run(place: Path) -> None:
     from distgan.training.tracking.curves import draw_curves
 
     with locked(place):
-        name = run_id_of(place, None, True)
+        name = run_id_of(place, None)
         assert re.fullmatch("[A-Za-z0-9_-]{1,64}", name)
         file = MetricsFile(place / "metrics.jsonl", 30)
         file.append(40, {"loss/d": 0.1})

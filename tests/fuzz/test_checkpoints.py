@@ -207,9 +207,9 @@ def test_a_run_does_not_write_through_links(tmp_path, name, kind):
 )
 def test_a_wandb_id_is_letters_and_digits(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
-    assert run_id_of(tmp_path, None, True).isalnum()
+    assert run_id_of(tmp_path, None).isalnum()
     (tmp_path / "run.json").write_text('{"wandb_id": "abc-D_1"}')
-    assert run_id_of(tmp_path, None, True) == "abc-D_1"
+    assert run_id_of(tmp_path, None) == "abc-D_1"
 
 
 def test_lines_of_metrics_that_are_no_metrics_are_left_out(tmp_path):

@@ -6,9 +6,41 @@ import pytest
 
 from tests.support import hosts, warm
 from tests.support.processes import BIN
+from tests.support.wandb_service import wandb_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("hosts")]
 RESULT = "checkpoints/step-000000020/state.safetensors"  # 240 images in batches of 12
+
+
+def launch(two, overrides, directory, **env) -> tuple[list[int], list[str]]:
+    """Trains on both machines. Returns exit codes and output of each. env: of the second machine, beside the first's."""
+    command = [str(BIN / "accelerate"), "launch", "--config_file", "launch/two_machines.yaml", "--num_processes", "2"]
+    command += ["--main_process_ip", two.addresses[0], "--machine_rank"]
+    logs = [directory / f"log{rank}" for rank in (0, 1)]
+    started = [
+        two.start(rank, [*command, str(rank), "distgan/train.py", *overrides], logs[rank], **env[f"rank{rank}"])
+        for rank in (0, 1)
+    ]
+    return [process.wait(180) for process in started], [log.read_text() for log in logs]
+
+
+@pytest.mark.needs("openwandb")
+def test_one_wandb_run_has_the_system_metrics_of_both_machines_and_one_that_cannot_reach_it_stops_nothing(
+    tiny, tmp_path
+):
+    online = [override for override in tiny("train.images=2400") if override != "wandb.mode=disabled"]
+    with hosts.two_hosts(tmp_path) as two, wandb_service(tmp_path / "server", two.outside) as service:
+        env = {**service.environment, "WANDB_X_STATS_SAMPLING_INTERVAL": "1"}
+        codes, output = launch(two, [*online, "wandb.project=both"], tmp_path, rank0=env, rank1=env)
+        assert codes == [0, 0], output
+        recorded = service.only_run("both")
+        assert len(recorded.curve("loss/d")) == 40
+        assert {name.split("/l:")[1] for name in recorded.system_metrics() if "/l:" in name} == {"h1", "h2"}
+
+        lost = {**env, "WANDB_BASE_URL": "http://10.255.255.1:9"}
+        codes, output = launch(two, [*online, "run.name=lost", "wandb.project=one"], tmp_path, rank0=env, rank1=lost)
+        assert codes == [0, 0], output
+        assert len(service.only_run("one").curve("loss/d")) == 40
 
 
 def test_accelerate_on_two_machines_ends_with_the_bits_of_two_processes_on_one(tiny, tmp_path):

@@ -51,6 +51,12 @@ def _slurm() -> str:
     return slurm.missing()
 
 
+def _browser() -> str:
+    from tests.support import browser
+
+    return browser.missing()
+
+
 def _openwandb() -> str:
     from tests.support import wandb_service
 
@@ -68,6 +74,7 @@ MISSING: dict[str, Callable[[], str]] = {
     "user": _user,
     "hosts": _hosts,
     "slurm": _slurm,
+    "browser": _browser,
     "openwandb": _openwandb,
 }
 

@@ -75,6 +75,10 @@ class Run:
         """The files of an image, such as samples/fakes, one for each time it was logged."""
         return [self.file(row[name]["path"]) for row in self.history() if name in row]
 
+    def system_metrics(self) -> set[str]:
+        """Names of what W&B itself has measured; in shared mode with /l: and the label of the machine."""
+        return set(self.service.json(f"/api/v2/runs/{self.run_id}/system_metrics")["system_metrics"])
+
     def artifacts(self) -> list[dict[str, Any]]:
         """In the order of their creation: name, artifact_type, metadata. The server keeps neither files nor aliases."""
         found = self.service.json(f"/api/v2/runs/{self.run_id}/artifacts")["artifacts"]
@@ -116,14 +120,14 @@ class WandbService:
 
 
 @contextlib.contextmanager
-def wandb_service(directory: Path) -> Iterator[WandbService]:
-    """Starts the server, with its data below `directory`, and stops it at the end."""
+def wandb_service(directory: Path, host: str = "127.0.0.1") -> Iterator[WandbService]:
+    """Starts the server, with its data below `directory`, and stops it at the end. host: address that it listens at."""
     directory.mkdir(parents=True, exist_ok=True)
     with held_port() as port, (directory / "log").open("ab") as log:
-        command = [str(program()), "serve", "--host", "127.0.0.1", "--port", str(port), "--data-dir", str(directory)]
+        command = [str(program()), "serve", "--host", host, "--port", str(port), "--data-dir", str(directory)]
         process = subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            service = WandbService(f"http://127.0.0.1:{port}")
+            service = WandbService(f"http://{host}:{port}")
             _wait(service, process, directory / "log")
             yield service
         finally:

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG, in colours that are readable on a light and on a dark background."""
+"""Line charts as inline SVG; their colours and dashes are classes of style.css, so that each theme has its own."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from itertools import groupby
 
 from distgan.training.report.templates import fill_template
 
-WIDTH, HEIGHT = 460, 220
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 34  # margins
+WIDTH, HEIGHT = 460, 230
+LEFT, RIGHT, TOP, BOTTOM = 68, 12, 14, 36  # margins
 MAX_POINTS = 500  # of a curve; longer ones are thinned
 MAX_DOTTED = 50  # points of a line that are marked by dots; an isolated point is visible only by its dot
-STYLES = (
-    ("", 3.2),
-    ("9 5", 2.0),
-    ("3 4", 1.2),
-    ("9 3 2 3", 0.6),
-)  # dashes and radius of dots: equal curves stay visible
-COLOURS = ("#3b82f6", "#e8780c", "#10a36a", "#d9455f")
+DOTS = (3.2, 2.0, 1.2, 0.6, 3.2, 2.0, 1.2, 0.6)  # radius by style: equal curves stay visible
+LARGEST = 1e300  # a larger value is a gap: the difference of two would be infinite
+STYLES = len(DOTS)  # colour and dashes; style.css has .s0, .s1, ...
 
-Points = Sequence[tuple[float, float]]
+Point = tuple[float, float]
+Points = Sequence[Point]
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,11 @@ class Curve:
     points: Points
     """x and y, x ascending; a NaN makes a gap."""
     dashed: bool = False
+    """A thin dashed line without dots: a limit, not a measurement."""
+    best: Point | None = None
+    """A point that is marked."""
+    style: int | None = None
+    """Number of its colour and dashes, 0 to 7; None: its place in the chart."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,25 @@ class Line:
     """A drawn curve, in pixels."""
 
     label: str
-    colour: str
-    dashes: str
-    """Lengths of dashes and gaps, pixels; empty: none."""
+    style: str
+    """Its class in style.css."""
     dot: float
     """Radius of the dots, pixels; 0: none."""
-    runs: list[Points]
+    runs: list[list[Point]]
     """The points between gaps."""
+    best: Point | None
+    last: str
+    """The last value, as text; empty if there is none."""
+
+    @property
+    def texts(self) -> list[str]:
+        """`points` of each run's polyline."""
+        return [" ".join(f"{x:g},{y:g}" for x, y in run) for run in self.runs]
+
+    @property
+    def dots(self) -> list[Point]:
+        """Centres of the dots, of the runs that are short enough."""
+        return [point for run in self.runs if len(run) < MAX_DOTTED for point in run] if self.dot else []
 
 
 @dataclass(frozen=True)
@@ -64,13 +78,13 @@ class Chart:
     height: int = HEIGHT
 
     def __str__(self) -> str:
-        return fill_template("chart.html.j2", chart=self, max_dotted=MAX_DOTTED)
+        return fill_template("chart.html.j2", chart=self)
 
     __html__ = __str__  # so that a page takes it as HTML
 
 
 def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | None = None) -> Chart:
-    """A chart of at most 4 curves against images seen.
+    """A chart of at most 8 curves against images seen.
 
     span: lowest and highest y; values beyond are drawn at the edge. None: the lowest and highest value. Without a
     finite value the axes stay empty.
@@ -81,7 +95,7 @@ def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | 
     if low == high:
         low, high = low - 0.5, high + 0.5
 
-    def to_pixels(x: float, y: float) -> tuple[float, float]:
+    def to_pixels(x: float, y: float) -> Point:
         share = (min(max(y, low), high) - low) / (high - low)
         column, row = LEFT + x / right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
         return round(column, 1), round(row, 1)
@@ -96,11 +110,13 @@ def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | 
         lines=[
             Line(
                 curve.label,
-                colour,
-                *(("6 4", 0.0) if curve.dashed else style),
+                "limit" if curve.dashed else f"s{place if curve.style is None else curve.style}",
+                0.0 if curve.dashed else DOTS[place],
                 [[to_pixels(*point) for point in run] for run in _runs(curve.points)],
+                curve.best and to_pixels(*curve.best),
+                next((y_label(y) for x, y in reversed(curve.points) if _is_finite((x, y))), ""),
             )
-            for curve, colour, style in zip(curves, COLOURS, STYLES, strict=False)
+            for place, curve in enumerate(curves[:STYLES])
         ],
     )
 
@@ -115,13 +131,36 @@ def y_label(value: float) -> str:
     return f"{value:.2g}"
 
 
-def _runs(points: Points) -> Iterator[Points]:
+def thin(points: Points, most: int = MAX_POINTS) -> Points:
+    """About `most` of the points at most: the first and the last, and of neighbours the lowest and the highest, so that
+    no peak is lost, and a gap.
+    """
+    if len(points) <= most:
+        return points
+    size = math.ceil(3 * len(points) / most)
+    inner = points[1:-1]
+    kept = [point for start in range(0, len(inner), size) for point in _extremes(inner[start : start + size])]
+    return [points[0], *kept, points[-1]]
+
+
+def _extremes(points: Points) -> list[Point]:
+    """The lowest and the highest point, and one of a gap, in their order."""
+    finite = [point for point in points if _is_finite(point)]
+    gap = next((point for point in points if not _is_finite(point)), None) if len(finite) < len(points) else None
+    low, high = (min(finite, key=_value), max(finite, key=_value)) if finite else (None, None)
+    return [point for point in points if point is low or point is high or point is gap]
+
+
+def _runs(points: Points) -> Iterator[list[Point]]:
     """The points between gaps, thinned."""
-    thin = points[:: max(1, math.ceil(len(points) / MAX_POINTS))]
-    for finite, run in groupby(thin, _is_finite):
+    for finite, run in groupby(thin(points), _is_finite):
         if finite:
             yield list(run)
 
 
-def _is_finite(point: tuple[float, float]) -> bool:
-    return all(map(math.isfinite, point))
+def _value(point: Point) -> float:
+    return point[1]
+
+
+def _is_finite(point: Point) -> bool:
+    return math.isfinite(point[0]) and abs(point[1]) < LARGEST

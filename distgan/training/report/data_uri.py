@@ -12,10 +12,10 @@ THUMBNAIL = 64  # pixels a side
 JPEG_QUALITY = 88
 
 
-def data_uri(image: Image.Image) -> str:
-    """data:image/...: a PNG if it fits into MAX_BYTES, else a JPEG, made smaller until it fits."""
+def data_uri(image: Image.Image, max_bytes: int = MAX_BYTES) -> str:
+    """data:image/...: a PNG if it fits into `max_bytes`, else a JPEG, made smaller until it fits."""
     kind, content = "png", _encoded(image, "PNG")
-    while len(content) > MAX_BYTES:
+    while len(content) > max_bytes:
         kind, content = "jpeg", _encoded(image, "JPEG", quality=JPEG_QUALITY)
         image = image.resize((image.width * 3 // 4 or 1, image.height * 3 // 4 or 1), Image.Resampling.LANCZOS)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -5,20 +5,70 @@ jinja2 is imported with the first page, since it takes longer than all else that
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distgan.training.report.contents import Missing
-from distgan.training.report.data_uri import data_uri
+from distgan.utils.version import __version__
 
 if TYPE_CHECKING:
     import jinja2
+    from markupsafe import Markup
+
+
+class Part(NamedTuple):
+    """A section of a page."""
+
+    id: str
+    title: str
+    """Its heading; empty: it has none."""
+    html: str
+    """Escaped. Empty: the section is not shown."""
 
 
 def fill_template(name: str, **values: Any) -> str:
     """A template of this directory with its variables replaced; all text is escaped."""
     return _environment().get_template(name).render(values)
+
+
+def fill_macro(name: str, *values: Any) -> Markup:
+    """What a macro of parts.html.j2 makes of values; all text is escaped."""
+    macro: Callable[..., Markup] = getattr(_environment().get_template("parts.html.j2").module, name)
+    return macro(*values)
+
+
+def fill_page(title: str, parts: Sequence[Part], live: bool, etag: str = "") -> str:
+    """A page. live: it fetches its style and its scripts from its own server; otherwise they are in it. etag: of its
+    parts, so that the live page knows what it has.
+    """
+    from markupsafe import Markup
+
+    style, script = asset("style.css"), asset("player.js")
+    return fill_template(
+        "page.html.j2",
+        title=title,
+        parts=parts,
+        live=live,
+        etag=etag,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_source_hash(style),
+        script_hash=_source_hash(script),
+        version=__version__,
+    )
+
+
+def asset(name: str) -> str:
+    """style.css, player.js or live.js of this directory."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _source_hash(text: str) -> str:
+    """The hash by which a page's policy allows a style or a script in it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 @functools.cache
@@ -33,6 +83,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    from distgan.training.report.contents import Missing
+    from distgan.training.report.data_uri import data_uri
+
     environment.filters["data_uri"] = data_uri
     environment.tests["missing"] = lambda part: isinstance(part, Missing)
     return environment

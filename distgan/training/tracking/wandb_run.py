@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from distgan.config.keys import flatten
 from distgan.config.schema import WandbConfig
 from distgan.training.tracking.backend import Picture, Samples, TrackerBackend
 from distgan.training.tracking.wandb_mode import Mode, said_to_wandb, teardown
@@ -60,17 +61,9 @@ def artifact_name(run_name: str) -> str:
 
 def flat_config(description: dict[str, Any]) -> dict[str, Any]:
     """W&B's config of a run: the settings as they are typed (`train.batch_size`), the facts under `run/`."""
-    facts = {name: value for name, value in description.items() if name not in ("config", "manifest")}
-    return _flat(description.get("config", {}), ".", "") | _flat(facts, "_", "run/")
-
-
-def _flat(values: dict[str, Any], separator: str, prefix: str) -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; lists stay as they are."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = isinstance(value, dict) and value
-        found |= _flat(value, separator, f"{prefix}{name}{separator}") if inner else {f"{prefix}{name}": value}
-    return found
+    facts = flatten({name: value for name, value in description.items() if name not in ("config", "manifest")})
+    settings = flatten(description.get("config", {}))
+    return settings | {f"run/{name.replace('.', '_')}": value for name, value in facts.items()}
 
 
 def final_state(exit_code: int) -> str:

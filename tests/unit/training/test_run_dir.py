@@ -32,26 +32,25 @@ def original(tmp_path):
 
 def test_a_copied_run_directory_gets_a_wandb_id_of_its_own_and_says_so(original, tmp_path, capsys):
     copy = shutil.copytree(original, tmp_path / "copy")
-    own = run_id_of(copy, None, True)
+    own = run_id_of(copy, None)
     assert own not in ("", "abcd1234")
     assert (
         f"{copy} is a copy of {original}, which is still there: it gets a W&B run of its own" in capsys.readouterr().err
     )
-    assert run_id_of(copy, None, False) == "", "the other ranks say nothing"
     (copy / "run.json").write_text(json.dumps({"wandb_id": own, "directory": str(copy)}))  # as its first start does
-    assert (run_id_of(copy, None, True), run_id_of(original, None, True)) == (own, "abcd1234")
+    assert (run_id_of(copy, None), run_id_of(original, None)) == (own, "abcd1234")
     assert capsys.readouterr().err == ""
 
 
 def test_a_moved_run_directory_and_one_with_two_names_keep_their_id(original, tmp_path):
     other_name = tmp_path / "link"
     other_name.symlink_to(original)
-    assert run_id_of(other_name, None, True) == "abcd1234"
+    assert run_id_of(other_name, None) == "abcd1234"
     moved = original.rename(tmp_path / "moved")
-    assert run_id_of(moved, None, True) == "abcd1234"
+    assert run_id_of(moved, None) == "abcd1234"
     original.mkdir()
     (original / "run.json").write_text('{"wandb_id": "another1"}')  # a new run in the old place
-    assert run_id_of(moved, None, True) == "abcd1234"
+    assert run_id_of(moved, None) == "abcd1234"
 
 
 def test_a_copy_of_a_run_of_an_older_version_is_known_by_the_place_in_its_checkpoint(original, tmp_path):
@@ -60,13 +59,13 @@ def test_a_copy_of_a_run_of_an_older_version_is_known_by_the_place_in_its_checkp
     values = {"run_id": "abcd1234", "config": {"run": {"dir": str(tmp_path), "name": "original"}}}
     for directory, is_copy in ((original, False), (copy, True)):
         saved = Saved(directory / "checkpoints" / "step-000000002", State({}, values), [])
-        assert (run_id_of(directory, saved, True) != "abcd1234") == is_copy
+        assert (run_id_of(directory, saved) != "abcd1234") == is_copy
 
 
 def test_wandb_run_id_names_a_new_run_and_leaves_an_old_one_its_own(original, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_RUN_ID", "of-shell")
-    assert run_id_of(tmp_path / "new", None, True) == "of-shell"
-    assert run_id_of(original, None, True) == "abcd1234"
+    assert run_id_of(tmp_path / "new", None) == "of-shell"
+    assert run_id_of(original, None) == "abcd1234"
     assert f"WANDB_RUN_ID=of-shell has no effect: {original} goes on under its own W&B id" in capsys.readouterr().err
 
 

@@ -17,9 +17,11 @@ from distgan.config.load import load_config
 from distgan.data.dataset import Batch, ImageDataset
 from distgan.distributed.accelerator import batch_rows, build_accelerator
 from distgan.networks.dropout import KeyedDropout
+from distgan.networks.spectral_norm import power_iteration
 from distgan.training.checkpoint.state import capture, restore
 from distgan.training.controllers.balance import last_level
 from distgan.training.trainer import Trainer
+from distgan.utils.images import to_signed
 
 
 def build(config, size=32, classes=10):
@@ -141,6 +143,41 @@ def test_a_step_s_metrics_stay_on_the_device_as_detached_scalars(tiny_config):
         "d/real_logit", "d/fake_logit", "grad_norm/d", "grad_norm/g",
     }  # fmt: skip
     assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
+
+
+def test_a_learning_rate_has_a_metric_only_where_it_is_not_the_configured_number(tiny_config):
+    assert {"lr/d", "lr/g"}.isdisjoint(build(tiny_config()).line_metrics())
+    falling = tiny_config("optimizer.generator.lr={start: 1e-3, end: 1e-4, images: 1000}")
+    assert set(build(falling).line_metrics()) == {"step", "lr/g"}
+    assert set(build(tiny_config("optimizer.discriminator.decay=1e-8")).line_metrics()) == {"step", "lr/d"}
+    rolled_back = build(tiny_config())
+    rolled_back.lr_scale = 0.5
+    assert rolled_back.line_metrics()["lr/g"] == rolled_back.g.lr(0) / 2
+    assert {"balance/lr_scale", "balance/dropout"} <= set(build(tiny_config("balance.enabled=true")).line_metrics())
+
+
+def test_spectral_norms_are_the_largest_singular_values_of_the_weights(tiny_config):
+    assert build(tiny_config()).spectral_norms() == {}
+    trainer = build(tiny_config("discriminator.spectral_norm=true"))
+    for _ in range(100):
+        power_iteration(trainer.d_norms)
+    exact = [torch.linalg.matrix_norm(weight.flatten(1), 2) for _, weight in trainer.d_norms]
+    found = trainer.spectral_norms()
+    torch.testing.assert_close(found["d/spectral_norm_min"], min(exact), rtol=1e-2, atol=0)
+    torch.testing.assert_close(found["d/spectral_norm_max"], max(exact), rtol=1e-2, atol=0)
+
+
+def test_d_s_opinion_of_samples_is_of_the_images_as_they_are_and_leaves_no_trace(tiny_config):
+    trainer = build(tiny_config("augment={kind: diffaugment}", "discriminator.dropout=0.4"))
+    images, classes = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8), torch.arange(5)
+    before = snapshot(trainer.d.network)
+    logits = trainer.logits(images, classes)
+    assert torch.equal(logits, trainer.logits(images, classes)), "no dropout, no augmentation"
+    assert trainer.d.network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in snapshot(trainer.d.network).items())
+    network = trainer.d.network.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(logits, network(to_signed(images), classes))
 
 
 def test_three_steps_of_the_seed_recipe_equal_a_literal_transcription_of_the_document(float64):

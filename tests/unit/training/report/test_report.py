@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,21 +28,18 @@ from distgan.training.report.charts import Chart, Curve, line_chart, y_label
 from distgan.training.report.collect import gather
 from distgan.training.report.contents import Missing
 from distgan.training.report.data_uri import MAX_BYTES, data_uri
+from distgan.training.report.templates import asset
 from distgan.training.report.write import write_report
 from distgan.utils.errors import ConfigError
 from distgan.utils.images import save_png, to_grid
+from tests.support.runs import evaluation, lines
 
 TITLES = (
-    "Summary",
-    "Losses and accuracies",
-    "Quality",
-    "Samples over time",
-    "The generator",
-    "Nearest real images",
-    "Events",
-    "Settings",
+    *("Summary", "Health", "Quality", "Samples over time", "Interpolation", "Speed", "System", "Further metrics"),
+    *("The generator", "Nearest real images", "Events", "Settings"),
 )
-VOID = {"meta", "img", "br", "wbr"}
+SHOWN = tuple(title for title in TITLES if title not in ("Interpolation", "System", "Further metrics"))
+VOID = {"meta", "img", "br", "wbr", "link", "input"}
 
 
 class Reader(HTMLParser):
@@ -50,6 +49,9 @@ class Reader(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.titles: list[str] = []
+        self.shown: list[str] = []
+        """Titles of the sections that are not hidden."""
+        self.hidden: list[bool] = []
         self.attributes: list[tuple[str, str, str]] = []
         self.text = ""
         self.feed(page)
@@ -58,6 +60,8 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "section":
+            self.hidden.append("hidden" in dict(attrs))
         if tag not in VOID:
             self.open.append(tag)
 
@@ -71,15 +75,7 @@ class Reader(HTMLParser):
         self.text += data
         if self.open and self.open[-1] == "h2":
             self.titles.append(data)
-
-
-def lines(path: Path, rows: list[object]) -> None:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-
-
-def evaluation(images: int, fd: float, **more) -> dict:
-    scores = {"protocol": {"extractor": "inception", "count": 5000}, "values": {"fid": fd}, "real_values": {"fid": 3.5}}
-    return {"images": images, "scores": scores | more}
+            self.shown += [] if self.hidden[-1] else [data]
 
 
 @pytest.fixture
@@ -122,6 +118,7 @@ def test_a_whole_run_gives_all_sections_and_the_facts(run, shapes):
     page = page_of(run)
     reader = Reader(page)
     assert tuple(reader.titles) == TITLES
+    assert tuple(reader.shown) == SHOWN
     assert "Left out" not in page
     for fact in ("4,000", "seed_dcgan", str(shapes), "about 6.7 minutes", "81.25", "40.5", "3.5", "images alike"):
         assert fact in reader.text  # 4000 images at 10/s are 400 s
@@ -130,22 +127,44 @@ def test_a_whole_run_gives_all_sections_and_the_facts(run, shapes):
     assert "latent_dim: 24" in reader.text
 
 
-def test_the_page_needs_no_network_and_no_scripts_and_is_small(run):
+def test_the_page_needs_no_network_and_is_small(run):
     page = page_of(run)
     for tag, name, value in Reader(page).attributes:
-        assert tag not in ("script", "link", "iframe")
+        assert tag != "iframe"
         if name in ("src", "href"):
-            assert value.startswith("data:image/")
+            assert value.startswith(("data:", "#"))
         assert not name.startswith("on")
+        assert name != "style"
     assert "http://" not in page
     assert "https://" not in page
     assert len(page) < 3_000_000
     assert "default-src 'none'" in page
 
 
-def test_the_first_the_middle_and_the_last_grid_are_shown(run):
-    texts = [image.caption.split(":")[0] for image in gather(run).samples]
-    assert texts == ["after 1,000 images", "after 2,000 images", "after 4,000 images"]
+def test_the_policy_allows_the_page_s_own_script_and_style_and_no_other(run):
+    page = page_of(run)
+    for tag in ("script", "style"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in page
+
+
+def test_grids_over_time_are_all_seen_without_a_script_and_bounded_in_number(run):
+    def captions() -> list[str]:
+        return re.findall(r"<figcaption>after ([0-9,]+) images", page_of(run))
+
+    assert captions() == ["1,000", "2,000", "3,000", "4,000"]
+    assert not re.search(r"<figure data-frame=[^>]* hidden", page_of(run))
+    for images in range(10_000, 60_000, 1000):
+        shutil.copy(run / "samples" / "fakes-000004000.png", run / "samples" / f"fakes-{images:09d}.png")
+    assert len(captions()) == 12
+    assert (captions()[0], captions()[-1]) == ("1,000", "59,000")
+
+
+def test_an_interpolation_has_a_section_of_its_own(run):
+    shutil.copy(run / "samples" / "fakes-000004000.png", run / "samples" / "interpolation-000004000.png")
+    assert "Interpolation" in Reader(page_of(run)).shown
+    assert "after 4,000 images: generated, from one latent to the next" in page_of(run)
 
 
 def test_the_same_run_gives_the_same_page(run):
@@ -178,7 +197,8 @@ def test_hostile_text_is_escaped_wherever_it_stands(run):
         file.write(f"# {evil}\n")
     page = page_of(run)
     Reader(page)
-    assert "<script" not in page
+    assert page.count("<script") == 1
+    assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
     assert "\x1b" not in page
     assert "\u202e" not in page
@@ -202,7 +222,10 @@ def test_missing_parts_are_named_and_the_rest_is_there(run):
     page = page_of(run)
     reader = Reader(page)
     assert tuple(reader.titles) == TITLES
-    assert "Left out: there is no scores.jsonl." in reader.text
+    assert (
+        "Left out: there is no scores.jsonl, and evaluate.every_images is null: the run is not evaluated."
+        in reader.text
+    )
     assert "Left out: there is no events.jsonl." in reader.text
     assert "Left out: there is no grid in samples/." in reader.text
     assert reader.text.count("generator.safetensors; make one with") == 2  # the grid and the neighbours need it
@@ -216,12 +239,12 @@ def test_damaged_parts_are_named_and_the_rest_is_there(run):
     (run / "samples" / "fakes-000002000.png").write_bytes((run / "samples" / "fakes-000002000.png").read_bytes()[:-60])
     lines(run / "scores.jsonl", ["{", "[]", "7", {"images": 3}, {"images": 1e400, "scores": {}}, evaluation(5, 7.25)])
     lines(run / "events.jsonl", ["\x00", {"event": "no images"}, {"images": 10**30}])
-    facts = gather(run)
-    assert isinstance(facts.generator, Missing)
-    assert [isinstance(part, Missing) for part in facts.samples] == [True, True, False]
-    assert [row.values for row in facts.scores] == [{"fid": 7.25}]
-    assert facts.events == []
+    report = gather(run)
+    assert isinstance(report.generator, Missing)
+    assert [row.values for row in report.facts.scores] == [{"fid": 7.25}]
+    assert report.facts.events.newest == []
     text = Reader(page_of(run)).text
+    assert re.findall(r"after ([0-9,]+) images", text) == ["3,000", "4,000"]
     assert "config.yaml" in text
     assert "is not a safetensors file" in text
     assert "Left out: fakes-000001000.png is not a PNG." in text
@@ -233,12 +256,12 @@ def test_damaged_parts_are_named_and_the_rest_is_there(run):
 )
 def test_lines_without_a_score_are_no_evaluations(run, scores):
     (run / "scores.jsonl").write_text(json.dumps({"images": 1, "scores": scores}) + "\n")
-    assert gather(run).scores == Missing("scores.jsonl holds no scores")
+    assert gather(run).facts.scores.reason.startswith("scores.jsonl holds no scores")
 
 
 def test_after_a_restart_the_later_score_of_the_same_place_counts(run):
     lines(run / "scores.jsonl", [evaluation(4000, 9.0), evaluation(2000, 8.0), evaluation(4000, 7.0)])
-    assert [(row.images, row.values["fid"]) for row in gather(run).scores] == [(2000, 8.0), (4000, 7.0)]
+    assert [(row.images, row.values["fid"]) for row in gather(run).facts.scores] == [(2000, 8.0), (4000, 7.0)]
 
 
 def test_scores_by_another_protocol_are_left_out_and_that_is_said(run):
@@ -250,6 +273,7 @@ def test_scores_by_another_protocol_are_left_out_and_that_is_said(run):
 
 def test_many_evaluations_make_a_short_table_with_the_last_one(run):
     lines(run / "scores.jsonl", [evaluation(100 * n, n + 0.25) for n in range(1, 102)])
+    (run / "events.jsonl").unlink()
     page = page_of(run)
     rows = re.findall(r'<tr><td class="number">([0-9,]+)</td>', page)
     assert len(rows) <= 20
@@ -312,7 +336,7 @@ def polylines(chart: Chart) -> list[list[tuple[float, float]]]:
 
 def test_a_chart_runs_from_corner_to_corner_and_gaps_stay_gaps():
     chart = line_chart("t", [Curve("a", [(0, 0.0), (50, 1.0), (75, float("nan")), (80, 0.5), (100, 0.0)])], (0, 1))
-    assert polylines(chart) == [[(64.0, 186.0), (256.0, 14.0)], [(371.2, 100.0), (448.0, 186.0)]]
+    assert polylines(chart) == [[(68.0, 194.0), (258.0, 14.0)], [(372.0, 104.0), (448.0, 194.0)]]
 
 
 @pytest.mark.parametrize("points", [[], [(0, float("nan"))], [(0, 3.0), (0, 3.0)]])
@@ -336,17 +360,21 @@ def test_a_number_beside_an_axis_is_short_enough_to_be_read(value, text):
 def test_two_equal_curves_are_both_seen():
     points = [(n, 0.5) for n in range(5)]
     chart = line_chart("t", [Curve("one", points), Curve("other", points), Curve("real", points, dashed=True)])
-    assert len({line.dashes for line in chart.lines}) == 3, "the gaps of the upper show the lower"
-    assert chart.lines[0].dashes == ""
+    styles = [line.style for line in chart.lines]
+    dashes = [re.search(rf"\.{style} {{[^}}]*stroke-dasharray: ([\d ]+)", asset("style.css")) for style in styles]
+    assert dashes[0] is None
+    assert len({found[1] for found in dashes if found}) == 2, "the gaps of the upper show the lower"
     assert chart.lines[0].dot > chart.lines[1].dot > chart.lines[2].dot == 0
 
 
 def test_a_wide_table_can_be_scrolled_by_the_keyboard_and_every_image_has_a_text(run):
     attributes = Reader(page_of(run)).attributes
     regions = {value for tag, name, value in attributes if (tag, name) == ("div", "aria-label")}
-    assert {"Scores of the evaluations", "Generated images and the nearest real ones", "Events"} <= regions
+    tables = ("scores of the evaluations", "generated images and the nearest real ones", "events")
+    assert {f"Table: {name}" for name in tables} <= regions
     focusable = [value for tag, name, value in attributes if name == "tabindex"]
-    assert focusable == ["0"] * (len([1 for _, name, value in attributes if (name, value) == ("class", "wide")]) + 1)
+    wide = [value for _, name, value in attributes if name == "class" and value.split()[:1] == ["wide"]]
+    assert focusable == ["0"] * (len(wide) + 1)
     texts = [value for tag, name, value in attributes if (tag, name) == ("img", "alt")]
     assert len(texts) == len([1 for tag, name, _ in attributes if (tag, name) == ("img", "src")])
     assert all(texts)
@@ -361,12 +389,13 @@ def test_labels_of_a_chart_are_escaped_in_text_and_in_attributes():
     assert "\x1b" not in page
     shown = evil.replace("\x1b", "\ufffd")
     assert reader.text.count(shown) == 2
-    assert [value for _, name, value in reader.attributes if name == "aria-label"] == [shown]
+    labels = [value for _, name, value in reader.attributes if name == "aria-label"]
+    assert labels == [f"{shown}, {shown} now 1"]
 
 
 def test_values_above_the_span_are_drawn_at_its_end():
     chart = line_chart("t", [Curve("a", [(0, 5.0), (1, -5.0)])], (0, 1))
-    assert [y for _, y in polylines(chart)[0]] == [14.0, 186.0]
+    assert [y for _, y in polylines(chart)[0]] == [14.0, 194.0]
 
 
 def opened(uri: str) -> Image.Image:

@@ -215,7 +215,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     metrics = {name: float(index) for index, name in enumerate(documented("metric") + documented("score"))}
     assert len(metrics) == 42 + 21
     description = {
-        "config": {"train": {"images": 5}, "data": {"classes": ["a", "b"], "channels": {}}},
+        "config": {"train": {"images": 5}, "data": {"classes": ["a", "b"]}},
         "git_revision": "abc-dirty", "parameters": {"g": 7}, "manifest": "{}",
     }  # fmt: skip
     made = config(tmp_path, tags="a,b")
@@ -239,7 +239,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     assert run["display_name"] == "run"
     assert run["tags"] == ["a", "b"]
     assert run["config"]["update"] == {
-        "train.images": 5, "data.classes": ["a", "b"], "data.channels": {},
+        "train.images": 5, "data.classes": ["a", "b"],
         "run/git_revision": "abc-dirty", "run/parameters_g": 7,
     } | {"_wandb": run["config"]["update"].get("_wandb")}  # fmt: skip
     assert any(r["type"] == "metric" and r["metric"].get("step_metric") == "images" for r in found)

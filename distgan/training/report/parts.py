@@ -1,0 +1,185 @@
+"""The parts of a run's page: facts in, HTML of each section out; the same for the page on a disk and for the live one.
+
+parts.html.j2 has the words; charts and rows are made here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from distgan.metrics.registry import BETTER
+from distgan.training.report.charts import Chart, Curve, Point
+from distgan.training.report.contents import Evaluation, Facts, Grid, Missing
+from distgan.training.report.history import History
+from distgan.training.report.panels import HEALTH, SECTIONS, floor, metric_chart, sections_of
+from distgan.training.report.state import duration
+from distgan.training.report.templates import Part, fill_macro
+
+MAX_EVALUATIONS = 20  # rows of the table; of more, every n-th and the last
+MAX_VALUES = 30  # columns of the table of scores
+KINDS = {"fakes": "Samples over time", "interpolation": "Interpolation"}
+
+
+class Quality(NamedTuple):
+    """The evaluations by the last protocol."""
+
+    charts: list[Chart]
+    names: list[str]
+    """Names of the values, the table's columns."""
+    rows: list[list[str]]
+    """Cells: images seen, then the values."""
+    protocol: dict[str, str]
+    others: int
+    """Evaluations by another protocol, which cannot be compared."""
+
+
+class Frame(NamedTuple):
+    """An image of a page."""
+
+    key: str
+    """The same for the same image."""
+    caption: str
+    src: str
+    """A data URI, or a path on the page's own server."""
+
+
+Frames = Sequence[Frame | Missing]
+FramesOf = Callable[[list[Grid]], Frames]
+
+
+def run_parts(facts: Facts, frames_of: FramesOf, live: bool) -> list[Part]:
+    """What every page of a run shows, in its order.
+
+    frames_of: the images of grids of one kind; live: for the page that changes while training runs.
+    """
+    return [
+        *([Part("state", "", state_part(facts))] if live else []),
+        *_chart_parts(facts.metrics, [HEALTH], live),
+        Part("quality", "Quality", _quality_part(facts.scores, live)),
+        *_frame_parts(facts.grids, frames_of, live),
+        *_chart_parts(facts.metrics, SECTIONS[1:], live),
+        Part("events", "Events", _or_missing(facts.events, "events", live)),
+        Part("settings", "Settings", _or_missing(facts.settings, "settings", live)),
+    ]
+
+
+def state_part(facts: Facts) -> str:
+    """How far the run is."""
+    state = facts.state
+    share = f"{100 * min(1.0, state.images / state.budget):.0f} % " if state.budget else ""
+    return fill_macro("state", state, _tiles(facts), f"{share}{state.word} · {facts.name}")
+
+
+def missing_part(missing: Missing, live: bool) -> str:
+    """The sentence in place of a part that cannot be shown."""
+    return fill_macro("missing_part", missing.reason, live)
+
+
+def quality_of(evaluations: list[Evaluation]) -> Quality:
+    """Charts and table of the evaluations by the last protocol."""
+    last = evaluations[-1]
+    comparable = [row for row in evaluations if row.protocol == last.protocol]
+    names = list(dict.fromkeys(name for row in comparable for name in row.values))[:MAX_VALUES]
+    step = math.ceil(len(comparable) / MAX_EVALUATIONS)
+    rows = [[f"{row.images:,}", *_cells(row.values, names)] for row in comparable[::-1][::step][::-1]]
+    if last.real_values:
+        rows.append(["real images", *_cells(last.real_values, names)])
+    charts = [score_chart(name, [Curve("generated", score_points(name, comparable))], [last]) for name in names]
+    return Quality(charts, names, rows, last.protocol, len(evaluations) - len(comparable))
+
+
+def score_points(name: str, evaluations: list[Evaluation]) -> list[Point]:
+    """Images seen and value of a score; NaN for an evaluation without it."""
+    return [(row.images, row.values.get(name, math.nan)) for row in evaluations]
+
+
+def score_chart(name: str, curves: list[Curve], last: list[Evaluation]) -> Chart:
+    """A score with the best value of each curve marked, and as a dashed line what other real images score.
+
+    last: the last evaluation of each run, whose real images are compared.
+    """
+    marked = [
+        Curve(curve.label, curve.points, style=curve.style, best=best_of(name, list(curve.points))) for curve in curves
+    ]
+    longest = [point for curve in curves for point in curve.points]
+    reals = dict.fromkeys(row.real_values[name] for row in last if name in row.real_values)
+    limits = [Curve("real images", floor(longest, value), dashed=True) for value in list(reals)[:1]]
+    direction = f" ({BETTER[name]} is better)" if name in BETTER else ""
+    return metric_chart(name + direction, [*marked, *limits])
+
+
+def best_of(name: str, points: list[Point]) -> Point | None:
+    """The best point of a score; None if it is not known which is better, or if there is none."""
+    finite = [point for point in points if math.isfinite(point[1])]
+    if name not in BETTER or not finite:
+        return None
+    return (min if BETTER[name] == "lower" else max)(finite, key=lambda point: point[1])
+
+
+def best_text(facts: Facts) -> str:
+    """The best value of the score that decides, and when it was reached; empty without one."""
+    name, scores = facts.best, facts.scores
+    if name is None or isinstance(scores, Missing):
+        return ""
+    comparable = [row for row in scores if row.protocol == scores[-1].protocol]
+    best = best_of(name, score_points(name, comparable))
+    return f"{best[1]:.4g} after {best[0]:,.0f} images" if best else ""
+
+
+def _tiles(facts: Facts) -> list[tuple[str, str]]:
+    state = facts.state
+    tiles = [("images seen", f"{state.images:,}" + (f" of {state.budget:,}" if state.budget else ""))]
+    if state.rate is not None:
+        tiles.append(("images per second", f"{state.rate:,.0f}" if state.rate >= 10 else f"{state.rate:.2g}"))
+    if state.seconds_left is not None:
+        tiles.append(("time left, without evaluations", duration(state.seconds_left)))
+    if isinstance(facts.metrics, History):
+        tiles.append(("time of the steps", duration(facts.metrics.seconds)))
+    if best := best_text(facts):
+        tiles.append((f"best {facts.best}", best))
+    if not isinstance(facts.events, Missing) and facts.events.newest:
+        tiles.append(("last event", facts.events.newest[0].kind))
+    return tiles
+
+
+def _chart_parts(metrics: History | Missing, titles: Sequence[str], live: bool) -> list[Part]:
+    """Sections of charts; one without charts is not shown. Without metrics the first says why."""
+    if isinstance(metrics, Missing):
+        return [
+            Part(section_id(title), title, missing_part(metrics, live) if title == HEALTH else "") for title in titles
+        ]
+    charts = {section.title: section.charts for section in sections_of(metrics)}
+    return [
+        Part(section_id(title), title, fill_macro("charts", charts[title]) if title in charts else "")
+        for title in titles
+    ]
+
+
+def _quality_part(scores: list[Evaluation] | Missing, live: bool) -> str:
+    return missing_part(scores, live) if isinstance(scores, Missing) else fill_macro("quality", quality_of(scores))
+
+
+def _frame_parts(grids: dict[str, list[Grid]] | Missing, frames_of: FramesOf, live: bool) -> list[Part]:
+    if isinstance(grids, Missing):
+        return [
+            Part(kind, title, missing_part(grids, live) if kind == "fakes" else "") for kind, title in KINDS.items()
+        ]
+    return [
+        Part(kind, title, fill_macro("frames", frames_of(grids[kind]), live, live) if kind in grids else "")
+        for kind, title in KINDS.items()
+    ]
+
+
+def _or_missing(content: object, macro: str, live: bool) -> str:
+    return missing_part(content, live) if isinstance(content, Missing) else fill_macro(macro, content)
+
+
+def _cells(values: dict[str, float], names: list[str]) -> list[str]:
+    return [f"{values[name]:.4g}" if name in values else "" for name in names]
+
+
+def section_id(title: str) -> str:
+    """What a link to a section of charts is called."""
+    return title.lower().replace(" ", "-")

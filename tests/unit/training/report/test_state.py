@@ -1,0 +1,103 @@
+"""Whether a training writes to a run, told from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+from distgan.config.load import load_config
+from distgan.training.report.history import History
+from distgan.training.report.state import duration, state_of
+from distgan.training.run_dir import ENDING, is_training, locked
+from tests.support import warm
+
+
+def history(images: int) -> History:
+    made = History()
+    made.add({"images": images, "speed/images_per_second": 50.0})
+    return made
+
+
+def hold(directory: str, until: str) -> None:
+    """A rank that trains in a directory until a file is there."""
+    from pathlib import Path
+
+    with locked(Path(directory)):
+        while not Path(until).exists():
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return load_config("quickstart", [f"run.dir={tmp_path}", "run.name=run", "train.images=1000"])
+
+
+def test_a_lock_of_another_process_is_seen_and_not_touched(tmp_path, config):
+    run = tmp_path / "run"
+    ranks = warm.start_ranks(hold, (str(run), str(tmp_path / "end")), [tmp_path / "log"])
+    try:
+        end = time.monotonic() + 60
+        while not is_training(run):
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
+            time.sleep(0.01)
+        assert state_of(run, History(), config).word == "starting"
+        assert state_of(run, history(500), config).word == "training"
+        assert state_of(run, history(500), config).seconds_left == 10
+        assert state_of(run, history(1000), config).word == "finishing"
+    finally:
+        (tmp_path / "end").touch()
+        ranks[0].join(60)
+    assert not is_training(run)
+    with locked(run):
+        pass
+
+
+def test_a_run_that_is_not_there_or_has_no_line_is_waited_for(tmp_path, config):
+    run = tmp_path / "run"
+    state = state_of(run, History(), config)
+    assert (state.word, state.images, state.rate, state.seconds_left) == ("waiting", 0, None, None)
+    assert f"There is no {run} yet" in state.text
+    run.mkdir()
+    assert state_of(run, History(), None).word == "waiting"
+
+
+def test_a_run_without_its_end_has_stopped(tmp_path, config):
+    (tmp_path / "run").mkdir()
+    state = state_of(tmp_path / "run", history(500), config)
+    assert state.word == "stopped"
+    assert state.seconds_left is None
+
+
+@pytest.mark.parametrize(("at", "word"), [(1000, "ended"), (500, "ended"), (400, "stopped"), (None, "stopped")])
+def test_a_run_has_ended_where_its_end_was_written_and_nothing_followed(tmp_path, config, at, word):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ENDING:
+        (run / name).touch()
+    (run / "run.json").write_text(json.dumps({"directory": str(run), "ended_at_images": at}))
+    assert state_of(run, history(500), config).word == word
+
+
+def test_a_run_of_an_old_version_has_ended_where_its_files_are_there(tmp_path, config):
+    (tmp_path / "run").mkdir()
+    for name in ENDING:
+        (tmp_path / "run" / name).touch()
+    assert state_of(tmp_path / "run", history(500), config).word == "ended"
+
+
+@pytest.mark.parametrize(("age", "word"), [(5, "training"), (1000, "stopped")])
+def test_a_training_on_another_machine_is_told_by_its_files(tmp_path, config, age, word):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").write_text("process 7 on node-17")
+    (run / "metrics.jsonl").touch()
+    os.utime(run / "metrics.jsonl", (time.time() - age,) * 2)
+    assert state_of(run, history(500), config).word == word
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (400, "6.7 minutes"), (9000, "2.5 hours")])
+def test_times_are_told_in_a_unit_that_fits(seconds, text):
+    assert duration(seconds) == text
