@@ -32,7 +32,7 @@ FLOCK, TYPE = ("hhlli", 0) if sys.platform == "linux" else ("qqihh", 3)
 """C's `struct flock`, and the place of the lock's type in it: first on Linux, fourth on macOS."""
 WRITTEN = {  # files that a run changes in place; all others are renamed when complete, and replace a link
     **dict.fromkeys((".lock", "metrics.jsonl", "events.jsonl", "scores.jsonl"), Path.is_file),
-    **dict.fromkeys(("samples", "checkpoints", "wandb"), Path.is_dir),
+    **dict.fromkeys(("samples", "checkpoints", "wandb", "tensorboard"), Path.is_dir),
 }
 
 
