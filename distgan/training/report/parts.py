@@ -140,7 +140,8 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
     if best := best_text(facts):
         tiles.append((f"best {facts.best}", best))
     if not isinstance(facts.events, Missing) and facts.events.newest:
-        tiles.append(("last event", facts.events.newest[0].kind))
+        newest = facts.events.newest[0]
+        tiles.append(("last event", f"{newest.kind}, at {newest.images:,} images"))
     return tiles
 
 
