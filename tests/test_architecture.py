@@ -17,6 +17,8 @@ OWNERS = {  # an outside library, and the only files or packages that may import
     "safetensors": {"inference/generator_file", "training/checkpoint/storage"},
     "wandb": {"training/tracking/wandb_mode", "training/tracking/wandb_run", "training/tracking/board"},
     "wandb_workspaces": {"training/tracking/board"},
+    "tensorboard": {"training/tracking/tensorboard_run"},
+    "trackio": {"training/tracking/trackio_run"},
     "jinja2": {"training/report"},
     "huggingface_hub": {"inference/hub", "data/remote/hub"},
     "pyarrow": {"data/sources/parquet"},

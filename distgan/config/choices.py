@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from distgan.config import contracts
 from distgan.config.base import Frozen
@@ -46,14 +46,37 @@ METRICS = Registry(
 for _name in ("fd", "kd", "is", "precision", "recall", "density", "coverage"):
     METRICS.add(_name, f"distgan.metrics.distances:{_name.upper()}")
 
+
+class WandbTracker(Frozen):
+    """Weights & Biases: its settings are the section `wandb`."""
+
+    name: Literal["wandb"] = "wandb"
+
+
+class TensorBoardTracker(Frozen):
+    """TensorBoard's files, in RUN/tensorboard."""
+
+    name: Literal["tensorboard"] = "tensorboard"
+
+
+class TrackioTracker(Frozen):
+    """Trackio; TRACKIO_DIR, TRACKIO_SPACE_ID and TRACKIO_SERVER_URL say where its database is."""
+
+    name: Literal["trackio"] = "trackio"
+    project: str = "distgan"
+    """Trackio's project."""
+
+
 TRACKERS = Registry(
     kind="tracker",
-    key="log.trackers",
+    key="log.to",
     group="distgan.trackers",
     contract=contracts.TRACKER,
-    needs=("log", "scores", "samples", "event", "rewind", "artifact", "finish"),
+    needs=("log", "scores", "samples", "event", "rewind", "artifact", "page", "finish"),
 )
-TRACKERS.add("wandb", "distgan.training.tracking.wandb_run:WandbRun")
+TRACKERS.add("wandb", "distgan.training.tracking.wandb_run:WandbRun", WandbTracker)
+TRACKERS.add("tensorboard", "distgan.training.tracking.tensorboard_run:TensorBoardRun", TensorBoardTracker)
+TRACKERS.add("trackio", "distgan.training.tracking.trackio_run:TrackioRun", TrackioTracker)
 
 CONTROLLERS = Registry(
     kind="controller",

@@ -74,4 +74,12 @@ def show_value(value: Any) -> str:
     """A value as it is written on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return printable(join_names(map(str, value)) if isinstance(value, tuple) else str(value))
+    return printable(join_names(map(_listed, value)) if isinstance(value, tuple) else str(value))
+
+
+def _listed(item: Any) -> str:
+    """An item of a list; a section that chooses by name alone is its name."""
+    section = item.model_dump() if isinstance(item, BaseModel) else item
+    if isinstance(section, dict) and {key for key, value in section.items() if value != {}} == {"name"}:
+        return str(section["name"])
+    return str(section)

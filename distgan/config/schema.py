@@ -26,10 +26,20 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from distgan.config.base import AS_TEXT, FREE, Frozen, LocalPath, Names, Probability, free
-from distgan.config.choices import EXTRACTORS, METRICS, NEED_INPUT, SOURCES, Controllers, Metrics, Trackers
+from distgan.config.choices import (
+    EXTRACTORS,
+    METRICS,
+    NEED_INPUT,
+    SOURCES,
+    Controllers,
+    Metrics,
+    Trackers,
+    WandbTracker,
+)
 from distgan.config.method import AugmentConfig, EmaConfig, Loss, LossConfig, NoAugment, OptimizerConfig
 from distgan.config.networks import DiscriminatorConfig, GeneratorConfig, SeedDiscriminator, SeedGenerator
 from distgan.config.registry import short_name
+from distgan.utils.names import split_names
 from distgan.utils.paths import storable_path
 from distgan.utils.safe_io import printable
 
@@ -311,8 +321,26 @@ class LogConfig(Frozen):
     """Steps between two sample grids."""
     samples: PositiveInt = free(64)
     """Generated images in a sample grid, and as many real images beside them."""
-    trackers: Trackers = free(())
-    """Further records of the run, beside its files and W&B: package.module:Name, or a list of {name, options}."""
+    to: Trackers = free((WandbTracker(),))
+    """Records of the run beside its files: wandb (section wandb), tensorboard (extra `tensorboard`, RUN/tensorboard),
+    trackio (extra `trackio`), package.module:Name; a list of names or of {name, options}; []: only the files."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_name(cls, section: Any) -> Any:
+        """`trackers` was the list without W&B, which was always there."""
+        if not isinstance(section, dict) or "trackers" not in section:
+            return section
+        further = section["trackers"]
+        if "to" in section:
+            raise ValueError("trackers is the older name of to, without wandb; give to alone")
+        listed = split_names(further) if isinstance(further, str) else further
+        kept = {key: value for key, value in section.items() if key != "trackers"}
+        return kept | {"to": ["wandb", *listed] if isinstance(listed, (list, tuple)) else listed}
+
+    def names(self, tracker: str) -> bool:
+        """Whether the list has a tracker of this name."""
+        return any(chosen.name == tracker for chosen in self.to)
 
 
 class EvaluateConfig(Frozen):

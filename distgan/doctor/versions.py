@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from distgan.config.schema import Config
+from distgan.config.schema import Config, LogConfig
 from distgan.doctor.check_result import CheckResult, fail, ok, warn
+from distgan.training.tracking.tracker import EXTRAS
 
 WHAT = "versions"
 SHOWN = ("torch", "accelerate", "webdataset", "wandb", "safetensors")
@@ -29,6 +30,7 @@ def check_versions(config: Config) -> list[CheckResult]:
         *check_python(python or "", platform.python_version()),
         *check_requirements(requires or (), installed_version),
         *check_extras(str(config.data.path), installed_version),
+        *check_trackers(config.log, installed_version),
     ]
     return problems or [ok(WHAT, ", ".join(versions))]
 
@@ -64,6 +66,15 @@ def check_requirements(requirements: Sequence[str], version_of: Callable[[str], 
             text = f"{required.name} {version}, distgan " + ("was only tested with" if too_new else "needs")
             results.append((warn if too_new else fail)(WHAT, f"{text} {rule}", f"run `pip install '{rule}'`"))
     return results
+
+
+def check_trackers(config: LogConfig, version_of: Callable[[str], str | None]) -> list[CheckResult]:
+    """Finds libraries that only the trackers in log.to need."""
+    missing = [name for name in EXTRAS if config.names(name) and version_of(name) is None]
+    return [
+        fail(WHAT, f"log.to={name} needs {name}, which is missing", f"run `pip install 'distgan[{name}]'`")
+        for name in missing
+    ]
 
 
 def check_extras(data_path: str, version_of: Callable[[str], str | None]) -> list[CheckResult]:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from distgan.config.schema import Config
 from distgan.doctor.check_result import AGAIN, CheckResult, fail, ok, warn
-from distgan.training.tracking.wandb_mode import choose_mode, server_url
+from distgan.training.tracking.tracker import wandb_mode
+from distgan.training.tracking.wandb_mode import server_url
 from distgan.utils.background import CallTimeout, call_with_timeout, short
 from distgan.utils.errors import ConfigError
 
@@ -21,7 +22,7 @@ ANSWER_SECONDS = 5.0
 def check_wandb(config: Config) -> list[CheckResult]:
     """Checks the mode, and the server if the mode is online."""
     try:
-        mode, reason = choose_mode(config.wandb)
+        mode, reason = wandb_mode(config)
     except ConfigError as error:
         no_key = str(error).startswith("wandb.mode=online")
         return [fail(WHAT, str(error), "or use wandb.mode=auto, which then trains without W&B" if no_key else AGAIN)]

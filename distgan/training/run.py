@@ -43,8 +43,7 @@ from distgan.training.session import Process, Session
 from distgan.training.telemetry import Telemetry
 from distgan.training.tracking.backend import TrackerBackend
 from distgan.training.tracking.progress_bar import ProgressBar
-from distgan.training.tracking.tracker import Tracker, open_machine, open_tracker
-from distgan.training.tracking.wandb_mode import choose_mode
+from distgan.training.tracking.tracker import Tracker, check_trackers, open_machine, open_tracker
 from distgan.training.trainer import Trainer
 from distgan.training.watchdog import Watchdog
 from distgan.utils.cpu import keep_freed_memory
@@ -110,7 +109,7 @@ def meet_and_train(
             missing, signals.lost_ranks = heartbeat.missing, heartbeat.lost_at_a_signal
             on_main(lambda: locks.append(stack.enter_context(locked(config.run_dir))))
             check_same_recipe(accelerator, config)
-            on_main(lambda: check_wandb(config))
+            on_main(lambda: check_trackers(config))
             log.info("%s: %d process(es) on %s, %s", config.run_dir, world, device, precision)
             for line in overruled(config.train):
                 log.info("%s", line)
@@ -135,18 +134,13 @@ def check_penalties(config: Config, precision: str) -> None:
         raise ConfigError(f"{names} with fp16: the penalty's gradients underflow; use bf16, or {penalties[0]}=0")
 
 
-def check_wandb(config: Config) -> None:
-    """Raises ConfigError for a mistake in the W&B settings: better now than after the data is prepared."""
-    choose_mode(config.wandb)
-
-
 def train(config: Config, resume: str, process: Process) -> Ended:
     """Trains from the newest checkpoint, or from the start, to the end, on this rank."""
     saved = load_saved(config, resume)
     if not saved:
         on_main(lambda: check_there(config.init))
     session = open_session(config, process, saved)
-    trainer, best, accelerator = session.trainer, session.monitors.early_stopping, process.accelerator
+    trainer, best = session.trainer, session.monitors.early_stopping
     evaluator = None
     if session.monitors.interrupted or (trainer.steps < config.total_steps and not best.exhausted):
         evaluator = open_evaluator(config.evaluate, config.data, session.exporter, best)

@@ -32,14 +32,15 @@ FLOCK, TYPE = ("hhlli", 0) if sys.platform == "linux" else ("qqihh", 3)
 """C's `struct flock`, and the place of the lock's type in it: first on Linux, fourth on macOS."""
 WRITTEN = {  # files that a run changes in place; all others are renamed when complete, and replace a link
     **dict.fromkeys((".lock", "metrics.jsonl", "events.jsonl", "scores.jsonl"), Path.is_file),
-    **dict.fromkeys(("samples", "checkpoints", "wandb"), Path.is_dir),
+    **dict.fromkeys(("samples", "checkpoints", "wandb", "tensorboard"), Path.is_dir),
 }
 
 
 def run_id_of(run_dir: Path, saved: Saved | None) -> str:
     """The W&B id of the run: from RUN/run.json, from its own checkpoint, from WANDB_RUN_ID, or a new one.
 
-    For the main process, which tells the others. A copy of a run directory whose original is still there gets an id of its own; a moved one keeps its id.
+    For the main process, which tells the others. A copy of a run directory whose original is still there gets an id of
+    its own; a moved one keeps its id.
     """
     record, given = _record(run_dir), os.environ.get("WANDB_RUN_ID", "")
     known = record.get("wandb_id", saved.state.values["run_id"] if saved and saved.is_of(run_dir) else None)

@@ -13,7 +13,7 @@ RESULT = "checkpoints/step-000000020/state.safetensors"  # 240 images in batches
 
 
 def launch(two, overrides, directory, **env) -> tuple[list[int], list[str]]:
-    """Trains on both machines. Returns exit codes and output of each. env: of the second machine, beside the first's."""
+    """Trains on both machines. Returns exit codes and output of each. env: rank0 and rank1, of the machines."""
     command = [str(BIN / "accelerate"), "launch", "--config_file", "launch/two_machines.yaml", "--num_processes", "2"]
     command += ["--main_process_ip", two.addresses[0], "--machine_rank"]
     logs = [directory / f"log{rank}" for rank in (0, 1)]

@@ -225,6 +225,7 @@ def check_tracker(subject: Subject) -> str:
         if not isinstance(tracker, TrackerBackend):
             raise Broken("it must be a subclass of distgan.extend.TrackerBackend")
         grid = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+        tracker.rewind(0)
         tracker.log(8, {"loss/d": 1.0})
         tracker.scores(8, {"values": {"fd": 1.0}})
         tracker.samples(8, Samples(grid, grid))

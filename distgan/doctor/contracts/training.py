@@ -133,7 +133,7 @@ class Trainings:
                 }
             },
             "metric": {"evaluate": {**score, "metrics": [own]}},
-            "tracker": {"log": {**tree["log"], "trackers": [own]}},
+            "tracker": {"log": {**tree["log"], "to": [own]}},
             "controller": {"controllers": [own]},
         }  # fmt: skip
         return tree | places[kind]

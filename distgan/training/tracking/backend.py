@@ -65,7 +65,7 @@ class TrackerBackend:
         """Something that a person should know. kind: one word; alert: at once."""
 
     def rewind(self, images: int) -> None:
-        """A rollback: everything after `images` is trained again."""
+        """Everything after `images` is trained again: at every start (0: a new run) before all else; at a rollback."""
 
     def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
         """A generator file was written. alias: latest or best."""

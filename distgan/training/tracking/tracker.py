@@ -7,23 +7,29 @@ whatever happens to W&B.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distgan.config.choices import TRACKERS
+from distgan.config.registry import short_name
 from distgan.config.schema import Config
 from distgan.training.tracking.backend import Samples, TrackerBackend
+from distgan.training.tracking.bounded import Bounded
 from distgan.training.tracking.curves import draw_curves
 from distgan.training.tracking.jsonl import JsonLines, LineFile, MetricsFile, read_metrics
-from distgan.training.tracking.wandb_mode import choose_mode
+from distgan.training.tracking.wandb_mode import Mode, choose_mode
 from distgan.training.tracking.wandb_run import WandbMachine, WandbRun, can_share
 from distgan.utils.background import short
 from distgan.utils.errors import ConfigError
 from distgan.utils.images import save_png, side_by_side, to_grid
 from distgan.utils.log import log
+
+EXTRAS = ("tensorboard", "trackio")  # trackers whose library is an extra of the same name
 
 
 class Tracker(TrackerBackend):
@@ -118,20 +124,40 @@ def open_tracker(config: Config, *, start_images: int, run_id: str, description:
     Raises ConfigError if `wandb.mode=online` has no credentials (see `choose_mode`).
     """
     run_dir = config.run_dir
-    mode, why = choose_mode(config.wandb)
+    mode, why = wandb_mode(config)
     run_dir.mkdir(parents=True, exist_ok=True)
     run = WandbRun(config.wandb, run_dir, mode, run_id, description) if mode != "disabled" else None
     if why:
         log.info("%s", f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
     backends: list[TrackerBackend] = [run] if run else []
-    backends += [TRACKERS.build(chosen, run_dir, copy.deepcopy(description)) for chosen in config.log.trackers]
-    return Tracker(run_dir, start_images, backends)
+    for chosen in config.log.to:
+        if chosen.name != "wandb":
+            build = partial(TRACKERS.build, chosen, run_dir, copy.deepcopy(description))
+            backends.append(Bounded(short_name(chosen.name), build))
+    tracker = Tracker(run_dir, start_images, backends)
+    tracker.rewind(start_images)
+    return tracker
+
+
+def wandb_mode(config: Config) -> tuple[Mode, str | None]:
+    """W&B's mode and the reason for it, as of `choose_mode`; disabled where `log.to` does not name it."""
+    return choose_mode(config.wandb) if config.log.names("wandb") else ("disabled", None)
+
+
+def check_trackers(config: Config) -> None:
+    """Raises ConfigError for a mistake in W&B's settings or variables, and for a tracker whose extra is missing."""
+    wandb_mode(config)
+    for name in EXTRAS:
+        if config.log.names(name) and importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f'log.to={name} needs the package {name}: pip install "distgan[{name}]", or leave the name out'
+            )
 
 
 def open_machine(config: Config, run_id: str) -> TrackerBackend:
     """What the first process of another machine records: its system metrics, in an online W&B run."""
     try:
-        mode, _ = choose_mode(config.wandb)
+        mode, _ = wandb_mode(config)
     except ConfigError:  # this machine has no key: the main process's has
         return TrackerBackend()
     if mode == "online" and can_share():

@@ -207,9 +207,9 @@ def test_the_configuration_in_a_run_s_directory_imports_nothing_without_a_trust(
 def test_a_list_of_names_is_a_list_of_sections(package):
     (package.directory / "more.py").write_text("class A: ...\nclass B: ...\n")
     one, two = f"{package.name}.more:A", f"{package.name}.more:B"
-    config = load_config("quickstart", [f"controllers={one},{two}", f"log.trackers=[{{name: {one}}}]"])
+    config = load_config("quickstart", [f"controllers={one},{two}", f"log.to=[wandb, {{name: {one}}}]"])
     assert [chosen.name for chosen in config.controllers] == [one, two]
-    assert [chosen.name for chosen in config.log.trackers] == [one]
+    assert [chosen.name for chosen in config.log.to] == ["wandb", one]
     assert "stands there twice" in _mistake(f"controllers={one},{one}")
     assert "there is no option a: the class has none" in _mistake(f"controllers=[{{name: {one}, options: {{a: 1}}}}]")
     assert "balance comes with distgan and is not chosen here" in _mistake("controllers=balance")
@@ -278,3 +278,11 @@ def test_a_typed_name_is_found_in_the_working_directory(package, tmp_path, monke
     monkeypatch.setattr(sys, "path", list(sys.path))
     name = f"{package.name}_here:Generator"
     assert Config.model_validate({"generator": {"family": name}}, context=TYPED.context).generator.latent_dim == 6
+
+
+def test_the_older_name_of_the_trackers_is_read_as_the_list_beside_wandb(package):
+    (package.directory / "older.py").write_text("class A: ...\n")
+    one = f"{package.name}.older:A"
+    for given in (f"log.trackers={one}", f"log.trackers=[{{name: {one}}}]"):
+        assert [chosen.name for chosen in load_config("quickstart", [given]).log.to] == ["wandb", one]
+    assert "trackers is the older name of to" in _mistake(f"log.trackers={one}", "log.to=wandb")

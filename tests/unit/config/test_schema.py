@@ -418,7 +418,7 @@ FREE_KEYS = {
     *("data.cache", "data.tries", "data.stall_seconds", "data.on_error", "data.max_skipped"),
     *("data.workers", "train.images", "train.compile", "train.graphs", "train.bucket_mb"),
     *("train.cpu_threads", "train.timeout_minutes"),
-    *("log.every_steps", "log.samples_every_steps", "log.samples", "log.trackers"),
+    *("log.every_steps", "log.samples_every_steps", "log.samples", "log.to"),
     *("wandb.mode", "wandb.project", "wandb.entity", "wandb.tags", "wandb.group", "wandb.job_type", "wandb.notes"),
     *("checkpoint.every_steps", "checkpoint.keep_last", "checkpoint.keep_every_steps"),
     *("checkpoint.max_failures", "checkpoint.retry_minutes", "guard.every_steps", "train.seconds"),

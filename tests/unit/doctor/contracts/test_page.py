@@ -35,13 +35,9 @@ def page(tmp_path, monkeypatch):
         ("method:Spread", None),
         ("method:Patches", "extractor"),
         ("mydata:Birds", None),
+        ("method:Table", None),
     ],
 )
 def test_an_example_of_the_page_keeps_its_contract(page, capsys, name, kind):
     file, _, attribute = name.partition(":")
     assert check_contract(f"{page[file]}:{attribute}", kind, {}, quick=True)[1], capsys.readouterr().out
-
-
-def test_the_tracker_of_the_page_writes_for_tensorboard(page, capsys):
-    pytest.importorskip("tensorboard")
-    assert check_contract(f"{page['method']}:TensorBoard", None, {}, quick=True)[1], capsys.readouterr().out
