@@ -26,7 +26,7 @@ from distgan.distributed.heartbeat import Heartbeat
 from distgan.distributed.stop import StopSignal
 from distgan.training.checkpoint.state import capture
 from distgan.training.consistency import ConsistencyCheck
-from distgan.training.meters import RunningMeans
+from distgan.training.meters import RunningMeans, spread_of_ranks
 from distgan.training.own_loop import Trainer
 
 ROUNDS = 7
@@ -67,7 +67,7 @@ def measure(config: Config, accelerator: Accelerator) -> list[Cost]:
     owner = Trainer.from_config(config, accelerator=accelerator)
     trainer, reals = owner.core, owner.reals
     check, batches, means = ConsistencyCheck(accelerator, images=False), reals.batches(0), RunningMeans()
-    stop, norms = StopSignal(5), trainer.weight_norms
+    stop, norms, device = StopSignal(5), trainer.weight_norms, accelerator.device
     for _ in range(3):
         means.add(trainer.step(batches))
     calls: dict[str, tuple[Callable[[], object], int]] = {
@@ -75,7 +75,7 @@ def measure(config: Config, accelerator: Accelerator) -> list[Cost]:
         "agreement on stopping": (stop.agreed, 1),
         "consistency check": (lambda: check.check(trainer), config.guard.every_steps or 0),
         "metrics and watchdog": (
-            lambda: (means.reduce(), [norm.item() for norm in norms().values()]),
+            lambda: (means.reduce(), [norm.item() for norm in norms().values()], spread_of_ranks(0.0, 0.0, device)),
             config.log.every_steps,
         ),
         "state to host": (lambda: capture(trainer), config.checkpoint.every_steps),
