@@ -60,8 +60,7 @@ def test_a_lock_of_another_process_is_seen_and_not_touched(tmp_path, config):
 
 
 def test_a_report_that_a_training_writes_of_itself_leaves_it_its_lock(tmp_path):
-    code = "import sys, pathlib; from distgan.training.report.write import write_report
-from distgan.training.run_dir import RunLock; RunLock(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from distgan.training.run_dir import RunLock; RunLock(pathlib.Path(sys.argv[1]))"
     run = tmp_path / "run"
 
     def take() -> str:
