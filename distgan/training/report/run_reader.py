@@ -5,6 +5,7 @@ In: RUN. Out: `Facts`, with a sentence in place of each part that cannot be read
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,11 +20,11 @@ from distgan.config.recipes import read_alone
 from distgan.config.schema import Config
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import EarlyStopping
-from distgan.training.report.contents import Evaluation, Event, Events, Facts, Missing, State, part
+from distgan.training.report.contents import Evaluation, Event, Events, Facts, Grid, Missing, State, part
 from distgan.training.report.grids import grids_of
 from distgan.training.report.history import History
 from distgan.training.report.own_files import LineTail, own_file
-from distgan.training.report.state import duration, state_of
+from distgan.training.report.state import STARTING, TRAINING, duration, state_of
 from distgan.training.tracking.jsonl import Row, is_number
 from distgan.utils.safe_io import printable, read_bytes, read_json
 
@@ -77,13 +78,14 @@ class RunReader:
         settings = self._read_settings()
         config = settings.config if isinstance(settings.config, Config) else None
         metrics = part(self._read_metrics)
+        state = self._state(config)
         return Facts(
             name=config.run.name if config else self.run_dir.resolve().name,
             summary=summary_of(self.run_dir, settings.config, metrics),
-            state=self._state(config),
+            state=state,
             metrics=metrics,
             scores=_why_no_scores(part(self._read_scores), config),
-            grids=part(lambda: grids_of(self.run_dir)),
+            grids=part(lambda: grids_of(self.run_dir, _is_current(self.run_dir, state, self._history))),
             events=part(self._read_events),
             settings=settings.text,
             tree={} if isinstance(settings.tree, Missing) else settings.tree,
@@ -180,6 +182,15 @@ def _of_settings(run_dir: Path, read: Callable[[Path], Any]) -> Any:
 
 def _text(path: Path) -> str:
     return read_bytes(path, MAX_SETTINGS_BYTES).decode(errors="replace")
+
+
+def _is_current(run_dir: Path, state: State, history: History) -> Callable[[Grid], bool]:
+    """Tells the grids of this training from those that an earlier start drew of a part that is trained again."""
+    begin = 0
+    if state.word in (STARTING, TRAINING):
+        with contextlib.suppress(OSError):
+            begin = (run_dir / ".lock").stat().st_mtime_ns  # written when a training begins
+    return lambda grid: grid.images <= history.images or grid.changed >= begin
 
 
 def _newest_state(run_dir: Path) -> dict[str, Any] | Missing:

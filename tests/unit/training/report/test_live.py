@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
@@ -136,6 +137,23 @@ def test_a_browser_that_asks_by_another_name_gets_a_sentence_and_nothing_else(ru
 def test_this_machine_s_names_are_answered_also_through_a_tunnel_with_another_port(run, host):
     with served(run) as server:
         assert get(server, "/", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("training", "shown"), [(True, ["0", "500", "1,500"]), (False, ["0", "500", "1,500", "2,000"])]
+)
+def test_grids_of_a_part_that_is_trained_again_are_not_the_newest(run, training, shown):
+    now = time.time()
+    (run / "samples" / "fakes-000001000.png").unlink()
+    for images, age in ((1500, 0), (2000, 60)):
+        grid = run / "samples" / f"fakes-{images:09d}.png"
+        grid.write_bytes(png(4, 4))
+        os.utime(grid, (now - age,) * 2)
+    if training:
+        (run / ".lock").write_text("process 7 on another-machine")
+        os.utime(run / ".lock", (now - 30,) * 2)
+    with served(run) as server:
+        assert re.findall("<figcaption>after (.*?) images", parts(server)["fakes"]) == shown
 
 
 def test_a_grid_s_caption_has_the_score_of_its_moment(run):
