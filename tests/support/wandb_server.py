@@ -31,7 +31,7 @@ class FakeWandb(ThreadingHTTPServer):
         self.uploads: list[str] = []
         self.operations: list[str] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []  # operations with their variables
-        self.answers: dict[str, Any] = {}  # by operation, for those of W&B's public API
+        self.answers: dict[str, Any] = {}  # by operation, or functions of the variables
 
     @property
     def url(self) -> str:
@@ -46,7 +46,8 @@ class FakeWandb(ThreadingHTTPServer):
         self.operations.append(operation)
         self.requests.append((operation, variables))
         if operation in self.answers:
-            return dict(self.answers[operation])
+            answer = self.answers[operation]
+            return dict(answer(variables) if callable(answer) else answer)
         if operation == "RunResumeStatus":
             return {"model": {**PROJECT, "bucket": self._bucket() if self.run else None}}
         if operation == "UpsertBucket":
