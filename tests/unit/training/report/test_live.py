@@ -183,7 +183,7 @@ def test_every_answer_forbids_other_sources_and_other_sites(run):
     "path",
     ["/config.yaml", "/../config.yaml", "/grids/0/../config.yaml", "/grids/0/..%2fconfig.yaml", "/grids/0//etc/passwd",
      "/grids/1/fakes-000000500.png", "/grids/-1/fakes-000000500.png", "/grids/x/y", "/grids/", "/charts.py",
-     "/parts.html.j2", "/grids/0/reals.png", "//etc/passwd", "/grids/0/fakes-000000007.png", "/%00"],
+     "/parts.html.j2", "/grids/0/reals.png", "//etc/passwd", "/grids/0/fakes-000000007.png", "/%00", "//[", "/%ff"],
 )  # fmt: skip
 def test_nothing_is_served_but_the_page_and_the_grids_that_are_there(run, path):
     (run / "samples" / "reals.png").write_bytes(png(4, 4))
