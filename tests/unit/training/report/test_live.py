@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from distgan.config.load import load_config
-from distgan.training.report import live
+from distgan.training.report import live, run_reader
 from distgan.training.report.live import Server, serve
 from distgan.training.report.run_reader import RunReader
 from distgan.utils.errors import LaunchError
@@ -103,7 +103,7 @@ def test_new_lines_change_their_parts_only_and_nothing_new_is_answered_with_304(
         after = json.loads(body)
     assert status == 200
     assert headers["ETag"] != etag
-    assert {name for name in before if before[name] != after[name]} == {"state", "health"}
+    assert {name for name in before if before[name] != after[name]} == {"state", "health", "summary"}
     assert "D <b class=\"last\">0.25</b>" in after["health"]  # fmt: skip
 
 
@@ -313,6 +313,22 @@ def test_what_has_not_changed_is_not_drawn_again(run, monkeypatch):
         (run / "samples" / "fakes-000002000.png").write_bytes(png(4, 4))
         parts(server)
         assert len(drawn) == 3
+
+
+def test_the_newest_checkpoint_is_read_once_and_again_when_there_is_a_newer_one(run, monkeypatch):
+    reads = []
+    read = run_reader.read_json
+    monkeypatch.setattr(run_reader, "read_json", lambda path, most: reads.append(path) or read(path, most))
+    with served(run) as server:
+        assert "processes" not in parts(server)["summary"]
+        for step, processes in ((5, 2), (7, 3)):
+            directory = run / "checkpoints" / f"step-{step:09d}"
+            directory.mkdir(parents=True)
+            (directory / "state.json").write_text(json.dumps({"processes": processes, "versions": {"torch": "2.9"}}))
+            for _ in range(3):
+                assert f"processes</th><td>{processes}</td>" in parts(server)["summary"]
+        assert "torch 2.9" in parts(server)["summary"]
+    assert [path.parent.name for path in reads] == ["step-000000005", "step-000000007"]
 
 
 def test_the_slider_has_a_bounded_number_of_images_with_both_ends(run):
