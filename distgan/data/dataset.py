@@ -105,9 +105,10 @@ class ImageDataset:
         with contextlib.closing(self._source.batches(start, give_up)) as batches:
             yield from deliver(batches, start, Draws(self.seed, self.rows, self.device), self.flip)
 
-    def first(self, count: int) -> Tensor:
-        """Returns the first images of the shards, for previews: uint8 [<= count, channels, H, W] in host memory."""
-        return torch.from_numpy(first_images(self.selection, count, self._skip_budget.limit).copy())
+    def first(self, count: int) -> Batch:
+        """Returns the first images of the shards, for previews: at most `count`, in host memory."""
+        images, labels = first_images(self.selection, count, self._skip_budget.limit)
+        return Batch(torch.from_numpy(images.copy()), torch.from_numpy(labels))
 
 
 def deliver(batches: Iterable[tuple[Tensor, Tensor]], start: int, draws: Draws, flip: bool) -> Iterator[Batch]:

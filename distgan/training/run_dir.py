@@ -105,6 +105,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
+_held: set[tuple[int, int]] = set()  # device and number of the locks that this process holds
+
+
 def _take(run_dir: Path) -> TextIO:
     """Makes RUN, and opens and locks RUN/.lock."""
     check_place(run_dir)
@@ -122,10 +125,21 @@ def _take(run_dir: Path) -> TextIO:
         ) from None
     except OSError as error:
         log.warning("no file locks in %s (%s): let only one training write there", run_dir, error.strerror)
+    _held.add(_identity(file))
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}")
     file.flush()
     return file
+
+
+def _release(file: TextIO) -> None:
+    _held.discard(_identity(file))
+    file.close()
+
+
+def _identity(file: TextIO) -> tuple[int, int]:
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino
 
 
 class RunLock:
@@ -149,18 +163,24 @@ class RunLock:
     def take_again(self) -> None:
         """Makes RUN again. Raises LaunchError if another training holds it now, OSError if it cannot be made."""
         taken = _take(self.run_dir)
-        self._file.close()
+        _release(self._file)
         self._file = taken
 
     def close(self) -> None:
         """Gives it up."""
-        self._file.close()
+        _release(self._file)
 
 
 def is_training(run_dir: Path) -> bool:
-    """Whether a training of another process holds RUN/.lock. Only asks: it never gets in a training's way."""
+    """Whether a training holds RUN/.lock. Only asks: it never gets in a training's way.
+
+    A lock of this process is not looked at: it would be lost when any file of it is closed.
+    """
     question = struct.pack(FLOCK, *(fcntl.F_WRLCK if place == TYPE else 0 for place in range(5)))
     try:
+        found = (run_dir / ".lock").stat()
+        if (found.st_dev, found.st_ino) in _held:
+            return True
         with open_regular(run_dir / ".lock") as file:
             answer = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, question))
     except OSError:  # no run yet, or a network disk without locks

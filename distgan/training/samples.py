@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from distgan.metrics.protocol import Scores
 from distgan.training.tracking.backend import INTERPOLATION_STEPS, Samples, TrackerBackend
 from distgan.training.trainer import Trainer
 
+CHOSEN_FROM = 4  # times the images of a grid: the reals that its columns are chosen from
 MAX_COLUMNS = 20  # of a grid with a column for each class
 DIVERSITY_SAMPLES = 64  # images that the diversity is measured on
 INTERPOLATED = ((0, 1), (2, 3), (4, 5), (6, 7))  # pairs of seeds
@@ -30,6 +32,10 @@ class SampleGrid:
     """The averaged generator."""
     reals: Tensor
     """Real images for comparison, uint8 [N, channels, H, W], on the main process."""
+    shown_reals: Tensor
+    """As many of them as a grid has, with a column for each class where the grid has these."""
+    columns: int | None
+    """Of the grid, one for each class; None: about square."""
     shown: int
     """Images of a grid."""
     tracker: TrackerBackend
@@ -45,8 +51,13 @@ class SampleGrid:
         cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend, metric: str
     ) -> SampleGrid:
         """shown: images of a grid; metric: name of the score in the caption."""
-        reals = data.first(max(shown, DIVERSITY_SAMPLES)) if rank() == 0 else torch.empty(0)
-        return cls(generator, reals, shown, tracker, metric)
+        columns = columns_for(len(generator.class_names) if generator.conditional else 1, shown)
+        if rank() != 0:
+            return cls(generator, torch.empty(0), torch.empty(0), columns, shown, tracker, metric)
+        images, labels = data.first(CHOSEN_FROM * max(shown, DIVERSITY_SAMPLES))
+        reals = images[: max(shown, DIVERSITY_SAMPLES)]
+        chosen = reals[:shown] if columns is None else images[in_columns(labels.tolist(), columns, shown)]
+        return cls(generator, reals, chosen, columns, shown, tracker, metric)
 
     def draw(self, trainer: Trainer, scores: Scores | None) -> float:
         """Writes a grid, with D's opinion of it and the last scores. Returns the diversity of the generated images.
@@ -66,8 +77,8 @@ class SampleGrid:
             trainer.images_seen,
             Samples(
                 self.images,
-                self.reals[: self.shown],
-                self._columns(),
+                self.shown_reals,
+                self.columns,
                 f"{seen}, seeds 0 to {self.shown - 1}, {self._score(scores)}D's logits {_range(logits)}",
                 torch.cat([interpolate(self.generator, *pair, INTERPOLATION_STEPS) for pair in INTERPOLATED]),
                 f"{seen}, between the seeds {', '.join(f'{start} and {end}' for start, end in INTERPOLATED)}",
@@ -75,15 +86,27 @@ class SampleGrid:
         )
         return diversity(fakes[:DIVERSITY_SAMPLES], self.reals[:DIVERSITY_SAMPLES])
 
-    def _columns(self) -> int | None:
-        """One for each class, whose seeds are this many apart; of many classes, or without any, none."""
-        classes = len(self.generator.class_names) if self.generator.conditional else 1
-        return classes if 1 < classes <= min(self.shown, MAX_COLUMNS) else None
-
     def _score(self, scores: Scores | None) -> str:
         if scores is None or self.metric not in scores.values:
             return ""
         return f"{self.metric} {scores.values[self.metric]:.4g} at {scores.images_seen:,}, "
+
+
+def columns_for(classes: int, shown: int) -> int | None:
+    """A column for each class, whose seeds are this many apart; None of many classes, or of one."""
+    return classes if 1 < classes <= min(shown, MAX_COLUMNS) else None
+
+
+def in_columns(labels: Sequence[int], columns: int, count: int) -> list[int]:
+    """Positions of at most `count` images, row by row, so that column c has the class c; where the class has no more
+    images, the first that is left. labels: of the images to choose from."""
+    left = list(range(len(labels)))
+    chosen = []
+    for place in range(min(count, len(labels))):
+        position = next((at for at in left if labels[at] == place % columns), left[0])
+        left.remove(position)
+        chosen.append(position)
+    return chosen
 
 
 def _range(values: Tensor) -> str:

@@ -137,7 +137,8 @@ def test_what_a_reader_has_chosen_stays_when_new_lines_and_grids_come(chromium, 
     page.js("document.querySelector('#quality .wide').focus()")
     page.js("window.image = document.querySelector('#fakes img'); scrollTo(0, 700)")
     append(run / "metrics.jsonl", metrics(9000))
-    append(run / "scores.jsonl", evaluation(9000, 20.0))
+    for images in (2000, 9000):
+        append(run / "scores.jsonl", evaluation(images, 20.0))
     grid(run, 9000)
     page.wait(f"{IMAGES_SEEN} === 9000", REFRESHED)
     assert page.js(f"{SLIDER}.max") == "3"
@@ -145,7 +146,10 @@ def test_what_a_reader_has_chosen_stays_when_new_lines_and_grids_come(chromium, 
     assert page.js("document.querySelector('#quality details').open") is True
     assert page.js("document.activeElement.ariaLabel") == "Table: scores of the evaluations"
     assert page.js("scrollY") == 700
+    assert page.text("#fakes [data-frame]:not([hidden])").startswith("after 2,000 images, fid 20: real left")
     assert page.js("window.image.isConnected"), "an image that is there is not loaded again"
+    loaded = [url for url in page.requests if "fakes-" in url]
+    assert len(loaded) == len(set(loaded))
     assert "20" in page.text("#quality table")
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from distgan.training.report.live import serve
 from tests.support.browser import Browser, browser
 
-SIZES = {"wide": (1280, 1500), "phone": (390, 1100)}
+SIZES = {"wide": (1280, 1240), "phone": (390, 1000)}
 MAX_BYTES = 150_000
 COLOURS = (256, 128, 64, 32)  # tried until the file is small enough
 

@@ -18,7 +18,6 @@ from distgan.data.remote.store import Location, RemoteStore
 from distgan.data.shards.blocks import Block
 from distgan.data.shards.decode import DecodedImage, EncodedImage, try_decode
 from distgan.data.shards.manifest import Shard
-from distgan.data.shards.png import Pixels
 from distgan.data.shards.samples import Piece, parse_pieces
 from distgan.data.shards.selection import ShardSelection
 from distgan.data.shards.tar import READ_ERRORS, ForeignMember
@@ -125,25 +124,26 @@ def check_labels(selection: ShardSelection, shard: Shard, file: BinaryIO) -> Non
         )
 
 
-def first_images(selection: ShardSelection, count: int, max_skipped: int = 0) -> np.ndarray:
-    """Returns the first good images of the shards: uint8 [<= count, channels, size, size].
+def first_images(selection: ShardSelection, count: int, max_skipped: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first good images of the shards, uint8 [<= count, channels, size, size], and their labels, int64.
 
     max_skipped: images that may be left out because they cannot be read. Raises DataError if there are more, or if no
     image is good.
     """
-    skip_budget, images = SkipBudget(max_skipped), list[Pixels]()
+    skip_budget, images = SkipBudget(max_skipped), list[DecodedImage]()
     items = (itertools.islice(scan(selection, shard), selection.count(shard)) for shard in selection.shards)
     for item in itertools.chain.from_iterable(items):
         image = try_decode(item, selection.form)
         if isinstance(image, BadSample):
             skip_budget.add([image])
             continue
-        images.append(image.pixels)
+        images.append(image)
         if len(images) == count:
             break
     if not images:
         raise DataError(f"none of the images of {selection.location} can be read")
-    return np.stack(images).transpose(0, 3, 1, 2)
+    labels = np.array([image.label for image in images], dtype=np.int64)
+    return np.stack([image.pixels for image in images]).transpose(0, 3, 1, 2), labels
 
 
 def _hint(selection: ShardSelection) -> str:

@@ -43,19 +43,19 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
 
 
-def caption_of(grid: Grid) -> str:
-    """The text below a grid."""
+def caption_of(grid: Grid, scored: str = "") -> str:
+    """The text below a grid. scored: the score of the generator at that moment, by its name."""
     what = "real left, generated right" if grid.kind == "fakes" else "generated, from one latent to the next"
-    return f"after {grid.images:,} images: {what}"
+    return f"after {grid.images:,} images{f', {scored}' if scored else ''}: {what}"
 
 
-def figure_of(grid: Grid) -> Figure | Missing:
-    """The image of a grid, or why it cannot be shown."""
-    return part(partial(_figure, grid))
+def figure_of(grid: Grid, scored: str = "") -> Figure | Missing:
+    """The image of a grid with its caption, or why it cannot be shown."""
+    return part(partial(_figure, grid, scored))
 
 
-def _figure(grid: Grid) -> Figure:
-    return Figure(caption_of(grid), open_grid(read_grid(grid), grid.path.name))
+def _figure(grid: Grid, scored: str) -> Figure:
+    return Figure(caption_of(grid, scored), open_grid(read_grid(grid), grid.path.name))
 
 
 def read_grid(grid: Grid) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from PIL import Image
@@ -42,9 +43,9 @@ def render(report: Report) -> str:
     )
 
 
-def embedded_frames(grids: list[Grid], most: int = MAX_FRAMES) -> Frames:
-    """Some of the grids, the first and the last among them, as data URIs."""
-    return [_embedded(grid, figure_of(grid)) for grid in spread(grids, most)]
+def embedded_frames(grids: list[Grid], scored: Mapping[int, str]) -> Frames:
+    """MAX_FRAMES of the grids, the first and the last among them, as data URIs; scored: scores by images seen."""
+    return [_embedded(grid, figure_of(grid, scored.get(grid.images, ""))) for grid in spread(grids, MAX_FRAMES)]
 
 
 def _embedded(grid: Grid, figure: Figure | Missing) -> Frame | Missing:

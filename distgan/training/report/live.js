@@ -32,13 +32,19 @@ function replace(id, html) {
   const part = document.querySelector(`[data-part="${CSS.escape(id)}"]`);
   if (!part || shown.get(id) === html) return;
   shown.set(id, html);
-  const made = new DOMParser().parseFromString(html, "text/html").body;
+  const range = document.createRange();
+  range.selectNodeContents(part);
+  const made = range.createContextualFragment(html);
   for (const figure of made.querySelectorAll("[data-frame]")) {
     const old = part.querySelector(`[data-frame="${CSS.escape(figure.dataset.frame)}"]`);
-    if (old) figure.replaceWith(old); // an image that is there is not loaded again
+    if (players.has(id)) figure.hidden = old ? old.hidden : true; // the player shows a new one once it is loaded
+    if (!old) continue;
+    const [image, again] = [old.querySelector("img"), figure.querySelector("img")];
+    image.alt = again.alt;
+    again.replaceWith(image); // an image that is there is not loaded again
   }
   const states = kept(part);
-  part.replaceChildren(...made.childNodes);
+  part.replaceChildren(made);
   restore(part, states);
   part.parentElement.hidden = !html;
   const entry = document.querySelector(`nav a[href="#${CSS.escape(id)}"]`);

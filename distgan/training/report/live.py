@@ -12,7 +12,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +23,7 @@ from distgan.training.report.compare import NamedRun, comparison_parts, names_of
 from distgan.training.report.contents import Facts, Grid, Missing
 from distgan.training.report.grids import caption_of, open_grid, read_grid, spread
 from distgan.training.report.history import History
-from distgan.training.report.parts import Frame, run_parts
+from distgan.training.report.parts import Frame, Frames, FramesOf, run_parts
 from distgan.training.report.run_reader import RunReader
 from distgan.training.report.templates import Part, asset, fill_page
 from distgan.utils.errors import LaunchError
@@ -104,12 +104,14 @@ def _mark(facts: Facts) -> tuple[Any, ...]:
     return facts, lines
 
 
-def frames_at(run: int) -> Callable[[list[Grid]], list[Frame | Missing]]:
+def frames_at(run: int) -> FramesOf:
     """The images of a run's grids on the live page's server."""
 
-    def frames(grids: list[Grid]) -> list[Frame | Missing]:
+    def frames(grids: list[Grid], scored: Mapping[int, str]) -> Frames:
         return [
-            Frame(f"{grid.path.name}?{grid.changed}", caption_of(grid), grid_url(run, grid))
+            Frame(
+                f"{grid.path.name}?{grid.changed}", caption_of(grid, scored.get(grid.images, "")), grid_url(run, grid)
+            )
             for grid in spread(grids, MAX_FRAMES)
         ]
 

@@ -6,7 +6,7 @@ parts.html.j2 has the words; charts and rows are made here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from distgan.metrics.registry import BETTER
@@ -46,17 +46,18 @@ class Frame(NamedTuple):
 
 
 Frames = Sequence[Frame | Missing]
-FramesOf = Callable[[list[Grid]], Frames]
+FramesOf = Callable[[list[Grid], Mapping[int, str]], Frames]
+"""Grids of one kind, and the scores by images seen, to what the page shows."""
 
 
 def run_parts(facts: Facts, frames_of: FramesOf, live: bool) -> list[Part]:
     """What every page of a run shows, in its order.
 
-    frames_of: the images of grids of one kind; live: for the page that changes while training runs.
+    frames_of: makes the images of grids of one kind; live: for the page that changes while training runs.
     """
     return [
         *([Part("state", "", state_part(facts))] if live else []),
-        *_frame_parts(facts.grids, frames_of, live),
+        *_frame_parts(facts, frames_of, live),
         *_chart_parts(facts.metrics, [HEALTH], live),
         Part("quality", "Quality", _quality_part(facts.scores, live)),
         *_chart_parts(facts.metrics, SECTIONS[1:], live),
@@ -140,7 +141,8 @@ def _tiles(facts: Facts) -> list[tuple[str, str]]:
     if best := best_text(facts):
         tiles.append((f"best {facts.best}", best))
     if not isinstance(facts.events, Missing) and facts.events.newest:
-        tiles.append(("last event", facts.events.newest[0].kind))
+        newest = facts.events.newest[0]
+        tiles.append(("last event", f"{newest.kind}, at {newest.images:,} images"))
     return tiles
 
 
@@ -161,15 +163,22 @@ def _quality_part(scores: list[Evaluation] | Missing, live: bool) -> str:
     return missing_part(scores, live) if isinstance(scores, Missing) else fill_macro("quality", quality_of(scores))
 
 
-def _frame_parts(grids: dict[str, list[Grid]] | Missing, frames_of: FramesOf, live: bool) -> list[Part]:
+def _frame_parts(facts: Facts, frames_of: FramesOf, live: bool) -> list[Part]:
+    grids, scored = facts.grids, _scored(facts)
     if isinstance(grids, Missing):
         return [
             Part(kind, title, missing_part(grids, live) if kind == "fakes" else "") for kind, title in KINDS.items()
         ]
     return [
-        Part(kind, title, fill_macro("frames", frames_of(grids[kind]), live, live) if kind in grids else "")
+        Part(kind, title, fill_macro("frames", frames_of(grids[kind], scored), live, live) if kind in grids else "")
         for kind, title in KINDS.items()
     ]
+
+
+def _scored(facts: Facts) -> dict[int, str]:
+    """Name and value of the score that decides, by images seen."""
+    rows = [] if isinstance(facts.scores, Missing) or facts.best is None else facts.scores
+    return {row.images: f"{facts.best} {row.values[facts.best]:.4g}" for row in rows if facts.best in row.values}
 
 
 def _or_missing(content: object, macro: str, live: bool) -> str:

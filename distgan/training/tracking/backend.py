@@ -38,8 +38,11 @@ class Samples:
     interpolation_caption: str = ""
 
     def pictures(self) -> dict[str, Picture]:
-        """By name: fakes and, if there is one, interpolation."""
-        pictures = {"fakes": Picture(to_grid(self.fakes, self.columns), self.caption)}
+        """By name: fakes, reals and, if there is one, interpolation."""
+        pictures = {
+            "fakes": Picture(to_grid(self.fakes, self.columns), self.caption),
+            "reals": Picture(to_grid(self.reals, self.columns), "real images"),
+        }
         if self.interpolation is not None:
             strip = to_grid(self.interpolation, INTERPOLATION_STEPS)
             pictures["interpolation"] = Picture(strip, self.interpolation_caption)

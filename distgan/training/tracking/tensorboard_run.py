@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from distgan.config.choices import TensorBoardTracker
-from distgan.training.tracking.backend import Picture, Samples, TrackerBackend
+from distgan.training.tracking.backend import Samples, TrackerBackend
 from distgan.utils.background import short
 from distgan.utils.errors import ConfigError
-from distgan.utils.images import to_grid
 from distgan.utils.log import log
 
 FLUSH_SECONDS = 10  # until a number is on the disk
@@ -38,8 +37,7 @@ class TensorBoardRun(TrackerBackend):
             self._writer.add_scalar(name, value, images)
 
     def samples(self, images: int, samples: Samples) -> None:
-        pictures = samples.pictures() | {"reals": Picture(to_grid(samples.reals), "real images")}
-        for name, picture in pictures.items():
+        for name, picture in samples.pictures().items():
             pixels = np.asarray(picture.image.convert("RGB"))
             self._writer.add_image(f"samples/{name}", pixels, images, dataformats="HWC")
 

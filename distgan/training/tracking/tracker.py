@@ -26,7 +26,7 @@ from distgan.training.tracking.wandb_mode import Mode, choose_mode
 from distgan.training.tracking.wandb_run import WandbMachine, WandbRun, can_share
 from distgan.utils.background import short
 from distgan.utils.errors import ConfigError
-from distgan.utils.images import save_png, side_by_side, to_grid
+from distgan.utils.images import save_png, side_by_side
 from distgan.utils.log import log
 
 EXTRAS = ("tensorboard", "trackio")  # trackers whose library is an extra of the same name
@@ -59,10 +59,10 @@ class Tracker(TrackerBackend):
         """Writes RUN/samples/fakes-<images>.png, reals left and fakes right, interpolation-<images>.png, and once
         reals.png."""
         self._tell("samples", images, samples)
-        folder, reals, pictures = self.directory / "samples", to_grid(samples.reals), samples.pictures()
+        folder, pictures = self.directory / "samples", samples.pictures()
         if not (folder / "reals.png").exists():
-            self._guard("samples", lambda: save_png(reals, folder / "reals.png"))
-        both = side_by_side(reals, pictures["fakes"].image)
+            self._guard("samples", lambda: save_png(pictures["reals"].image, folder / "reals.png"))
+        both = side_by_side(pictures["reals"].image, pictures["fakes"].image)
         self._guard("samples", lambda: save_png(both, folder / f"fakes-{images:09d}.png"))
         if strip := pictures.get("interpolation"):
             self._guard("samples", lambda: save_png(strip.image, folder / f"interpolation-{images:09d}.png"))

@@ -24,7 +24,6 @@ from distgan.training.tracking.backend import Picture, Samples, TrackerBackend
 from distgan.training.tracking.wandb_mode import Mode, said_to_wandb, teardown
 from distgan.training.tracking.wandb_scores import curves_beside, score_summary
 from distgan.utils.background import CallTimeout, Worker, call_with_timeout, short
-from distgan.utils.images import to_grid
 from distgan.utils.log import LineFormatter, log
 
 INIT_SECONDS = 15.0  # for the server to answer at the start; then the run goes on offline
@@ -193,8 +192,8 @@ class WandbRun(WandbClient):
     def samples(self, images: int, samples: Samples) -> None:
         """Adds the pictures; the reals once for a run, before the tracker writes its first files."""
         pictures = samples.pictures()
-        if not (self.run_dir / "samples" / "reals.png").exists():
-            pictures["reals"] = Picture(to_grid(samples.reals), "real images")
+        if (self.run_dir / "samples" / "reals.png").exists():
+            del pictures["reals"]
         for name, picture in pictures.items():
             self._worker.put(f"run.log of samples/{name}", self._picture(images, f"samples/{name}", picture))
 

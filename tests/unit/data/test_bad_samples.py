@@ -162,7 +162,7 @@ def test_the_images_beside_the_samples_are_good_ones(data):
     path, images = data
     bad = spoil(path, 0, 1, shard="train-000000.tar")
     (rank,) = ranks(path)
-    first = [images[image.numpy().tobytes()][0] for image in rank.first(10)]
+    first = [images[image.numpy().tobytes()][0] for image in rank.first(10).images]
     assert len(first) == 10
     assert not bad & set(first)
 

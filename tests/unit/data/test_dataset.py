@@ -189,11 +189,11 @@ def test_the_first_images_are_the_shards_first(shapes):
     path, images = shapes
     for mode in ("resident", "stream"):
         (reals,) = _ranks(path, mode=mode)
-        first = reals.first(50)
+        first = reals.first(50).images
         assert first.dtype == torch.uint8
         assert first.is_contiguous()
         assert [images[image.numpy().tobytes()][0] for image in first] == _shard_order(path)[:50]
-    assert len(reals.first(1000)) == COUNT
+    assert len(reals.first(1000).images) == COUNT
 
 
 def test_resident_images_are_kept_once(shapes, monkeypatch):

@@ -49,7 +49,7 @@ def test_the_shards_of_webdataset_are_read_as_their_maker_wrote_them(foreign):
     assert (manifest.count, manifest.size, manifest.classes, manifest.channels) == (60, 16, ("0", "1", "2"), 3)
     assert [shard.count for shard in manifest.shards] == [20, 20, 20]
     expected = np.stack([pixels(data) for data, _ in content]).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(first_images(selection, 60), expected)
+    np.testing.assert_array_equal(first_images(selection, 60)[0], expected)
 
 
 @pytest.mark.parametrize("mode", ["stream", "resident"])
@@ -131,19 +131,21 @@ def test_images_of_other_sizes_are_resized_on_the_way_or_refused_in_one_sentence
         open_data_set(DataConfig(path=tmp_path / "mixed"))
     for fit in ("crop", "pad", "stretch"):
         _, selection = open_data(DataConfig(path=tmp_path / "mixed", size=16, fit=fit))
-        assert first_images(selection, 3).shape == (3, 3, 16, 16)
+        assert first_images(selection, 3)[0].shape == (3, 3, 16, 16)
     _, selection = open_data(DataConfig(path=tmp_path / "mixed", size=8, fit="crop"))
     middle = images[0].resize((8, 8), 1, box=(5, 0, 15, 10))
-    np.testing.assert_array_equal(first_images(selection, 1)[0], np.asarray(middle).transpose(2, 0, 1))
+    np.testing.assert_array_equal(first_images(selection, 1)[0][0], np.asarray(middle).transpose(2, 0, 1))
 
 
 def test_gray_images_are_one_channel_if_that_is_asked_for(tmp_path):
     content = [encoded(picture(i, 16, mode="L"), "png") for i in range(4)]
     tar(tmp_path / "gray" / "0.tar", [(f"{i}.png", data) for i, data in enumerate(content)])
     _, selection = open_data(DataConfig(path=tmp_path / "gray", channels="gray"))
-    np.testing.assert_array_equal(first_images(selection, 4)[:, 0], np.stack([pixels(data, "L") for data in content]))
+    np.testing.assert_array_equal(
+        first_images(selection, 4)[0][:, 0], np.stack([pixels(data, "L") for data in content])
+    )
     _, selection = open_data(DataConfig(path=tmp_path / "gray"))
-    assert first_images(selection, 4).shape == (4, 3, 16, 16)
+    assert first_images(selection, 4)[0].shape == (4, 3, 16, 16)
 
 
 def test_a_data_set_of_distgan_is_not_read_as_another_one(tmp_path):
@@ -208,7 +210,7 @@ def test_shards_on_a_web_server_are_named_by_a_list(foreign, tmp_path):
         config = DataConfig(path=f"{server.url}/{{000000..000002}}.tar", cache=tmp_path / "shards")
         _, selection = open_data(config)
         expected = np.stack([pixels(data) for data, _ in content]).transpose(0, 3, 1, 2)
-        np.testing.assert_array_equal(first_images(selection, 60), expected)
+        np.testing.assert_array_equal(first_images(selection, 60)[0], expected)
         assert [server.requests[f"00000{i}.tar"] for i in range(3)] == [1, 1, 1]  # the first look fills the cache
         server.faults = {"000000.tar": [500]}
         config = DataConfig(path=f"{server.url}/{{000000..000000}}.tar", tries=2)

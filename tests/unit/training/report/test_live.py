@@ -138,6 +138,14 @@ def test_this_machine_s_names_are_answered_also_through_a_tunnel_with_another_po
         assert get(server, "/", Host=host)[0] == 200
 
 
+def test_a_grid_s_caption_has_the_score_of_its_moment(run):
+    scores = {"values": {"fd_efficientnet_lite0": 61.237, "other": 1.0}}
+    lines(run / "scores.jsonl", [{"images": 500, "scores": scores}])
+    with served(run) as server:
+        captions = re.findall("<figcaption>(.*?):", parts(server)["fakes"])
+    assert captions == ["after 0 images", "after 500 images, fd_efficientnet_lite0 61.24", "after 1,000 images"]
+
+
 def test_it_listens_on_loopback_only(run):
     with served(run) as server:
         assert server.server_address[0] == "127.0.0.1"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,8 +13,10 @@ import pytest
 from distgan.config.load import load_config
 from distgan.training.report.history import History
 from distgan.training.report.state import duration, state_of
+from distgan.training.report.write import write_report
 from distgan.training.run_dir import ENDING, is_training, locked
 from tests.support import warm
+from tests.support.processes import ROOT
 
 
 def history(images: int) -> History:
@@ -53,6 +57,24 @@ def test_a_lock_of_another_process_is_seen_and_not_touched(tmp_path, config):
     assert not is_training(run)
     with locked(run):
         pass
+
+
+def test_a_report_that_a_training_writes_of_itself_leaves_it_its_lock(tmp_path):
+    code = "import sys, pathlib; from distgan.training.run_dir import RunLock; RunLock(pathlib.Path(sys.argv[1]))"
+    run = tmp_path / "run"
+
+    def take() -> str:
+        """What another training says that wants the run; nothing if it gets it."""
+        command = [sys.executable, "-c", code, str(run)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stderr
+
+    with locked(run):
+        (run / "metrics.jsonl").write_text('{"images": 8, "loss/d": 1.0}\n')
+        write_report(run)
+        assert is_training(run)
+        assert "another training is writing to" in take()
+    assert not is_training(run)
+    assert take() == ""
 
 
 def test_a_run_that_is_not_there_or_has_no_line_is_waited_for(tmp_path, config):
