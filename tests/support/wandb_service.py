@@ -56,12 +56,20 @@ class Run:
         return self.service.get(f"/files/{ENTITY}/{self.project}/{self.run_id}/{name}")
 
     def files(self) -> set[str]:
+        """Names of the files that were uploaded; of others the server knows the name only."""
         found = self.service.json(f"/api/v1/runs/{self.run_id}/files")["files"]
-        return {str(file["name"]) for file in found}
+        return {str(file["name"]) for file in found if file["size"]}
 
     def history(self) -> list[dict[str, Any]]:
         """All rows that were sent, in the order of their arrival; an image is a dict with its path."""
         return [json.loads(line) for line in self.file("wandb-history.jsonl").splitlines() if line.strip()]
+
+    def rows(self) -> int:
+        """Number of the rows that have arrived so far."""
+        try:
+            return len(self.history())
+        except urllib.error.HTTPError:
+            return 0
 
     def curve(self, name: str) -> list[tuple[float, float]]:
         """(images, value) of the rows that hold the metric, in the order of their arrival."""
@@ -72,8 +80,10 @@ class Run:
         return dict(json.loads(self.file("wandb-summary.json")))
 
     def images(self, name: str) -> list[bytes]:
-        """The files of an image, such as samples/fakes, one for each time it was logged."""
-        return [self.file(row[name]["path"]) for row in self.history() if name in row]
+        """The files of an image, such as samples/fakes, one for each time it was logged and uploaded."""
+        uploaded = self.files()
+        paths = [row[name]["path"] for row in self.history() if name in row]
+        return [self.file(path) for path in paths if path in uploaded]
 
     def system_metrics(self) -> set[str]:
         """Names of what W&B itself has measured; in shared mode with /l: and the label of the machine."""

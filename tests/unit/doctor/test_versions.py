@@ -24,6 +24,15 @@ def test_versions_in_and_out_of_their_ranges():
     assert versions.check_extras("data/shapes", there.get) == []
 
 
+def test_a_tracker_whose_library_is_missing_is_found_before_the_launch(tiny_config):
+    config = tiny_config("log.to=tensorboard,wandb").log
+    assert lines(versions.check_trackers(config, {}.get)) == [
+        "FAIL  versions: log.to=tensorboard needs tensorboard, which is missing; "
+        "run `pip install 'distgan[tensorboard]'`"
+    ]
+    assert versions.check_trackers(config, {"tensorboard": "2.20"}.get) == []
+
+
 def test_the_installed_versions_are_named(tiny_config):
     results = versions.check_versions(tiny_config())
     assert results[0].what == "versions"
