@@ -15,6 +15,7 @@ from distgan import load_generator
 from distgan.training.checkpoint import storage
 from tests.support import warm
 from tests.support.processes import ALONE, BIN, TWO, kill_all, start, wait_for
+from tests.support.runs import without_measured
 
 pytestmark = pytest.mark.slow
 LAST = "step-000000020"  # 240 images in batches of 12
@@ -31,9 +32,7 @@ def steps_of(directory: Path) -> list[int]:
 def record(directory: Path) -> list[dict]:
     """The lines of metrics but for what a clock or a machine measures."""
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [
-        {name: value for name, value in line.items() if not name.startswith(("speed/", "memory/"))} for line in lines
-    ]
+    return [without_measured(line) for line in lines]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -11,6 +11,7 @@ import pytest
 
 from distgan import train
 from distgan.training.trainer import Trainer
+from tests.support.runs import without_measured
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +20,7 @@ def record(run: Path) -> list[dict]:
     """The lines of metrics but for what a clock or a machine measures."""
     path = run / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    measured = "speed/", "memory/"
-    return [{name: value for name, value in line.items() if not name.startswith(measured)} for line in lines]
+    return [without_measured(line) for line in lines]
 
 
 @pytest.mark.parametrize("step", [4, 9, 12, 19, 20], ids=lambda step: f"in step {step}")

@@ -171,10 +171,12 @@ def test_wandb_gets_the_scores_the_protocol_and_the_best_and_the_latest_generato
     history = [record["history"]["item"] for record in found if record["type"] == "history"]
     assert {row["images"]: row[f"quality/{FD}"] for row in history if f"quality/{FD}" in row} == distances(run)
     settings = next(record["run"]["config"]["update"] for record in found if record["type"] == "run")
-    assert settings["protocol"] == lines(run)[0]["scores"]["protocol"]
+    protocol = lines(run)[0]["scores"]["protocol"]
+    assert {name: settings[f"run/protocol_{name}"] for name in protocol} == protocol
     artifacts = [record["artifact"] for record in found if record["type"] == "artifact"]
-    assert ["best" in artifact["aliases"] for artifact in artifacts] == [True, False]
-    for artifact, images in zip(artifacts, (120, 240), strict=True):
+    assert ["best" in artifact["aliases"] for artifact in artifacts] == [True, True, False]
+    # the first best at once, the next within ten minutes at the end
+    for artifact, images in zip(artifacts, (60, 120, 240), strict=True):
         metadata = json.loads(artifact["metadata"])
         assert metadata["images_seen"] == images
         assert metadata["scores"] in [line["scores"] for line in lines(run) if line["images"] == images]

@@ -62,3 +62,9 @@ def make_run(directory: Path, *overrides: str, fid: float = 50.0, **protocol: An
     for images in (1000, 2000):
         grid(directory, images)
     return directory
+
+
+def without_measured(row: dict[str, Any]) -> dict[str, Any]:
+    """A line of metrics but for what a clock or a machine measures."""
+    measured = ("speed/", "memory/", "ranks/", "seconds")
+    return {name: value for name, value in row.items() if not name.startswith(measured)}
