@@ -36,12 +36,15 @@ def score_summary(run_dir: Path, best_metric: str) -> dict[str, Any]:
 
 
 def curves_beside(run_dir: Path) -> dict[str, float]:
-    """For the charts of scores: what other real images score, real/NAME, and the best so far, best/NAME."""
+    """For the charts of scores: the floor of other real images, quality_real/NAME, and the best, quality_best/NAME.
+
+    `wandb leet` shows hidden curves too, in the order of the alphabet: these names come after those of the metrics of D.
+    """
     history = comparable_scores(run_dir)
     if not history:
         return {}
-    best = {f"best/{name}": best_of(history, name).values[name] for name in history[-1].values}
-    return best | {f"real/{name}": value for name, value in history[-1].real_values.items()}
+    best = {f"quality_best/{name}": best_of(history, name).values[name] for name in history[-1].values}
+    return best | {f"quality_real/{name}": value for name, value in history[-1].real_values.items()}
 
 
 def comparable_scores(run_dir: Path) -> list[Scores]:

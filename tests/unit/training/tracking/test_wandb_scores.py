@@ -34,7 +34,7 @@ def test_every_score_has_its_best_by_its_direction_and_its_last_and_the_best_its
         "best/images": 200,
         "best/seconds": 20.0,
     }
-    assert curves_beside(run) == {f"best/{FD}": 7.0, f"best/{RECALL}": 0.3, f"real/{FD}": 1.5}
+    assert curves_beside(run) == {f"quality_best/{FD}": 7.0, f"quality_best/{RECALL}": 0.3, f"quality_real/{FD}": 1.5}
 
 
 def test_scores_by_another_protocol_are_not_compared_with_the_last(tmp_path):
