@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the page and prints its path, or serves it until Ctrl-C. Raises ConfigError, LaunchError."""
+    if len(args.runs) > 1:  # RUNS/*, where the page of the last time lies beside the runs
+        args.runs = [path for path in args.runs if path.name != NAME or path.is_dir()]
     _check(args)
     if args.serve:
         return _serve(args.runs, args.port, args.open)
@@ -116,7 +118,8 @@ def _common_place(run_dirs: Sequence[Path]) -> Path:
     parents = {path.resolve().parent for path in run_dirs}
     if len(parents) > 1:
         raise ConfigError("the runs lie in different directories; say where the page goes: --out FILE")
-    return run_dirs[0].parent / NAME
+    near = run_dirs[0].parent
+    return (near if near.resolve() in parents else parents.pop()) / NAME
 
 
 def _data(text: str | None) -> DataConfig | None:

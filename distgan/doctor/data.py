@@ -171,7 +171,7 @@ def check_first_shard(selection: ShardSelection) -> list[CheckResult]:
 def check_images(selection: ShardSelection, max_skipped: int) -> list[CheckResult]:
     """Whether the first images can be decoded and have the manifest's size. max_skipped: bad images that may be."""
     try:
-        count = len(first_images(selection, FIRST_IMAGES, max_skipped))
+        count = len(first_images(selection, FIRST_IMAGES, max_skipped)[1])
     except DataError as error:
         return [fail("images", str(error), "make the data set again, or set data.on_error=skip")]
     kind = "gray" if selection.form.channels == 1 else "RGB"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from distgan.inference.generator import Generator
 
 
-def interpolate(generator: Generator, start: int, end: int, steps: int) -> Tensor:
-    """The images on the way from one seed to another, both included: uint8 [steps, channels, size, size] on the CPU.
+def interpolate(generator: Generator, pairs: Sequence[tuple[int, int]], steps: int) -> Tensor:
+    """The images on the way from each pair's first seed to its second, both included.
 
-    steps: at least 2. The images of a conditional generator are of the class that `start` has in `sample`. Raises
-    ExportError for a wrong seed.
+    steps: for each pair, at least 2. Returns uint8 [pairs * steps, channels, size, size] on the CPU. The images of a
+    conditional generator are of the class that the first seed has in `sample`. Raises ExportError for a wrong seed.
     """
-    first, last = generator.latents([start, end])
-    labels = generator.labels([start])
-    return generator.pixels(slerp(first, last, steps), None if labels is None else labels.expand(steps))
+    latents = [generator.latents(pair) for pair in pairs]
+    ways = [slerp(ends[0], ends[1], steps) for ends in latents]
+    labels = generator.labels([start for start, _ in pairs])
+    return generator.pixels(torch.cat(ways), None if labels is None else labels.repeat_interleave(steps))
 
 
 def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:

@@ -45,20 +45,19 @@ def describe(session: Session, run_id: str) -> dict[str, Any]:
     }
 
 
-def record_of(session: Session, facts: dict[str, Any], work: Work) -> dict[str, Any]:
+def record_of(session: Session, facts: dict[str, Any]) -> dict[str, Any]:
     """What W&B and other trackers are told of the run, beside the facts of its checkpoints. A collective."""
     trainer, accelerator, revision = session.trainer, session.trainer.accelerator, facts["git_revision"]
     counts = {name: sum(weight.numel() for weight in player.weights) for name, player in trainer.players.items()}
     return facts | {
         "parameters": counts,
-        "flops_per_step": work.flops,
+        "flops_per_step": work_of(session).flops,
         "images": session.reals.images,
         "device": accelerator.device.type if accelerator.device.type != "cuda" else torch.cuda.get_device_name(),
         "machines": sum(gather_objects(accelerator.is_local_main_process)),
         "command": shlex.join(sys.orig_argv),
         "git_clean": None if revision is None else not revision.endswith("-dirty"),
         "best_metric": session.monitors.early_stopping.metric,
-        "manifest": session.reals.manifest.model_dump_json(),
     }
 
 

@@ -25,23 +25,23 @@ from distgan.training.penalties import Weights, build_penalty, gradient_penalty,
 
 aten = torch.ops.aten
 PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
-    ("H100 PCIe", {"bf16": 756, "fp16": 756, "no": 51}),
-    ("H100", {"bf16": 989, "fp16": 989, "no": 67}),
-    ("H200", {"bf16": 989, "fp16": 989, "no": 67}),
-    ("A100", {"bf16": 312, "fp16": 312, "no": 19.5}),
-    ("A10G", {"bf16": 70, "fp16": 70, "no": 35}),
-    ("A10", {"bf16": 125, "fp16": 125, "no": 31.2}),
-    ("A40", {"bf16": 149.7, "fp16": 149.7, "no": 37.4}),
-    ("RTX A6000", {"bf16": 154.8, "fp16": 154.8, "no": 38.7}),
-    ("L40S", {"bf16": 362, "fp16": 362, "no": 91.6}),
-    ("L4", {"bf16": 121, "fp16": 121, "no": 30.3}),
+    ("H100 PCIe", {"bf16": 756, "fp16": 756, "no": 378}),
+    ("H100", {"bf16": 989, "fp16": 989, "no": 495}),
+    ("H200", {"bf16": 989, "fp16": 989, "no": 495}),
+    ("A100", {"bf16": 312, "fp16": 312, "no": 156}),
+    ("A10", {"bf16": 125, "fp16": 125, "no": 62.5}),
+    ("A40", {"bf16": 149.7, "fp16": 149.7, "no": 74.8}),
+    ("RTX A6000", {"bf16": 154.8, "fp16": 154.8, "no": 77.4}),
+    ("L40S", {"bf16": 362, "fp16": 362, "no": 183}),
+    ("L4", {"bf16": 121, "fp16": 121, "no": 60}),
     ("RTX 4090", {"bf16": 165.2, "fp16": 165.2, "no": 82.6}),
     ("RTX 3090", {"bf16": 71, "fp16": 71, "no": 35.6}),
     ("V100", {"fp16": 125, "no": 15.7}),
     ("T4", {"fp16": 65, "no": 8.1}),
 )
-"""Part of a GPU's name, the first that fits, and its TFLOP/s by train.precision: dense products with sums in fp32,
-without TF32; from NVIDIA's data sheets."""
+"""Part of a GPU's name, the first that fits, and its TFLOP/s by train.precision: dense products with sums in fp32;
+without a precision TF32, in which torch computes convolutions where the GPU has it. From NVIDIA's data sheets."""
+OTHER_MODELS = "Laptop|D|Ti|NVL"  # words after the name of another GPU, whose peak is not known
 
 
 class Flops(TorchDispatchMode):
@@ -86,7 +86,7 @@ def step_flops(config: Config, size: int, classes: int, channels: int) -> float 
 
 def peak_flops(device_name: str, precision: str) -> float | None:
     """The most FLOP/s that a GPU can do, of its name as torch gives it; None where it is not known."""
-    known = next((peaks for part, peaks in PEAKS if re.search(rf"\b{part}\b", device_name)), {})
+    known = next((peaks for part, peaks in PEAKS if re.search(rf"\b{part}\b(?! ({OTHER_MODELS})\b)", device_name)), {})
     return known[precision] * 1e12 if precision in known else None
 
 

@@ -164,7 +164,8 @@ class TrainingLoop:
         self.watch = Stopwatch()
         self._begin()
         if not trainer.steps and not self.saved:
-            self._draw_samples(self.intervals.from_another)
+            with self.watch.left_out():  # from the speed of the first steps
+                self._draw_samples(self.intervals.from_another)
         try:
             if self.monitors.interrupted:
                 reason = self._after_step(reason)
@@ -260,7 +261,8 @@ class TrainingLoop:
 
     def _draw_samples(self, judged: bool) -> list[Finding]:
         """Draws a grid. Returns what the watchdog finds in it, if it is to be judged."""
-        self.monitors.diversity = diversity = self.samples.draw(self.trainer, self.early_stopping.memory.last)
+        diversity, logit = self.samples.draw(self.trainer, self.early_stopping.memory.last)
+        self.monitors.diversity, self.monitors.samples_logit = diversity, logit
         self.callbacks("on_images", images=self.samples.images)
         return self.watchdog.check_samples(self.trainer.steps, diversity) if judged else []
 
@@ -298,8 +300,8 @@ class TrainingLoop:
         metrics |= {"epoch": self.reals.epoch(trainer.d.updates), "seconds": self.monitors.seconds}
         if self.monitors.diversity is not None:
             metrics["watchdog/diversity"] = self.monitors.diversity
-        if self.samples.logit is not None:
-            metrics["d/samples_logit"] = self.samples.logit
+        if self.monitors.samples_logit is not None:
+            metrics["d/samples_logit"] = self.monitors.samples_logit
         if self.watchdog.memory.rollbacks:
             metrics["watchdog/rollbacks"] = self.watchdog.memory.rollbacks
         if not metrics.get(SKIPPED):

@@ -22,6 +22,8 @@ class Monitors:
     means: RunningMeans = field(default_factory=RunningMeans)
     diversity: float | None = None
     """Of the last samples; None before the first."""
+    samples_logit: float | None = None
+    """Mean of D's logits of the last samples; None before the first."""
     seconds: float = 0.0
     """Time of the run's training over all its starts, without evaluations."""
     interrupted: bool = False
@@ -32,7 +34,8 @@ class Monitors:
         memories = {"watchdog": self.watchdog.memory, "best": self.early_stopping.memory}
         values: dict[str, Any] = {name: memory.model_dump(mode="json") for name, memory in memories.items()}
         means = self.means.state()
-        values |= {"diversity": self.diversity, "interrupted": self.interrupted, "seconds": self.seconds}
+        values |= {"diversity": self.diversity, "samples_logit": self.samples_logit}
+        values |= {"interrupted": self.interrupted, "seconds": self.seconds}
         return State(means.tensors, values | means.values)
 
     def restore(self, state: State, device: torch.device, same_run: bool = True) -> None:
@@ -46,5 +49,6 @@ class Monitors:
             self.early_stopping.restore(state.values)
             self.means.restore(state, device)
             self.diversity = finite(state.values.get("diversity"))
+            self.samples_logit = finite(state.values.get("samples_logit"))
             self.seconds = max(finite(state.values.get("seconds")) or 0.0, self.seconds)  # a rollback's time has passed
             self.interrupted = state.values.get("interrupted") is True

@@ -35,7 +35,6 @@ from distgan.training.facts import describe, describe_data, record_of, work_of
 from distgan.training.finish import end_reason, export_last, stop_reason_text, summary, upload_best, write_page
 from distgan.training.init import begin_from, check_there
 from distgan.training.loop import Intervals, Outcome, Peers, TrainingLoop
-from distgan.training.meters import Work
 from distgan.training.monitors import Monitors
 from distgan.training.run_dir import RunLock, has_ended, keep_directory, locked, mark_ended, run_id_of, write_text
 from distgan.training.samples import SampleGrid
@@ -48,7 +47,7 @@ from distgan.training.trainer import Trainer
 from distgan.training.watchdog import Watchdog
 from distgan.utils.cpu import keep_freed_memory
 from distgan.utils.errors import CallbackError, ConfigError, Halted, LaunchError, Stopped, forget_variables
-from distgan.utils.log import log
+from distgan.utils.log import keep_lines, log
 
 MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named; less if the timeout is short
 
@@ -97,6 +96,7 @@ def meet_and_train(
     """Checks that the processes agree on what to do, and does it. precision: a line about it. Errors as of `run`."""
     if accelerator.device.type == "cpu":
         keep_freed_memory()
+    keep_lines()
     rows = own_rows(config.train, accelerator)
     check_penalties(config, accelerator.mixed_precision)
     world, device = accelerator.num_processes, accelerator.device.type
@@ -225,16 +225,17 @@ def train_and_report(
     facts, exit_code, with_page = describe(session, identity["wandb_id"]), 1, False
     if evaluator:
         facts["protocol"] = evaluator.protocol.model_dump(mode="json")
-    work = work_of(session)
-    telemetry = open_telemetry(session, identity, record_of(session, facts, work))
+    telemetry = open_telemetry(session, identity, record_of(session, facts))
     checkpoints = open_checkpoints(session, facts, telemetry)
     try:
-        outcome = build_loop(session, evaluator, checkpoints, telemetry, stop, callbacks, work).run()
+        outcome = build_loop(session, evaluator, checkpoints, telemetry, stop, callbacks).run()
         export(session, telemetry, outcome)
         check_rule(config, outcome)
         if not outcome.reason.urgent:
             telemetry.note("end", f"done: {stop_reason_text(config, trainer, best, outcome.reason)}", alert=True)
             with_page = write_page(config, telemetry)
+        else:
+            telemetry.note("end", f"stopped by {outcome.reason}; the same command goes on from here", alert=True)
         exit_code = outcome.reason.exit_code
     except Halted as error:
         upload_best(session.exporter, telemetry)
@@ -269,13 +270,14 @@ def open_telemetry(session: Session, identity: dict[str, str], facts: dict[str, 
     """
     config, trainer, main = session.config, session.trainer, session.trainer.accelerator.is_main_process
     opened: list[Tracker] = []
-    kept = trainer.images_seen - session.monitors.interrupted  # the line of an interrupted step is written again
-    on_main(lambda: opened.append(open_record(config, kept, identity, facts)))
+    on_main(lambda: opened.append(open_record(session, identity, facts)))
     display, lock = ProgressBar(config.total_steps * config.images_per_step, main), session.process.lock
     other = session.trainer.accelerator.is_local_main_process and not main  # the first process of another machine
+    shared = on_main(lambda: opened[0].shared_run())
+    elsewhere = open_machine(config, identity["wandb_id"], shared) if other else TrackerBackend()
     return Telemetry(
         display,
-        opened[0] if opened else (open_machine(config, identity["wandb_id"]) if other else TrackerBackend()),
+        opened[0] if opened else elsewhere,
         lambda: trainer.images_seen,
         lambda: "" if lock is None else keep_directory(lock, lambda: write_identity(config, identity)),
     )
@@ -288,11 +290,16 @@ def write_identity(config: Config, identity: dict[str, str]) -> None:
     (config.run_dir / "samples").mkdir(exist_ok=True)
 
 
-def open_record(config: Config, images: int, identity: dict[str, str], facts: dict[str, Any]) -> Tracker:
+def open_record(session: Session, identity: dict[str, str], facts: dict[str, Any]) -> Tracker:
     """Writes the first files of a run directory. Raises LaunchError if it cannot be written."""
+    config, manifest = session.config, session.reals.manifest.model_dump_json()
+    # the line of an interrupted step is written again
+    images = session.trainer.images_seen - session.monitors.interrupted
     try:
         write_identity(config, identity)
-        return open_tracker(config, start_images=images, run_id=identity["wandb_id"], description=facts)
+        return open_tracker(
+            config, start_images=images, run_id=identity["wandb_id"], description=facts, manifest=manifest
+        )
     except OSError as error:
         raise LaunchError(f"run directory {config.run_dir} cannot be written: {error}; set run.dir") from None
 
@@ -310,19 +317,18 @@ def build_loop(
     telemetry: Telemetry,
     stop: StopSignal,
     callbacks: Callbacks,
-    work: Work,
 ) -> TrainingLoop:
     """Puts the parts together."""
     config, reals, exporter = session.config, session.reals, session.exporter
     best, evaluation = session.monitors.early_stopping, None
     if evaluator:
         evaluation = OnlineEvaluation(evaluator, exporter, best, telemetry)
-    samples = SampleGrid.of(exporter.generator(), reals, config.log.samples, telemetry.tracker, best.metric)
+    samples = SampleGrid.of(exporter.generator(), reals, config.log.samples, telemetry.tracker, metric=best.metric)
     enough = reals.images >= 2 * config.train.batch_size  # else ranks may rightly see the same images
     peers = Peers(stop, session.process.heartbeat, ConsistencyCheck(session.trainer.accelerator, images=enough))
     return TrainingLoop(
         Intervals.of(config), session.trainer, reals, telemetry, checkpoints, evaluation, samples, peers, callbacks,
-        work,
+        work_of(session),
     )  # fmt: skip
 
 

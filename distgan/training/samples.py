@@ -22,6 +22,7 @@ CHOSEN_FROM = 4  # times the images of a grid: the reals that its columns are ch
 MAX_COLUMNS = 20  # of a grid with a column for each class
 DIVERSITY_SAMPLES = 64  # images that the diversity is measured on
 INTERPOLATED = ((0, 1), (2, 3), (4, 5), (6, 7))  # pairs of seeds
+BETWEEN = ", ".join(f"{start} and {end}" for start, end in INTERPOLATED)
 
 
 @dataclass
@@ -43,48 +44,45 @@ class SampleGrid:
     """Name of the score in the caption."""
     images: Tensor | None = None
     """The generated images of the last grid, uint8 [N, channels, H, W], on the main process."""
-    logit: float | None = None
-    """Mean of D's logits of these, on the main process."""
 
     @classmethod
     def of(
-        cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend, metric: str
+        cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend, *, metric: str
     ) -> SampleGrid:
         """shown: images of a grid; metric: name of the score in the caption."""
         columns = columns_for(len(generator.class_names) if generator.conditional else 1, shown)
-        if rank() != 0:
-            return cls(generator, torch.empty(0), torch.empty(0), columns, shown, tracker, metric)
-        images, labels = data.first(CHOSEN_FROM * max(shown, DIVERSITY_SAMPLES))
-        reals = images[: max(shown, DIVERSITY_SAMPLES)]
-        chosen = reals[:shown] if columns is None else images[in_columns(labels.tolist(), columns, shown)]
-        return cls(generator, reals, chosen, columns, shown, tracker, metric)
+        reals = chosen = torch.empty(0)
+        if rank() == 0:
+            images, labels = data.first(CHOSEN_FROM * max(shown, DIVERSITY_SAMPLES))
+            reals = images[: max(shown, DIVERSITY_SAMPLES)]
+            chosen = reals[:shown] if columns is None else images[in_columns(labels.tolist(), columns, shown)]
+        return cls(generator, reals, chosen, columns=columns, shown=shown, tracker=tracker, metric=metric)
 
-    def draw(self, trainer: Trainer, scores: Scores | None) -> float:
-        """Writes a grid, with D's opinion of it and the last scores. Returns the diversity of the generated images.
+    def draw(self, trainer: Trainer, scores: Scores | None) -> tuple[float, float]:
+        """Writes a grid, with D's logits of it and the last scores. Returns the images' diversity and D's mean logit.
 
         Every rank must call it.
         """
         return on_main(lambda: self._draw(trainer, scores))
 
-    def _draw(self, trainer: Trainer, scores: Scores | None) -> float:
+    def _draw(self, trainer: Trainer, scores: Scores | None) -> tuple[float, float]:
         seeds = range(max(self.shown, DIVERSITY_SAMPLES))
         fakes = self.generator.sample(seeds)
         self.images = fakes[: self.shown]
         logits = trainer.logits(self.images, self.generator.labels(seeds[: self.shown]))
-        self.logit = float(logits.mean())
         seen = f"{trainer.images_seen:,} images"
         self.tracker.samples(
             trainer.images_seen,
             Samples(
-                self.images,
-                self.shown_reals,
-                self.columns,
-                f"{seen}, seeds 0 to {self.shown - 1}, {self._score(scores)}D's logits {_range(logits)}",
-                torch.cat([interpolate(self.generator, *pair, INTERPOLATION_STEPS) for pair in INTERPOLATED]),
-                f"{seen}, between the seeds {', '.join(f'{start} and {end}' for start, end in INTERPOLATED)}",
+                fakes=self.images,
+                reals=self.shown_reals,
+                columns=self.columns,
+                caption=f"{seen}, seeds 0 to {self.shown - 1}, {self._score(scores)}D's logits {_range(logits)}",
+                interpolation=interpolate(self.generator, INTERPOLATED, INTERPOLATION_STEPS),
+                interpolation_caption=f"{seen}, between the seeds {BETWEEN}",
             ),
         )
-        return diversity(fakes[:DIVERSITY_SAMPLES], self.reals[:DIVERSITY_SAMPLES])
+        return diversity(fakes[:DIVERSITY_SAMPLES], self.reals[:DIVERSITY_SAMPLES]), float(logits.mean())
 
     def _score(self, scores: Scores | None) -> str:
         if scores is None or self.metric not in scores.values:

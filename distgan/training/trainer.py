@@ -43,6 +43,8 @@ from distgan.training.player import Player, total_norm
 from distgan.utils.images import to_signed
 from distgan.utils.rng import Draws, Rows
 
+LOOK_ROWS = 16  # images that D is shown at once where it only looks
+
 
 class Fakes(NamedTuple):
     """Generated images."""
@@ -95,6 +97,7 @@ class Trainer:
         self.draws = Draws(config.run.seed, rows, device)
         self.lr_scale = 1.0  # of both learning rates; rollbacks lower it
         self.lr_factors: dict[str, dict[str, float]] = {"g": {}, "d": {}}  # of the controllers, by their names
+        self.moved_lrs: set[str] = set()  # of whom the learning rate has been another than the configured number
         self.d_dropout = config.discriminator.dropout  # the balance changes it
         self.controllers = Controllers(config, self)
         graphs = config.train.graphs == "on" and not why_unsupported(config.train, device, accelerator.num_processes)
@@ -262,13 +265,16 @@ class Trainer:
 
         images: uint8 [N, channels, H, W]; classes: int64 [N], for a conditional D.
         """
-        network, device = self.d.network, self.accelerator.device
+        network, device, logits = self.d.network, self.accelerator.device, []
         network.eval()
-        with eager(self.settings.compile, True):
-            shown = to_signed(images.to(device)).contiguous(memory_format=torch.channels_last)
-            logits: Tensor = network(shown, None if classes is None else classes.to(device))
-        network.train()
-        return logits.float().cpu()
+        try:
+            with eager(self.settings.compile, True):
+                for rows in torch.arange(len(images)).split(LOOK_ROWS):
+                    shown = to_signed(images[rows].to(device)).contiguous(memory_format=torch.channels_last)
+                    logits.append(network(shown, None if classes is None else classes[rows].to(device)).float().cpu())
+        finally:
+            network.train()
+        return torch.cat(logits)
 
     def line_metrics(self) -> dict[str, float]:
         """Learning rates, scales and the controllers' values as they are now, for a line of metrics.
@@ -278,6 +284,8 @@ class Trainer:
         metrics = {"step": self.steps, **self.controllers.line_metrics()}
         for name, player, lr in (("d", self.d, self.d_lr), ("g", self.g, self.g_lr)):
             if player.lr_varies or lr != player.lr(self.images_seen):
+                self.moved_lrs.add(name)
+            if name in self.moved_lrs:
                 metrics[f"lr/{name}"] = lr
         if self.g.scaler.is_enabled():
             metrics |= {"precision/scale_d": self.d.scaler.get_scale(), "precision/scale_g": self.g.scaler.get_scale()}

@@ -14,6 +14,7 @@ import logging
 import multiprocessing
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -54,6 +55,33 @@ class TerminalHandler(logging.Handler):
             tqdm.tqdm.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+class RecentLines(logging.Handler):
+    """Keeps the newest lines, for a record that begins after them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: deque[str] = deque(maxlen=200)
+        self.setFormatter(LineFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+_recent = RecentLines()
+
+
+def keep_lines() -> None:
+    """Keeps the lines from now on for `recent_lines`."""
+    _recent.lines.clear()
+    log.addHandler(_recent)
+
+
+def recent_lines() -> list[str]:
+    """The lines since `keep_lines`, which ends."""
+    log.removeHandler(_recent)
+    return list(_recent.lines)
 
 
 class Unbreakable:

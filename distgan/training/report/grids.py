@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,13 +24,15 @@ MAX_PNG_BYTES, MAX_PIXELS = 32 << 20, 40_000_000  # of a sample grid
 T = TypeVar("T")
 
 
-def grids_of(run_dir: Path) -> dict[str, list[Grid]] | Missing:
+def grids_of(run_dir: Path, is_shown: Callable[[Grid], bool]) -> dict[str, list[Grid]] | Missing:
     """The images in RUN/samples by kind, in the order of the images seen; links are left out."""
     found: dict[str, list[Grid]] = {}
     for entry in islice(os.scandir(own_file(run_dir, "samples")), MAX_GRIDS):
         if (match := GRID.match(entry.name)) and entry.is_file(follow_symlinks=False):
             changed = entry.stat(follow_symlinks=False).st_mtime_ns
-            found.setdefault(match[1], []).append(Grid(match[1], int(match[2]), Path(entry.path), changed))
+            grid = Grid(match[1], int(match[2]), Path(entry.path), changed)
+            if is_shown(grid):
+                found.setdefault(grid.kind, []).append(grid)
     for grids in found.values():
         grids.sort(key=lambda grid: grid.images)
     return found or Missing("there is no grid in samples/")

@@ -12,7 +12,7 @@ from distgan.training.report.contents import Figure, Grid, Missing, Report
 from distgan.training.report.data_uri import data_uri, thumbnail
 from distgan.training.report.grids import figure_of, spread
 from distgan.training.report.nearest_neighbors import COPY_SHARE, Likeness
-from distgan.training.report.parts import Frame, Frames, missing_part, run_parts
+from distgan.training.report.parts import Frame, Frames, missing_part, run_parts, summary_part
 from distgan.training.report.templates import Part, fill_macro, fill_page
 from distgan.utils.images import to_image
 
@@ -38,9 +38,7 @@ def render(report: Report) -> str:
         Part("generator", "The generator", _generator_part(report.generator)),
         Part("nearest", "Nearest real images", _nearest_part(report.likeness)),
     ]
-    return fill_page(
-        facts.name, [Part("summary", "Summary", fill_macro("pairs", "summary", facts.summary)), *parts], False
-    )
+    return fill_page(facts.name, [Part("summary", "Summary", summary_part(facts)), *parts], False)
 
 
 def embedded_frames(grids: list[Grid], scored: Mapping[int, str]) -> Frames:

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from distgan.training.report.compare import NamedRun, comparison_parts, names_of
 from distgan.training.report.contents import Facts, Grid, Missing
@@ -204,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> Answer:
         if not _is_this_machine(self.headers.get("Host", "")):
             return _sentence(HTTPStatus.FORBIDDEN, "This page is for a browser on this machine: open it as 127.0.0.1.")
-        path = unquote(urlsplit(self.path).path)
+        path = unquote(self.path.partition("?")[0])
         if path == "/":
             return self._page()
         if path == "/parts.json":

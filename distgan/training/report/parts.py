@@ -61,6 +61,7 @@ def run_parts(facts: Facts, frames_of: FramesOf, live: bool) -> list[Part]:
         *_chart_parts(facts.metrics, [HEALTH], live),
         Part("quality", "Quality", _quality_part(facts.scores, live)),
         *_chart_parts(facts.metrics, SECTIONS[1:], live),
+        *([Part("summary", "Summary", summary_part(facts))] if live else []),
         Part("events", "Events", _or_missing(facts.events, "events", live)),
         Part("settings", "Settings", _or_missing(facts.settings, "settings", live)),
     ]
@@ -71,6 +72,11 @@ def state_part(facts: Facts) -> str:
     state = facts.state
     share = f"{100 * min(1.0, state.images / state.budget):.0f} % " if state.budget else ""
     return fill_macro("state", state, _tiles(facts), f"{share}{state.word} · {facts.name}")
+
+
+def summary_part(facts: Facts) -> str:
+    """The table of the known facts."""
+    return fill_macro("pairs", "summary", facts.summary)
 
 
 def missing_part(missing: Missing, live: bool) -> str:

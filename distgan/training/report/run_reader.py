@@ -5,6 +5,7 @@ In: RUN. Out: `Facts`, with a sentence in place of each part that cannot be read
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,11 +20,11 @@ from distgan.config.recipes import read_alone
 from distgan.config.schema import Config
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import EarlyStopping
-from distgan.training.report.contents import Evaluation, Event, Events, Facts, Missing, State, part
+from distgan.training.report.contents import Evaluation, Event, Events, Facts, Grid, Missing, State, part
 from distgan.training.report.grids import grids_of
 from distgan.training.report.history import History
 from distgan.training.report.own_files import LineTail, own_file
-from distgan.training.report.state import duration, state_of
+from distgan.training.report.state import STARTING, TRAINING, duration, state_of
 from distgan.training.tracking.jsonl import Row, is_number
 from distgan.utils.safe_io import printable, read_bytes, read_json
 
@@ -59,6 +60,8 @@ class RunReader:
         self._newest: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._event_count = 0
         self._settings: Settings | None = None
+        self._step: int | Missing = -1
+        self._values: dict[str, Any] = {}
 
     @property
     def behind(self) -> bool:
@@ -77,13 +80,14 @@ class RunReader:
         settings = self._read_settings()
         config = settings.config if isinstance(settings.config, Config) else None
         metrics = part(self._read_metrics)
+        state = self._state(config)
         return Facts(
             name=config.run.name if config else self.run_dir.resolve().name,
-            summary=summary_of(self.run_dir, settings.config, metrics),
-            state=self._state(config),
+            summary=summary_of(settings.config, metrics, self._read_state()),
+            state=state,
             metrics=metrics,
             scores=_why_no_scores(part(self._read_scores), config),
-            grids=part(lambda: grids_of(self.run_dir)),
+            grids=part(lambda: grids_of(self.run_dir, _is_current(self.run_dir, state, self._history))),
             events=part(self._read_events),
             settings=settings.text,
             tree={} if isinstance(settings.tree, Missing) else settings.tree,
@@ -132,6 +136,14 @@ class RunReader:
             forget()
         return rows
 
+    def _read_state(self) -> dict[str, Any]:
+        """The values of the newest checkpoint, read again when there is a newer one; {} without one."""
+        step = part(lambda: (storage.steps(own_file(self.run_dir, "checkpoints")) or [-1])[-1])
+        if step != self._step:
+            values = part(lambda: _state_of(self.run_dir, step)) if isinstance(step, int) and step >= 0 else {}
+            self._step, self._values = step, values if isinstance(values, dict) else {}
+        return self._values
+
     def _read_settings(self) -> Settings:
         """config.yaml, read again when it has changed."""
         try:
@@ -147,8 +159,8 @@ class RunReader:
         return self._settings
 
 
-def summary_of(run_dir: Path, config: Config | Missing, metrics: History | Missing) -> list[tuple[str, str]]:
-    """Labels and texts of the known facts."""
+def summary_of(config: Config | Missing, metrics: History | Missing, state: dict[str, Any]) -> list[tuple[str, str]]:
+    """Labels and texts of the known facts. state: the values of the newest checkpoint."""
     rows = []
     if isinstance(config, Config):
         family, loss = GENERATORS.name_of(config.generator), LOSSES.name_of(config.loss)
@@ -160,11 +172,9 @@ def summary_of(run_dir: Path, config: Config | Missing, metrics: History | Missi
     if isinstance(metrics, History):
         rows.append(("images seen", f"{metrics.images:,.0f}"))
         rows.append(("time of the steps", f"about {duration(metrics.seconds)}"))
-    state = part(lambda: _newest_state(run_dir))
-    if isinstance(state, dict):
-        rows += [(name, printable(str(state[name]))) for name in ("processes", "precision") if name in state]
-        if isinstance(versions := state.get("versions"), dict):
-            rows.append(("versions", printable(", ".join(f"{name} {text}" for name, text in versions.items()))))
+    rows += [(name, printable(str(state[name]))) for name in ("processes", "precision") if name in state]
+    if isinstance(versions := state.get("versions"), dict):
+        rows.append(("versions", printable(", ".join(f"{name} {text}" for name, text in versions.items()))))
     return rows
 
 
@@ -182,13 +192,19 @@ def _text(path: Path) -> str:
     return read_bytes(path, MAX_SETTINGS_BYTES).decode(errors="replace")
 
 
-def _newest_state(run_dir: Path) -> dict[str, Any] | Missing:
-    """The values of the newest checkpoint."""
-    directory = own_file(run_dir, "checkpoints")
-    steps = storage.steps(directory)
-    name = f"checkpoints/step-{steps[-1]:09d}/{storage.VALUES}" if steps else ""
-    values = read_json(own_file(run_dir, name), storage.MAX_JSON) if steps else None
-    return values if isinstance(values, dict) else Missing("there is no checkpoint")
+def _is_current(run_dir: Path, state: State, history: History) -> Callable[[Grid], bool]:
+    """Tells the grids of this training from those that an earlier start drew of a part that is trained again."""
+    begin = 0
+    if state.word in (STARTING, TRAINING):
+        with contextlib.suppress(OSError):
+            begin = (run_dir / ".lock").stat().st_mtime_ns  # written when a training begins
+    return lambda grid: grid.images <= history.images or grid.changed >= begin
+
+
+def _state_of(run_dir: Path, step: int) -> dict[str, Any] | Missing:
+    """The values of a checkpoint."""
+    values = read_json(own_file(run_dir, f"checkpoints/step-{step:09d}/{storage.VALUES}"), storage.MAX_JSON)
+    return values if isinstance(values, dict) else Missing("they are no values")
 
 
 def _evaluation(row: Row) -> Evaluation | None:

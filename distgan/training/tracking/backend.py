@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,11 @@ class Samples:
 
     def pictures(self) -> dict[str, Picture]:
         """By name: fakes, reals and, if there is one, interpolation."""
+        return dict(self._pictures)
+
+    @functools.cached_property
+    def _pictures(self) -> dict[str, Picture]:
+        """Several trackers ask for them."""
         pictures = {
             "fakes": Picture(to_grid(self.fakes, self.columns), self.caption),
             "reals": Picture(to_grid(self.reals, self.columns), "real images"),

@@ -11,6 +11,7 @@ import importlib.util
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,25 +88,23 @@ class Tracker(TrackerBackend):
         """Shows the report in the W&B run."""
         self._tell("page", path)
 
+    def shared_run(self) -> dict[str, str] | None:
+        """Project and entity of a W&B run that takes the system metrics of other machines; None: there is none."""
+        return next((each.shared_run() for each in self._backends if isinstance(each, WandbRun)), None)
+
     def finish(self, exit_code: int = 0) -> None:
-        """Ends the W&B run within a bounded time, and draws RUN/curves.png from all of metrics.jsonl."""
-        self._tell("finish", exit_code)
+        """Ends the files, then the backends within a bounded time, and draws RUN/curves.png from metrics.jsonl."""
         self._guard("metrics.jsonl", self._metrics.close)
         self._guard("scores.jsonl", self._scores.close)
         self._guard("events.jsonl", self._events.close)
+        finish_all(self._backends, exit_code)
         rows = read_metrics(self._metrics.path)
         self._guard("curves.png", lambda: draw_curves(rows, self.directory / "curves.png"))
 
     def _tell(self, method: str, *arguments: Any) -> None:
-        """Calls a method of every backend. What one raises is reported once."""
+        """Calls a method of every backend, of which none raises or waits."""
         for backend in self._backends:
-            name = type(backend).__name__
-            try:
-                getattr(backend, method)(*arguments)
-            except Exception as error:
-                if name not in self._warned:
-                    self._warned.add(name)
-                    log.warning("tracker %s: %s failed (%s); training goes on", name, method, short(error))
+            getattr(backend, method)(*arguments)
 
     def _guard(self, what: str, write: Callable[[], None]) -> None:
         try:
@@ -116,27 +115,42 @@ class Tracker(TrackerBackend):
                 log.warning("%s: %s cannot be written (%s); training goes on", self.directory, what, short(error))
 
 
-def open_tracker(config: Config, *, start_images: int, run_id: str, description: dict[str, Any]) -> Tracker:
+def open_tracker(
+    config: Config, *, start_images: int, run_id: str, description: dict[str, Any], manifest: str = ""
+) -> Tracker:
     """The tracker of the main process.
 
     start_images: images seen so far, 0 for a new run; run_id: W&B's id, the same at every restart of a training;
-    description: resolved configuration, git revision, manifest hash, versions, for W&B's config.
+    description: resolved configuration and plain facts, for every tracker; manifest: the data set's, JSON, for W&B.
     Raises ConfigError if `wandb.mode=online` has no credentials (see `choose_mode`).
     """
     run_dir = config.run_dir
     mode, why = wandb_mode(config)
     run_dir.mkdir(parents=True, exist_ok=True)
-    run = WandbRun(config.wandb, run_dir, mode, run_id, description) if mode != "disabled" else None
-    if why:
-        log.info("%s", f"{why}; upload it later with: wandb login && {run.sync_command}" if run else why)
-    backends: list[TrackerBackend] = [run] if run else []
+    backends: list[TrackerBackend] = []
     for chosen in config.log.to:
         if chosen.name != "wandb":
             build = partial(TRACKERS.build, chosen, run_dir, copy.deepcopy(description))
             backends.append(Bounded(short_name(chosen.name), build))
-    tracker = Tracker(run_dir, start_images, backends)
+    if mode != "disabled":
+        run = WandbRun(config.wandb, run_dir, mode, run_id, description, manifest)
+        backends.append(run)
+        why = why and f"{why}; upload it later with: wandb login && {run.sync_command}"
+    if why:
+        log.info("%s", why)
+    try:
+        tracker = Tracker(run_dir, start_images, backends)
+    except OSError:
+        finish_all(backends, 1)
+        raise
     tracker.rewind(start_images)
     return tracker
+
+
+def finish_all(backends: Sequence[TrackerBackend], exit_code: int) -> None:
+    """Ends them side by side, since each may take its time."""
+    with ThreadPoolExecutor(max(1, len(backends))) as pool:
+        list(pool.map(lambda backend: backend.finish(exit_code), backends))
 
 
 def wandb_mode(config: Config) -> tuple[Mode, str | None]:
@@ -154,14 +168,17 @@ def check_trackers(config: Config) -> None:
             )
 
 
-def open_machine(config: Config, run_id: str) -> TrackerBackend:
-    """What the first process of another machine records: its system metrics, in an online W&B run."""
+def open_machine(config: Config, run_id: str, shared_run: dict[str, str] | None) -> TrackerBackend:
+    """What the first process of another machine records: its system metrics, in the main process's W&B run.
+
+    shared_run: of `Tracker`; None: there is no such run.
+    """
     try:
         mode, _ = wandb_mode(config)
     except ConfigError:  # this machine has no key: the main process's has
         return TrackerBackend()
-    if mode == "online" and can_share():
-        return WandbMachine(config.wandb, config.run_dir, mode, run_id)
+    if shared_run and mode == "online" and can_share():
+        return WandbMachine(config.wandb.model_copy(update=shared_run), config.run_dir, mode, run_id)
     return TrackerBackend()
 
 

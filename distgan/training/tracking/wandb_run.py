@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import platform
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from distgan.config.keys import flatten
 from distgan.config.schema import WandbConfig
 from distgan.training.tracking.backend import Picture, Samples, TrackerBackend
 from distgan.training.tracking.wandb_mode import Mode, said_to_wandb, teardown
-from distgan.training.tracking.wandb_scores import curves_beside, score_summary
+from distgan.training.tracking.wandb_scores import ScoreHistory
 from distgan.utils.background import CallTimeout, Worker, call_with_timeout, short
-from distgan.utils.log import LineFormatter, log
+from distgan.utils.log import LineFormatter, log, recent_lines
 
 INIT_SECONDS = 15.0  # for the server to answer at the start; then the run goes on offline
 UPLOAD_SECONDS = 25.0  # for the rest of the data to be uploaded at the end
@@ -60,7 +61,7 @@ def artifact_name(run_name: str) -> str:
 
 def flat_config(description: dict[str, Any]) -> dict[str, Any]:
     """W&B's config of a run: the settings as they are typed (`train.batch_size`), the facts under `run/`."""
-    facts = flatten({name: value for name, value in description.items() if name not in ("config", "manifest")})
+    facts = flatten({name: value for name, value in description.items() if name != "config"})
     settings = flatten(description.get("config", {}))
     return settings | {f"run/{name.replace('.', '_')}": value for name, value in facts.items()}
 
@@ -160,27 +161,49 @@ class WandbRun(WandbClient):
     """The W&B run of one training, for its main process."""
 
     def __init__(
-        self, config: WandbConfig, run_dir: Path, mode: Mode, run_id: str, description: dict[str, Any]
+        self, config: WandbConfig, run_dir: Path, mode: Mode, run_id: str, description: dict[str, Any], manifest: str
     ) -> None:
-        """run_dir: its name is the run's; mode: online or offline; description: becomes the run's config."""
-        self.description = description
+        """run_dir: its name is the run's; mode: online or offline; description: becomes the run's config.
+
+        manifest: the data set's, JSON; empty: it is no input of the run.
+        """
+        self.description, self.manifest = description, manifest
         self._images, self._last_step = -1, -1
         self._shared = mode == "online" and description.get("machines", 1) > 1 and can_share()
+        self._begun = threading.Event()
+        self._reals_shown = False
         self._lines = WandbLines(self)
         if (name := artifact_name(run_dir.name)) != f"generator-{run_dir.name}":
             log.info("the run's name is too long for a W&B artifact: its generators are called %s there", name)
         super().__init__(config, run_dir, mode, run_id)
-        log.addHandler(self._lines)
+        self._lines.begin()
+
+    def shared_run(self) -> dict[str, str] | None:
+        """Project and entity of the run, for other machines; None if it takes nothing of them. Waits for its start."""
+        if self._shared:
+            self._begun.wait(INIT_SECONDS + 2 * STOP_SECONDS)
+        if not self._shared or self._run is None:
+            return None
+        return {"project": self._run.project, "entity": self._run.entity}
 
     def log(self, images: int, metrics: dict[str, float]) -> None:
         """Adds a row, and after an evaluation the best scores to the run's summary. images: real images seen."""
         self._worker.put("run.log", lambda: self._row(images, dict(metrics)))
         if any(name.startswith("quality/") for name in metrics):
-            self._worker.put("run.summary", self._summarise)
+            self._worker.put("run.summary", lambda: self._summarise(images, metrics.get("seconds", 0.0)))
 
     def scores(self, images: int, scores: dict[str, Any]) -> None:
         """Adds what other real images score and the best so far, for a chart beside each score."""
-        self._worker.put("run.log of scores", lambda: self._row(images, curves_beside(self.run_dir)))
+
+        def call() -> None:
+            self._history.add(scores)
+            self._row(images, self._history.curves())
+
+        self._worker.put("run.log of scores", call)
+
+    def rewind(self, images: int) -> None:
+        """Forgets the scores after `images`; the rows stay, W&B takes none back."""
+        self._worker.put("rewind", lambda: self._history.rewind(images))
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
         """Sends an alert, if it is one."""
@@ -190,10 +213,11 @@ class WandbRun(WandbClient):
             self._worker.put("run.alert", lambda: self._run.alert(**options))
 
     def samples(self, images: int, samples: Samples) -> None:
-        """Adds the pictures; the reals once for a run, before the tracker writes its first files."""
+        """Adds the pictures; the reals once."""
         pictures = samples.pictures()
-        if (self.run_dir / "samples" / "reals.png").exists():
+        if self._reals_shown:
             del pictures["reals"]
+        self._reals_shown = True
         for name, picture in pictures.items():
             self._worker.put(f"run.log of samples/{name}", self._picture(images, f"samples/{name}", picture))
 
@@ -209,14 +233,15 @@ class WandbRun(WandbClient):
 
     def artifact(self, path: Path, metadata: dict[str, Any], alias: str = "latest") -> None:
         """Uploads a file as a new version of `artifact_name`, to which `alias` then points."""
+        written = _time_of(path)
 
         def call() -> None:
             import wandb
 
-            artifact = wandb.Artifact(artifact_name(self.run_dir.name), type="model", metadata=metadata)
-            if not path.is_file():
-                log.warning("%s was gone before it could become a W&B artifact", path)
+            if written is None or _time_of(path) != written:  # a newer one would not be what `metadata` says
+                log.warning("%s was gone or replaced before it could become a W&B artifact", path)
                 return
+            artifact = wandb.Artifact(artifact_name(self.run_dir.name), type="model", metadata=metadata)
             artifact.add_file(str(path))
             self._run.log_artifact(artifact, aliases=[alias])
 
@@ -226,7 +251,7 @@ class WandbRun(WandbClient):
         """As of `WandbClient`, with the final state in the summary."""
         if self._finished:
             return
-        log.removeHandler(self._lines)
+        self._lines.end()
         self._worker.put("run.summary", lambda: self._run.summary.update({"state": final_state(exit_code)}))
         super().finish(exit_code)
         if self.mode == "offline" or self._problem or self._worker.failure:
@@ -249,9 +274,10 @@ class WandbRun(WandbClient):
 
         return call
 
-    def _summarise(self) -> None:
+    def _summarise(self, images: int, seconds: float) -> None:
         """The best and the last value of each score, and when the best generator was seen."""
-        for name, value in score_summary(self.run_dir, self.description.get("best_metric", "")).items():
+        self._history.note_time(images, seconds)
+        for name, value in self._history.summary(self.description.get("best_metric", "")).items():
             if isinstance(value, dict):  # else the last row would take its place
                 self._run.define_metric(name, step_metric="images", summary="none")
             self._run.summary[name] = value
@@ -263,7 +289,14 @@ class WandbRun(WandbClient):
         return self._last_step
 
     def _start(self) -> None:
+        try:
+            self._start_run()
+        finally:
+            self._begun.set()
+
+    def _start_run(self) -> None:
         super()._start()
+        self._history = ScoreHistory(self.run_dir)
         try:
             self._run = self._begin(self.mode)
         except Exception as error:
@@ -299,12 +332,12 @@ class WandbRun(WandbClient):
         """Notes the data set's manifest as an input of the run, so that its generators can be traced to it."""
         import wandb
 
-        digest, manifest = self.description.get("data_digest", ""), self.description.get("manifest")
-        if not manifest:
+        digest = self.description.get("data_digest", "")
+        if not self.manifest:
             return
         artifact = wandb.Artifact(f"dataset-{digest[:12]}", type="dataset", metadata={"digest": digest})
         with artifact.new_file("manifest.json") as file:
-            file.write(manifest)
+            file.write(self.manifest)
         try:
             self._run.use_artifact(artifact)
         except Exception as error:  # a server without lineage: the digest is in the run's config as well
@@ -319,6 +352,19 @@ class WandbLines(logging.Handler):
         self._write = run.line
         self.setFormatter(LineFormatter())
 
+    def begin(self) -> None:
+        """Hands over what has been said since the start, and then every line; nothing with a wandb before 0.25."""
+        import wandb
+
+        if hasattr(wandb.Run, "write_logs"):
+            for text in recent_lines():
+                self._write(text)
+            log.addHandler(self)
+
+    def end(self) -> None:
+        """Hands over nothing more."""
+        log.removeHandler(self)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Hands over a line without waiting; not W&B's own troubles, which would come back to it."""
         if record.module not in ("wandb_run", "background"):
@@ -330,7 +376,8 @@ class WandbMachine(WandbClient):
 
     def _start(self) -> None:
         super()._start()
-        label = {"x_primary": False, "x_label": platform.node(), "x_update_finish_state": False}
+        name = platform.node()
+        label = {"x_primary": False, "x_label": name, "x_update_finish_state": False, "x_sync_dir_suffix": name}
         self._run = self._init("shared", settings=label)
 
 
@@ -338,7 +385,15 @@ def can_share() -> bool:
     """Whether this wandb takes the metrics of several machines in one run (0.19.9 and later)."""
     import wandb
 
-    return "x_label" in wandb.Settings.model_fields
+    return {"x_primary", "x_label", "x_sync_dir_suffix"} <= wandb.Settings.model_fields.keys()
+
+
+def _time_of(path: Path) -> int | None:
+    """When a file was written; None if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def stop_service() -> None:

@@ -39,6 +39,17 @@ def test_a_page_goes_into_its_run_and_one_of_several_runs_beside_them(runs, caps
         assert "<svg" in Path(path).read_text()
 
 
+def test_all_runs_of_a_directory_may_be_named_again_though_their_page_is_among_them(runs, capsys):
+    for _ in range(2):
+        assert outcome(capsys, *map(str, sorted(Path("runs").iterdir()))) == (0, "report: runs/report.html")
+
+
+def test_a_page_of_runs_goes_beside_them_also_where_one_is_the_working_directory(runs, capsys, monkeypatch):
+    monkeypatch.chdir(runs / "a")
+    assert outcome(capsys, ".", "../b") == (0, f"report: {runs / 'report.html'}")
+    assert outcome(capsys, "../b", ".") == (0, "report: ../report.html")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -41,6 +41,9 @@ def test_a_network_that_does_not_run_without_memory_has_no_flops(monkeypatch):
 def test_a_gpus_peak_is_known_by_its_name_and_precision():
     assert peak_flops("NVIDIA H100 80GB HBM3", "bf16") == 989e12
     assert peak_flops("NVIDIA H100 PCIe", "bf16") == 756e12
-    assert peak_flops("NVIDIA A100-SXM4-40GB", "no") == 19.5e12
+    assert peak_flops("NVIDIA A100-SXM4-40GB", "no") == 156e12
+    assert peak_flops("NVIDIA GeForce RTX 4090", "fp16") == 165.2e12
+    assert peak_flops("NVIDIA GeForce RTX 4090 Laptop GPU", "fp16") is None
+    assert peak_flops("NVIDIA H100 NVL", "bf16") is None
     assert peak_flops("Tesla T4", "bf16") is None  # it has none
     assert peak_flops("Some other GPU", "bf16") is None

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
@@ -20,7 +21,7 @@ import pytest
 import yaml
 
 from distgan.config.load import load_config
-from distgan.training.report import live
+from distgan.training.report import live, run_reader
 from distgan.training.report.live import Server, serve
 from distgan.training.report.run_reader import RunReader
 from distgan.utils.errors import LaunchError
@@ -102,7 +103,7 @@ def test_new_lines_change_their_parts_only_and_nothing_new_is_answered_with_304(
         after = json.loads(body)
     assert status == 200
     assert headers["ETag"] != etag
-    assert {name for name in before if before[name] != after[name]} == {"state", "health"}
+    assert {name for name in before if before[name] != after[name]} == {"state", "health", "summary"}
     assert "D <b class=\"last\">0.25</b>" in after["health"]  # fmt: skip
 
 
@@ -138,6 +139,23 @@ def test_this_machine_s_names_are_answered_also_through_a_tunnel_with_another_po
         assert get(server, "/", Host=host)[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("training", "shown"), [(True, ["0", "500", "1,500"]), (False, ["0", "500", "1,500", "2,000"])]
+)
+def test_grids_of_a_part_that_is_trained_again_are_not_the_newest(run, training, shown):
+    now = time.time()
+    (run / "samples" / "fakes-000001000.png").unlink()
+    for images, age in ((1500, 0), (2000, 60)):
+        grid = run / "samples" / f"fakes-{images:09d}.png"
+        grid.write_bytes(png(4, 4))
+        os.utime(grid, (now - age,) * 2)
+    if training:
+        (run / ".lock").write_text("process 7 on another-machine")
+        os.utime(run / ".lock", (now - 30,) * 2)
+    with served(run) as server:
+        assert re.findall("<figcaption>after (.*?) images", parts(server)["fakes"]) == shown
+
+
 def test_a_grid_s_caption_has_the_score_of_its_moment(run):
     scores = {"values": {"fd_efficientnet_lite0": 61.237, "other": 1.0}}
     lines(run / "scores.jsonl", [{"images": 500, "scores": scores}])
@@ -165,7 +183,7 @@ def test_every_answer_forbids_other_sources_and_other_sites(run):
     "path",
     ["/config.yaml", "/../config.yaml", "/grids/0/../config.yaml", "/grids/0/..%2fconfig.yaml", "/grids/0//etc/passwd",
      "/grids/1/fakes-000000500.png", "/grids/-1/fakes-000000500.png", "/grids/x/y", "/grids/", "/charts.py",
-     "/parts.html.j2", "/grids/0/reals.png", "//etc/passwd", "/grids/0/fakes-000000007.png", "/%00"],
+     "/parts.html.j2", "/grids/0/reals.png", "//etc/passwd", "/grids/0/fakes-000000007.png", "/%00", "//[", "/%ff"],
 )  # fmt: skip
 def test_nothing_is_served_but_the_page_and_the_grids_that_are_there(run, path):
     (run / "samples" / "reals.png").write_bytes(png(4, 4))
@@ -295,6 +313,22 @@ def test_what_has_not_changed_is_not_drawn_again(run, monkeypatch):
         (run / "samples" / "fakes-000002000.png").write_bytes(png(4, 4))
         parts(server)
         assert len(drawn) == 3
+
+
+def test_the_newest_checkpoint_is_read_once_and_again_when_there_is_a_newer_one(run, monkeypatch):
+    reads = []
+    read = run_reader.read_json
+    monkeypatch.setattr(run_reader, "read_json", lambda path, most: reads.append(path) or read(path, most))
+    with served(run) as server:
+        assert "processes" not in parts(server)["summary"]
+        for step, processes in ((5, 2), (7, 3)):
+            directory = run / "checkpoints" / f"step-{step:09d}"
+            directory.mkdir(parents=True)
+            (directory / "state.json").write_text(json.dumps({"processes": processes, "versions": {"torch": "2.9"}}))
+            for _ in range(3):
+                assert f"processes</th><td>{processes}</td>" in parts(server)["summary"]
+        assert "torch 2.9" in parts(server)["summary"]
+    assert [path.parent.name for path in reads] == ["step-000000005", "step-000000007"]
 
 
 def test_the_slider_has_a_bounded_number_of_images_with_both_ends(run):

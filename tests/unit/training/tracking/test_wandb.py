@@ -216,10 +216,10 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     assert len(metrics) == 42 + 21
     description = {
         "config": {"train": {"images": 5}, "data": {"classes": ["a", "b"]}},
-        "git_revision": "abc-dirty", "parameters": {"g": 7}, "manifest": "{}",
+        "git_revision": "abc-dirty", "parameters": {"g": 7},
     }  # fmt: skip
     made = config(tmp_path, tags="a,b")
-    tracker = open_tracker(made, start_images=0, run_id="id123456", description=description)
+    tracker = open_tracker(made, start_images=0, run_id="id123456", description=description, manifest="{}")
     for images in (64, 128):
         tracker.log(images, {**metrics, "loss/g": float("nan")})
         tracker.samples(images, Samples(pixels, pixels, None, f"{images} images", pixels.repeat(2, 1, 1, 1), "between"))
@@ -249,7 +249,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     assert found[-1]["exit"]["exit_code"] == 0  # beside the run's seconds, where it took any
     printed = capsys.readouterr().err
     assert f"wandb sync {tmp_path}/run/wandb/offline-run-*-id123456" in printed
-    assert "gone before it could become" in printed
+    assert "was gone or replaced before it could become" in printed
     assert "off for the rest" not in printed
 
 
