@@ -131,9 +131,9 @@ def names_of(recorded: Run, settings: set[str]) -> dict[str, str]:
     summary = recorded.summary()
     extremes = {"max", "last"}, {"min", "last"}
     assert all(set(summary[f"quality/{score}"]) in extremes for score in scores)
-    assert all(summary[f"best/{score}"] == min_or_max(summary[f"quality/{score}"]) for score in scores)
+    assert all(summary[f"quality_best/{score}"] == min_or_max(summary[f"quality/{score}"]) for score in scores)
     assert all(recorded.images(name) for name in images)
-    beside = {f"{kind}/{score}" for kind in ("quality", "real", "best") for score in scores}
+    beside = {f"{kind}/{score}" for kind in ("quality", "quality_real", "quality_best") for score in scores}
     metrics = names - images - beside
     assert metrics == set(documented("metric")) - DOCUMENTED_ELSEWHERE | {"images"}
     assert {f"quality/{score}" for score in scores} == {n for n in documented("score") if "incept" not in n} - INCEPTION

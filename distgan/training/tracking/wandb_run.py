@@ -39,8 +39,8 @@ HIDDEN = (
     "seconds",
     "step",
     "epoch",
-    "real/*",
-    "best/*",
+    "quality_real/*",
+    "quality_best/*",
 )  # have no chart of their own, but can be used in one
 DEFAULTS: dict[str, Any] = {  # for what W&B's own variables and files do not say
     "console": "off",  # progress bars would fill the log; `WandbLines` writes it

@@ -62,12 +62,15 @@ class ScoreHistory:
         return summary
 
     def curves(self) -> dict[str, float]:
-        """For the charts of scores: what other real images score, real/NAME, and the best so far, best/NAME."""
+        """For the charts of scores: the floor of other real images, quality_real/NAME, and the best, quality_best/NAME.
+
+        `wandb leet` shows hidden curves too, by the alphabet: these names come after those of D's metrics.
+        """
         history = self._comparable()
         if not history:
             return {}
-        best = {f"best/{name}": best_of(history, name).values[name] for name in history[-1].values}
-        return best | {f"real/{name}": value for name, value in history[-1].real_values.items()}
+        best = {f"quality_best/{name}": best_of(history, name).values[name] for name in history[-1].values}
+        return best | {f"quality_real/{name}": value for name, value in history[-1].real_values.items()}
 
     def _comparable(self) -> list[Scores]:
         """The evaluations by the protocol of the last one."""

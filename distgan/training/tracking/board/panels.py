@@ -92,6 +92,7 @@ SCORES = {
     "coverage": "Coverage",
 }
 EXTRACTORS = ("efficientnet_lite0", "inception")  # a project's runs have the scores of one of them
+KINDS = ("quality", "quality_real", "quality_best")  # a score, that of other real images, and the best so far
 COUNTED = ("classes", "colours")  # of the shapes: 0 to 10; the others are shares
 
 
@@ -116,4 +117,4 @@ def quality(scores: Sequence[str] = ()) -> Section:
 def _score_panel(title: str, scores: Sequence[str]) -> Panel:
     directions = {BETTER[name] for name in scores if name in BETTER}
     better = f", {directions.pop()} is better" if len(directions) == 1 else ""
-    return Panel(f"{title}{better}", tuple(f"{kind}/{name}" for name in scores for kind in ("quality", "real", "best")))
+    return Panel(f"{title}{better}", tuple(f"{kind}/{name}" for name in scores for kind in KINDS))

@@ -37,7 +37,7 @@ def test_every_score_has_its_best_by_its_direction_and_its_last_and_the_best_its
         "best/images": 200,
         "best/seconds": 20.0,
     }
-    assert history.curves() == {f"best/{FD}": 7.0, f"best/{RECALL}": 0.3, f"real/{FD}": 1.5}
+    assert history.curves() == {f"quality_best/{FD}": 7.0, f"quality_best/{RECALL}": 0.3, f"quality_real/{FD}": 1.5}
     history.add(evaluation(400, 6.0, 0.2).model_dump(mode="json"))
     history.note_time(400, 41.0)
     assert history.summary(FD)["best/seconds"] == 41.0

@@ -11,7 +11,7 @@ import wandb
 
 from distgan.cli.main import main
 from distgan.metrics.registry import BETTER
-from distgan.training.tracking.board.panels import EXTRACTORS, Panel, sections
+from distgan.training.tracking.board.panels import EXTRACTORS, KINDS, Panel, sections
 from tests.support.wandb_server import fake_wandb
 from tests.unit.training.tracking.test_wandb import _no_credentials, documented  # noqa: F401  # a fixture
 
@@ -37,8 +37,8 @@ def test_every_panel_shows_what_is_documented_and_every_score_has_one():
     scores = {name.split("/")[1] for name in documented("score")}
     assert scores == set(BETTER)
     known = {*documented("metric"), *documented("score"), *documented("image in W&B")}
-    known |= {f"{kind}/{name}" for kind in ("real", "best") for name in scores}
-    own = {f"{kind}/nearest_Dino" for kind in ("quality", "real", "best")}
+    known |= {f"{kind}/{name}" for kind in ("quality_real", "quality_best") for name in scores}
+    own = {f"{kind}/nearest_Dino" for kind in KINDS}
     assert {name for name in shown if not name.startswith("system/")} - own <= known
     assert {f"quality/{score}" for score in scores} <= shown
 
@@ -47,7 +47,7 @@ def test_the_losses_the_probabilities_and_a_score_with_its_floor_and_its_best_sh
     shared = {panel.names for panel in panels()}
     assert ("loss/d", "loss/g") in shared
     assert ("d/real_prob", "d/fake_prob") in shared
-    fd = [f"{kind}/{name}" for name in ("fd_efficientnet_lite0", "fid") for kind in ("quality", "real", "best")]
+    fd = [f"{kind}/{name}" for name in ("fd_efficientnet_lite0", "fid") for kind in KINDS]
     assert tuple(fd) in shared
     assert EXTRACTORS == ("efficientnet_lite0", "inception")
 
