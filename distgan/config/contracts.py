@@ -93,7 +93,7 @@ A class, called with (settings, run_dir, description), on the main process: the 
 the run. A subclass of distgan.extend.TrackerBackend; every method may be left out: rewind(images), at every start and
 at a rollback: what comes after `images` is trained again; log(images, metrics), scores(images, scores),
 samples(images, samples), event(images, kind, text, alert), artifact(path, metadata, alias), page(path),
-finish(exit_code). samples: a distgan.extend.Samples: fakes and reals, uint8 [N, channels, H, W], and pictures() with
+finish(exit_code). samples: a distgan.extend.Samples: fakes and reals, uint8 [N, channels, H, W], and captioned() with
 captions. images: real images that D has seen. All is called in one thread of the tracker's own. Training
 waits for none but the start (15 s) and finish (30 s); a method that raises is reported once, one that hangs for 60 s
 ends the tracker.

@@ -1,7 +1,7 @@
 """The run directory: one training at a time writes to it, and it gives the training its identity.
 
 RUN holds config.yaml, run.json (W&B id, place), metrics.jsonl, events.jsonl, scores.jsonl, samples/, checkpoints/,
-curves.png, best.safetensors, generator.safetensors, report.html.
+curves.png, best.safetensors, generator.safetensors, report.html, and what trackers write: wandb/, tensorboard/.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def gather(run_dir: Path, data: DataConfig | None = None, trust: Sequence[str] =
     facts = RunReader(run_dir).read_all()
     config = part(lambda: read_config(own_file(run_dir, "config.yaml")))
     path = next((path for name in FILES if (path := run_dir / name).is_file()), run_dir / FILES[-1])
-    generator = part(lambda: load_generator(path, trust=trust))
+    generator = part(lambda: load_generator(own_file(run_dir, path.name), trust=trust))
     fakes = part(lambda: generator if isinstance(generator, Missing) else generator.sample(SEEDS))
     shown = f"{path.name}, seeds 0 to {SEEDS.stop - 1}: {generator}"
     if not isinstance(generator, Missing):

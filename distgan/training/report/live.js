@@ -2,9 +2,11 @@
 "use strict";
 
 const SECONDS = 2;
+const LONGEST = 20; // seconds that an answer may take: a long file is read in pieces of about half a second
 const shown = new Map(); // part: the text that it was made of
 let etag = document.querySelector("main").dataset.etag;
 let lost = 0; // questions in a row without an answer
+let asking = false;
 
 // Where a reader is in what is about to be replaced: scrolled, opened, focused.
 function kept(part) {
@@ -73,8 +75,22 @@ function answered(yes) {
 }
 
 async function ask() {
-  if (document.hidden) return;
-  const answer = await fetch("/parts.json", { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-store" });
+  if (document.hidden || asking) return;
+  asking = true;
+  try {
+    await renewParts();
+  } finally {
+    asking = false;
+  }
+}
+
+async function renewParts() {
+  const answer = await fetch("/parts.json", {
+    headers: etag ? { "If-None-Match": etag } : {},
+    cache: "no-store",
+    signal: AbortSignal.timeout(LONGEST * 1000),
+  });
+  if (answer.status !== 200 && answer.status !== 304) throw new Error(`status ${answer.status}`);
   if (answer.status === 200) {
     const parts = await answer.json();
     etag = answer.headers.get("ETag") || "";

@@ -41,9 +41,14 @@ class Player {
 
   // The chosen image stays the chosen one when others are added.
   renew() {
-    const found = this.figures.findIndex((figure) => figure.dataset.frame === this.key);
-    if (this.place !== Infinity && found >= 0) this.place = found;
+    if (this.place !== Infinity) this.place = this.nearest();
     this.show();
+  }
+
+  // The place of the chosen image or, where it is no longer among those that are shown, of the next one before it.
+  nearest() {
+    const images = (key) => Number(/\d+$/.exec(key));
+    return Math.max(0, this.figures.findLastIndex((figure) => images(figure.dataset.frame) <= images(this.key)));
   }
 
   async show() {

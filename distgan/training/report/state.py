@@ -10,6 +10,7 @@ from pathlib import Path
 from distgan.config.schema import Config
 from distgan.training.report.contents import State
 from distgan.training.report.history import History
+from distgan.training.report.own_files import own_file
 from distgan.training.run_dir import has_ended, images_at_end, is_training
 from distgan.utils.safe_io import printable, read_bytes
 
@@ -69,7 +70,7 @@ def _has_ended(run_dir: Path, images: int) -> bool:
 def _seen_elsewhere(run_dir: Path) -> bool:
     """Whether another machine, whose lock may not be seen here, has written to the run just now."""
     with contextlib.suppress(OSError, ValueError):
-        holder = printable(read_bytes(run_dir / ".lock", 1000).decode(errors="replace"))
+        holder = printable(read_bytes(own_file(run_dir, ".lock"), 1000).decode(errors="replace"))
         recent = time.time() - (run_dir / "metrics.jsonl").stat().st_mtime < RECENT
         return recent and bool(holder) and not holder.endswith(f" on {platform.node()}")
     return False

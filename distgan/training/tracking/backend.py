@@ -15,7 +15,7 @@ from distgan.utils.images import to_grid
 INTERPOLATION_STEPS = 8  # images in a row of an interpolation, with both ends
 
 
-class Picture(NamedTuple):
+class CaptionedImage(NamedTuple):
     """An image for people, with what it shows in a sentence."""
 
     image: Image.Image
@@ -38,21 +38,21 @@ class Samples:
     """Images between fixed pairs of seeds, uint8 [rows * INTERPOLATION_STEPS, channels, H, W]."""
     interpolation_caption: str = ""
 
-    def pictures(self) -> dict[str, Picture]:
+    def captioned(self) -> dict[str, CaptionedImage]:
         """By name: fakes, reals and, if there is one, interpolation."""
-        return dict(self._pictures)
+        return dict(self._captioned)
 
     @functools.cached_property
-    def _pictures(self) -> dict[str, Picture]:
+    def _captioned(self) -> dict[str, CaptionedImage]:
         """Several trackers ask for them."""
-        pictures = {
-            "fakes": Picture(to_grid(self.fakes, self.columns), self.caption),
-            "reals": Picture(to_grid(self.reals, self.columns), "real images"),
+        shown = {
+            "fakes": CaptionedImage(to_grid(self.fakes, self.columns), self.caption),
+            "reals": CaptionedImage(to_grid(self.reals, self.columns), "real images"),
         }
         if self.interpolation is not None:
             strip = to_grid(self.interpolation, INTERPOLATION_STEPS)
-            pictures["interpolation"] = Picture(strip, self.interpolation_caption)
-        return pictures
+            shown["interpolation"] = CaptionedImage(strip, self.interpolation_caption)
+        return shown
 
 
 class TrackerBackend:

@@ -18,7 +18,7 @@ FLUSH_SECONDS = 10  # until a number is on the disk
 
 
 class TensorBoardRun(TrackerBackend):
-    """Curves, pictures and events over images seen. `rewind` opens the file, at every start."""
+    """Curves, images and events over images seen. `rewind` opens the file, at every start."""
 
     def __init__(self, settings: TensorBoardTracker, run_dir: Path, description: dict[str, Any]) -> None:
         """Raises ConfigError: the extra is missing."""
@@ -37,8 +37,8 @@ class TensorBoardRun(TrackerBackend):
             self._writer.add_scalar(name, value, images)
 
     def samples(self, images: int, samples: Samples) -> None:
-        for name, picture in samples.pictures().items():
-            pixels = np.asarray(picture.image.convert("RGB"))
+        for name, image in samples.captioned().items():
+            pixels = np.asarray(image.image.convert("RGB"))
             self._writer.add_image(f"samples/{name}", pixels, images, dataformats="HWC")
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:

@@ -1,7 +1,7 @@
-"""Records a run while it trains: metrics.jsonl, scores.jsonl, sample grids, curves, and the W&B run.
+"""Records a run while it trains: metrics.jsonl, scores.jsonl, sample grids, curves, and the trackers of `log.to`.
 
-In: host floats and uint8 images. Out: files under RUN and, through `wandb_run`, W&B. metrics.jsonl is complete
-whatever happens to W&B.
+In: host floats and uint8 images. Out: files under RUN and, through its backends, W&B and others. metrics.jsonl is
+complete whatever happens to them.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class Tracker(TrackerBackend):
         """Writes RUN/samples/fakes-<images>.png, reals left and fakes right, interpolation-<images>.png, and once
         reals.png."""
         self._tell("samples", images, samples)
-        folder, pictures = self.directory / "samples", samples.pictures()
+        folder, shown = self.directory / "samples", samples.captioned()
         if not (folder / "reals.png").exists():
-            self._guard("samples", lambda: save_png(pictures["reals"].image, folder / "reals.png"))
-        both = side_by_side(pictures["reals"].image, pictures["fakes"].image)
+            self._guard("samples", lambda: save_png(shown["reals"].image, folder / "reals.png"))
+        both = side_by_side(shown["reals"].image, shown["fakes"].image)
         self._guard("samples", lambda: save_png(both, folder / f"fakes-{images:09d}.png"))
-        if strip := pictures.get("interpolation"):
+        if strip := shown.get("interpolation"):
             self._guard("samples", lambda: save_png(strip.image, folder / f"interpolation-{images:09d}.png"))
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:

@@ -23,7 +23,7 @@ RESERVED = ("step",)  # names that Trackio keeps for itself
 
 
 class TrackioRun(TrackerBackend):
-    """Curves, pictures and alerts over images seen. `rewind` starts the run, at every start of the training."""
+    """Curves, images and alerts over images seen. `rewind` starts the run, at every start of the training."""
 
     def __init__(self, settings: TrackioTracker, run_dir: Path, description: dict[str, Any]) -> None:
         """Raises ConfigError: the extra is missing."""
@@ -43,7 +43,7 @@ class TrackioRun(TrackerBackend):
         self._run.log({name: value for name, value in metrics.items() if name not in RESERVED}, step=images)
 
     def samples(self, images: int, samples: Samples) -> None:
-        shown = {f"samples/{name}": self._image(*picture) for name, picture in samples.pictures().items()}
+        shown = {f"samples/{name}": self._image(*image) for name, image in samples.captioned().items()}
         self._run.log(shown, step=images)
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
@@ -83,5 +83,5 @@ class TrackioRun(TrackerBackend):
             if number.isdecimal() and int(number) <= images:
                 self._run.log({f"samples/{kind}": self._image(str(path))}, step=int(number))
 
-    def _image(self, picture: Any, caption: str = "") -> Any:
-        return self._trackio.Image(picture, caption=caption)
+    def _image(self, image: Any, caption: str = "") -> Any:
+        return self._trackio.Image(image, caption=caption)

@@ -21,7 +21,7 @@ from typing import Any
 
 from distgan.config.keys import flatten
 from distgan.config.schema import WandbConfig
-from distgan.training.tracking.backend import Picture, Samples, TrackerBackend
+from distgan.training.tracking.backend import CaptionedImage, Samples, TrackerBackend
 from distgan.training.tracking.wandb_mode import Mode, said_to_wandb, teardown
 from distgan.training.tracking.wandb_scores import ScoreHistory
 from distgan.utils.background import CallTimeout, Worker, call_with_timeout, short
@@ -213,13 +213,13 @@ class WandbRun(WandbClient):
             self._worker.put("run.alert", lambda: self._run.alert(**options))
 
     def samples(self, images: int, samples: Samples) -> None:
-        """Adds the pictures; the reals once."""
-        pictures = samples.pictures()
+        """Adds the images; the reals once."""
+        shown = samples.captioned()
         if self._reals_shown:
-            del pictures["reals"]
+            del shown["reals"]
         self._reals_shown = True
-        for name, picture in pictures.items():
-            self._worker.put(f"run.log of samples/{name}", self._picture(images, f"samples/{name}", picture))
+        for name, image in shown.items():
+            self._worker.put(f"run.log of samples/{name}", self._image(images, f"samples/{name}", image))
 
     def page(self, path: Path) -> None:
         """Adds the report as a panel."""
@@ -266,11 +266,11 @@ class WandbRun(WandbClient):
         if values:
             self._run.log({"images": images, **values}, step=step)
 
-    def _picture(self, images: int, name: str, picture: Picture) -> Callable[[], None]:
+    def _image(self, images: int, name: str, image: CaptionedImage) -> Callable[[], None]:
         def call() -> None:
             import wandb
 
-            self._row(images, {name: wandb.Image(picture.image, caption=picture.caption)})
+            self._row(images, {name: wandb.Image(image.image, caption=image.caption)})
 
         return call
 

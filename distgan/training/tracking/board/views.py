@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distgan.training.tracking.board.panels import Panel, Section, sections
-from distgan.training.tracking.wandb_mode import key_problem, server_url, wandb_settings
+from distgan.training.tracking.wandb_mode import check_variables, key_problem, server_url, wandb_settings
 from distgan.utils.background import CallTimeout, call_with_timeout, short
 from distgan.utils.errors import ConfigError
 from distgan.utils.names import nearest_name
@@ -18,7 +18,7 @@ ANSWER_SECONDS = 15  # for one of its answers
 X_AXES = {"images": "images", "time": "RelativeTime(Process)"}
 GRID = (24, 6)  # columns of a report, and rows of a panel in it
 MAX_TITLE = 128  # characters, W&B's limit
-COLUMNS = ("run:state", "summary:images", "summary:best/images", "summary:best/seconds")
+COLUMNS = ("run:state", "summary:images", "summary:best/score", "summary:best/images", "summary:best/seconds")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ class Board:
 
     @classmethod
     def of(cls, project: str | None, entity: str | None, runs: Sequence[str], scores: Sequence[str]) -> Board:
-        """What is None comes from W&B's variables and settings files; the project is distgan without them."""
+        """What is None comes from W&B's variables and settings files; the project is distgan without them.
+
+        Raises ConfigError for a wrong one.
+        """
+        check_variables()
         settings = wandb_settings()
         return cls(
             project or getattr(settings, "project", None) or "distgan",
