@@ -18,7 +18,7 @@ ANSWER_SECONDS = 15  # for one of its answers
 X_AXES = {"images": "images", "time": "RelativeTime(Process)"}
 GRID = (24, 6)  # columns of a report, and rows of a panel in it
 MAX_TITLE = 128  # characters, W&B's limit
-COLUMNS = ("run:state", "summary:images", "summary:best/images", "summary:best/seconds")
+COLUMNS = ("run:state", "summary:images", "summary:best/score", "summary:best/images", "summary:best/seconds")
 
 
 @dataclass(frozen=True)
