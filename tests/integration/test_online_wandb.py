@@ -144,7 +144,7 @@ def names_of(recorded: Run, settings: set[str]) -> dict[str, str]:
         "metrics": listed(metrics),
         "scores": listed(scores),
         "images": listed(images),
-        "summary": listed({*("best/images", "best/seconds", "state")} & summary.keys()),
+        "summary": listed({name for name in documented("in W&B's summary") if "SCORE" not in name} & summary.keys()),
         "settings": listed(name for name in recorded.config if name.startswith("run/")),
         "artifacts": ", ".join(f"`{name}` ({kind})" for name, kind in generators),
     }
