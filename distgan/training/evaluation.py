@@ -19,7 +19,7 @@ from distgan.training.export import BEST, Exporter
 from distgan.training.telemetry import Telemetry
 from distgan.utils.errors import DistganError
 
-UPLOAD_SECONDS = 600.0  # between two uploads of the best generator
+BETWEEN_UPLOADS = 600.0  # between two uploads of the best generator
 
 
 def open_evaluator(
@@ -70,7 +70,7 @@ class OnlineEvaluation:
             self.telemetry.warn("export", f"{error}; training goes on, the best state is in its checkpoint")
             return
         if time.monotonic() >= self._next_upload:
-            self._next_upload = time.monotonic() + UPLOAD_SECONDS
+            self._next_upload = time.monotonic() + BETWEEN_UPLOADS
             self.telemetry.tracker.artifact(exported.path, exported.metadata, "best")
 
     def _sentence(self, scores: Scores, is_best: bool) -> str:

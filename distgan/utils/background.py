@@ -20,6 +20,9 @@ T = TypeVar("T")
 Call = Callable[[], None]
 QUEUE_SIZE = 512  # waiting calls; further ones are dropped and counted
 CALL_SECONDS = 60.0  # for one call of a worker
+START_SECONDS = 15.0  # for the first call of one
+FINISH_SECONDS = 30.0  # for everything at the end
+SIGNAL_SECONDS = 10.0  # for everything at the end after a signal, when a launcher is about to kill
 
 
 class CallTimeout(RuntimeError):

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distgan.training.tracking.backend import Samples, TrackerBackend
-from distgan.training.tracking.wandb_run import FINISH_SECONDS, INIT_SECONDS, SIGNAL_SECONDS
-from distgan.utils.background import Worker, short
+from distgan.utils.background import FINISH_SECONDS, SIGNAL_SECONDS, START_SECONDS, Worker, short
 from distgan.utils.errors import DistganError
 from distgan.utils.log import log
 
@@ -30,8 +29,8 @@ class Bounded(TrackerBackend):
             except DistganError as error:
                 mistakes.append(error)
 
-        if not self._worker.last("start", build, INIT_SECONDS):
-            self._worker.fail(f"it has not started within {INIT_SECONDS:.0f} s")
+        if not self._worker.last("start", build, START_SECONDS):
+            self._worker.fail(f"it has not started within {START_SECONDS:.0f} s")
         if mistakes:
             raise mistakes[0]
 

@@ -24,13 +24,11 @@ from distgan.config.schema import WandbConfig
 from distgan.training.tracking.backend import CaptionedImage, Samples, TrackerBackend
 from distgan.training.tracking.wandb_mode import Mode, said_to_wandb, teardown
 from distgan.training.tracking.wandb_scores import ScoreHistory
-from distgan.utils.background import CallTimeout, Worker, call_with_timeout, short
+from distgan.utils.background import FINISH_SECONDS, SIGNAL_SECONDS, CallTimeout, Worker, call_with_timeout, short
 from distgan.utils.log import LineFormatter, log, recent_lines
 
 INIT_SECONDS = 15.0  # for the server to answer at the start; then the run goes on offline
 UPLOAD_SECONDS = 25.0  # for the rest of the data to be uploaded at the end
-FINISH_SECONDS = 30.0  # for everything at the end
-SIGNAL_SECONDS = 10.0  # for everything at the end after a signal, when a launcher is about to kill
 STOP_SECONDS = 5.0  # for wandb's process to end after that, once asked to
 ALERT_SECONDS = 600  # between two alerts of one title
 MAX_ARTIFACT_NAME = 128  # characters, W&B's limit

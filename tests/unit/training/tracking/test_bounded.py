@@ -91,7 +91,7 @@ def test_a_tracker_that_hangs_blocks_neither_a_call_nor_the_end(monkeypatch, cap
 
 
 def test_a_tracker_that_does_not_start_is_left_out_and_a_mistake_at_its_start_is_raised(monkeypatch, capsys):
-    monkeypatch.setattr(bounded, "INIT_SECONDS", 0.2)
+    monkeypatch.setattr(bounded, "START_SECONDS", 0.2)
     hang = threading.Event()
     tracker = Bounded("mine", lambda: hang.wait() and TrackerBackend())
     tracker.log(1, {})
