@@ -272,11 +272,18 @@ def test_the_configuration_wins_where_it_says_something_and_wandb_s_own_settings
     assert (of_file["project"], of_file["entity"], of_file["display_name"]) == ("of-the-file", "us", "run")
     monkeypatch.setenv("WANDB_PROJECT", "of-the-shell")
     monkeypatch.setenv("WANDB_NAME", "its-name")
+    monkeypatch.setenv("WANDB_RUN_GROUP", "its-group")
+    monkeypatch.setenv("WANDB_JOB_TYPE", "its-type")
+    monkeypatch.setenv("WANDB_NOTES", "its notes")
     wandb.teardown()
     of_shell = offline_run(tmp_path / "shell")
     assert (of_shell["project"], of_shell["display_name"]) == ("of-the-shell", "its-name")
-    configured = offline_run(tmp_path / "configured", project="mine", entity="me")
+    assert (of_shell["run_group"], of_shell["job_type"], of_shell["notes"]) == ("its-group", "its-type", "its notes")
+    configured = offline_run(
+        tmp_path / "configured", project="mine", entity="me", group="ours", job_type="sweep", notes="what for"
+    )
     assert (configured["project"], configured["entity"]) == ("mine", "me")
+    assert (configured["run_group"], configured["job_type"], configured["notes"]) == ("ours", "sweep", "what for")
 
 
 def test_a_long_run_name_gives_an_artifact_a_name_that_wandb_takes_and_says_so_at_the_start(tmp_path, capsys):
