@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import webbrowser
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,7 +14,7 @@ from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig
 from distgan.training.report.compare import MAX_RUNS
 from distgan.training.report.live import serve
-from distgan.training.report.write import NAME, check_run, write_comparison, write_report
+from distgan.training.report.write import NAME, check_run, nearest_run, write_comparison, write_report
 from distgan.utils.errors import ConfigError
 from distgan.utils.log import log
 
@@ -95,7 +94,7 @@ def _serve(run_dirs: Sequence[Path], port: int | None, opened: bool) -> int:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            log.info("the live page is closed; a training goes on")
+            log.info("the live page is closed; this ends no training")
     return 0
 
 
@@ -107,10 +106,7 @@ def _check_place(run_dir: Path) -> None:
         return
     if run_dir.exists() or run_dir.is_symlink():
         check_run(run_dir)
-    siblings = [path.name for path in run_dir.parent.iterdir() if path.is_dir()] if run_dir.parent.is_dir() else []
-    near = get_close_matches(run_dir.name, siblings, n=1, cutoff=0)
-    nearest = f"; the nearest that is there: {run_dir.parent / near[0]}" if near else ""
-    log.info("%s", f"there is no {run_dir} yet{nearest}. The page waits for a training that makes it")
+    log.info("%s", f"there is no {run_dir} yet{nearest_run(run_dir)}. The page waits for a training that makes it")
 
 
 def _common_place(run_dirs: Sequence[Path]) -> Path:

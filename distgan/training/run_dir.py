@@ -170,6 +170,13 @@ class RunLock:
         """Gives it up."""
         _release(self._file)
 
+    def remove_if_empty(self) -> None:
+        """Removes RUN where a start that was refused has left nothing in it but this lock."""
+        with contextlib.suppress(OSError):
+            if os.listdir(self.run_dir) == [".lock"]:
+                (self.run_dir / ".lock").unlink()
+                self.run_dir.rmdir()
+
 
 def is_training(run_dir: Path) -> bool:
     """Whether a training holds RUN/.lock. Only asks: it never gets in a training's way.
@@ -202,7 +209,11 @@ def locked(run_dir: Path) -> Iterator[RunLock]:
     with contextlib.closing(lock):
         for directory in (run_dir, run_dir / "samples"):
             sweep(directory)
-        yield lock
+        try:
+            yield lock
+        except BaseException:
+            lock.remove_if_empty()
+            raise
 
 
 def keep_directory(lock: RunLock, write_identity: Callable[[], None]) -> str:

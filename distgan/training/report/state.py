@@ -52,7 +52,10 @@ def _word(run_dir: Path, images: int, budget: int | None) -> tuple[str, str]:
         return ENDED, "The training has ended."
     if not images:
         return WAITING, "No training is running, and there is no line of metrics yet: this page waits for one."
-    return STOPPED, "No training is running. It stopped before its end; the command that started it goes on from there."
+    return STOPPED, (
+        f"No training is running. It stopped before its end, its newest line is of {_time_of_last_line(run_dir)}; the "
+        "command that started it goes on from there."
+    )
 
 
 def _time_of_last_line(run_dir: Path) -> str:

@@ -6,6 +6,7 @@ In: run directories. Out: the page. A missing or damaged part is left out, with 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from distgan.config.schema import DataConfig
@@ -50,10 +51,19 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
 
 def check_run(run_dir: Path) -> None:
     """Raises ConfigError if RUN is not a run directory."""
+    if not (run_dir.exists() or run_dir.is_symlink()):
+        raise ConfigError(f"there is no {run_dir}{nearest_run(run_dir)}")
     if not any((run_dir / name).is_file() for name in RUN_FILES):
         raise ConfigError(
             f"{run_dir} is not a run directory: it holds no {' and no '.join(RUN_FILES)}; give run.dir/run.name"
         )
+
+
+def nearest_run(run_dir: Path) -> str:
+    """What a missing directory's name may be meant for, as the end of a sentence; empty if nothing is beside it."""
+    siblings = [path.name for path in run_dir.parent.iterdir() if path.is_dir()] if run_dir.parent.is_dir() else []
+    near = get_close_matches(run_dir.name, siblings, n=1, cutoff=0)
+    return f"; the nearest that is there: {run_dir.parent / near[0]}" if near else ""
 
 
 def _embedded(_: int, grid: Grid) -> str:

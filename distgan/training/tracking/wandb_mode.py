@@ -39,8 +39,9 @@ def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
     try:
         configured, problem = _look_up()
     except ImportError as error:
+        if config.mode == "auto":
+            return "disabled", f"wandb cannot be imported ({short(error)}); only metrics.jsonl is written"
         problem = f"wandb cannot be imported ({short(error)})"
-        configured = "disabled"
     except Exception as error:  # a malformed key
         problem = short(error)
     if config.mode == "online":
@@ -52,7 +53,7 @@ def choose_mode(config: WandbConfig) -> tuple[Mode, str | None]:
     if configured in ("offline", "dryrun"):
         return "offline", "W&B is set to offline (WANDB_MODE or `wandb offline`)"
     if configured == "disabled":
-        return "disabled", problem and f"{problem}; only metrics.jsonl is written"
+        return "disabled", None
     return ("offline", f"{problem}, so this run is recorded offline") if problem else ("online", None)
 
 

@@ -62,7 +62,7 @@ def test_a_page_of_runs_goes_beside_them_also_where_one_is_the_working_directory
         ([f"runs/{n}" for n in range(9)], "9 runs are given; a page compares at most 8: leave some out"),
         (["runs", "--serve"], f"runs{NO_RUN}"),
         (["runs/a/metrics.jsonl", "--serve"], f"runs/a/metrics.jsonl{NO_RUN}"),
-        (["runs/nothing"], f"runs/nothing{NO_RUN}"),
+        (["runs/bb"], "there is no runs/bb; the nearest that is there: runs/b"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(runs, capsys, arguments, sentence):
@@ -103,7 +103,7 @@ def test_ctrl_c_ends_the_live_page_without_an_error(runs, capsys, monkeypatch):
     assert code == 0
     address, end = text.split("\n")
     assert re.fullmatch(r"report: http://127.0.0.1:\d+/ \(only on this machine; Ctrl-C ends it\)", address)
-    assert end == "the live page is closed; a training goes on"
+    assert end == "the live page is closed; this ends no training"
 
 
 @pytest.mark.parametrize("opens", [True, False])

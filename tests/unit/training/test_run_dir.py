@@ -13,7 +13,7 @@ from distgan.training import run_dir
 from distgan.training.checkpoint.resume import Saved
 from distgan.training.checkpoint.storage import State
 from distgan.training.run_dir import keep_directory, locked, run_id_of
-from distgan.utils.errors import LaunchError
+from distgan.utils.errors import ConfigError, LaunchError
 
 
 @pytest.fixture(autouse=True)
@@ -117,3 +117,14 @@ def test_a_network_disk_that_fails_for_a_moment_is_not_a_removed_run_directory(t
     with locked(tmp_path / "run") as lock:
         monkeypatch.setattr(Path, "stat", stale)
         assert not lock.is_lost()
+
+
+def test_a_start_that_is_refused_leaves_no_empty_run_and_takes_nothing_of_one_that_is_there(tmp_path):
+    for name, file in (("new", None), ("old", "metrics.jsonl")):
+        if file:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / file).touch()
+        with pytest.raises(ConfigError), locked(tmp_path / name):
+            raise ConfigError("WANDB_MODE=onlin must be one of ...")
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "old" / "metrics.jsonl").exists()
