@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
+
+from distgan.utils.safe_io import read_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,18 +14,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", help="W&B project (default: WANDB_PROJECT, else distgan)")
     parser.add_argument("--entity", help="W&B user or team (default: WANDB_ENTITY, else your own)")
     parser.add_argument(
-        "--report", nargs="+", default=[], metavar="RUN", help="a report that compares these runs, by name or id"
-    )
+        "--report", nargs="+", default=[], metavar="RUN",
+        help="a report that compares these runs: run directories, names or ids in W&B",
+    )  # fmt: skip
     parser.add_argument(
         "--score", action="append", default=[], metavar="NAME", help="a panel for a score of your own; may be repeated"
     )
     parser.add_argument("--print", action="store_true", help="print what W&B would be sent; needs no network, no key")
 
 
+def run_in_wandb(run: str) -> str:
+    """A run's name or id in W&B. run: the same, or a run directory, whose id it is then."""
+    try:
+        record = read_json(Path(run) / "run.json", 1 << 16)
+    except (OSError, ValueError):
+        return run
+    known = record.get("wandb_id") if isinstance(record, dict) else None
+    return known if isinstance(known, str) else run
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints the board's address, or with --print the board itself as JSON. Raises ConfigError."""
     from distgan.training.tracking.board.views import Board, publish, specification  # with torch
 
-    board = Board.of(args.project, args.entity, args.report, args.score)
+    board = Board.of(args.project, args.entity, [run_in_wandb(run) for run in args.report], args.score)
     print(json.dumps(specification(board), indent=2) if args.print else f"board: {publish(board)}")
     return 0

@@ -24,7 +24,7 @@ from distgan.training.report.contents import Evaluation, Event, Events, Facts, G
 from distgan.training.report.grids import grids_of
 from distgan.training.report.history import History
 from distgan.training.report.own_files import LineTail, own_file
-from distgan.training.report.state import STARTING, TRAINING, duration, state_of
+from distgan.training.report.state import STARTING, STOPPED, TRAINING, duration, state_of
 from distgan.training.tracking.jsonl import Row, is_number
 from distgan.utils.safe_io import printable, read_bytes, read_json
 
@@ -79,7 +79,7 @@ class RunReader:
         """What the files say now."""
         settings = self._read_settings()
         config = settings.config if isinstance(settings.config, Config) else None
-        metrics = part(self._read_metrics)
+        metrics, events = part(self._read_metrics), part(self._read_events)
         state = self._state(config)
         return Facts(
             name=config.run.name if config else self.run_dir.resolve().name,
@@ -88,7 +88,7 @@ class RunReader:
             metrics=metrics,
             scores=_why_no_scores(part(self._read_scores), config),
             grids=part(lambda: grids_of(self.run_dir, _is_current(self.run_dir, state, self._history))),
-            events=part(self._read_events),
+            events=events,
             settings=settings.text,
             tree={} if isinstance(settings.tree, Missing) else settings.tree,
             best=EarlyStopping(config.best, config.evaluate).metric if config else None,
@@ -96,6 +96,9 @@ class RunReader:
 
     def _state(self, config: Config | None) -> State:
         state = state_of(self.run_dir, self._history, config)
+        end = self._newest[-1] if self._newest and self._newest[-1].kind == "end" else None
+        if state.word == STOPPED and end and end.images >= state.images:  # else it was killed after a later start
+            state = replace(state, images=end.images, text=f"No training is running: {end.text}.")
         reading = f" Reading its lines: {self._history.lines:,} so far." if self.behind else ""
         return replace(state, text=state.text + reading)
 
@@ -185,7 +188,9 @@ def _why_no_scores(scores: list[Evaluation] | Missing, config: Config | None) ->
 
 
 def _of_settings(run_dir: Path, read: Callable[[Path], Any]) -> Any:
-    return read(own_file(run_dir, "config.yaml"))
+    path = own_file(run_dir, "config.yaml")
+    path.stat()  # "there is no config.yaml", before a run has one
+    return read(path)
 
 
 def _text(path: Path) -> str:

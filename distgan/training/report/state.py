@@ -21,7 +21,7 @@ FINISHING, ENDED, STOPPED = "finishing", "ended", "stopped"
 
 def state_of(run_dir: Path, history: History, config: Config | None) -> State:
     """The state of a run. history: of its metrics; config: its settings, None if they cannot be read."""
-    budget = config.train.images if config else None
+    budget = config.total_steps * config.images_per_step if config else None
     images = int(history.images)
     word, text = _word(run_dir, images, budget)
     rate = history.now("speed/images_per_second")

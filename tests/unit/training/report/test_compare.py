@@ -41,7 +41,7 @@ def test_each_metric_and_each_score_of_all_runs_shares_one_chart(tmp_path):
 def test_the_table_of_runs_has_the_state_and_the_best_and_the_last_score(tmp_path):
     page = compared(tmp_path, make_run(tmp_path / "a", "train.images=9000"), make_run(tmp_path / "b", fid=60.0))
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>.*?</tr>", section(page, "runs"))]
-    assert rows[1][:3] == ["a", "stopped", "2,000 of 9,000"]
+    assert rows[1][:3] == ["a", "stopped", "2,000 of 9,008"]
     assert rows[1][-2:] == ["fid 42 after 2,000 images", "42"]
     assert rows[2][-2:] == ["fid 52 after 2,000 images", "52"]
 

@@ -12,6 +12,7 @@ import pytest
 
 from distgan.config.load import load_config
 from distgan.training.report.history import History
+from distgan.training.report.run_reader import RunReader
 from distgan.training.report.state import duration, state_of
 from distgan.training.report.write import write_report
 from distgan.training.run_dir import ENDING, is_training, locked
@@ -36,7 +37,9 @@ def hold(directory: str, until: str) -> None:
 
 @pytest.fixture
 def config(tmp_path):
-    return load_config("quickstart", [f"run.dir={tmp_path}", "run.name=run", "train.images=1000"])
+    return load_config(
+        "quickstart", [f"run.dir={tmp_path}", "run.name=run", "train.images=1000", "train.batch_size=20"]
+    )
 
 
 def test_a_lock_of_another_process_is_seen_and_not_touched(tmp_path, config):
@@ -123,3 +126,21 @@ def test_a_training_on_another_machine_is_told_by_its_files(tmp_path, config, ag
 @pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (400, "6.7 minutes"), (9000, "2.5 hours")])
 def test_times_are_told_in_a_unit_that_fits(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_run_that_a_signal_has_stopped_says_so_until_it_is_killed_later(tmp_path):
+    end = {
+        "images": 208,
+        "time": "now",
+        "event": "end",
+        "text": "stopped by SIGINT; the same command goes on from here",
+    }
+    (tmp_path / "metrics.jsonl").write_text('{"images": 160}\n')
+    (tmp_path / "events.jsonl").write_text(json.dumps(end) + "\n")
+    state = RunReader(tmp_path).read().state
+    assert (state.word, state.images) == ("stopped", 208)
+    assert state.text == "No training is running: stopped by SIGINT; the same command goes on from here."
+    (tmp_path / "metrics.jsonl").write_text('{"images": 160}\n{"images": 320}\n')
+    state = RunReader(tmp_path).read().state
+    assert (state.word, state.images) == ("stopped", 320)
+    assert "SIGINT" not in state.text
