@@ -37,7 +37,8 @@ def hold(directory: str, until: str) -> None:
 
 @pytest.fixture
 def config(tmp_path):
-    return load_config(
+    overrides = [f"run.dir={tmp_path}", "run.name=run", "train.images=1000", "train.batch_size=20"]
+    return load_config("quickstart", overrides)
         "quickstart", [f"run.dir={tmp_path}", "run.name=run", "train.images=1000", "train.batch_size=20"]
     )
 
