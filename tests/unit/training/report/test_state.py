@@ -37,8 +37,7 @@ def hold(directory: str, until: str) -> None:
 
 @pytest.fixture
 def config(tmp_path):
-    overrides = [f"run.dir={tmp_path}", "run.name=run", "train.images=1000", "train.batch_size=20"]
-    return load_config("quickstart", overrides)
+    return load_config(
         "quickstart", [f"run.dir={tmp_path}", "run.name=run", "train.images=1000", "train.batch_size=20"]
     )
 
