@@ -15,7 +15,12 @@ PACKAGE = ROOT / "distgan"
 OWNERS = {  # an outside library, and the only files or packages that may import it
     "accelerate": {"distributed", "training", "doctor"},
     "safetensors": {"inference/generator_file", "training/checkpoint/storage"},
-    "wandb": {"training/tracking/wandb_mode", "training/tracking/wandb_run", "training/tracking/board"},
+    "wandb": {
+        "training/tracking/wandb_mode",
+        "training/tracking/wandb_client",
+        "training/tracking/wandb_run",
+        "training/tracking/board",
+    },
     "wandb_workspaces": {"training/tracking/board"},
     "tensorboard": {"training/tracking/tensorboard_run"},
     "trackio": {"training/tracking/trackio_run"},

@@ -23,8 +23,9 @@ from distgan.training.tracking.backend import Samples, TrackerBackend
 from distgan.training.tracking.bounded import Bounded
 from distgan.training.tracking.curves import draw_curves
 from distgan.training.tracking.jsonl import JsonLines, LineFile, MetricsFile, read_metrics
+from distgan.training.tracking.wandb_client import WandbMachine, can_share
 from distgan.training.tracking.wandb_mode import Mode, choose_mode
-from distgan.training.tracking.wandb_run import WandbMachine, WandbRun, can_share
+from distgan.training.tracking.wandb_run import WandbRun
 from distgan.utils.background import short
 from distgan.utils.errors import ConfigError
 from distgan.utils.images import save_png, side_by_side

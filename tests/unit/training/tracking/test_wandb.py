@@ -305,9 +305,9 @@ def test_a_long_run_name_gives_an_artifact_a_name_that_wandb_takes_and_says_so_a
 TRAINING = """
 import os, sys, time
 from pathlib import Path
-from distgan.training.tracking import wandb_run
+from distgan.training.tracking import wandb_client as client
 from distgan.utils import background
-wandb_run.INIT_SECONDS, wandb_run.UPLOAD_SECONDS, wandb_run.FINISH_SECONDS, wandb_run.STOP_SECONDS = 3.0, 3.0, 6.0, 2.0
+client.INIT_SECONDS, client.UPLOAD_SECONDS, client.FINISH_SECONDS, client.STOP_SECONDS = 3.0, 3.0, 6.0, 2.0
 from distgan.config.schema import Config
 from distgan.training.tracking.backend import Samples
 from distgan.training.tracking.tracker import open_tracker
