@@ -85,7 +85,7 @@ def test_gray_images_are_read_as_they_were_written(tmp_path, layout):
         request={},
     )
     selection = select_shards(tmp_path, manifest, ["b"])
-    np.testing.assert_array_equal(first_images(selection, 9), gray[1::2].transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(first_images(selection, 9)[0], gray[1::2].transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("format", ["jpg", "webp", "png"])
@@ -100,7 +100,7 @@ def test_the_file_of_an_image_is_stored_byte_for_byte(tmp_path, format):
     with Image.open(buffer) as image:
         expected = np.asarray(image.convert("RGB"))
     np.testing.assert_array_equal(
-        first_images(select_shards(tmp_path, manifest, None), 1)[0], expected.transpose(2, 0, 1)
+        first_images(select_shards(tmp_path, manifest, None), 1)[0][0], expected.transpose(2, 0, 1)
     )
 
 

@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 def made(out, **options):
     manifest = prepare("webdataset", out=out, keep_order=True, progress=False, **options)
-    return manifest, first_images(select_shards(out, manifest, None), manifest.count)
+    return manifest, first_images(select_shards(out, manifest, None), manifest.count)[0]
 
 
 def expected(content):
