@@ -35,6 +35,7 @@ def test_one_wandb_run_has_the_system_metrics_of_both_machines_and_one_that_cann
         assert codes == [0, 0], output
         recorded = service.only_run("both")
         assert len(recorded.curve("loss/d")) == 40
+        assert recorded.history()[-1]["images"] == 2400, "W&B's own steps are not the x axis"
         assert {name.split("/l:")[1] for name in recorded.system_metrics() if "/l:" in name} == {"h1", "h2"}
 
         lost = {**env, "WANDB_BASE_URL": "http://10.255.255.1:9"}

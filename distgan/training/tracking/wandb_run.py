@@ -75,6 +75,7 @@ class WandbRun(WandbClient):
         """
         self.description, self.manifest = description, manifest
         self._images, self._last_step = -1, -1
+        self._newest = 0  # images of the newest row
         self._shared = mode == "online" and description.get("machines", 1) > 1 and can_share()
         self._begun = threading.Event()
         self._reals_shown = False
@@ -133,7 +134,7 @@ class WandbRun(WandbClient):
         def call() -> None:
             import wandb
 
-            self._row(self._images, {"report": wandb.Html(str(path), inject=False)})
+            self._row(self._newest, {"report": wandb.Html(str(path), inject=False)})
 
         self._worker.put("run.log of the report", call)
 
@@ -169,6 +170,7 @@ class WandbRun(WandbClient):
 
     def _row(self, images: int, values: dict[str, Any]) -> None:
         step = None if self._shared else self._step(images)  # W&B counts itself what several processes write
+        self._newest = images
         if values:
             self._run.log({"images": images, **values}, step=step)
 
