@@ -232,7 +232,7 @@ def train_and_report(
         export(session, telemetry, outcome)
         check_rule(config, outcome)
         if not outcome.reason.urgent:
-            telemetry.note("end", f"done: {stop_reason_text(config, trainer, best, outcome.reason)}", alert=True)
+            telemetry.note("end", stop_reason_text(config, trainer, best, outcome.reason), alert=True)
             with_page = write_page(config, telemetry)
         else:
             telemetry.note("end", f"stopped by {outcome.reason}; the same command goes on from here", alert=True)

@@ -91,7 +91,7 @@ def test_a_page_that_was_opened_before_the_training_shows_all_of_it_without_bein
     assert page.problems == []
     assert page.foreign == []
     assert server.stop() == 0
-    assert "the live page is closed; a training goes on" in server.log.read_text()
+    assert "the live page is closed; this ends no training" in server.log.read_text()
     assert "Traceback" not in server.log.read_text()
 
 

@@ -406,7 +406,7 @@ def test_an_online_run_arrives_whole_and_a_restart_continues_it(tmp_path: Path):
         assert [row["images"] for row in server.history] == list(range(10, 2001, 10))
         Training(tmp_path, start=2000, **online(server)).result()
         assert [row["_step"] for row in server.history] == list(range(10, 4001, 10))
-    assert server.config["a"] == {"value": 1}
+    assert server.config["run/a"] == {"value": 1}
 
 
 @pytest.mark.slow
