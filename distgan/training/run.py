@@ -47,7 +47,7 @@ from distgan.training.trainer import Trainer
 from distgan.training.watchdog import Watchdog
 from distgan.utils.cpu import keep_freed_memory
 from distgan.utils.errors import CallbackError, ConfigError, Halted, LaunchError, Stopped, forget_variables
-from distgan.utils.log import keep_lines, log
+from distgan.utils.log import kept_lines, log
 
 MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named; less if the timeout is short
 
@@ -96,11 +96,11 @@ def meet_and_train(
     """Checks that the processes agree on what to do, and does it. precision: a line about it. Errors as of `run`."""
     if accelerator.device.type == "cpu":
         keep_freed_memory()
-    keep_lines()
     rows = own_rows(config.train, accelerator)
     check_penalties(config, accelerator.mixed_precision)
     world, device = accelerator.num_processes, accelerator.device.type
     with ExitStack() as stack:
+        stack.enter_context(kept_lines())
         locks: list[RunLock] = []  # on the main process
         missing = lost_early
         try:

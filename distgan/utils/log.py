@@ -72,15 +72,19 @@ class RecentLines(logging.Handler):
 _recent = RecentLines()
 
 
-def keep_lines() -> None:
-    """Keeps the lines from now on for `recent_lines`."""
+@contextmanager
+def kept_lines() -> Iterator[None]:
+    """A context whose newest lines `recent_lines` returns."""
     _recent.lines.clear()
     log.addHandler(_recent)
+    try:
+        yield
+    finally:
+        log.removeHandler(_recent)
 
 
 def recent_lines() -> list[str]:
-    """The lines since `keep_lines`, which ends."""
-    log.removeHandler(_recent)
+    """The newest lines of `kept_lines`, at most 200."""
     return list(_recent.lines)
 
 
