@@ -6,8 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from distgan.utils.safe_io import read_json
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan board`."""
@@ -25,12 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_in_wandb(run: str) -> str:
     """A run's name or id in W&B. run: the same, or a run directory, whose id it is then."""
-    try:
-        record = read_json(Path(run) / "run.json", 1 << 16)
-    except (OSError, ValueError):
-        return run
-    known = record.get("wandb_id") if isinstance(record, dict) else None
-    return known if isinstance(known, str) else run
+    from distgan.training.checkpoint.resume import recorded  # with torch
+
+    return recorded(Path(run), "wandb_id") or run
 
 
 def run(args: argparse.Namespace) -> int:

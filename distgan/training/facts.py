@@ -12,20 +12,9 @@ import torch
 from distgan.config.schema import Config
 from distgan.data.dataset import ImageDataset
 from distgan.distributed.collectives import gather_objects
-from distgan.training.flops import peak_flops, step_flops
-from distgan.training.meters import Work
 from distgan.training.session import Session
 from distgan.training.tracking.tracker import git_revision
 from distgan.utils.version import __version__
-
-
-def work_of(session: Session) -> Work:
-    """What a step is to the devices, for its speed. Every rank calls it alone."""
-    config, reals, accelerator = session.config, session.reals, session.trainer.accelerator
-    name = torch.cuda.get_device_name(accelerator.device) if accelerator.device.type == "cuda" else ""
-    peak = peak_flops(name, accelerator.mixed_precision)
-    flops = step_flops(config, reals.size, len(reals.classes), reals.channels)
-    return Work(flops, config.images_per_step, peak and peak * accelerator.num_processes)
 
 
 def describe(session: Session, run_id: str) -> dict[str, Any]:
@@ -51,7 +40,7 @@ def record_of(session: Session, facts: dict[str, Any]) -> dict[str, Any]:
     counts = {name: sum(weight.numel() for weight in player.weights) for name, player in trainer.players.items()}
     return facts | {
         "parameters": counts,
-        "flops_per_step": work_of(session).flops,
+        "flops_per_step": session.work.flops,
         "images": session.reals.images,
         "device": accelerator.device.type if accelerator.device.type != "cuda" else torch.cuda.get_device_name(),
         "machines": sum(gather_objects(accelerator.is_local_main_process)),

@@ -31,7 +31,7 @@ from distgan.training.early_stopping import EarlyStopping
 from distgan.training.evaluation import OnlineEvaluation, open_evaluator
 from distgan.training.execution import why_unsupported
 from distgan.training.export import Exporter
-from distgan.training.facts import describe, describe_data, record_of, work_of
+from distgan.training.facts import describe, describe_data, record_of
 from distgan.training.finish import end_reason, export_last, stop_reason_text, summary, upload_best, write_page
 from distgan.training.init import begin_from, check_there
 from distgan.training.loop import Intervals, Outcome, Peers, TrainingLoop
@@ -328,7 +328,7 @@ def build_loop(
     peers = Peers(stop, session.process.heartbeat, ConsistencyCheck(session.trainer.accelerator, images=enough))
     return TrainingLoop(
         Intervals.of(config), session.trainer, reals, telemetry, checkpoints, evaluation, samples, peers, callbacks,
-        work_of(session),
+        session.work,
     )  # fmt: skip
 
 

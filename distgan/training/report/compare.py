@@ -16,7 +16,14 @@ from distgan.training.report.contents import Evaluation, Facts, Grid, Missing
 from distgan.training.report.grids import caption_of
 from distgan.training.report.history import History
 from distgan.training.report.panels import HEALTH, SECTIONS, NamedHistory, sections_of_all
-from distgan.training.report.parts import MAX_VALUES, best_text, score_chart, score_points, section_id
+from distgan.training.report.parts import (
+    MAX_VALUES,
+    best_text,
+    comparable_with_last,
+    score_chart,
+    score_points,
+    section_id,
+)
 from distgan.training.report.state import duration
 from distgan.training.report.templates import Part, fill_macro
 from distgan.utils.safe_io import printable
@@ -125,7 +132,7 @@ def _by_protocol(runs: Sequence[NamedRun]) -> list[list[Scored]]:
         if isinstance(run.facts.scores, Missing):
             continue
         last = run.facts.scores[-1]
-        scored = Scored(place, run.name, [row for row in run.facts.scores if row.protocol == last.protocol])
+        scored = Scored(place, run.name, comparable_with_last(run.facts.scores))
         same = next((group for group in groups if group[0].rows[-1].protocol == last.protocol), None)
         if same is None:
             groups.append([scored])

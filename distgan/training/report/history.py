@@ -9,12 +9,12 @@ import math
 from typing import Any
 
 from distgan.training.report.charts import MAX_POINTS, Point, Points, thin
+from distgan.training.tracking.backend import COUNTERS
 from distgan.training.tracking.curves import number
 
 MAX_METRICS = 200  # a line has about 40
 MAX_NAME = 80  # characters of a metric's name
 KEPT = 4 * MAX_POINTS  # points of a metric; above twice as many they are thinned to this
-HIDDEN = ("images", "step", "epoch", "seconds")  # counters, which are straight lines
 NONFINITE = "nonfinite"  # the names of values that are NaN or infinite
 
 
@@ -48,7 +48,7 @@ class History:
             self.seconds += max(0.0, images - self.images) / speed
         self.lines, self.images, self.last = self.lines + 1, images, row
         for name, value in row.items():
-            if name not in HIDDEN and isinstance(value, (int, float, type(None))) and not isinstance(value, bool):
+            if name not in COUNTERS and isinstance(value, (int, float, type(None))) and not isinstance(value, bool):
                 self._add(name, (images, number(value)))
 
     def points(self, name: str) -> Points:

@@ -86,8 +86,7 @@ def missing_part(missing: Missing, live: bool) -> str:
 
 def quality_of(evaluations: list[Evaluation]) -> Quality:
     """Charts and table of the evaluations by the last protocol."""
-    last = evaluations[-1]
-    comparable = [row for row in evaluations if row.protocol == last.protocol]
+    last, comparable = evaluations[-1], comparable_with_last(evaluations)
     names = list(dict.fromkeys(name for row in comparable for name in row.values))[:MAX_VALUES]
     step = math.ceil(len(comparable) / MAX_EVALUATIONS)
     rows = [[f"{row.images:,}", *_cells(row.values, names)] for row in comparable[::-1][::step][::-1]]
@@ -95,6 +94,11 @@ def quality_of(evaluations: list[Evaluation]) -> Quality:
         rows.append(["real images", *_cells(last.real_values, names)])
     charts = [score_chart(name, [Curve("generated", score_points(name, comparable))], [last]) for name in names]
     return Quality(charts, names, rows, last.protocol, len(evaluations) - len(comparable))
+
+
+def comparable_with_last(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """The evaluations by the protocol of the last one."""
+    return [row for row in evaluations if row.protocol == evaluations[-1].protocol]
 
 
 def score_points(name: str, evaluations: list[Evaluation]) -> list[Point]:
@@ -130,8 +134,7 @@ def best_text(facts: Facts) -> str:
     name, scores = facts.best, facts.scores
     if name is None or isinstance(scores, Missing):
         return ""
-    comparable = [row for row in scores if row.protocol == scores[-1].protocol]
-    best = best_of(name, score_points(name, comparable))
+    best = best_of(name, score_points(name, comparable_with_last(scores)))
     return f"{best[1]:.4g} after {best[0]:,.0f} images" if best else ""
 
 

@@ -10,9 +10,17 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from distgan.utils.background import short
+from distgan.utils.errors import ConfigError
 from distgan.utils.images import to_grid
 
+COUNTERS = ("images", "seconds", "step", "epoch")  # metrics that only rise: an x axis, but no chart of their own
 INTERPOLATION_STEPS = 8  # images in a row of an interpolation, with both ends
+
+
+def lacks_extra(name: str, error: ImportError) -> ConfigError:
+    """The mistake of a tracker in `log.to` whose package, an extra of the same name, cannot be imported."""
+    return ConfigError(f'log.to={name} needs the package {name} ({short(error)}); pip install "distgan[{name}]"')
 
 
 class CaptionedImage(NamedTuple):

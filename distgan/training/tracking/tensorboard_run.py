@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from distgan.config.choices import TensorBoardTracker
-from distgan.training.tracking.backend import Samples, TrackerBackend
-from distgan.utils.background import short
-from distgan.utils.errors import ConfigError
+from distgan.training.tracking.backend import Samples, TrackerBackend, lacks_extra
 from distgan.utils.log import log
 
 FLUSH_SECONDS = 10  # until a number is on the disk
@@ -25,9 +23,7 @@ class TensorBoardRun(TrackerBackend):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ConfigError(
-                f'log.to=tensorboard needs the package tensorboard ({short(error)}); pip install "distgan[tensorboard]"'
-            ) from None
+            raise lacks_extra("tensorboard", error) from None
         self._open, self._directory, self._description = SummaryWriter, run_dir / "tensorboard", description
         self._writer: Any = None
         log.info("TensorBoard: tensorboard --logdir %s", self._directory)

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from distgan.config.choices import TrackioTracker
-from distgan.training.tracking.backend import Samples, TrackerBackend
+from distgan.training.tracking.backend import Samples, TrackerBackend, lacks_extra
 from distgan.training.tracking.jsonl import is_number, read_metrics
-from distgan.utils.background import short
-from distgan.utils.errors import ConfigError
 from distgan.utils.log import log
 
 REMOTE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")  # variables of Trackio, for a run that is not kept here
@@ -30,9 +28,7 @@ class TrackioRun(TrackerBackend):
         try:
             import trackio
         except ImportError as error:
-            raise ConfigError(
-                f'log.to=trackio needs the package trackio ({short(error)}); pip install "distgan[trackio]"'
-            ) from None
+            raise lacks_extra("trackio", error) from None
         self._trackio, self._project, self._description = trackio, settings.project, description
         self._directory = run_dir
         self._name = f"{run_dir.name}-{description.get('run_id', '')}".rstrip("-")

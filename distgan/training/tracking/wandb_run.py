@@ -16,7 +16,7 @@ from typing import Any
 
 from distgan.config.keys import flatten
 from distgan.config.schema import WandbConfig
-from distgan.training.tracking.backend import CaptionedImage, Samples
+from distgan.training.tracking.backend import COUNTERS, CaptionedImage, Samples
 from distgan.training.tracking.wandb_client import (
     INIT_SECONDS,
     STOP_SECONDS,
@@ -32,14 +32,7 @@ from distgan.utils.log import LineFormatter, log, recent_lines
 
 ALERT_SECONDS = 600  # between two alerts of one title
 MAX_ARTIFACT_NAME = 128  # characters, W&B's limit
-HIDDEN = (
-    "images",
-    "seconds",
-    "step",
-    "epoch",
-    "quality_real/*",
-    "quality_best/*",
-)  # have no chart of their own, but can be used in one
+HIDDEN = (*COUNTERS, "quality_real/*", "quality_best/*")  # have no chart of their own, but can be used in one
 
 
 def artifact_name(run_name: str) -> str:
@@ -75,7 +68,6 @@ class WandbRun(WandbClient):
         """
         self.description, self.manifest = description, manifest
         self._images, self._last_step = -1, -1
-        self._newest = 0  # images of the newest row
         self._shared = mode == "online" and description.get("machines", 1) > 1 and can_share()
         self._begun = threading.Event()
         self._reals_shown = False
@@ -134,7 +126,7 @@ class WandbRun(WandbClient):
         def call() -> None:
             import wandb
 
-            self._row(self._newest, {"report": wandb.Html(str(path), inject=False)})
+            self._row(max(self._images, 0), {"report": wandb.Html(str(path), inject=False)})
 
         self._worker.put("run.log of the report", call)
 
@@ -169,10 +161,9 @@ class WandbRun(WandbClient):
         self._worker.put("run.write_logs", lambda: self._run.write_logs(f"{text}\n"))
 
     def _row(self, images: int, values: dict[str, Any]) -> None:
-        step = None if self._shared else self._step(images)  # W&B counts itself what several processes write
-        self._newest = images
-        if values:
-            self._run.log({"images": images, **values}, step=step)
+        step = self._step(images)
+        if values:  # in shared mode W&B counts itself
+            self._run.log({"images": images, **values}, step=None if self._shared else step)
 
     def _image(self, images: int, name: str, image: CaptionedImage) -> Callable[[], None]:
         def call() -> None:
