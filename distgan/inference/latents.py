@@ -35,12 +35,17 @@ def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
     The length changes evenly from one's to the other's, so that points between normal vectors look like them (White
     2016, arXiv:1609.04468).
     """
-    shares = torch.linspace(0, 1, steps, dtype=torch.float64)[:, None]
-    lengths = torch.stack([start.double().norm(), end.double().norm()])
-    one, other = start.double() / lengths[0], end.double() / lengths[1]
+    return slerp_at(start, end, torch.linspace(0, 1, steps, dtype=torch.float64)[:, None])
+
+
+def slerp_at(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
+    """The points of `slerp` at shares of the way, 0 to 1: [d] for a scalar, [n, d] for [n, 1], float32."""
+    share = share.double()
+    first, last = start.double().norm(), end.double().norm()
+    one, other = start.double() / first, end.double() / last
     angle = (one * other).sum().clamp(-1, 1).acos()
     if angle < 1e-6:
-        directions = torch.lerp(one, other, shares)
+        direction = torch.lerp(one, other, share)
     else:
-        directions = (((1 - shares) * angle).sin() * one + (shares * angle).sin() * other) / angle.sin()
-    return (directions * torch.lerp(lengths[:1], lengths[1:], shares)).float()
+        direction = (((1 - share) * angle).sin() * one + (share * angle).sin() * other) / angle.sin()
+    return (direction * torch.lerp(first, last, share)).float()
