@@ -1,16 +1,19 @@
-"""`distgan export CHECKPOINT`: writes a checkpoint's generator, averaged or raw, to one safetensors file."""
+"""`distgan export RUN|FILE`: writes a generator to one file: safetensors, or for programs without distgan."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from distgan.config.command_line import add_trust_argument, to_path
 from distgan.config.load import validate
 from distgan.config.networks import GENERATORS
 from distgan.config.registry import Trust
+from distgan.inference.formats import SUFFIXES
+from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import Description, save_generator
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import BestState
@@ -20,24 +23,59 @@ from distgan.utils.safe_io import printable
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan export`."""
-    parser.add_argument("checkpoint", type=to_path, help="RUN/checkpoints/step-..., or RUN for its newest checkpoint")
     parser.add_argument(
-        "--out", type=to_path, metavar="FILE", help="default: generator.safetensors in the run directory"
+        "source", type=to_path, metavar="RUN|FILE",
+        help="RUN/checkpoints/step-..., RUN for its newest checkpoint, or a generator's safetensors file",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=("safetensors", *SUFFIXES), default="safetensors",
+        help="safetensors (default) is for distgan; pt2 and torchscript for torch, onnx (extra onnx) for others",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=to_path, metavar="FILE", help="default: generator.safetensors, .pt2, ... in the run"
     )
+    parser.add_argument("--half", action="store_true", help="fp16, half the size; not for safetensors")
     parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default) or latest weights")
 
     add_trust_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports and prints the digest of the weights. Raises CheckpointError, ExportError."""
-    path = find(args.checkpoint)
-    out = args.out or path.parent.parent / "generator.safetensors"
-    if out.suffix != ".safetensors":
-        raise ExportError(f"--out {out} must end in .safetensors; nearest: {out.with_suffix('.safetensors')}")
-    digest = export(path, out, args.weights, args.trust)
-    print(f"{out}: {args.weights} weights of {path}, sha256 {digest}")
+    """Exports, and prints what was written. Raises CheckpointError, ExportError."""
+    is_file = args.source.suffix == ".safetensors"
+    path = args.source if is_file else find(args.source)
+    suffix = SUFFIXES.get(args.format, ".safetensors")
+    out = args.out or (path.with_suffix(suffix) if is_file else path.parent.parent / f"generator{suffix}")
+    if out.suffix != suffix:
+        raise ExportError(f"--out {out} must end in {suffix}; nearest: {out.with_suffix(suffix)}")
+    if args.format == "safetensors":
+        check_safetensors(is_file, args.half, path)
+        digest = export(path, out, args.weights, args.trust)
+        print(f"{out}: {args.weights} weights of {path}, sha256 {digest}")
+        return 0
+    from distgan.inference.formats.write import CHECKED, write_portable  # torch's exporters take a while
+
+    generator = load_generator(path, trust=args.trust) if is_file else generator_of(path, args.weights, args.trust)
+    difference = write_portable(generator, out, args.format, args.half)
+    size, levels = out.stat().st_size / 2**20, f"at most {difference} of 255 grey levels from distgan's"
+    print(f"{out}: {size:.1f} MiB, the images of {CHECKED} seeds are {levels}, sha256 {generator.weight_digest}")
     return 0
+
+
+def check_safetensors(is_file: bool, half: bool, path: Path) -> None:
+    """Raises ExportError for what is only for the other formats."""
+    if is_file:
+        raise ExportError(f"{path} is a safetensors file already; choose another --format: {', '.join(SUFFIXES)}")
+    if half:
+        raise ExportError("--half is for the other formats: distgan computes in fp32; leave it out")
+
+
+def generator_of(path: Path, weights: Literal["ema", "raw"], trust: Sequence[str]) -> Generator:
+    """The generator of a checkpoint. Errors as of `export`."""
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "generator.safetensors"
+        export(path, file, weights, trust)
+        return load_generator(file, trust=trust)
 
 
 def find(path: Path) -> Path:

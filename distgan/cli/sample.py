@@ -12,13 +12,14 @@ from typing import Literal
 import torch
 
 from distgan.config.command_line import add_trust_argument, to_path
-from distgan.inference.generator import load_generator
+from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import writing
-from distgan.inference.sampling import draw, find_file, write_directory, write_npz
+from distgan.inference.sampling import classes_of, draw, find_file, write_directory, write_npz
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
 from distgan.utils.names import split_names
 from distgan.utils.paths import name_as_text, user_path
+from distgan.utils.progress import track
 
 MAX_SEEDS = 1_000_000
 MAX_GRID_IMAGES = 10_000
@@ -31,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file", type=to_path, metavar="FILE", help="generator.safetensors, or a directory that holds one"
     )
     parser.add_argument("--seeds", default="0-63", metavar="LIST", help="such as 0-63,70,100-110 (default: 0-63)")
-    parser.add_argument("--out", required=True, metavar="PATH", help=FORMS)
+    parser.add_argument("--out", required=True, metavar="PATH", help=f"{FORMS}; with --walk NAME.webp, .gif or .mp4")
+    parser.add_argument("--walk", metavar="LIST", help="a film from seed to seed and back, such as 0,7,3")
+    parser.add_argument("--frames", default="240", metavar="N", help="of the film (default: 240)")
+    parser.add_argument("--fps", default="24", metavar="N", help="frames per second (default: 24)")
     parser.add_argument(
         "--classes",
         metavar="NAMES",
@@ -49,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Samples and writes. Raises ExportError, before the long work if possible."""
+    if args.walk is not None:
+        return run_walk(args)
     seeds = parse_seeds(args.seeds)
     form = find_form(args.out, len(seeds))
     out = _path(args.out)
@@ -57,11 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if columns and form != "grid":
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
-    generator = load_generator(find_file(args.file), args.device, args.trust)
-    names = None if args.classes is None else split_names(name_as_text(args.classes))
-    if names == ():
-        raise ExportError(f"--classes={args.classes} names no class; leave it out for all, or name some")
-    generator.labels(range(len(names or [])), names)  # refuses a wrong class before the work
+    generator, names = open_generator(args)
     batches = draw(generator, seeds, names, truncation, batch_size)
     if form == "directory":
         write_directory(out, batches)
@@ -73,6 +75,30 @@ def run(args: argparse.Namespace) -> int:
             save_png(to_grid(images, columns), out)
     print(f"{len(seeds):,} images of {generator.size}x{generator.size}: {out}")
     return 0
+
+
+def run_walk(args: argparse.Namespace) -> int:
+    """Writes a film of a walk. Raises ExportError."""
+    from distgan.inference.film import walk, write_film
+
+    seeds, out = parse_seeds(args.walk), _path(args.out)
+    frames, per_second = _whole("--frames", args.frames), _whole("--fps", args.fps)
+    truncation = None if args.truncation is None else _number("--truncation", args.truncation)
+    generator, names = open_generator(args)
+    images = walk(generator, seeds, frames, classes_of(seeds, names), truncation)
+    write_film(out, track(images, frames, "film", "frames"), frames, per_second)
+    print(f"a walk over {len(seeds)} seeds, {frames:,} frames, {frames / per_second:.1f} s: {out}")
+    return 0
+
+
+def open_generator(args: argparse.Namespace) -> tuple[Generator, tuple[str, ...] | None]:
+    """The generator, and the class names of --classes. Raises ExportError for a wrong one, before the work."""
+    generator = load_generator(find_file(args.file), args.device, args.trust)
+    names = None if args.classes is None else split_names(name_as_text(args.classes))
+    if names == ():
+        raise ExportError(f"--classes={args.classes} names no class; leave it out for all, or name some")
+    generator.labels(range(len(names or [])), names)
+    return generator, names
 
 
 def parse_seeds(text: str) -> list[int]:

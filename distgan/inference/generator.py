@@ -6,25 +6,30 @@ from a stream of its own, and every batch is filled up to the same size.
 
 from __future__ import annotations
 
-import math
 import operator
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from html import escape
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from distgan.inference import hub
 from distgan.inference.generator_file import Description, read_generator
+from distgan.inference.latents import slerp, truncate
 from distgan.networks import to_device
 from distgan.utils.errors import ExportError
-from distgan.utils.images import to_bytes
+from distgan.utils.images import to_bytes, to_grid, to_image
 from distgan.utils.names import is_number, join_names, known_names
 from distgan.utils.numerics import exact_numerics
 from distgan.utils.paths import user_path
 from distgan.utils.rng import generator
 
+MAX_COLUMNS = 20  # of a grid with a column for each class
 Class = str | int
 
 
@@ -137,6 +142,50 @@ class Generator:
                 part.copy_(to_bytes(batch)[: len(part)])
         return images
 
+    def images(
+        self, seeds: Iterable[int], classes: Sequence[Class] | Class | None = None, truncation: float | None = None
+    ) -> list[Image.Image]:
+        """One Pillow image per seed: mode RGB, or L where the images are gray. Arguments and errors as of `sample`."""
+        return [to_image(pixels) for pixels in self.sample(seeds, classes, truncation)]
+
+    def grid(
+        self,
+        seeds: Iterable[int] = range(64),
+        classes: Sequence[Class] | Class | None = None,
+        truncation: float | None = None,
+        columns: int | None = None,
+    ) -> Image.Image:
+        """One Pillow image with all of them, row by row; small images are enlarged by a whole factor.
+
+        columns: None: one for each class of a conditional generator of at most 20 where `classes` is None, else about
+        square. Other arguments and errors as of `sample`. Raises ExportError for no seeds, or less than one column.
+        """
+        seeds = check_seeds(seeds)
+        if not seeds or (columns is not None and columns < 1):
+            raise ExportError(f"a grid needs a seed and a column, not {len(seeds)} seeds and columns={columns}")
+        by_class = columns is None and classes is None and self.conditional and len(self.class_names) <= MAX_COLUMNS
+        return to_grid(self.sample(seeds, classes, truncation), len(self.class_names) if by_class else columns)
+
+    def interpolate(self, start: int, end: int, steps: int, truncation: float | None = None) -> list[Image.Image]:
+        """Pillow images on the way from one seed to another, both included, along an arc between their latents.
+
+        steps: at least 2. The images of a conditional generator are of the class that `start` has in `sample`. Raises
+        ExportError for a wrong seed, truncation or number of steps.
+        """
+        if steps < 2:
+            raise ExportError(f"steps={steps} must be 2 or more: the way has two ends")
+        ends, label = self.latents([start, end], truncation), self.labels([start])
+        labels = None if label is None else label.expand(steps)
+        return [to_image(pixels) for pixels in self.pixels(slerp(ends[0], ends[1], steps), labels)]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the description, and a grid of some seeds."""
+        columns = len(self.class_names) if self.conditional and len(self.class_names) <= MAX_COLUMNS else 8
+        file = BytesIO()
+        self.grid(range(2 * columns), columns=columns).save(file, format="PNG")
+        data = b64encode(file.getvalue()).decode()
+        return f'<p>{escape(repr(self))}</p><img alt="{2 * columns} samples" src="data:image/png;base64,{data}">'
+
     def latents(self, seeds: Iterable[int], truncation: float | None = None) -> Tensor:
         """One latent vector per seed: float32 [N, latent_dim] on the CPU, standard normal.
 
@@ -237,25 +286,6 @@ def _local(path: str | Path) -> Path:
         return user_path(path)
     except ValueError as error:
         raise ExportError(f"'{path}': {error}") from None
-
-
-def truncate(normal: Tensor, limit: float) -> Tensor:
-    """Maps standard normal numbers to the normal distribution truncated to [-limit, limit]. normal: float64.
-
-    The map Phi^-1(Phi(-t) + Phi(z) (Phi(t) - Phi(-t))) is exact, without rejection, and continuous in the limit t.
-    It is odd, so it is computed on the lower tail, where float64 is precise. Raises ExportError unless limit is finite
-    and above 0.
-    """
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < math.inf:
-        raise ExportError(f"truncation={limit} must be above 0, such as 0.7; leave it out for the full distribution")
-    below = _lower_tail(torch.tensor(float(limit), dtype=torch.float64))
-    lower = torch.special.ndtri(below + _lower_tail(normal.abs()) * (1 - 2 * below))
-    return torch.copysign(lower.clamp(-limit, 0.0), normal)
-
-
-def _lower_tail(x: Tensor) -> Tensor:
-    """Phi(-x) for x >= 0, precise for large x, unlike torch.special.ndtr (2.13)."""
-    return 0.5 * torch.special.erfc(x / math.sqrt(2))
 
 
 def check_seeds(seeds: Iterable[int]) -> list[int]:

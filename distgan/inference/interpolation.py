@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from distgan.inference.generator import Generator
+from distgan.inference.latents import slerp
 
 
 def interpolate(generator: Generator, pairs: Sequence[tuple[int, int]], steps: int) -> Tensor:
@@ -20,20 +21,3 @@ def interpolate(generator: Generator, pairs: Sequence[tuple[int, int]], steps: i
     ways = [slerp(ends[0], ends[1], steps) for ends in latents]
     labels = generator.labels([start for start, _ in pairs])
     return generator.pixels(torch.cat(ways), None if labels is None else labels.repeat_interleave(steps))
-
-
-def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Points on the arc from `start` to `end`, both included: [steps, d]. start, end: [d], not opposite.
-
-    The length changes evenly from one's to the other's, so that points between normal vectors look like them (White
-    2016, arXiv:1609.04468).
-    """
-    shares = torch.linspace(0, 1, steps, dtype=torch.float64)[:, None]
-    lengths = torch.stack([start.double().norm(), end.double().norm()])
-    one, other = start.double() / lengths[0], end.double() / lengths[1]
-    angle = (one * other).sum().clamp(-1, 1).acos()
-    if angle < 1e-6:
-        directions = torch.lerp(one, other, shares)
-    else:
-        directions = (((1 - shares) * angle).sin() * one + (shares * angle).sin() * other) / angle.sin()
-    return (directions * torch.lerp(lengths[:1], lengths[1:], shares)).float()

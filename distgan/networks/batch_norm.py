@@ -11,7 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from distgan.networks.classes import of_classes
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -73,7 +74,7 @@ class ConditionalBatchNorm(GlobalBatchNorm):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         assert labels is not None, "a conditional normalisation needs labels"
-        return self._normalise(x, F.embedding(labels, self.weight), F.embedding(labels, self.bias))
+        return self._normalise(x, of_classes(self.weight, labels), of_classes(self.bias, labels))
 
 
 def batch_norm(channels: int, classes: int) -> GlobalBatchNorm:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgan.config.networks import R3ganDiscriminator, R3ganGenerator
+from distgan.networks.classes import of_classes
 from distgan.networks.dropout import KeyedDropout
 from distgan.networks.layers import MIN_SIDE, check_stages
 from distgan.utils.errors import ConfigError
@@ -51,7 +52,7 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.embed is not None:
             assert labels is not None, "a conditional generator needs labels"
-            latents = torch.cat([latents, self.embed(labels)], dim=1)
+            latents = torch.cat([latents, of_classes(self.embed.weight, labels)], dim=1)
         return self.layers(self.basis * self.dense(latents)[..., None, None])
 
 

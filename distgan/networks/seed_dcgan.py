@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgan.config.networks import SeedDiscriminator, SeedGenerator
+from distgan.networks.classes import as_weights
 from distgan.networks.dropout import KeyedDropout
 from distgan.utils.errors import ConfigError
 
@@ -45,9 +46,7 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.classes:
             assert labels is not None, "a conditional generator needs labels"
-            # not F.one_hot, which reads the labels' values: a wait in every forward
-            one_hot = labels[:, None] == torch.arange(self.classes, device=labels.device)
-            latents = torch.cat([latents, one_hot.to(latents.dtype)], dim=1)
+            latents = torch.cat([latents, as_weights(labels, self.classes, latents.dtype)], dim=1)
         stem = F.leaky_relu(self.dense(latents), LEAK)
         return self.layers(stem.view(-1, *self.stem_shape))
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from distgan.inference.generator import load_generator
-from distgan.inference.interpolation import interpolate, slerp
+from distgan.inference.interpolation import interpolate
+from distgan.inference.latents import slerp
 from tests.unit.inference.test_sampling import export
 
 

@@ -15,8 +15,9 @@ from PIL import Image
 from distgan.cli import sample
 from distgan.cli.main import main
 from distgan.config.networks import SeedGenerator
-from distgan.inference.generator import find_device, load_generator, truncate
+from distgan.inference.generator import find_device, load_generator
 from distgan.inference.generator_file import Description, save_generator
+from distgan.inference.latents import truncate
 from distgan.inference.sampling import classes_of
 from distgan.networks import build_generator
 from distgan.utils.errors import ExportError
