@@ -16,8 +16,8 @@ from distgan.config.load import read_config
 from distgan.config.schema import Config, DataConfig
 from distgan.data import reference
 from distgan.inference.generator import load_generator
+from distgan.metrics.nearest_neighbors import Likeness, likeness
 from distgan.training.report.contents import Figure, Missing, Report, part
-from distgan.training.report.nearest_neighbors import Likeness, likeness
 from distgan.training.report.own_files import own_file
 from distgan.training.report.run_reader import RunReader
 from distgan.utils.images import to_grid
