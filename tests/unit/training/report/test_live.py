@@ -24,6 +24,7 @@ from distgan.config.load import load_config
 from distgan.training.report import live, run_reader
 from distgan.training.report.live import serve
 from distgan.training.report.run_reader import RunReader
+from distgan.utils import local_server
 from distgan.utils.errors import LaunchError
 from distgan.utils.local_server import BYTES, TRIED, LocalServer
 from tests.support.runs import lines
@@ -350,9 +351,9 @@ def test_a_port_that_is_taken_is_a_sentence_and_without_a_choice_the_next_one_is
         port = held.getsockname()[1]
         with pytest.raises(LaunchError, match=f"--port {port} cannot be had: Address already in use; give another"):
             serve([run], port)
-        monkeypatch.setattr(live, "PORT", port)
+        monkeypatch.setattr(local_server, "PORT", port)
         with serve([run]) as server:
             assert port < server.server_address[1] < port + TRIED
-        monkeypatch.setattr(live, "TRIED", 1)
+        monkeypatch.setattr(local_server, "TRIED", 1)
         with pytest.raises(LaunchError, match=f"no port from {port} to {port} is free"):
             serve([run])
