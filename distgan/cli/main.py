@@ -1,4 +1,4 @@
-"""`distgan prepare | doctor | train | sample | export | evaluate | report | board`: finds its module and runs it."""
+"""The console command `distgan COMMAND ...`: finds the command's module and runs it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ COMMANDS = {  # name: (module, help)
     "train": ("distgan.train", "train in this process; `accelerate launch -m distgan.train` for several"),
     "sample": ("distgan.cli.sample", "draw images from an exported generator"),
     "export": ("distgan.cli.export", "write a checkpoint's generator to one safetensors file"),
+    "explore": ("distgan.cli.explore", "look around in a generator: a page on this machine, or one HTML file"),
     "evaluate": ("distgan.cli.evaluate", "measure how far a generator's images are from real ones"),
     "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
     "report": ("distgan.cli.report", "write the page of a run or of several, or serve a live one"),
