@@ -90,7 +90,7 @@ def run_walk(args: argparse.Namespace) -> int:
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator, names = open_generator(args)
     images = walk(generator, seeds, frames, classes_of(seeds, names), truncation, parse_move(args.move))
-    write_film(out, track(images, frames, "film", "frames"), frames, per_second)
+    write_film(out, track(images, frames, "film", "frames"), per_second)
     print(f"a walk over {len(seeds)} seeds, {frames:,} frames, {frames / per_second:.1f} s: {out}")
     return 0
 
