@@ -1,4 +1,4 @@
-"""`distgan prepare | doctor | train | sample | export | evaluate | report | board`: finds its module and runs it."""
+"""`distgan prepare | doctor | train | sample | export | push | space | evaluate | report | board`: runs its module."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ COMMANDS = {  # name: (module, help)
     "train": ("distgan.train", "train in this process; `accelerate launch -m distgan.train` for several"),
     "sample": ("distgan.cli.sample", "draw images from an exported generator"),
     "export": ("distgan.cli.export", "write a checkpoint's generator to one safetensors file"),
+    "push": ("distgan.cli.push", "publish a generator on the Hugging Face Hub, with a card, a grid and a film"),
     "evaluate": ("distgan.cli.evaluate", "measure how far a generator's images are from real ones"),
     "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
     "report": ("distgan.cli.report", "write the page of a run or of several, or serve a live one"),

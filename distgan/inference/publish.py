@@ -1,0 +1,46 @@
+"""All files of a generator's repository on the Hub: the three of `save_pretrained`, a grid and a film."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distgan.inference.film import walk, write_film
+from distgan.inference.generator import MAX_COLUMNS, Generator
+from distgan.inference.generator_file import writing
+from distgan.inference.hub.card import FILM, GRID, CardFacts, Place, check_facts
+from distgan.inference.hub.find import check_id
+from distgan.inference.hub.upload import save
+from distgan.utils.images import save_png
+from distgan.utils.progress import track
+
+MAX_GRID = 1280  # pixels a side, about
+FRAMES, PER_SECOND, STOPS = 48, 16, 4  # of the film: 3 seconds over 4 seeds
+
+
+def write_repository(
+    directory: Path, generator: Generator, repo_id: str, facts: CardFacts | None = None, film: bool = True
+) -> list[Path]:
+    """Writes what `push_to_hub` uploads to a directory, without the network; returns the files.
+
+    An existing README.md is kept. Raises ExportError: wrong name, wrong license, a file that cannot be written.
+    """
+    place = Place(check_id(repo_id), grid=True, film=film)
+    facts = check_facts(facts or {})
+    save(directory, generator.network.state_dict(), generator.description, facts, place)
+    with writing(directory / GRID):
+        seeds, columns = grid_of(generator)
+        save_png(generator.grid(range(seeds), columns=columns), directory / GRID)
+    names = ["model.safetensors", "config.json", "README.md", GRID]
+    if film:
+        images = walk(generator, range(STOPS), FRAMES)
+        write_film(directory / FILM, track(images, FRAMES, "film", "frames"), FRAMES, PER_SECOND)
+        names.append(FILM)
+    return [directory / name for name in names]
+
+
+def grid_of(generator: Generator) -> tuple[int, int]:
+    """Number of seeds and of columns of a grid: a column for each class where they are few; no more than fits."""
+    fit = max(2, min(8, MAX_GRID // generator.size))
+    classes = len(generator.class_names) if generator.conditional else 0
+    columns = classes if 0 < classes <= MAX_COLUMNS and classes * generator.size <= 2 * MAX_GRID else fit
+    return fit * columns, columns
