@@ -14,7 +14,7 @@ from distgan.config.networks import GENERATORS
 from distgan.config.registry import Trust
 from distgan.inference.formats import SUFFIXES
 from distgan.inference.generator import Generator, load_generator
-from distgan.inference.generator_file import Description, save_generator
+from distgan.inference.generator_file import Description, check_no_program, save_generator
 from distgan.inference.hub.find import fetch, repository_of
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import BestState
@@ -89,6 +89,8 @@ def find(path: Path) -> Path:
         return path
     newest = storage.newest(path / "checkpoints", print)
     if newest is None:
+        if path.is_file():
+            check_no_program(path)
         raise CheckpointError(
             f"{path} is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one"
         )

@@ -1,4 +1,4 @@
-"""`distgan prepare | doctor | train | sample | export | push | space | evaluate | report | board`: runs its module."""
+"""The console command `distgan COMMAND ...`: finds the command's module and runs it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ COMMANDS = {  # name: (module, help)
     "sample": ("distgan.cli.sample", "draw images from an exported generator"),
     "export": ("distgan.cli.export", "write a checkpoint's generator to one safetensors file"),
     "push": ("distgan.cli.push", "publish a generator on the Hugging Face Hub, with a card, a grid and a film"),
+    "explore": ("distgan.cli.explore", "look around in a generator: a page on this machine, or one HTML file"),
     "evaluate": ("distgan.cli.evaluate", "measure how far a generator's images are from real ones"),
     "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
     "report": ("distgan.cli.report", "write the page of a run or of several, or serve a live one"),

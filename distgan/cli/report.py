@@ -16,6 +16,7 @@ from distgan.training.report.compare import MAX_RUNS
 from distgan.training.report.live import serve
 from distgan.training.report.write import NAME, check_run, nearest_run, write_comparison, write_report
 from distgan.utils.errors import ConfigError
+from distgan.utils.local_server import LocalServer
 from distgan.utils.log import log
 
 
@@ -33,13 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show a live page on this machine, also while training runs; Ctrl-C ends it",
     )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        metavar="N",
-        help="port of the live page (default: 8642, or the next that is free; 0: any)",
-    )
-    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    add_server_arguments(parser)
     parser.add_argument(
         "--out", type=to_path, metavar="FILE", help="where the page goes (default: RUN/report.html; of several runs "
         "report.html in the directory that holds them)",
@@ -48,6 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="SHARDS", help="directory or URL of the real images (default: the training data)"
     )
     add_trust_argument(parser)
+
+
+def add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a page that is served."""
+    parser.add_argument(
+        "--port",
+        type=_port,
+        metavar="N",
+        help="port of the served page (default: 8642, or the next that is free; 0: any)",
+    )
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
     if len(args.runs) > 1:
         path = write_comparison(args.runs, args.out or _common_place(args.runs))
     else:
-        path = write_report(args.runs[0], _data(args.data), args.trust, args.out)
+        path = write_report(args.runs[0], data_of(args.data), args.trust, args.out)
     print(f"report: {path}")
     if args.open:
-        _open(path.resolve().as_uri())
+        open_page(path.resolve().as_uri())
     return 0
 
 
@@ -90,12 +96,17 @@ def _serve(run_dirs: Sequence[Path], port: int | None, opened: bool) -> int:
     with serve(run_dirs, port) as server:
         print(f"report: {server.url} (only on this machine; Ctrl-C ends it)", flush=True)
         if opened:
-            _open(server.url)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            log.info("the live page is closed; this ends no training")
+            open_page(server.url)
+        serve_until_interrupted(server, "the live page is closed; this ends no training")
     return 0
+
+
+def serve_until_interrupted(server: LocalServer, goodbye: str) -> None:
+    """Serves until Ctrl-C."""
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        log.info("%s", goodbye)
 
 
 def _check_place(run_dir: Path) -> None:
@@ -118,14 +129,16 @@ def _common_place(run_dirs: Sequence[Path]) -> Path:
     return (near if near.resolve() in parents else parents.pop()) / NAME
 
 
-def _data(text: str | None) -> DataConfig | None:
+def data_of(text: str | None) -> DataConfig | None:
+    """The data set of --data. Raises ConfigError."""
     try:
         return None if text is None else DataConfig.model_validate({"path": text})
     except ValidationError as error:
         raise ConfigError(f"--data: {first_mistake(error).rule}") from None
 
 
-def _open(url: str) -> None:
+def open_page(url: str) -> None:
+    """Opens a page in the user's browser, if there is one."""
     if not webbrowser.open(url):
         log.info("there is no browser here; open %s yourself", url)
 

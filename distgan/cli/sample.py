@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 
 from distgan.config.command_line import add_trust_argument, to_source
-from distgan.inference.generator import Generator, load_generator
+from distgan.inference.generator import Class, Generator, load_generator
 from distgan.inference.generator_file import writing
-from distgan.inference.sampling import classes_of, draw, find_file, write_directory, write_npz
+from distgan.inference.sampling import Names, classes_of, draw, find_file, write_directory, write_npz
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
 from distgan.utils.names import split_names
@@ -48,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--truncation", metavar="T", help="limit the latent numbers to [-T, T]: less variety, fewer failures"
     )
+    parser.add_argument(
+        "--mix", metavar="A,B,SHARE", help="two classes, and the share of the second, such as cat,dog,0.3"
+    )
+    parser.add_argument("--move", metavar="LIST", help="steps along the main directions, such as 1=2.5,3=-1")
     parser.add_argument("--batch-size", default="16", metavar="N", help="images at a time (default: 16)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--columns", metavar="N", help="columns of the grid (default: about square)")
@@ -67,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator, names = open_generator(args)
-    batches = draw(generator, seeds, names, truncation, batch_size)
+    batches = draw(generator, seeds, names, truncation, batch_size, parse_move(args.move))
     if form == "directory":
         write_directory(out, batches)
     elif form == "npz":
@@ -88,20 +92,44 @@ def run_walk(args: argparse.Namespace) -> int:
     frames, per_second = _whole("--frames", args.frames), _whole("--fps", args.fps)
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator, names = open_generator(args)
-    images = walk(generator, seeds, frames, classes_of(seeds, names), truncation)
+    images = walk(generator, seeds, frames, classes_of(seeds, names), truncation, parse_move(args.move))
     write_film(out, track(images, frames, "film", "frames"), frames, per_second)
     print(f"a walk over {len(seeds)} seeds, {frames:,} frames, {frames / per_second:.1f} s: {out}")
     return 0
 
 
-def open_generator(args: argparse.Namespace) -> tuple[Generator, tuple[str, ...] | None]:
-    """The generator, and the class names of --classes. Raises ExportError for a wrong one, before the work."""
+def open_generator(args: argparse.Namespace) -> tuple[Generator, Names]:
+    """The generator, and the classes of --classes or --mix. Raises ExportError for a wrong one, before the work."""
     generator = load_generator(find_file(args.file), args.device, args.trust)
     names = None if args.classes is None else split_names(name_as_text(args.classes))
+    if args.mix is not None:
+        if names is not None:
+            raise ExportError(f"--mix={args.mix} and --classes={args.classes} both choose the class; leave one out")
+        mixture = parse_mix(args.mix)
+        generator.labels([0], mixture)
+        return generator, mixture
     if names == ():
         raise ExportError(f"--classes={args.classes} names no class; leave it out for all, or name some")
     generator.labels(range(len(names or [])), names)
     return generator, names
+
+
+def parse_mix(text: str) -> dict[Class, float]:
+    """A mixture from text: 'cat,dog,0.3' -> {cat: 0.7, dog: 0.3}. Raises ExportError."""
+    parts = split_names(name_as_text(text))
+    if len(parts) != 3 or parts[0] == parts[1] or not 0 <= (share := _number("--mix", parts[2])) <= 1:
+        raise ExportError(f"--mix={text} must be two classes and the share of the second, such as cat,dog,0.3")
+    return {parts[0]: 1 - share, parts[1]: share}
+
+
+def parse_move(text: str | None) -> dict[int, float] | None:
+    """Steps along directions from text: '1=2.5,3=-1' -> {1: 2.5, 3: -1.0}. Raises ExportError."""
+    if text is None:
+        return None
+    steps = [part.partition("=") for part in text.split(",")]
+    if not all(number.strip().isdecimal() and sign for number, sign, _ in steps):
+        raise ExportError(f"--move={text} must be directions and distances, such as 1=2.5,3=-1")
+    return {int(number): _number("--move", distance) for number, _, distance in steps}
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -158,4 +186,4 @@ def _number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ExportError(f"{name}={text} must be a number above 0, such as 0.7") from None
+        raise ExportError(f"{name}={text} must be a number, such as 0.7") from None

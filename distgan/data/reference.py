@@ -22,7 +22,10 @@ from distgan.data.shards.manifest import Manifest
 from distgan.data.shards.reader import scan
 from distgan.data.shards.selection import ShardSelection, select_shards
 from distgan.utils.errors import DataError
+from distgan.utils.progress import track
 from distgan.utils.rng import generator
+
+MAX_REALS, MAX_REAL_BYTES = 20_000, 1 << 28  # of `read_some`
 
 
 def open_data(config: DataConfig) -> tuple[Manifest, ShardSelection]:
@@ -38,6 +41,23 @@ def fitted(config: DataConfig, size: int, channels: int) -> DataConfig:
         open_data_set(changed)
         return changed
     return config
+
+
+def read_some(config: DataConfig, size: int, channels: int) -> tuple[Tensor, int]:
+    """Real images that fit into memory, uint8 [2 to MAX_REALS, channels, size, size], and how many there are.
+
+    Raises DataError: the data set cannot be read, its images have another size or channels, or it holds only one.
+    """
+    _, shards = open_data(fitted(config, size, channels))
+    if shards.size != size:
+        raise DataError(f"the real images at {config.path} have {shards.size} pixels a side, not {size}")
+    if shards.form.channels != channels:
+        raise DataError(f"the real images at {config.path} have {shards.form.channels} channel(s), not {channels}")
+    count = min(shards.total, MAX_REALS, MAX_REAL_BYTES // shards.image_bytes)
+    if count < 2:
+        raise DataError(f"{config.path} holds a single image")
+    blocks = read_images(shards, choose_from_few_shards(shards, count), range(count), 500)
+    return torch.cat(list(track(blocks, count, "real images", "images", weigh=len))), shards.total
 
 
 def choose(images: int, rows: range) -> Tensor:

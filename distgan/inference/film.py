@@ -6,7 +6,7 @@ Frames are made, enlarged and encoded one batch at a time, so that a long film t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from distgan.inference.generator import Class, Generator
+from distgan.inference.generator import Classes, Generator
 from distgan.inference.generator_file import writing
 from distgan.inference.latents import slerp_at
+from distgan.networks.classes import as_weights
 from distgan.utils.background import short
 from distgan.utils.errors import ExportError
 from distgan.utils.files import atomic_path
@@ -34,18 +35,19 @@ def walk(
     generator: Generator,
     seeds: Sequence[int],
     frames: int,
-    classes: Sequence[Class] | None = None,
+    classes: Classes = None,
     truncation: float | None = None,
+    move: Mapping[int, float] | None = None,
 ) -> Iterator[Image.Image]:
     """Yields `frames` images of a closed way: from each seed to the next, along arcs, and from the last to the first.
 
-    seeds: at least 2. classes: of the seeds; a conditional generator mixes neighbouring classes in between. Raises
-    ExportError for a wrong seed, class, truncation or number.
+    seeds: at least 2. classes: of the seeds; a conditional generator mixes neighbouring classes in between.
+    truncation, move: as of `Generator.latents`. Raises ExportError for a wrong seed, class, truncation or number.
     """
     if len(seeds) < 2 or frames < len(seeds):
         raise ExportError(f"a walk needs 2 seeds and a frame for each, not {len(seeds)} seeds and {frames} frames")
-    latents, labels = generator.latents(seeds, truncation), generator.labels(seeds, classes)
-    weights = None if labels is None else nn.functional.one_hot(labels, len(generator.class_names)).float()
+    latents, labels = generator.latents(seeds, truncation, move), generator.labels(seeds, classes)
+    weights = None if labels is None else as_weights(labels, len(generator.class_names), torch.float32)
     for start in range(0, frames, BATCH):
         places = torch.arange(start, min(start + BATCH, frames), dtype=torch.float64) * len(seeds) / frames
         before, share = places.floor().long(), places % 1

@@ -6,9 +6,10 @@ from a stream of its own, and every batch is filled up to the same size.
 
 from __future__ import annotations
 
+import math
 import operator
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from distgan.inference.directions import main_directions
 from distgan.inference.generator_file import Description, read_generator
 from distgan.inference.hub.find import check_id, fetch, find, repository_of
 from distgan.inference.hub.upload import open_repository, save, upload
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 20  # of a grid with a column for each class
 Class = str | int
+Classes = Sequence[Class] | Class | Mapping[Class, float] | None
 
 
 def load_generator(
@@ -103,7 +106,8 @@ class Generator:
     def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images of latent vectors: [B, latent_dim], int64 [B] -> float32 [B, channels, size, size] in [-1, 1].
 
-        labels: for a conditional generator only. The result is on the generator's device; gradients reach the latents.
+        labels: for a conditional generator only; float32 [B, classes]: weights that mix classes. The result is on the
+        generator's device; gradients reach the latents.
         r3gan's images may lie a little outside [-1, 1], since its last layer is linear; `sample` clips them.
         Raises ExportError for another shape, and for missing or unexpected labels.
         """
@@ -125,22 +129,24 @@ class Generator:
     def sample(
         self,
         seeds: Iterable[int],
-        classes: Sequence[Class] | Class | None = None,
+        classes: Classes = None,
         truncation: float | None = None,
         batch_size: int = 16,
+        move: Mapping[int, float] | None = None,
     ) -> Tensor:
         """One image per seed: uint8 [N, 3, size, size] on the CPU; [N, 1, size, size] where the images are gray.
 
         seeds: whole numbers in 0 ... 2**63 - 1. classes (conditional only): names or numbers, one for all seeds or one
         per seed (a number is a class's place, from 0 on, but its name where all names are numbers); None: the class at
-        place seed % number of classes. truncation: see `latents`. batch_size: images at a time.
+        place seed % number of classes; {"frog": 0.7, "cat": 0.3}: a mixture, for all seeds. truncation, move: see
+        `latents`. batch_size: images at a time.
         A seed's image is bit-identical for the same batch size and device, otherwise equal up to rounding.
         Raises ExportError for a wrong seed, class, truncation or batch size.
         """
         seeds = check_seeds(seeds)
         if batch_size < 1:
             raise ExportError(f"batch_size={batch_size} must be 1 or more")
-        return self.pixels(self.latents(seeds, truncation), self.labels(seeds, classes), batch_size)
+        return self.pixels(self.latents(seeds, truncation, move), self.labels(seeds, classes), batch_size)
 
     def pixels(self, latents: Tensor, labels: Tensor | None = None, batch_size: int = 16) -> Tensor:
         """Images of latent vectors, `batch_size` at a time: [N, latent_dim], int64 [N] -> uint8 as of `sample`.
@@ -157,7 +163,7 @@ class Generator:
         return images
 
     def images(
-        self, seeds: Iterable[int], classes: Sequence[Class] | Class | None = None, truncation: float | None = None
+        self, seeds: Iterable[int], classes: Classes = None, truncation: float | None = None
     ) -> list[Image.Image]:
         """One Pillow image per seed: mode RGB, or L where the images are gray. Arguments and errors as of `sample`."""
         return [to_image(pixels) for pixels in self.sample(seeds, classes, truncation)]
@@ -165,7 +171,7 @@ class Generator:
     def grid(
         self,
         seeds: Iterable[int] = range(64),
-        classes: Sequence[Class] | Class | None = None,
+        classes: Classes = None,
         truncation: float | None = None,
         columns: int | None = None,
     ) -> Image.Image:
@@ -200,31 +206,66 @@ class Generator:
         data = b64encode(file.getvalue()).decode()
         return f'<p>{escape(repr(self))}</p><img alt="{2 * columns} samples" src="data:image/png;base64,{data}">'
 
-    def latents(self, seeds: Iterable[int], truncation: float | None = None) -> Tensor:
+    def latents(
+        self, seeds: Iterable[int], truncation: float | None = None, move: Mapping[int, float] | None = None
+    ) -> Tensor:
         """One latent vector per seed: float32 [N, latent_dim] on the CPU, standard normal.
 
-        truncation: limits the distribution to [-truncation, truncation]; None: no limit. Raises ExportError for a seed
-        that is not a whole number in 0 ... 2**63 - 1, or a truncation that is not above 0.
+        truncation: limits the distribution to [-truncation, truncation]; None: no limit. move: {1: 2.5, 3: -1}: how far
+        to go then along the main directions, numbered from 1 (`directions`). Raises ExportError for a seed that is not
+        a whole number in 0 ... 2**63 - 1, a truncation that is not above 0, or a direction that does not exist.
         """
         seeds = check_seeds(seeds)
         normal = torch.empty((len(seeds), self.latent_dim), dtype=torch.float64)
         for row, seed in zip(normal, seeds, strict=True):
             row.normal_(generator=generator("cpu", seed, "sample/latent"))
-        return (normal if truncation is None else truncate(normal, truncation)).float()
+        latents = (normal if truncation is None else truncate(normal, truncation)).float()
+        return latents + self._shift(move) if move else latents
 
-    def labels(self, seeds: Sequence[int], classes: Sequence[Class] | Class | None = None) -> Tensor | None:
-        """Class numbers, int64 [N], by the rule of `sample`; None if unconditional. Raises ExportError."""
+    def directions(self) -> Tensor:
+        """The main directions of the latent space, the strongest first: float32 [latent_dim, latent_dim], unit rows.
+
+        Raises ExportError where a network from outside has none (`main_directions`).
+        """
+        return main_directions(self.network, self.latent_dim)
+
+    def _shift(self, move: Mapping[int, float]) -> Tensor:
+        for number, distance in move.items():
+            if number not in range(1, self.latent_dim + 1) or not math.isfinite(distance):
+                raise ExportError(
+                    f"move {number}={distance}: the directions are 1 to {self.latent_dim}, a distance finite"
+                )
+        directions = self.directions()
+        return torch.stack([directions[number - 1] * distance for number, distance in move.items()]).sum(0)
+
+    def labels(self, seeds: Sequence[int], classes: Classes = None) -> Tensor | None:
+        """Class numbers, int64 [N], by the rule of `sample`; None if unconditional. Raises ExportError.
+
+        Of a mixture: weights, float32 [N, classes].
+        """
         if not self.conditional:
             if classes is not None:
                 raise ExportError("this generator is unconditional: it cannot make a chosen class; leave classes out")
             return None
         if classes is None:
             return torch.tensor([seed % len(self.class_names) for seed in seeds], dtype=torch.int64)
+        if isinstance(classes, Mapping):
+            return self._mixture(classes).expand(len(seeds), -1)
         if isinstance(classes, (str, int)):
             classes = [classes] * len(seeds)
         if len(classes) != len(seeds):
             raise ExportError(f"{len(classes)} classes for {len(seeds)} seeds; give one for all, or one per seed")
         return torch.tensor([self._class_number(name) for name in classes], dtype=torch.int64)
+
+    def _mixture(self, shares: Mapping[Class, float]) -> Tensor:
+        if not all(0 <= share < math.inf for share in shares.values()) or not math.isclose(sum(shares.values()), 1):
+            raise ExportError(
+                f"the shares of a mixture of classes must be 0 or more and add up to 1, not {dict(shares)}"
+            )
+        weights = torch.zeros(len(self.class_names))
+        for name, share in shares.items():
+            weights[self._class_number(name)] += share
+        return weights
 
     def _class_number(self, name: Class) -> int:
         """The class that a name or number means. Raises ExportError: none, or several.

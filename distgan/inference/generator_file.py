@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,16 +27,18 @@ from distgan.config.networks import GeneratorConfig
 from distgan.config.outside import OutsideSection
 from distgan.config.registry import Trust
 from distgan.config.schema import Config
+from distgan.inference.formats import SUFFIXES as PROGRAMS
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, ExportError
 from distgan.utils.files import atomic_path
-from distgan.utils.safe_io import parse_json, printable
+from distgan.utils.safe_io import open_regular, parse_json, printable
 from distgan.utils.version import __version__
 
 KEY = "distgan"  # of the metadata
 FORMAT = "distgan-generator"
 FORMAT_VERSION = 1
 MAX_SIZE = 4096  # height and width of an image, pixels; limits the memory that a forged file can take
+ZIP = b"PK\x03\x04"  # how a zip file begins, as programs and pickles of torch are
 DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bool: "BOOL"}  # torch's types -> safetensors' names
 
 
@@ -228,8 +231,30 @@ def _metadata_digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(_compact(rest).encode()).hexdigest()
 
 
+def check_no_program(path: Path) -> None:
+    """Raises ExportError for a file that holds a program, such as `distgan export --format` makes, or a pickle.
+
+    Raises OSError if it cannot be read.
+    """
+    with open_regular(path) as file:
+        zipped = file.read(len(ZIP)) == ZIP and zipfile.is_zipfile(file)
+    if not zipped and path.suffix != PROGRAMS["onnx"]:
+        return
+    what = "a torch.export program, TorchScript or a pickle" if zipped else "ONNX"
+    beside = path.with_suffix(".safetensors")
+    fix = (
+        f"`distgan sample {beside} --out x.png`"
+        if beside.is_file()
+        else "`distgan sample RUN --out x.png` (`distgan export RUN` makes it)"
+    )
+    raise ExportError(
+        f"{path} is a program ({what}), and distgan runs none from a file; give the generator's safetensors file: {fix}"
+    )
+
+
 def _check_path(path: Path) -> None:
     if path.is_file():
+        check_no_program(path)
         return
     if path.is_dir():
         if checkpoint := _checkpoint_of(path):

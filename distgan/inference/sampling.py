@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from distgan.inference.generator import Class, Generator
+from distgan.inference.generator import Class, Classes, Generator
 from distgan.inference.generator_file import writing
 from distgan.inference.hub.find import fetch, repository_of
 from distgan.utils.files import atomic_path
@@ -28,18 +28,27 @@ def find_file(given: Path | str) -> Path:
     return inside[0] if inside else path
 
 
+Names = Sequence[Class] | Mapping[Class, float] | None
+"""Classes of which seed s takes number s modulo their number; or a mixture of classes."""
+
+
 def draw(
-    generator: Generator, seeds: Sequence[int], names: Sequence[Class] | None, truncation: float | None, batch_size: int
+    generator: Generator,
+    seeds: Sequence[int],
+    names: Names,
+    truncation: float | None,
+    batch_size: int,
+    move: Mapping[int, float] | None = None,
 ) -> Iterator[tuple[Sequence[int], Tensor]]:
-    """Yields batches: the seeds, and their images, uint8 [n, channels, H, W]. names: see `classes_of`."""
+    """Yields batches: the seeds, and their images, uint8 [n, channels, H, W]."""
     parts = [seeds[start : start + batch_size] for start in range(0, len(seeds), batch_size)]
     for part in track(parts, len(seeds), "sample", "images", weigh=len):
-        yield part, generator.sample(part, classes_of(part, names), truncation, batch_size)
+        yield part, generator.sample(part, classes_of(part, names), truncation, batch_size, move)
 
 
-def classes_of(seeds: Sequence[int], names: Sequence[Class] | None) -> list[Class] | None:
-    """The class of each seed: names[seed % len(names)], which does not depend on the order of the seeds."""
-    return None if names is None else [names[seed % len(names)] for seed in seeds]
+def classes_of(seeds: Sequence[int], names: Names) -> Classes:
+    """The class of each seed: names[seed % len(names)], which does not depend on the order of the seeds; a mixture."""
+    return names if names is None or isinstance(names, Mapping) else [names[seed % len(names)] for seed in seeds]
 
 
 def write_directory(directory: Path, batches: Iterator[tuple[Sequence[int], Tensor]]) -> None:
@@ -55,10 +64,10 @@ def write_npz(
     path: Path,
     generator: Generator,
     seeds: Sequence[int],
-    names: Sequence[Class] | None,
+    names: Names,
     batches: Iterator[tuple[Sequence[int], Tensor]],
 ) -> None:
-    """Writes images uint8 [N, H, W, channels], seeds int64 [N] and labels int64 [N] (-1: unconditional).
+    """Writes images uint8 [N, H, W, channels], seeds int64 [N] and labels int64 [N] (-1: unconditional, or a mixture).
 
     The same content gives the same bytes. Raises ExportError.
     """
@@ -71,7 +80,9 @@ def write_npz(
     arrays = {
         "images": images,
         "seeds": np.array(seeds, dtype=np.int64),
-        "labels": np.full(len(seeds), -1, dtype=np.int64) if labels is None else labels.numpy(),
+        "labels": np.full(len(seeds), -1, dtype=np.int64)
+        if labels is None or labels.is_floating_point()
+        else labels.numpy(),
     }
     with writing(path), atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

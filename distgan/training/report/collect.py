@@ -9,24 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from distgan.config.load import read_config
 from distgan.config.schema import Config, DataConfig
 from distgan.data import reference
 from distgan.inference.generator import load_generator
+from distgan.metrics.nearest_neighbors import Likeness, likeness
 from distgan.training.report.contents import Figure, Missing, Report, part
-from distgan.training.report.nearest_neighbors import Likeness, likeness
 from distgan.training.report.own_files import own_file
 from distgan.training.report.run_reader import RunReader
 from distgan.utils.images import to_grid
-from distgan.utils.progress import track
 
 FILES = ("best.safetensors", "generator.safetensors")  # in RUN; the first that exists is shown
 SEEDS = range(64)  # of the generator's grid
 COMPARED = 10  # generated images whose nearest real images are shown
-MAX_REALS, MAX_REAL_BYTES = 20_000, 1 << 28  # limits of the real images that are compared
 
 
 def gather(run_dir: Path, data: DataConfig | None = None, trust: Sequence[str] = ()) -> Report:
@@ -58,17 +55,5 @@ def _likeness(fakes: Tensor, config: Config | Missing, data: DataConfig | None) 
         data = config.data
         if isinstance(data.path, str):
             return Missing(f"the real images are at {data.path}; `distgan report RUN --data {data.path}` reads them")
-    else:
-        data = reference.fitted(data, fakes.shape[-1], fakes.shape[1])
-    _, shards = reference.open_data(data)
-    if shards.size != fakes.shape[-1]:
-        return Missing(f"the real images at {data.path} have {shards.size} pixels a side, not {fakes.shape[-1]}")
-    if (channels := shards.form.channels) != fakes.shape[1]:
-        return Missing(f"the real images at {data.path} have {channels} channel(s), not {fakes.shape[1]}")
-    count = min(shards.total, MAX_REALS, MAX_REAL_BYTES // shards.image_bytes)
-    if count < 2:
-        return Missing(f"{data.path} holds a single image")
-    positions = reference.choose_from_few_shards(shards, count)
-    blocks = reference.read_images(shards, positions, range(count), 500)
-    reals = torch.cat(list(track(blocks, count, "real images", "images", weigh=len)))
-    return likeness(fakes, reals, shards.total)
+    reals, total = reference.read_some(data, fakes.shape[-1], fakes.shape[1])
+    return likeness(fakes, reals, total)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from distgan.metrics.nearest_neighbors import Likeness
 from distgan.training.report.history import History
-from distgan.training.report.nearest_neighbors import Likeness
 from distgan.utils.errors import DistganError
 from distgan.utils.safe_io import printable
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from distgan.metrics.nearest_neighbors import COPY_SHARE, Likeness
 from distgan.training.report.contents import Figure, Grid, Missing, Report
 from distgan.training.report.data_uri import data_uri, thumbnail
 from distgan.training.report.grids import figure_of, spread
-from distgan.training.report.nearest_neighbors import COPY_SHARE, Likeness
 from distgan.training.report.parts import Frame, Frames, missing_part, run_parts, summary_part
 from distgan.training.report.templates import Part, fill_macro, fill_page
 from distgan.utils.images import to_image

@@ -5,13 +5,12 @@ jinja2 is imported with the first page, since it takes longer than all else that
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from distgan.utils.templates import environment, source_hash
 from distgan.utils.version import __version__
 
 if TYPE_CHECKING:
@@ -55,8 +54,8 @@ def fill_page(title: str, parts: Sequence[Part], live: bool, etag: str = "") -> 
         etag=etag,
         style=Markup(style),
         script=Markup(script),
-        style_hash=_source_hash(style),
-        script_hash=_source_hash(script),
+        style_hash=source_hash(style),
+        script_hash=source_hash(script),
         version=__version__,
     )
 
@@ -66,33 +65,12 @@ def asset(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _source_hash(text: str) -> str:
-    """The hash by which a page's policy allows a style or a script in it."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
 @functools.cache
 def _environment() -> jinja2.Environment:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=_visible,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     from distgan.training.report.contents import Missing
     from distgan.training.report.data_uri import data_uri
 
-    environment.filters["data_uri"] = data_uri
-    environment.tests["missing"] = lambda part: isinstance(part, Missing)
-    return environment
-
-
-def _visible(value: Any) -> Any:
-    """Text with U+FFFD for each character that cannot be shown, except line ends; other values pass through."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):  # escaped already, by a macro
-        return value
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in value)
+    made = environment(Path(__file__).parent)
+    made.filters["data_uri"] = data_uri
+    made.tests["missing"] = lambda part: isinstance(part, Missing)
+    return made

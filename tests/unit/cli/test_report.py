@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distgan.cli import main
-from distgan.training.report.live import Server
+from distgan.utils.local_server import LocalServer
 
 NO_RUN = " is not a run directory: it holds no config.yaml and no metrics.jsonl; give run.dir/run.name"
 ONE_RUN = " is for the page that is written of one run, with its generator; leave it out"
@@ -90,7 +90,7 @@ def interrupted(*_: object) -> None:
 
 
 def test_a_run_that_a_training_will_make_is_waited_for_with_the_nearest_one_named(runs, capsys, monkeypatch):
-    monkeypatch.setattr(Server, "serve_forever", interrupted)
+    monkeypatch.setattr(LocalServer, "serve_forever", interrupted)
     code, text = outcome(capsys, "runs/quickstart", "--serve", "--port", "0")
     assert code == 0
     assert "there is no runs/quickstart yet; the nearest that is there: runs/a. The page waits for a training" in text
@@ -98,7 +98,7 @@ def test_a_run_that_a_training_will_make_is_waited_for_with_the_nearest_one_name
 
 
 def test_ctrl_c_ends_the_live_page_without_an_error(runs, capsys, monkeypatch):
-    monkeypatch.setattr(Server, "serve_forever", interrupted)
+    monkeypatch.setattr(LocalServer, "serve_forever", interrupted)
     code, text = outcome(capsys, "runs/a", "runs/b", "--serve", "--port", "0")
     assert code == 0
     address, end = text.split("\n")

@@ -276,6 +276,26 @@ def test_what_is_no_safetensors_file_is_named_so(tmp_path, content):
         load_generator(tmp_path / "x")
 
 
+@pytest.mark.parametrize("name", ["g.pt2", "g.pt", "g.onnx", "g"])
+@pytest.mark.parametrize("command", [["sample", "--out", "x.png"], ["evaluate"], ["export", "--format", "onnx"]])
+def test_a_program_is_refused_with_the_command_that_works(tmp_path, monkeypatch, capsys, name, command):
+    monkeypatch.chdir(tmp_path)
+    if name == "g.onnx":
+        Path(name).write_bytes(b"\x08\x0a")
+    else:
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), name)
+    assert main([command[0], name, *command[1:]]) == 2
+    error = capsys.readouterr().err
+    assert f"{name} is a program (" in error
+    assert (
+        "distgan runs none from a file; give the generator's safetensors file: `distgan sample RUN --out x.png`"
+        in error
+    )
+    Path(name).with_suffix(".safetensors").touch()
+    with pytest.raises(ExportError, match=r"file: `distgan sample g.safetensors --out"):
+        load_generator(name)
+
+
 def test_a_safetensors_file_of_someone_else_is_foreign(tmp_path):
     safetensors.torch.save_file({"x": torch.zeros(2)}, tmp_path / "x", metadata={"format": "pt"})
     with pytest.raises(ExportError, match="not one made by `distgan export`"):

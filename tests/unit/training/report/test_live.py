@@ -22,9 +22,11 @@ import yaml
 
 from distgan.config.load import load_config
 from distgan.training.report import live, run_reader
-from distgan.training.report.live import Server, serve
+from distgan.training.report.live import serve
 from distgan.training.report.run_reader import RunReader
+from distgan.utils import local_server
 from distgan.utils.errors import LaunchError
+from distgan.utils.local_server import BYTES, TRIED, LocalServer
 from tests.support.runs import lines
 
 EVIL = "<script>alert('x')</script>\x1b[2J\u202e"
@@ -59,7 +61,7 @@ def looks_every_time(monkeypatch):
 
 
 @contextlib.contextmanager
-def served(*run_dirs: Path) -> Iterator[Server]:
+def served(*run_dirs: Path) -> Iterator[LocalServer]:
     with serve(run_dirs, 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
@@ -67,7 +69,7 @@ def served(*run_dirs: Path) -> Iterator[Server]:
         server.shutdown()
 
 
-def get(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+def get(server: LocalServer, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
     with contextlib.closing(connection):
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
@@ -75,7 +77,7 @@ def get(server: Server, path: str, method: str = "GET", **headers: str) -> tuple
         return answer.status, dict(answer.headers), answer.read()
 
 
-def parts(server: Server) -> dict[str, str]:
+def parts(server: LocalServer) -> dict[str, str]:
     return json.loads(get(server, "/parts.json")[2])
 
 
@@ -193,8 +195,10 @@ def test_nothing_is_served_but_the_page_and_the_grids_that_are_there(run, path):
 
 def test_it_takes_no_orders(run):
     with served(run) as server:
-        for method in ("POST", "PUT", "DELETE"):
+        for method in ("PUT", "DELETE"):
             assert get(server, "/", method)[0] == 501
+        assert get(server, "/", "POST")[0] == 415
+        assert get(server, "/", "POST", Content_Type=BYTES)[0] == 405
         status, headers, body = get(server, "/parts.json", "HEAD")
     assert (status, body) == (200, b"")
     assert int(headers["Content-Length"]) > 100
@@ -347,9 +351,9 @@ def test_a_port_that_is_taken_is_a_sentence_and_without_a_choice_the_next_one_is
         port = held.getsockname()[1]
         with pytest.raises(LaunchError, match=f"--port {port} cannot be had: Address already in use; give another"):
             serve([run], port)
-        monkeypatch.setattr(live, "PORT", port)
+        monkeypatch.setattr(local_server, "PORT", port)
         with serve([run]) as server:
-            assert port < server.server_address[1] < port + live.TRIED
-        monkeypatch.setattr(live, "TRIED", 1)
+            assert port < server.server_address[1] < port + TRIED
+        monkeypatch.setattr(local_server, "TRIED", 1)
         with pytest.raises(LaunchError, match=f"no port from {port} to {port} is free"):
             serve([run])

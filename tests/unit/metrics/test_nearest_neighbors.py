@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distgan.training.report.nearest_neighbors import likeness, neighbours
+from distgan.metrics.nearest_neighbors import likeness, neighbours
 
 
 def images(count: int, seed: int, side: int = 6) -> Tensor:

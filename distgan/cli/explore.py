@@ -1,0 +1,109 @@
+"""`distgan explore RUN|FILE`: a page on which a generator is explored, served on this machine or as one HTML file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from distgan.cli.export import find, generator_of
+from distgan.cli.report import add_server_arguments, data_of, open_page, serve_until_interrupted
+from distgan.config.command_line import add_trust_argument, to_path
+from distgan.config.load import read_config
+from distgan.config.schema import DataConfig
+from distgan.inference.generator import Generator, find_device, load_generator
+from distgan.inference.sampling import find_file
+from distgan.utils.errors import ConfigError, DistganError, ExportError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `distgan explore`."""
+    parser.add_argument(
+        "source", type=to_path, metavar="RUN|FILE",
+        help="a run: its generator.safetensors, or its newest checkpoint; or a generator's safetensors file",
+    )  # fmt: skip
+    parser.add_argument("--html", type=to_path, metavar="FILE", help="write the page with the generator to one HTML "
+                        "file, for any browser, also without a network (extra onnx)")  # fmt: skip
+    parser.add_argument("--serve", action="store_true", help="serve it on this machine (the default); Ctrl-C ends it")
+    add_server_arguments(parser)
+    parser.add_argument("--title", metavar="TEXT", help="heading of the page (default: the run's or the file's name)")
+    parser.add_argument(
+        "--data", metavar="SHARDS", help="real images to compare with (default: the run's data set, if it is here)"
+    )
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
+    add_trust_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves the page until Ctrl-C, or writes it. Raises ConfigError, CheckpointError, ExportError, LaunchError."""
+    _check(args)
+    device = find_device("cpu" if args.html else args.device)
+    source, generator = _open(args.source, args.trust)
+    title = args.title or (args.source if args.source.is_dir() else args.source.with_suffix("")).resolve().name
+    if args.html:
+        return _write(generator, args.html, title, source.name)
+    from distgan.explorer.server import Explorer, serve
+
+    explorer = Explorer(generator.to(device), title, str(source), _reals(args, generator))
+    with serve(explorer, args.port) as server:
+        print(f"explore: {server.url} (only on this machine; Ctrl-C ends it)", flush=True)
+        if args.open:
+            open_page(server.url)
+        serve_until_interrupted(server, "the page is closed")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises ConfigError for options that do not go together."""
+    if args.html is None:
+        return
+    for option, given in (
+        ("--serve", args.serve),
+        ("--port", args.port is not None),
+        ("--data", args.data is not None),
+    ):
+        if given:
+            raise ConfigError(f"{option} is for the page that is served; leave it out, or leave out --html {args.html}")
+    if args.html.suffix != ".html":
+        raise ConfigError(f"--html {args.html} must end in .html; nearest: {args.html.with_suffix('.html')}")
+
+
+def _open(path: Path, trust: tuple[str, ...]) -> tuple[Path, Generator]:
+    """The generator of a run or file, and the file that `distgan sample` would take."""
+    if not path.exists():
+        raise ExportError(f"there is no {path}; give a run such as runs/quickstart, or a generator's safetensors file")
+    file = find_file(path)
+    if file.is_file():
+        return file, load_generator(file, trust=trust)
+    return path / "generator.safetensors", generator_of(find(path), "ema", trust)
+
+
+def _write(generator: Generator, path: Path, title: str, source: str) -> int:
+    from distgan.explorer.single_file import SEEDS, write_html
+
+    difference = write_html(generator, path, title, source)
+    size = path.stat().st_size / 2**20
+    print(
+        f"{path}: {size:.1f} MiB, seeds 0 to {SEEDS - 1}, at most {difference} of 255 grey levels from distgan's images"
+    )
+    return 0
+
+
+def _reals(args: argparse.Namespace, generator: Generator) -> Callable[[], tuple[Tensor, int]] | None:
+    """Reads the real images of --data, or of a run's own data set where it is a directory here."""
+    data = data_of(args.data) or _data_of_run(args.source)
+    if data is None:
+        return None
+    from distgan.data import reference
+
+    return lambda: reference.read_some(data, generator.size, generator.channels)
+
+
+def _data_of_run(path: Path) -> DataConfig | None:
+    try:
+        data = read_config(path / "config.yaml").data if (path / "config.yaml").is_file() else None
+    except DistganError:  # of another version, or damaged: the page goes without
+        return None
+    return data if data is not None and isinstance(data.path, Path) and data.path.is_dir() else None

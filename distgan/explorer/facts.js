@@ -1,0 +1,58 @@
+// What the page knows about its generator, and small helpers of all scripts.
+"use strict";
+
+const facts = JSON.parse(document.getElementById("facts").textContent);
+const $ = (id) => document.getElementById(id);
+
+function tell(problem) {
+  $("problem").textContent = problem;
+  $("problem").hidden = !problem;
+}
+
+// A function that does `work` once more after a call that came while it was busy; `current()` says whether none has.
+function latest(work) {
+  let [asked, busy] = [0, false];
+  return async () => {
+    asked += 1;
+    if (busy) return;
+    busy = true;
+    try {
+      for (let done = 0; done !== asked;) {
+        const mine = done = asked;
+        await work(() => mine === asked);
+      }
+      tell("");
+    } catch (error) {
+      tell(error.message);
+    } finally {
+      busy = false;
+    }
+  };
+}
+
+function made(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+const newCanvas = () => made("canvas", { width: facts.size, height: facts.size });
+
+// Image `number` of uint8 [n, channels, size, size] on a canvas of its size.
+function paint(canvas, pixels, number = 0) {
+  const area = facts.size ** 2;
+  const image = new ImageData(facts.size, facts.size);
+  for (let place = 0; place < area; place++) {
+    for (let color = 0; color < 3; color++) {
+      image.data[4 * place + color] = pixels[(number * facts.channels + color % facts.channels) * area + place];
+    }
+    image.data[4 * place + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+function download(blob, name) {
+  const link = made("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}

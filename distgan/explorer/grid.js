@@ -1,0 +1,118 @@
+// The images of the chosen seeds, one of them at large, and the real images that are nearest to it.
+"use strict";
+
+const GOAL = 80; // milliseconds that a question for images should take, so that the page stays quick
+const raw = new Map(); // seed: its latent
+let pace = 4; // images of a question
+let shown = []; // the seeds of the grid
+let selected = null; // the seed at large, and its pixels
+let selectedPixels = null;
+
+async function latentsOf(seeds) {
+  const missing = seeds.filter((seed) => !raw.has(seed));
+  if (missing.length) (await backend.latents(missing)).forEach((latent, place) => raw.set(missing[place], latent));
+  return seeds.map((seed) => raw.get(seed));
+}
+
+// Calls draw(pixels, number of the image in them, place) for each point, in pieces; stops when it is not current.
+async function drawPoints(points, draw, current) {
+  for (let start = 0; start < points.length;) {
+    const part = points.slice(start, start + pace);
+    const begun = performance.now();
+    const pixels = await backend.images(part);
+    if (!current()) return;
+    part.forEach((_, number) => draw(pixels, number, start + number));
+    start += part.length;
+    const each = (performance.now() - begun) / part.length;
+    pace = Math.max(1, Math.min(32, Math.round(GOAL / each)));
+  }
+}
+
+const renewGrid = latest(async (current) => {
+  let seeds;
+  try {
+    seeds = seedsOf(state.seeds, MOST_SEEDS, backend.lastSeed);
+    $("seeds").removeAttribute("aria-invalid");
+  } catch (error) {
+    $("seeds").setAttribute("aria-invalid", "true");
+    throw error;
+  }
+  if (seeds.join() !== shown.join()) rebuild(seeds);
+  label();
+  history.replaceState(null, "", `#${toFragment(state)}`);
+  const begun = performance.now();
+  const order = [selected, ...seeds.filter((seed) => seed !== selected)];
+  const latents = await latentsOf(order);
+  const cells = new Map(seeds.map((seed, place) => [seed, $("grid").children[place]]));
+  const draw = (pixels, number, place) => {
+    const cell = cells.get(order[place]);
+    if (cell) paint(cell.firstChild, pixels, number);
+    if (place === 0) {
+      selectedPixels = pixels.slice(0, facts.channels * facts.size ** 2);
+      paint($("large"), pixels);
+      $("near").replaceChildren();
+      performance.mark("first image");
+    }
+  };
+  await drawPoints(order.map((seed, place) => pointOf(seed, latents[place])), draw, current);
+  if (current()) $("status").textContent = `${seeds.length} images in ${((performance.now() - begun) / 1000).toFixed(2)} s`;
+});
+
+function rebuild(seeds) {
+  shown = seeds;
+  if (!seeds.includes(selected)) selected = seeds[0];
+  $("grid").style.setProperty("--columns", columnsOf(seeds.length));
+  $("grid").replaceChildren(...seeds.map((seed) => {
+    const cell = made("button", { type: "button" }, newCanvas());
+    cell.addEventListener("click", () => { selected = seed; renewGrid(); });
+    return cell;
+  }));
+}
+
+// One for each class, or about square.
+const columnsOf = (count) => Math.min(count, classes > 1 && classes <= 20 ? classes : Math.ceil(Math.sqrt(count)));
+
+function label() {
+  shown.forEach((seed, place) => {
+    const cell = $("grid").children[place];
+    cell.setAttribute("aria-label", ["seed " + seed, classOf(seed)].filter(Boolean).join(", "));
+    cell.title = cell.getAttribute("aria-label");
+    cell.setAttribute("aria-pressed", String(seed === selected));
+  });
+  $("detail-title").textContent = `Seed ${selected}`;
+  $("detail-class").textContent = classOf(selected);
+  $("grid").style.setProperty("--columns", columnsOf(shown.length));
+  $("command").textContent = commandOf([`--seeds ${state.seeds}`, `--columns ${columnsOf(shown.length)}`], "grid.png");
+}
+
+// All images side by side, enlarged by a whole factor, as a PNG.
+async function saveGrid() {
+  const [gap, scale, columns] = [2, Math.max(1, Math.floor(64 / facts.size)), columnsOf(shown.length)];
+  const step = facts.size * scale + gap;
+  const whole = made("canvas", { width: columns * step + gap, height: Math.ceil(shown.length / columns) * step + gap });
+  const context = whole.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, whole.width, whole.height);
+  context.imageSmoothingEnabled = false;
+  shown.forEach((_, place) => {
+    const image = $("grid").children[place].firstChild;
+    context.drawImage(image, gap + (place % columns) * step, gap + Math.floor(place / columns) * step, step - gap, step - gap);
+  });
+  download(await new Promise((resolve) => whole.toBlob(resolve, "image/png")), "grid.png");
+}
+
+const showNearest = latest(async () => {
+  $("near").replaceChildren(made("p", { textContent: "Reading and comparing the real images; the first time may take a while ..." }));
+  const seed = selected;
+  const found = await backend.nearest(selectedPixels);
+  if (seed !== selected) return;
+  const pixels = bytesOf(found.images);
+  const figures = found.distances.map((distance, number) => {
+    const canvas = newCanvas();
+    paint(canvas, pixels, number);
+    const caption = `${distance.toFixed(1)}${found.mirrored[number] ? ", mirrored" : ""}`;
+    return made("figure", {}, canvas, made("figcaption", { textContent: caption }));
+  });
+  const note = `Real images nearest to seed ${seed}, of ${found.compared.toLocaleString("en")} of ${found.total.toLocaleString("en")}; distance: root mean square of the pixels' difference, of 255`;
+  $("near").replaceChildren(made("p", { textContent: note }), made("div", { className: "strip" }, ...figures));
+});

@@ -1,0 +1,118 @@
+"""The explorer as a local server: the page asks it for latents of seeds, images of latents, and nearest real images."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distgan.explorer.page import AFTER, BEFORE, asset, encode, facts_of, fill
+from distgan.inference.generator import Generator
+from distgan.metrics.nearest_neighbors import neighbours
+from distgan.utils.errors import DistganError, ExportError
+from distgan.utils.local_server import BYTES, Answer, LocalServer, Question, sentence, text
+
+SCRIPTS = (*BEFORE, "server_backend.js", *AFTER)
+ASSETS = {"style.css": "text/css", **dict.fromkeys(SCRIPTS, "text/javascript")}
+MOST = 256  # seeds or images of one question
+NEAREST = 5  # real images that are shown
+BATCH = 16  # images at a time
+BLOCK = 500  # real images that are compared at a time
+Reals = Callable[[], tuple[Tensor, int]]
+
+
+class Explorer:
+    """Answers the page of a generator; asked by several threads."""
+
+    def __init__(self, generator: Generator, title: str, source: str, reals: Reals | None = None) -> None:
+        """reals: reads the real images, uint8 [n, channels, size, size], and says how many there are in all."""
+        self._generator = generator
+        self._page = fill("served.html.j2", {**facts_of(generator, title, source), "nearest": reals is not None},
+                          scripts=SCRIPTS)  # fmt: skip
+        self._reals = None if reals is None else functools.cache(reals)
+        self._lock = threading.Lock()  # one computation at a time, since each uses all cores
+
+    def answer(self, question: Question) -> Answer:
+        """What the server answers."""
+        path = question.path.removeprefix("/")
+        if question.body is None:
+            if path == "":
+                return text(self._page, "text/html")
+            if path in ASSETS:
+                return text(asset(path), ASSETS[path])
+            return sentence(HTTPStatus.NOT_FOUND, "There is nothing here but the page at /.")
+        try:
+            with self._lock:
+                return self._compute(path, question.body)
+        except DistganError as error:
+            return sentence(HTTPStatus.BAD_REQUEST, f"{error}.")
+
+    def _compute(self, path: str, body: bytes) -> Answer:
+        if path == "latents":
+            return _bytes(self._generator.latents(_seeds(body)))
+        if path == "images":
+            return _bytes(self._images(body))
+        if path == "nearest" and self._reals is not None:
+            return self._nearest(body)
+        return sentence(HTTPStatus.NOT_FOUND, "There is no such question.")
+
+    def _images(self, body: bytes) -> Tensor:
+        """Images of float32 rows, each a latent and, of a conditional generator, the weights of the classes."""
+        latent_dim = self._generator.latent_dim
+        classes = len(self._generator.class_names) if self._generator.conditional else 0
+        rows = _rows(body, np.dtype("<f4"), (latent_dim + classes,))
+        if not rows.isfinite().all():
+            raise ExportError("these numbers are not finite")
+        return self._generator.pixels(
+            rows[:, :latent_dim], rows[:, latent_dim:] if classes else None, min(len(rows), BATCH)
+        )
+
+    def _nearest(self, body: bytes) -> Answer:
+        """The real images that are nearest to one image, uint8 [1, channels, size, size]."""
+        assert self._reals is not None
+        shape = (self._generator.channels, self._generator.size, self._generator.size)
+        fakes = _rows(body, np.dtype("u1"), shape)
+        reals, total = self._reals()
+        found = neighbours(fakes[:1], reals.split(BLOCK), NEAREST)
+        facts = {
+            "distances": found.distance[0].tolist(),
+            "mirrored": found.mirrored[0].tolist(),
+            "images": encode(found.images[0]),
+            "compared": len(reals),
+            "total": total,
+        }
+        return text(json.dumps(facts), "application/json")
+
+
+def serve(explorer: Explorer, port: int | None = None) -> LocalServer:
+    """The server of the page; it answers in `serve_forever`. Raises LaunchError if the port is taken."""
+    return LocalServer(explorer.answer, port)
+
+
+def _seeds(body: bytes) -> list[int]:
+    """Seeds from text such as 0,1,7. Raises ExportError."""
+    parts = body.decode("ascii", "replace").split(",")
+    if len(parts) > MOST or not all(part.isdecimal() and len(part) < 20 for part in parts):
+        raise ExportError(f"seeds are up to {MOST} whole numbers with commas between them")
+    return [int(part) for part in parts]
+
+
+def _rows(body: bytes, kind: np.dtype[Any], shape: tuple[int, ...]) -> Tensor:
+    """[n, *shape] from bytes, 1 <= n <= MOST. Raises ExportError."""
+    size = kind.itemsize * math.prod(shape)
+    count, rest = divmod(len(body), size)
+    if rest or not 1 <= count <= MOST:
+        raise ExportError(f"{len(body)} bytes are not 1 to {MOST} times {size} bytes")
+    return torch.from_numpy(np.frombuffer(body, kind).reshape(count, *shape).astype(kind.newbyteorder("=")))
+
+
+def _bytes(tensor: Tensor) -> Answer:
+    return Answer(HTTPStatus.OK, BYTES, tensor.contiguous().numpy().tobytes())
