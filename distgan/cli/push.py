@@ -14,7 +14,7 @@ from distgan.config.command_line import add_trust_argument, to_path
 from distgan.inference.hub.card import CardFacts, check_facts
 from distgan.inference.hub.find import check_id
 from distgan.inference.hub.upload import Pushed, open_repository, upload
-from distgan.inference.publish import write_repository
+from distgan.inference.publish import listed, write_repository
 from distgan.utils.log import log
 
 MESSAGE = "Upload the generator with distgan"
@@ -49,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
     film = not args.no_film
     if args.dry_run is not None:
         files = write_repository(args.dry_run, generator, name, facts, film)
-        shown = ", ".join(f"{path.name} ({path.stat().st_size / 2**20:.2f} MiB)" for path in files)
-        print(f"{args.dry_run}: {shown}; of {origin}; nothing was sent")
+        print(f"{args.dry_run}: {listed(files)}; of {origin}; nothing was sent")
         return 0
     api = open_repository(name, None, True if args.private else None, args.revision)
     with TemporaryDirectory() as directory:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from distgan.inference.film import walk, write_film
@@ -36,6 +38,11 @@ def write_repository(
         write_film(directory / FILM, track(images, FRAMES, "film", "frames"), FRAMES, PER_SECOND)
         names.append(FILM)
     return [directory / name for name in names]
+
+
+def listed(files: Sequence[Path]) -> str:
+    """Names and sizes: `config.json (3 KiB), ...`."""
+    return ", ".join(f"{path.name} ({math.ceil(path.stat().st_size / 1024):,} KiB)" for path in files)
 
 
 def grid_of(generator: Generator) -> tuple[int, int]:
