@@ -6,19 +6,16 @@ In: a run, a checkpoint, or a generator file. Out: one commit in a repository; w
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from distgan.cli.generators import open_generator
 from distgan.config.command_line import add_trust_argument, to_path
-from distgan.inference.hub.card import CardFacts, check_facts
+from distgan.inference.hub.facts import CardFacts, check_facts
 from distgan.inference.hub.find import check_id
-from distgan.inference.hub.upload import Pushed, open_repository, upload
-from distgan.inference.publish import listed, write_repository
+from distgan.inference.hub.upload import MESSAGE, Pushed, Target
+from distgan.inference.publish import listed, publish, write_repository
 from distgan.utils.log import log
 
-MESSAGE = "Upload the generator with distgan"
-FACTS = ("license", "license_name", "license_link", "dataset")
+FACTS = tuple(CardFacts.__annotations__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,32 +41,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the files and uploads them. Raises CheckpointError, ExportError, before anything is sent if possible."""
     name = check_id(args.repository)
-    facts = check_facts(facts_of(args))
+    facts = check_facts(given_facts(args))
     generator, origin = open_generator(args.source, args.trust)
     film = not args.no_film
     if args.dry_run is not None:
         files = write_repository(args.dry_run, generator, name, facts, film)
         print(f"{args.dry_run}: {listed(files)}; of {origin}; nothing was sent")
         return 0
-    api = open_repository(name, None, True if args.private else None, args.revision)
-    with TemporaryDirectory() as directory:
-        write_repository(Path(directory), generator, name, facts, film)
-        commit = {"revision": args.revision, "commit_message": args.message, "create_pr": False}
-        report(name, origin, facts, upload(api, name, Path(directory), **commit))
+    target = Target(name, True if args.private else None, args.revision, args.message)
+    report(name, origin, publish(generator, target, facts, film))
     return 0
 
 
-def facts_of(args: argparse.Namespace) -> CardFacts:
+def given_facts(args: argparse.Namespace) -> CardFacts:
     """The options that go into the card."""
     given = {name: value for name in FACTS if (value := getattr(args, name)) is not None}
     return CardFacts(**given)  # type: ignore[typeddict-item]
 
 
-def report(name: str, origin: str, facts: CardFacts, done: Pushed) -> None:
+def report(name: str, origin: str, done: Pushed) -> None:
     """Says what was done."""
-    if done.kept_card:
-        log.info("the README.md in %s is kept; `--dry-run DIR` writes a new one", name)
-    elif "license" not in facts:
+    if done.facts is None:
+        log.info("the README.md in %s is somebody's own, and kept; `--dry-run DIR` writes a new one", name)
+    elif "license" not in done.facts:
         log.info("no license was chosen, so nobody else may use it: add one to the card of %s, or --license", name)
     print(
         f"{name}: {origin}, {done.url}" if done.changed else f"{name} has the generator of {origin} already, {done.url}"

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from distgan.inference.directions import main_directions
 from distgan.inference.generator_file import Description, read_generator
 from distgan.inference.hub.find import check_id, fetch, find, repository_of
-from distgan.inference.hub.upload import open_repository, save, upload
+from distgan.inference.hub.upload import MESSAGE, Target, save
 from distgan.inference.latents import slerp, truncate
 from distgan.networks import to_device
 from distgan.utils.errors import ExportError
@@ -36,7 +35,7 @@ from distgan.utils.rng import generator
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from distgan.inference.hub.card import CardFacts
+    from distgan.inference.hub.facts import CardFacts
 
 MAX_COLUMNS = 20  # of a grid with a column for each class
 Class = str | int
@@ -317,7 +316,7 @@ class Generator:
         self,
         repo_id: str,
         *,
-        commit_message: str = "Upload the generator with distgan",
+        commit_message: str = MESSAGE,
         private: bool | None = None,
         token: str | bool | None = None,
         branch: str | None = None,
@@ -326,19 +325,15 @@ class Generator:
     ) -> str:
         """Uploads the Hub's layout, a grid and a film in one commit and returns a URL of it.
 
-        A README.md in the repository is kept. repo_id: such as me/cats; made if it does not exist. private: of a new
-        repository; None: the account's default. token: None: that of `hf auth login`. branch: made if there is none;
-        None: main. create_pr: opens a pull request instead. card: license, license_name, license_link, dataset.
-        What the Hub has already is not sent again. Raises ExportError: no network, no token, no permission.
+        A README.md that somebody has written or edited is kept. repo_id: such as me/cats; made if it does not exist.
+        private: of a new repository; None: the account's default. token: None: that of `hf auth login`. branch: made if
+        there is none; None: main. create_pr: opens a pull request instead. card: license, license_name, license_link,
+        dataset. What the Hub has already is not sent again. Raises ExportError: no network, no token, no permission.
         """
-        from distgan.inference.publish import write_repository  # it imports this module
+        from distgan.inference.publish import publish  # it imports this module
 
-        name = check_id(repo_id)
-        commit = {"commit_message": commit_message, "revision": branch, "create_pr": create_pr}
-        api = open_repository(name, token, private, None if create_pr else branch)
-        with TemporaryDirectory() as directory:
-            write_repository(Path(directory), self, name, card)
-            return upload(api, name, Path(directory), **commit).url
+        target = Target(check_id(repo_id), private, branch, commit_message, create_pr, token)
+        return publish(self, target, card).url
 
 
 def _local(path: str | Path) -> Path:

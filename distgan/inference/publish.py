@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from distgan.inference.film import walk, write_film
 from distgan.inference.generator import MAX_COLUMNS, Generator
 from distgan.inference.generator_file import writing
-from distgan.inference.hub.card import FILM, GRID, CardFacts, Place, check_facts
-from distgan.inference.hub.find import check_id
-from distgan.inference.hub.upload import save
+from distgan.inference.hub.card import FILM, GRID, Place
+from distgan.inference.hub.facts import CardFacts, check_facts, renewed
+from distgan.inference.hub.find import CARD, CONFIG, MODEL, check_id
+from distgan.inference.hub.upload import Pushed, Target, held_card, open_repository, save, upload
 from distgan.utils.images import save_png
 from distgan.utils.progress import track
 
@@ -19,12 +21,30 @@ MAX_GRID = 1280  # pixels a side, about
 FRAMES, PER_SECOND, STOPS = 48, 16, 4  # of the film: 3 seconds over 4 seeds
 
 
+def publish(generator: Generator, target: Target, facts: CardFacts | None = None, film: bool = True) -> Pushed:
+    """Uploads a generator with card, grid and film in one commit; a README.md that is somebody's own is kept.
+
+    A card that nobody has edited is written anew, with its license and data set where none are given. Raises
+    ExportError: wrong name, wrong license, no network, no token, no permission.
+    """
+    check_id(target.repository)
+    check_facts(facts or {})
+    api = open_repository(target)
+    held = held_card(api, target)
+    known = None if held is None else renewed(held, facts)
+    with TemporaryDirectory() as directory:
+        files = write_repository(Path(directory), generator, target.repository, known or facts, film)
+        url, changed = upload(api, target, [path for path in files if known is not None or path.name != CARD])
+    return Pushed(url, changed, known)
+
+
 def write_repository(
     directory: Path, generator: Generator, repo_id: str, facts: CardFacts | None = None, film: bool = True
 ) -> list[Path]:
     """Writes what `push_to_hub` uploads to a directory, without the network; returns the files.
 
-    An existing README.md is kept. Raises ExportError: wrong name, wrong license, a file that cannot be written.
+    A README.md that somebody has written or edited is kept. Raises ExportError: wrong name, wrong license, a file that
+    cannot be written.
     """
     place = Place(check_id(repo_id), grid=True, film=film)
     facts = check_facts(facts or {})
@@ -32,7 +52,7 @@ def write_repository(
     with writing(directory / GRID):
         seeds, columns = grid_of(generator)
         save_png(generator.grid(range(seeds), columns=columns), directory / GRID)
-    names = ["model.safetensors", "config.json", "README.md", GRID]
+    names = [MODEL, CONFIG, CARD, GRID]
     if film:
         images = walk(generator, range(STOPS), FRAMES)
         write_film(directory / FILM, track(images, FRAMES, "film", "frames"), FRAMES, PER_SECOND)

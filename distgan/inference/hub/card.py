@@ -6,19 +6,18 @@ quotes them, and the code names none.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from distgan.config.outside import OutsideSection
 from distgan.inference.generator_file import Description
+from distgan.inference.hub.facts import CardFacts, check_facts, sealed
 from distgan.inference.hub.find import MODEL
 from distgan.inference.hub.library import library
-from distgan.utils.errors import ExportError
 from distgan.utils.safe_io import printable
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
@@ -26,27 +25,7 @@ TASK = "unconditional-image-generation"  # the Hub knows no task of class-condit
 CLASSES_TAG = "class-conditional-image-generation"
 GRID, FILM = "samples.png", "walk.webp"
 MAX_SCORES = 50
-LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
-LICENSES = (
-    *("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0"),
-    *("openrail", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "unlicense", "unknown"),
-    *("other",),
-)
-"""Some of those that the Hub knows, for the nearest name; it checks the name itself."""
-
 SIGNS = re.compile(r"[\"#$&*:<>@\[\\\]^`{|}~]|(?<![^\W_])_|_(?![^\W_])|\.(?=[A-Za-z])")
-
-
-class CardFacts(TypedDict, total=False):
-    """What a card says that the generator's file does not know."""
-
-    license: str
-    """The Hub's identifier, such as apache-2.0; other: with license_name."""
-    license_name: str
-    license_link: str
-    """Of the license `other`: an address, or LICENSE for a file in the repository."""
-    dataset: str
-    """Name of the training data, such as CIFAR-10, or the Hub's OWNER/NAME."""
 
 
 @dataclass(frozen=True)
@@ -61,29 +40,12 @@ class Place:
 HERE = Place()
 
 
-def check_facts(facts: CardFacts) -> CardFacts:
-    """Raises ExportError for a license that the Hub cannot know."""
-    name = facts.get("license")
-    if name is None:
-        if given := [key for key in ("license_name", "license_link") if facts.get(key)]:
-            raise ExportError(f"{given[0]} goes with the license `other`; choose it too")
-        return facts
-    if not LICENSE.fullmatch(name):
-        near = difflib.get_close_matches(name.lower(), LICENSES, n=1, cutoff=0)[0]
-        raise ExportError(f"license={printable(name)} is no identifier of a license on the Hub; nearest: {near}")
-    if name == "other" and not facts.get("license_name"):
-        raise ExportError("the license `other` needs license_name, such as my-license-1.0, and may have license_link")
-    if name != "other" and facts.get("license_name"):
-        raise ExportError(f"license_name goes with the license `other`, not with {name}; leave it out")
-    return facts
-
-
 def model_card(description: Description, digest: str, facts: CardFacts | None = None, place: Place = HERE) -> str:
     """The README.md. digest: of the weights. Raises ExportError: a package is missing, a wrong license."""
     facts = check_facts(facts or {})
     hub = library("save_pretrained")
     library("save_pretrained", "jinja2")  # huggingface_hub imports it for the template
-    return str(hub.ModelCard.from_template(
+    card = hub.ModelCard.from_template(
         _header(hub, description, facts, place),
         template_path=str(CARD_TEMPLATE),
         title=plain(_name(place)),
@@ -103,7 +65,8 @@ def model_card(description: Description, digest: str, facts: CardFacts | None = 
         film=FILM if place.film else "",
         scores=[(plain(name), value, real) for name, value, real in scores_of(description)],
         protocol=plain(_protocol(description)),
-    )) + "\n"  # fmt: skip
+    )  # fmt: skip
+    return sealed(str(card), facts)
 
 
 def _header(hub: Any, description: Description, facts: CardFacts, place: Place) -> Any:

@@ -71,7 +71,10 @@ def _own_lines_only() -> Iterator[None]:
 def _reason(error: BaseException) -> tuple[str, bool]:
     """Why a call of huggingface_hub failed, and whether the same call would fail again."""
     errors: Any = import_module("huggingface_hub.errors")
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:  # "Error while uploading ..."
+    while error.__cause__ is not None and (
+        isinstance(error, RuntimeError)  # "Error while uploading ..."
+        or (isinstance(error, errors.LocalEntryNotFoundError) and _status(error.__cause__) is not None)
+    ):
         error = error.__cause__
     known = [
         (errors.GatedRepoError, f"its owner wants the terms on its page accepted first; then {LOGIN}"),
@@ -86,8 +89,8 @@ def _reason(error: BaseException) -> tuple[str, bool]:
     for kind, reason in known:
         if isinstance(error, kind):
             return reason, True
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
+    status = _status(error)
+    if status is not None:
         return f"{status}: {STATUSES.get(status, 'an error of the Hub')}", status < 429
     if isinstance(error, ValueError) and str(error).startswith("Invalid metadata in README.md"):  # the Hub's own words
         return printable(" ".join(str(error).split()), 300), True
@@ -96,3 +99,9 @@ def _reason(error: BaseException) -> tuple[str, bool]:
     if isinstance(error, ssl.SSLError):
         return "the Hub's certificate is not accepted", True
     return f"the connection failed: {type(error).__name__}", False
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status of the answer that an error of huggingface_hub carries."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None

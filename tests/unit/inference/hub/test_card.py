@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from distgan.config.networks import SeedGenerator
 from distgan.inference.generator import load_generator
 from distgan.inference.hub.card import Place, model_card, plain
+from distgan.inference.hub.facts import facts_of, renewed
 from distgan.utils.errors import ExportError
 from tests.unit.inference.test_generator_file import TINY, describe, export
 
@@ -109,7 +110,8 @@ def test_names_from_a_stranger_are_shown_as_they_are_and_nothing_else(tmp_path):
     kinds = {each["type"] for each in result["metrics"]}
     assert kinds == {name.replace("\n", "\\n") for name in HOSTILE}
     assert ModelCard(card).data.license is None
-    text = card.split("\n---\n", 1)[1]
+    assert facts_of(card) == {}
+    text = card.split("\n---\n", 1)[1].rpartition("\n<!-- distgan ")[0]
     outside = re.sub(r"```python\n.*?```", "", text, flags=re.DOTALL)
     assert not re.search(r"<|\n---|`rm|\]\(http|www\.evil|\{\{|\$x|\*\*|~~", outside)
     assert outside.count("|") == sum(line.count("|") for line in outside.splitlines() if line.startswith("|"))
@@ -146,3 +148,30 @@ def test_a_license_of_one_s_own_has_a_name_and_a_link():
     facts = {"license": "other", "license_name": "mine-1.0", "license_link": "LICENSE"}
     header = header_of(model_card(describe(), "d" * 64, facts))
     assert {name: header[name] for name in facts} == facts
+
+
+def test_a_card_that_nobody_has_edited_is_known_with_its_facts_and_another_is_not():
+    facts = {"license": "other", "license_name": "mine --> x", "dataset": "ö"}
+    card = model_card(describe(), "d" * 64, facts)
+    assert facts_of(card) == facts
+    assert card.rpartition("<!--")[2].count("-->") == 1, "the comment ends where it should"
+    for edited in (card.replace("## Use", "## Usage"), card.replace("other", "mit"), "mine", "", f"{card}more"):
+        assert facts_of(edited) is None
+
+
+def test_what_was_said_before_stays_unless_it_is_said_anew():
+    held = {"license": "other", "license_name": "mine", "dataset": "cats"}
+    assert renewed(held, {}) == held
+    assert renewed(held, {"license": "mit"}) == {"license": "mit", "dataset": "cats"}
+    assert renewed(None, {"dataset": "dogs"}) == {"dataset": "dogs"}
+
+
+def test_a_saved_card_is_written_anew_until_somebody_edits_it(tmp_path):
+    load_generator(export(tmp_path / "g.safetensors")).save_pretrained(tmp_path / "hub")
+    newer = load_generator(export(tmp_path / "g.safetensors", images_seen=99))
+    newer.save_pretrained(tmp_path / "hub")
+    card = tmp_path / "hub" / "README.md"
+    assert "| real images seen in training | 99 |" in card.read_text()
+    card.write_text(card.read_text().replace("# GAN", "# My GAN"))
+    load_generator(export(tmp_path / "g.safetensors", images_seen=100)).save_pretrained(tmp_path / "hub")
+    assert "| real images seen in training | 99 |" in card.read_text()

@@ -96,7 +96,7 @@ def test_a_private_repository_a_branch_and_a_card_that_is_there(hub, file, tmp_p
     assert hub.repositories["me/old"].branches["main"] == {"README.md": b"mine"}
     assert sorted(hub.repositories["me/old"].branches["v2"]) == NAMES[:-1]
     assert hub.content("me/old", "README.md", "v2") == b"mine"
-    assert "the README.md in me/old is kept" in branch[1]
+    assert "the README.md in me/old is somebody's own, and kept" in branch[1]
     assert "me/old is on the Hub already, and public: private is for a new one" in public[1]
 
 
@@ -190,3 +190,23 @@ def test_push_to_hub_in_python_makes_the_same_commit_as_the_command(hub, file, t
     header = yaml.safe_load(hub.content("me/cats", "README.md").decode().split("---\n")[1])
     assert header["license"] == "mit"
     assert hashlib.sha256(file.read_bytes()).hexdigest() == repository.branches["main"]["model.safetensors"]
+
+
+def test_a_newer_generator_renews_the_card_and_keeps_its_license(hub, file, tmp_path):
+    variables = hub.environment(tmp_path / "cache")
+    push = ["push", "g.safetensors", "me/cats", "--no-film"]
+    [(code, said)] = commands([[*push, "--license", "mit"]], variables, tmp_path)
+    assert code == 0, said
+    export(tmp_path / "g.safetensors", images_seen=99)
+    [(code, said)] = commands([push], variables, tmp_path)
+    assert code == 0, said
+    card = hub.content("me/cats", "README.md").decode()
+    assert "| real images seen in training | 99 |" in card
+    assert "license: mit\n" in card
+    assert "no license" not in said
+    hub.repositories["me/cats"].branches["main"]["README.md"] = card.replace("# cats", "# My cats").encode()
+    export(tmp_path / "g.safetensors", images_seen=100)
+    [(code, said)] = commands([push], variables, tmp_path)
+    assert code == 0, said
+    assert "# My cats" in hub.content("me/cats", "README.md").decode()
+    assert "somebody's own, and kept" in said
