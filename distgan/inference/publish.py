@@ -9,13 +9,15 @@ from tempfile import TemporaryDirectory
 
 from distgan.inference.film import walk, write_film
 from distgan.inference.generator import MAX_COLUMNS, Generator
-from distgan.inference.generator_file import writing
+from distgan.inference.generator_file import Description, writing
 from distgan.inference.hub.card import FILM, GRID, Place
 from distgan.inference.hub.facts import CardFacts, check_facts, renewed
 from distgan.inference.hub.find import CARD, CONFIG, MODEL, check_id
 from distgan.inference.hub.upload import Pushed, Target, held_card, open_repository, save, upload
 from distgan.utils.images import save_png
+from distgan.utils.log import log
 from distgan.utils.progress import track
+from distgan.utils.safe_io import printable
 
 MAX_GRID = 1280  # pixels a side, about
 FRAMES, PER_SECOND, STOPS = 48, 16, 4  # of the film: 3 seconds over 4 seeds
@@ -46,6 +48,8 @@ def write_repository(
     A README.md that somebody has written or edited is kept. Raises ExportError: wrong name, wrong license, a file that
     cannot be written.
     """
+    if paths := paths_in(generator.description):
+        log.warning("the file and config.json will name places on this machine: %s", ", ".join(paths))
     place = Place(check_id(repo_id), grid=True, film=film)
     facts = check_facts(facts or {})
     save(directory, generator.network.state_dict(), generator.description, facts, place)
@@ -58,6 +62,18 @@ def write_repository(
         write_film(directory / FILM, track(images, FRAMES, "film", "frames"), FRAMES, PER_SECOND)
         names.append(FILM)
     return [directory / name for name in names]
+
+
+def paths_in(description: Description) -> list[str]:
+    """Absolute paths in the recorded configuration, as `data.path=/home/me/cats`."""
+    found = []
+    for section, keys in (("run", ("dir",)), ("data", ("path", "cache")), ("init", ("from",))):
+        values = description.config.get(section)
+        for key in keys:
+            value = values.get(key) if isinstance(values, dict) else None
+            if isinstance(value, str) and value.startswith(("/", "~")):
+                found.append(printable(f"{section}.{key}={value}"))
+    return found
 
 
 def listed(files: Sequence[Path]) -> str:

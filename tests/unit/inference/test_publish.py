@@ -9,7 +9,7 @@ from PIL import Image
 
 from distgan.config.networks import SeedGenerator
 from distgan.inference.generator import load_generator
-from distgan.inference.publish import grid_of, write_repository
+from distgan.inference.publish import grid_of, paths_in, write_repository
 from distgan.utils.errors import ExportError
 from tests.unit.inference.test_generator_file import export
 
@@ -55,3 +55,12 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, name):
     monkeypatch.setattr(f"distgan.inference.{name}", full)
     with pytest.raises(ExportError, match=r"(samples\.png|walk\.webp) cannot be written: No space left on device"):
         write_repository(tmp_path / "hub", generator_of(tmp_path), "me/cats")
+
+
+def test_places_on_this_machine_that_become_public_are_named_before(tmp_path, capsys):
+    config = {"run": {"dir": "/home/me/runs/x"}, "data": {"path": "data/cats", "cache": 7}, "init": {"from": "~/y"}}
+    generator = generator_of(tmp_path, config=config)
+    assert paths_in(generator.description) == ["run.dir=/home/me/runs/x", "init.from=~/y"]
+    assert paths_in(generator_of(tmp_path, config={"run": 3}).description) == []
+    write_repository(tmp_path / "hub", generator, "me/cats", film=False)
+    assert "will name places on this machine: run.dir=/home/me/runs/x, init.from=~/y" in capsys.readouterr().err
