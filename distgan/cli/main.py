@@ -22,6 +22,8 @@ COMMANDS = {  # name: (module, help)
     "train": ("distgan.train", "train in this process; `accelerate launch -m distgan.train` for several"),
     "sample": ("distgan.cli.sample", "draw images from an exported generator"),
     "export": ("distgan.cli.export", "write a checkpoint's generator to one safetensors file"),
+    "push": ("distgan.cli.push", "publish a generator on the Hugging Face Hub, with a card, a grid and a film"),
+    "space": ("distgan.cli.space", "write a Space: a page with a generator, to run here or on the Hub"),
     "explore": ("distgan.cli.explore", "look around in a generator: a page on this machine, or one HTML file"),
     "evaluate": ("distgan.cli.evaluate", "measure how far a generator's images are from real ones"),
     "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
