@@ -15,7 +15,8 @@ from distgan.config.load import read_config
 from distgan.config.schema import DataConfig
 from distgan.inference.generator import Generator, find_device, load_generator
 from distgan.inference.sampling import find_file
-from distgan.utils.errors import ConfigError, DistganError, ExportError
+from distgan.utils.errors import ConfigError, DataError, DistganError, ExportError
+from distgan.utils.log import log
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,13 +93,20 @@ def _write(generator: Generator, path: Path, title: str, source: str) -> int:
 
 
 def _reals(args: argparse.Namespace, generator: Generator) -> Callable[[], tuple[Tensor, int]] | None:
-    """Reads the real images of --data, or of a run's own data set where it is a directory here."""
+    """Reads the real images of --data, or of a run's own data set where it is a directory here. Raises DataError."""
     data = data_of(args.data) or _data_of_run(args.source)
     if data is None:
         return None
     from distgan.data import reference
 
-    return lambda: reference.read_some(data, generator.size, generator.channels)
+    try:
+        shards = reference.open_alike(data, generator.size, generator.channels)
+    except DataError as error:
+        if args.data is not None:
+            raise
+        log.info("without real images to compare with: %s", error)
+        return None
+    return lambda: reference.read_some(shards)
 
 
 def _data_of_run(path: Path) -> DataConfig | None:

@@ -21,7 +21,7 @@ COMMANDS = {  # name: (module, help)
     "doctor": ("distgan.doctor.__main__", "check everything that a training needs before it is launched"),
     "train": ("distgan.train", "train in this process; `accelerate launch -m distgan.train` for several"),
     "sample": ("distgan.cli.sample", "draw images from an exported generator"),
-    "export": ("distgan.cli.export", "write a checkpoint's generator to one safetensors file"),
+    "export": ("distgan.cli.export", "write a generator to one file: safetensors, or for programs without distgan"),
     "push": ("distgan.cli.push", "publish a generator on the Hugging Face Hub, with a card, a grid and a film"),
     "space": ("distgan.cli.space", "write a Space: a page with a generator, to run here or on the Hub"),
     "explore": ("distgan.cli.explore", "look around in a generator: a page on this machine, or one HTML file"),

@@ -71,7 +71,9 @@ class Explorer:
         rows = _rows(body, np.dtype("<f4"), (latent_dim + classes,))
         if not rows.isfinite().all():
             raise ExportError("these numbers are not finite")
-        return self._generator.pixels(rows[:, :latent_dim], rows[:, latent_dim:] if classes else None, min(len(rows), BATCH))
+        return self._generator.pixels(
+            rows[:, :latent_dim], rows[:, latent_dim:] if classes else None, min(len(rows), BATCH)
+        )
 
     def _nearest(self, body: bytes) -> Answer:
         """The real images that are nearest to one image, uint8 [1, channels, size, size]."""

@@ -18,15 +18,17 @@ class Portable(nn.Module):
     """latents, float32 [B, latent_dim], and, of a conditional generator, weights of the classes, float32 [B, classes]
     -> images, float32 [B, channels, size, size] in [-1, 1].
 
-    A weight of 1 is the class; weights that add up to 1 mix classes.
+    A weight of 1 is the class; weights that add up to 1 mix classes. The network computes in the type of its weights.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.dtype = next(network.parameters()).dtype
 
     def forward(self, latents: Tensor, class_weights: Tensor | None = None) -> Tensor:
-        images: Tensor = self.network(latents, class_weights)
+        weights = None if class_weights is None else class_weights.to(self.dtype)
+        images: Tensor = self.network(latents.to(self.dtype), weights)
         return images.float().clamp(-1, 1)
 
 
@@ -44,8 +46,18 @@ def names_of(generator: Generator) -> tuple[str, ...]:
     return (LATENTS, WEIGHTS) if generator.conditional else (LATENTS,)
 
 
-def facts_of(generator: Generator) -> str:
-    """The description that travels in the file, JSON: sizes, classes, range, digest, scores."""
+def text_of(generator: Generator) -> str:
+    """What goes in and comes out, for a reader of the file."""
+    side, classes = generator.size, len(generator.class_names)
+    weights = f" and class_weights, float32 [B, {classes}], each row adds up to 1," if generator.conditional else ""
+    return (
+        f"A GAN's generator: latents, float32 [B, {generator.latent_dim}], standard normal,{weights} -> images, "
+        f"float32 [B, {generator.channels}, {side}, {side}] in [-1, 1]. Its description: {METADATA} in the metadata."
+    )
+
+
+def facts_of(generator: Generator, model: Portable) -> str:
+    """The description that travels in the file, JSON: sizes, classes, range, precision, digest, scores."""
     description = generator.description
     facts: dict[str, Any] = {
         "latent_dim": generator.latent_dim,
@@ -53,6 +65,7 @@ def facts_of(generator: Generator) -> str:
         "channels": generator.channels,
         "class_names": list(generator.class_names) if generator.conditional else [],
         "value_range": [-1, 1],
+        "precision": "fp16" if model.dtype == torch.float16 else "fp32",
         "images_seen": generator.images_seen,
         "weight_digest": generator.weight_digest,
         "scores": description.scores,

@@ -25,6 +25,7 @@ from distgan.inference.formats.portable import (
     facts_of,
     largest_difference,
     names_of,
+    text_of,
 )
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
@@ -33,6 +34,7 @@ from distgan.utils.errors import ExportError
 from distgan.utils.files import atomic_path
 
 Format = Literal["pt2", "torchscript", "onnx"]
+OPSET = 18  # of ONNX, 2022; the oldest that torch writes without a conversion
 CHECKED = 64  # seeds that are compared
 Model = Callable[..., Tensor]
 
@@ -45,13 +47,13 @@ def write_portable(generator: Generator, path: Path, format_: Format, half: bool
     """
     network = copy.deepcopy(generator.network).cpu()
     model = Portable(network.half() if half else network).eval()
-    inputs = tuple(each.half() if half else each for each in example(generator))
+    inputs = example(generator)
     write, read = FORMATS[format_]
     with writing(path), atomic_path(path) as temporary:
         with _quiet(), torch.no_grad():
             temporary.write_bytes(write(model, inputs, generator))
         shown = example(generator, CHECKED)
-        made = read(temporary.read_bytes())(*(each.half() if half else each for each in shown))
+        made = read(temporary.read_bytes())(*shown)
         found = largest_difference(made, Portable(generator.network.cpu())(*shown))
         if found > 1 and not half:
             raise ExportError(f"{path}: its images differ from the generator's by {found} grey levels; it is not kept")
@@ -61,7 +63,7 @@ def write_portable(generator: Generator, path: Path, format_: Format, half: bool
 def _write_pt2(model: Portable, inputs: tuple[Tensor, ...], generator: Generator) -> bytes:
     batch, file = torch.export.Dim("batch"), io.BytesIO()
     program = torch.export.export(model, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
-    torch.export.save(program, file, extra_files={METADATA: facts_of(generator)})
+    torch.export.save(program, file, extra_files={METADATA: facts_of(generator, model)})
     return file.getvalue()
 
 
@@ -71,7 +73,7 @@ def _read_pt2(content: bytes) -> Model:
 
 def _write_script(model: Portable, inputs: tuple[Tensor, ...], generator: Generator) -> bytes:
     file = io.BytesIO()
-    torch.jit.save(torch.jit.trace(model, inputs), file, _extra_files={METADATA: facts_of(generator)})  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.trace(model, inputs), file, _extra_files={METADATA: facts_of(generator, model)})  # type: ignore[no-untyped-call]
     return file.getvalue()
 
 
@@ -85,10 +87,11 @@ def _write_onnx(model: Portable, inputs: tuple[Tensor, ...], generator: Generato
     batch, names = torch.export.Dim("batch"), names_of(generator)
     program: Any = torch.onnx.export(
         model, inputs, dynamo=True, input_names=names, output_names=[IMAGES],
-        dynamic_shapes=tuple({0: batch} for _ in inputs), verbose=False,
+        dynamic_shapes=tuple({0: batch} for _ in inputs), verbose=False, opset_version=OPSET,
     )  # fmt: skip
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, {METADATA: facts_of(generator)})
+    proto.doc_string = text_of(generator)
+    onnx.helper.set_model_props(proto, {METADATA: facts_of(generator, model)})
     return bytes(proto.SerializeToString())
 
 

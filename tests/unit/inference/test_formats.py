@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,12 +11,15 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from distgan.cli.main import main
 from distgan.config.load import load_config
 from distgan.inference.formats import SUFFIXES
 from distgan.inference.formats.portable import Portable, example, largest_difference
-from distgan.inference.formats.write import write_portable
+from distgan.inference.formats.write import FORMATS as FORMAT_OF
+from distgan.inference.formats.write import OPSET, write_portable
 from distgan.inference.generator import load_generator
 from distgan.networks.batch_norm import ConditionalBatchNorm
+from distgan.networks.r3gan import Block
 from distgan.training.own_loop import Trainer
 from distgan.utils.errors import ExportError
 from tests.unit.inference.test_sampling import export
@@ -35,7 +39,27 @@ FORMATS = [pytest.param(name, marks=[needs_onnx] if name == "onnx" else []) for 
 def generator_of(recipe):
     config = load_config(recipe, [*RECIPES[recipe], "train.batch_size=4", "train.precision=no"])
     images = torch.randint(256, (20, 3, 32, 32), dtype=torch.uint8)
-    return Trainer.from_config(config, images, torch.arange(20) % 10).generator()
+    return lively(Trainer.from_config(config, images, torch.arange(20) % 10).generator())
+
+
+@torch.no_grad()
+def lively(generator):
+    """As if it were trained: images are not all gray, classes differ, and no residual block adds nothing."""
+    torch.manual_seed(0)
+    for module in generator.network.modules():
+        if isinstance(module, ConditionalBatchNorm):
+            torch.nn.init.normal_(module.bias)
+        elif isinstance(module, Block):
+            torch.nn.init.normal_(module.narrow.weight, std=0.05)
+    last = [module for module in generator.network.modules() if isinstance(module, torch.nn.Conv2d)][-1]
+    made = []
+    with last.register_forward_hook(lambda *given: made.append(given[-1])):
+        generator.sample(range(16))
+    scale = 0.7 / made[0].std()
+    last.weight *= scale
+    if last.bias is not None:
+        last.bias.copy_((last.bias - made[0].mean()) * scale)
+    return generator
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -100,9 +124,6 @@ def test_a_file_is_run_without_distgan_for_any_number_of_rows_and_says_what_it_i
 @pytest.mark.parametrize("recipe", ["quickstart", "sngan_conditional", "r3gan_small"])
 def test_weights_of_one_class_are_its_label_and_others_mix_classes(recipe):
     generator = generator_of(recipe)
-    for module in generator.network.modules():
-        if isinstance(module, ConditionalBatchNorm):  # at first its classes are all equal
-            torch.nn.init.normal_(module.bias)
     model, (latents, weights) = Portable(generator.network), example(generator, 3)
     labels = generator.labels(range(3))
     assert largest_difference(model(latents, weights), generator(latents, labels).clamp(-1, 1)) == 0
@@ -111,12 +132,48 @@ def test_weights_of_one_class_are_its_label_and_others_mix_classes(recipe):
     assert mixed.isfinite().all()
 
 
-def test_fp16_halves_the_file_and_its_difference_is_said(tmp_path):
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_fp16_takes_the_same_inputs_in_every_format_and_family_with_a_small_difference(tmp_path, recipe, name):
+    generator = generator_of(recipe)
+    path = tmp_path / f"g{SUFFIXES[name]}"
+    assert 1 <= write_portable(generator, path, name, half=True) <= 4
+    read = FORMAT_OF[name][1](path.read_bytes())
+    assert read(*example(generator, 3)).shape == (3, 3, 32, 32), "its inputs are float32, as those of fp32 files"
+    assert next(generator.network.parameters()).dtype == torch.float32, "the generator stays as it is"
+
+
+def test_fp16_halves_the_file(tmp_path):
     generator = generator_of("quickstart")
     assert write_portable(generator, tmp_path / "a.pt", "torchscript") == 0
-    assert write_portable(generator, tmp_path / "b.pt", "torchscript", half=True) <= 4
+    write_portable(generator, tmp_path / "b.pt", "torchscript", half=True)
     assert (tmp_path / "b.pt").stat().st_size < 0.6 * (tmp_path / "a.pt").stat().st_size
-    assert next(generator.network.parameters()).dtype == torch.float32, "the generator stays as it is"
+
+
+def test_the_command_says_the_difference_and_where_the_file_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    export(tmp_path / "g.safetensors")
+    assert main(["export", "g.safetensors", "--format", "torchscript", "--half"]) == 0
+    out = capsys.readouterr().out
+    assert re.match(
+        r"g.pt: 0.1 MiB, the images of 64 seeds are at most \d of 255 grey levels from distgan's, sha256", out
+    )
+    given = {"distgan.json": ""}
+    torch.jit.load("g.pt", _extra_files=given)
+    facts = json.loads(given["distgan.json"])
+    assert (facts["precision"], facts["class_names"]) == ("fp16", []), "an unconditional generator takes no classes"
+
+
+@needs_onnx
+def test_an_onnx_file_says_in_words_what_goes_in_and_comes_out(tmp_path):
+    import onnx
+
+    write_portable(generator_of("quickstart"), tmp_path / "g.onnx", "onnx")
+    model = onnx.load(tmp_path / "g.onnx")
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", OPSET)]
+    assert model.doc_string.startswith(
+        "A GAN's generator: latents, float32 [B, 24], standard normal, and class_weights"
+    )
 
 
 def test_a_file_whose_images_would_be_others_is_not_kept(tmp_path, monkeypatch):
