@@ -66,7 +66,7 @@ def model_card(description: Description, digest: str, facts: CardFacts | None = 
         scores=[(plain(name), value, real) for name, value, real in scores_of(description)],
         protocol=plain(_protocol(description)),
     )  # fmt: skip
-    return sealed(str(card), facts)
+    return sealed(f"{card}\n", facts)
 
 
 def _header(hub: Any, description: Description, facts: CardFacts, place: Place) -> Any:
@@ -142,12 +142,14 @@ def _protocol(description: Description) -> str:
     protocol = (description.scores or {}).get("protocol")
     if not isinstance(protocol, Mapping):
         return ""
-    parts = [
-        f"{protocol.get('count')} generated images",
-        f"{protocol.get('reference_count')} real ones ({protocol.get('reference_split')})",
-        f"extractor {protocol.get('extractor')}",
-    ]
-    return printable(", ".join(parts), 500)
+    parts = {
+        "count": "{} generated images",
+        "reference_count": "{} real ones",
+        "reference_split": "split {}",
+        "extractor": "extractor {}",
+    }
+    known = [text.format(protocol[key]) for key, text in parts.items() if protocol.get(key) is not None]
+    return printable(", ".join(known), 500)
 
 
 def plain(text: str, max_length: int = 500) -> str:

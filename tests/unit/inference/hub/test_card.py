@@ -59,7 +59,7 @@ def test_the_header_has_what_the_hub_reads_for_conditional_generators_too(condit
     assert "![Samples](samples.png)" in card
     assert "](walk.webp)" in card
     assert "| fid | 12.3457 | 3.25 |\n| kid | 0.01 |  |" in card
-    assert "Measured with 2000 generated images, 10000 real ones (test), extractor inception." in card
+    assert "Measured with 2000 generated images, 10000 real ones, split test, extractor inception." in card
     assert ("A class-conditional GAN" in card) is conditional
     assert ("g.class_names[0]" in card) is conditional
 
