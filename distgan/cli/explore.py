@@ -10,10 +10,11 @@ from torch import Tensor
 
 from distgan.cli.export import find, generator_of
 from distgan.cli.report import add_server_arguments, data_of, open_page, serve_until_interrupted
-from distgan.config.command_line import add_trust_argument, to_path
+from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.config.load import read_config
 from distgan.config.schema import DataConfig
 from distgan.inference.generator import Generator, find_device, load_generator
+from distgan.inference.hub.find import fetch, repository_of
 from distgan.inference.sampling import find_file
 from distgan.utils.errors import ConfigError, DataError, DistganError, ExportError
 from distgan.utils.log import log
@@ -22,8 +23,9 @@ from distgan.utils.log import log
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan explore`."""
     parser.add_argument(
-        "source", type=to_path, metavar="RUN|FILE",
-        help="a run: its generator.safetensors, or its newest checkpoint; or a generator's safetensors file",
+        "source", type=to_source, metavar="RUN|FILE",
+        help="a run: its generator.safetensors, or its newest checkpoint; a generator's safetensors file; or a "
+        "repository on the Hub: me/cats, hf://me/cats@v1",
     )  # fmt: skip
     parser.add_argument("--html", type=to_path, metavar="FILE", help="write the page with the generator to one HTML "
                         "file, for any browser, also without a network (extra onnx)")  # fmt: skip
@@ -41,13 +43,16 @@ def run(args: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C, or writes it. Raises ConfigError, CheckpointError, ExportError, LaunchError."""
     _check(args)
     device = find_device("cpu" if args.html else args.device)
-    source, generator = _open(args.source, args.trust)
-    title = args.title or (args.source if args.source.is_dir() else args.source.with_suffix("")).resolve().name
+    repository = repository_of(args.source)
+    given = fetch(repository) if repository else Path(args.source)
+    file, generator = _open(given, args.trust)
+    name = repository.id if repository else str((given if given.is_dir() else given.with_suffix("")).resolve())
+    title, source = args.title or Path(name).name, str(args.source if repository else file)
     if args.html:
-        return _write(generator, args.html, title, source.name)
+        return _write(generator, args.html, title, source if repository else file.name)
     from distgan.explorer.server import Explorer, serve
 
-    explorer = Explorer(generator.to(device), title, str(source), _reals(args, generator))
+    explorer = Explorer(generator.to(device), title, source, _reals(args.data, given, generator))
     with serve(explorer, args.port) as server:
         print(f"explore: {server.url} (only on this machine; Ctrl-C ends it)", flush=True)
         if args.open:
@@ -92,9 +97,9 @@ def _write(generator: Generator, path: Path, title: str, source: str) -> int:
     return 0
 
 
-def _reals(args: argparse.Namespace, generator: Generator) -> Callable[[], tuple[Tensor, int]] | None:
+def _reals(given: str | None, run: Path, generator: Generator) -> Callable[[], tuple[Tensor, int]] | None:
     """Reads the real images of --data, or of a run's own data set where it is a directory here. Raises DataError."""
-    data = data_of(args.data) or _data_of_run(args.source)
+    data = data_of(given) or _data_of_run(run)
     if data is None:
         return None
     from distgan.data import reference
@@ -102,7 +107,7 @@ def _reals(args: argparse.Namespace, generator: Generator) -> Callable[[], tuple
     try:
         shards = reference.open_alike(data, generator.size, generator.channels)
     except DataError as error:
-        if args.data is not None:
+        if given is not None:
             raise
         log.info("without real images to compare with: %s", error)
         return None
