@@ -130,7 +130,7 @@ def draw(
 ) -> Image.Image:
     """The grid that the page shows. Raises ValueError with a sentence for a wrong input."""
     chosen = parse_seeds(seeds)
-    names = [name if name in CLASSES else None for name in (first, second)]
+    names = [name if name and name in CLASSES else None for name in (first, second)]
     if not 0 <= share <= 1 or not 0 < truncation < math.inf:
         raise ValueError("the share must be in 0 ... 1, and the truncation above 0")
     latents = latents_of(chosen, truncation if truncation < MAX_TRUNCATION else None)

@@ -171,23 +171,27 @@ def test_what_cannot_be_downloaded_is_one_sentence(hub, tmp_path):
         assert sentence == f"me/private {end} (the Hub cannot be reached, and it is not in the cache)"
 
 
-def test_sample_and_export_take_a_repository_for_a_file(hub, tmp_path):
+def test_every_command_takes_a_repository_for_a_file(hub, tmp_path):
     hub.repositories["me/cats"] = held(hub, export(tmp_path / "g.safetensors"))
     lines = [
         ["sample", "me/cats", "--seeds", "0-3", "--out", "here.png", "--device", "cpu"],
         ["sample", "g.safetensors", "--seeds", "0-3", "--out", "there.png", "--device", "cpu"],
         ["export", "hf://me/cats", "--format", "torchscript", "--out", "cats.pt"],
+        ["explore", "hf://me/cats", "--html", "cats.html"],
+        ["evaluate", "me/cats", "--extractor", "none", "--count", "20", "--data", "nothing"],
         ["export", "hf://me/cats", "--format", "torchscript"],
         ["sample", "hf://me/cat", "--out", "no.png"],
         ["sample", "hf://cats", "--out", "no.png"],
     ]
     done = commands(lines, hub.environment(tmp_path / "cache"), tmp_path)
-    assert [code for code, _ in done] == [0, 0, 0, 2, 2, 2], done
+    assert [code for code, _ in done] == [0, 0, 0, 0, 2, 2, 2, 2], done
     assert Path("here.png").read_bytes() == Path("there.png").read_bytes()
     assert Path("cats.pt").is_file()
-    assert "--out" in done[3][1], "nothing is written into the cache"
-    assert "there is no such repository" in done[4][1]
-    assert "nearest: hf://OWNER/cats" in done[5][1]
+    assert '"source": "hf://me/cats"' in Path("cats.html").read_text()
+    assert "nothing" in done[4][1], "it is the data that is missing"
+    assert "--out" in done[5][1], "nothing is written into the cache"
+    assert "there is no such repository" in done[6][1]
+    assert "nearest: hf://OWNER/cats" in done[7][1]
 
 
 def test_from_pretrained_takes_what_save_pretrained_wrote(tmp_path):
