@@ -8,7 +8,6 @@ import pytest
 
 from tests.golden.record import HERE, NAMES, RECIPES, TOLERANCE, play
 
-
 HEAVY = ("cifar10", "r3gan", "r3gan_128")  # half a minute and more in float64; float32 runs always
 
 

@@ -45,6 +45,7 @@ def write_portable(generator: Generator, path: Path, format_: Format, half: bool
     half: weights and computation in fp16, whose difference may be larger. Raises ExportError: the extra is missing, the
     file cannot be written, or in fp32 its images differ by more than one grey level.
     """
+    generator.check_full_precision()
     network = copy.deepcopy(generator.network).cpu()
     model = Portable(network.half() if half else network).eval()
     inputs = example(generator)
