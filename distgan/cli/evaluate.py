@@ -10,7 +10,7 @@ import argparse
 import re
 
 from distgan.config.choices import EXTRACTORS
-from distgan.config.command_line import add_trust_argument, to_path
+from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.config.schema import EvaluateConfig
 from distgan.distributed.collectives import rank
 from distgan.metrics.evaluate import evaluate, process_device
@@ -24,7 +24,12 @@ DEFAULTS = EvaluateConfig()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan evaluate`."""
-    parser.add_argument("file", type=to_path, metavar="GENERATOR", help="generator.safetensors, or a run's directory")
+    parser.add_argument(
+        "file",
+        type=to_source,
+        metavar="GENERATOR",
+        help="generator.safetensors, a run's directory, or me/cats on the Hub",
+    )
     parser.add_argument("--data", metavar="SHARDS", help="directory or URL of real images (default: the training data)")
     parser.add_argument(
         "--extractor",

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from distgan.cli.export import find, generator_of
+from distgan.cli.generators import open_generator
 from distgan.cli.report import add_server_arguments, data_of, open_page, serve_until_interrupted
-from distgan.config.command_line import add_trust_argument, to_path
+from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.config.load import read_config
 from distgan.config.schema import DataConfig
+from distgan.data import reference
+from distgan.inference.explorer.server import Explorer, FindNearest, Nearest, serve
 from distgan.inference.generator import Generator, find_device, load_generator
-from distgan.inference.sampling import find_file
-from distgan.utils.errors import ConfigError, DistganError, ExportError
+from distgan.metrics.nearest_neighbors import neighbours
+from distgan.training.export import LAST
+from distgan.utils.errors import ConfigError, DataError, DistganError
+from distgan.utils.log import log
+
+NEAREST = 5  # real images that are shown
+BLOCK = 500  # real images that are compared at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan explore`."""
     parser.add_argument(
-        "source", type=to_path, metavar="RUN|FILE",
-        help="a run: its generator.safetensors, or its newest checkpoint; or a generator's safetensors file",
+        "source", type=to_source, metavar="RUN|FILE|OWNER/NAME",
+        help="RUN for its best generator, or where none was evaluated its newest checkpoint; RUN/checkpoints/step-..., "
+        "a generator's safetensors file, or a repository on the Hub: me/cats, hf://me/cats@v1",
     )  # fmt: skip
     parser.add_argument("--html", type=to_path, metavar="FILE", help="write the page with the generator to one HTML "
                         "file, for any browser, also without a network (extra onnx)")  # fmt: skip
@@ -40,13 +49,12 @@ def run(args: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C, or writes it. Raises ConfigError, CheckpointError, ExportError, LaunchError."""
     _check(args)
     device = find_device("cpu" if args.html else args.device)
-    source, generator = _open(args.source, args.trust)
-    title = args.title or (args.source if args.source.is_dir() else args.source.with_suffix("")).resolve().name
+    generator, origin = open_generator(args.source, args.trust)
+    file = _file_of(args.source, origin, generator, args.trust)
+    title = args.title or Path(args.source).resolve().name.removesuffix(".safetensors")
     if args.html:
-        return _write(generator, args.html, title, source.name)
-    from distgan.explorer.server import Explorer, serve
-
-    explorer = Explorer(generator.to(device), title, str(source), _reals(args, generator))
+        return _write(generator, args.html, title, Path(file).name if Path(file).is_file() else file)
+    explorer = Explorer(generator.to(device), title, file, find_nearest(args, generator))
     with serve(explorer, args.port) as server:
         print(f"explore: {server.url} (only on this machine; Ctrl-C ends it)", flush=True)
         if args.open:
@@ -70,18 +78,20 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--html {args.html} must end in .html; nearest: {args.html.with_suffix('.html')}")
 
 
-def _open(path: Path, trust: tuple[str, ...]) -> tuple[Path, Generator]:
-    """The generator of a run or file, and the file that `distgan sample` would take."""
-    if not path.exists():
-        raise ExportError(f"there is no {path}; give a run such as runs/quickstart, or a generator's safetensors file")
-    file = find_file(path)
-    if file.is_file():
-        return file, load_generator(file, trust=trust)
-    return path / "generator.safetensors", generator_of(find(path), "ema", trust)
+def _file_of(run: Path | str, origin: str, generator: Generator, trust: Sequence[str]) -> str:
+    """The FILE of the commands on the page; of a checkpoint the run's exported generator, if it is the same."""
+    exported = Path(run) / LAST
+    if (
+        Path(origin).is_dir()
+        and exported.is_file()
+        and load_generator(exported).weight_digest == generator.weight_digest
+    ):
+        return str(exported)
+    return LAST if Path(origin).is_dir() else origin
 
 
 def _write(generator: Generator, path: Path, title: str, source: str) -> int:
-    from distgan.explorer.single_file import SEEDS, write_html
+    from distgan.inference.explorer.single_file import SEEDS, write_html
 
     difference = write_html(generator, path, title, source)
     size = path.stat().st_size / 2**20
@@ -91,19 +101,31 @@ def _write(generator: Generator, path: Path, title: str, source: str) -> int:
     return 0
 
 
-def _reals(args: argparse.Namespace, generator: Generator) -> Callable[[], tuple[Tensor, int]] | None:
-    """Reads the real images of --data, or of a run's own data set where it is a directory here."""
-    data = data_of(args.data) or _data_of_run(args.source)
+def find_nearest(args: argparse.Namespace, generator: Generator) -> FindNearest | None:
+    """Compares with the real images of --data, or of a run's own data set if it is here. Raises DataError."""
+    data = data_of(args.data) or _data_of_run(Path(args.source))
     if data is None:
         return None
-    from distgan.data import reference
-
-    return lambda: reference.read_some(data, generator.size, generator.channels)
-
-
-def _data_of_run(path: Path) -> DataConfig | None:
     try:
-        data = read_config(path / "config.yaml").data if (path / "config.yaml").is_file() else None
+        shards = reference.open_alike(data, generator.size, generator.channels)
+    except DataError as error:
+        if args.data is not None:
+            raise
+        log.info("without real images to compare with: %s", error)
+        return None
+    read = functools.cache(lambda: reference.read_some(shards))  # when it is first asked for
+
+    def find(image: Tensor) -> Nearest:
+        reals, total = read()
+        found = neighbours(image, reals.split(BLOCK), NEAREST)
+        return Nearest(found.images[0], found.distance[0].tolist(), found.mirrored[0].tolist(), len(reals), total)
+
+    return find
+
+
+def _data_of_run(run: Path) -> DataConfig | None:
+    try:
+        data = read_config(run / "config.yaml").data if (run / "config.yaml").is_file() else None
     except DistganError:  # of another version, or damaged: the page goes without
         return None
     return data if data is not None and isinstance(data.path, Path) and data.path.is_dir() else None

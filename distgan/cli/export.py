@@ -8,13 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from distgan.config.command_line import add_trust_argument, to_path
+from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.config.load import validate
 from distgan.config.networks import GENERATORS
 from distgan.config.registry import Trust
 from distgan.inference.formats import SUFFIXES
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import Description, check_no_program, save_generator
+from distgan.inference.hub.find import fetch, repository_of
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import BestState
 from distgan.utils.errors import CheckpointError, ExportError
@@ -24,8 +25,9 @@ from distgan.utils.safe_io import printable
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan export`."""
     parser.add_argument(
-        "source", type=to_path, metavar="RUN|FILE",
-        help="RUN/checkpoints/step-..., RUN for its newest checkpoint, or a generator's safetensors file",
+        "source", type=to_source, metavar="RUN|FILE",
+        help="RUN/checkpoints/step-..., RUN for its newest checkpoint, a generator's safetensors file, or a repository "
+        "on the Hub: me/cats, hf://me/cats@v1",
     )  # fmt: skip
     parser.add_argument(
         "--format", choices=("safetensors", *SUFFIXES), default="safetensors",
@@ -42,9 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports, and prints what was written. Raises CheckpointError, ExportError."""
-    is_file = args.source.suffix == ".safetensors"
-    path = args.source if is_file else find(args.source)
+    source, repository = Path(args.source), repository_of(args.source)
+    is_file = repository is not None or source.suffix == ".safetensors"
     suffix = SUFFIXES.get(args.format, ".safetensors")
+    if repository and args.out is None:
+        raise ExportError(f"{repository} is on the Hub; say where the file goes: --out generator{suffix}")
+    path = fetch(repository) if repository else source if is_file else find(source)
     out = args.out or (path.with_suffix(suffix) if is_file else path.parent.parent / f"generator{suffix}")
     if out.suffix != suffix:
         raise ExportError(f"--out {out} must end in {suffix}; nearest: {out.with_suffix(suffix)}")

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from distgan.config.command_line import add_trust_argument, to_path
+from distgan.config.command_line import add_trust_argument, to_source
 from distgan.inference.generator import Class, Generator, load_generator
 from distgan.inference.generator_file import writing
 from distgan.inference.sampling import Names, classes_of, draw, find_file, write_directory, write_npz
@@ -29,7 +29,10 @@ FORMS = "a grid NAME.png, a file NAME.npz, or a directory NAME"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan sample`."""
     parser.add_argument(
-        "file", type=to_path, metavar="FILE", help="generator.safetensors, or a directory that holds one"
+        "file",
+        type=to_source,
+        metavar="FILE",
+        help="generator.safetensors, a directory that holds one, or a repository on the Hub: me/cats, hf://me/cats@v1",
     )
     parser.add_argument("--seeds", default="0-63", metavar="LIST", help="such as 0-63,70,100-110 (default: 0-63)")
     parser.add_argument("--out", required=True, metavar="PATH", help=f"{FORMS}; with --walk NAME.webp, .gif or .mp4")

@@ -39,6 +39,12 @@ def to_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"'{text}': {error}") from None
 
 
+def to_source(text: str) -> Path | str:
+    """The type of an argument that is a generator: text where it may be a repository on the Hub, else as `to_path`."""
+    is_path = text.startswith((".", "/", "~")) or "/" not in text
+    return to_path(text) if is_path else text
+
+
 def option_of(text: str) -> tuple[str, Any]:
     """KEY=VALUE of a class from outside as key and value. Raises ConfigError."""
     key, equals, value = text.partition("=")

@@ -43,19 +43,27 @@ def fitted(config: DataConfig, size: int, channels: int) -> DataConfig:
     return config
 
 
-def read_some(config: DataConfig, size: int, channels: int) -> tuple[Tensor, int]:
-    """Real images that fit into memory, uint8 [2 to MAX_REALS, channels, size, size], and how many there are.
+def open_alike(config: DataConfig, size: int, channels: int) -> ShardSelection:
+    """Opens a data set whose images are compared with those of a generator.
 
-    Raises DataError: the data set cannot be read, its images have another size or channels, or it holds only one.
+    Raises DataError: it cannot be read, its images have another size or channels, or it holds only one.
     """
     _, shards = open_data(fitted(config, size, channels))
     if shards.size != size:
         raise DataError(f"the real images at {config.path} have {shards.size} pixels a side, not {size}")
     if shards.form.channels != channels:
         raise DataError(f"the real images at {config.path} have {shards.form.channels} channel(s), not {channels}")
-    count = min(shards.total, MAX_REALS, MAX_REAL_BYTES // shards.image_bytes)
-    if count < 2:
+    if shards.total < 2:
         raise DataError(f"{config.path} holds a single image")
+    return shards
+
+
+def read_some(shards: ShardSelection) -> tuple[Tensor, int]:
+    """Images that fit into memory, uint8 [2 to MAX_REALS, channels, size, size], and how many there are in all.
+
+    Raises DataError for an image that cannot be read.
+    """
+    count = max(2, min(shards.total, MAX_REALS, MAX_REAL_BYTES // shards.image_bytes))
     blocks = read_images(shards, choose_from_few_shards(shards, count), range(count), 500)
     return torch.cat(list(track(blocks, count, "real images", "images", weigh=len))), shards.total
 

@@ -14,15 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from distgan.inference import hub
 from distgan.inference.directions import main_directions
 from distgan.inference.generator_file import Description, read_generator
+from distgan.inference.hub.find import check_id, fetch, find, repository_of
+from distgan.inference.hub.upload import MESSAGE, Target, save
 from distgan.inference.latents import slerp, truncate
 from distgan.networks import to_device
 from distgan.utils.errors import ExportError
@@ -32,17 +33,27 @@ from distgan.utils.numerics import exact_numerics
 from distgan.utils.paths import user_path
 from distgan.utils.rng import generator
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from distgan.inference.hub.facts import CardFacts
+
 MAX_COLUMNS = 20  # of a grid with a column for each class
 Class = str | int
 Classes = Sequence[Class] | Class | Mapping[Class, float] | None
 
 
-def load_generator(path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> Generator:
-    """Loads the generator in a file made by `distgan export`. device: cpu, cuda, cuda:1, mps, ... or auto.
+def load_generator(
+    path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = (), revision: str | None = None
+) -> Generator:
+    """Loads the generator in a file made by `distgan export`, or in a repository on the Hub.
 
+    path: a file, OWNER/NAME, hf://OWNER/NAME or hf://OWNER/NAME@REVISION. What is here comes first; a repository is
+    downloaded once and then cached. revision: a branch, tag or commit of it. device: cpu, cuda, cuda:1, mps, auto.
     trust: modules of networks that do not come with distgan, such as ["mylab.nets"]. What such a file names is imported
     only if its module, or the package around it, is listed here: importing runs its code.
-    Raises ExportError: missing, damaged, foreign, newer or tampered file; unusable device.
+    Raises ExportError: missing, damaged, foreign, newer or tampered file; no such repository, no network; unusable
+    device.
 
     >>> import distgan, torch
     >>> images = torch.zeros(10, 3, 32, 32, dtype=torch.uint8)
@@ -54,7 +65,9 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu", trust: 
     >>> generator.sample(seeds=range(4), classes="3").shape
     torch.Size([4, 3, 32, 32])
     """
-    return Generator(*read_generator(_local(path), trust), device=device)
+    repository = repository_of(path, revision)
+    file = fetch(repository) if repository else _local(path)
+    return Generator(*read_generator(file, trust), device=device)
 
 
 class Generator:
@@ -307,7 +320,7 @@ class Generator:
         Raises ExportError if it cannot be written.
         """
         self.check_full_precision()
-        hub.save(_local(directory), self.network.state_dict(), self.description)
+        save(_local(directory), self.network.state_dict(), self.description)
 
     @classmethod
     def from_pretrained(
@@ -322,28 +335,30 @@ class Generator:
         revision: branch, tag or commit on the Hub. trust: as in `load_generator`. Raises ExportError: missing, offline,
         and like `load_generator`.
         """
-        return cls(*read_generator(hub.find(path_or_repo_id, revision), trust), device=device)
+        return cls(*read_generator(find(path_or_repo_id, revision), trust), device=device)
 
     def push_to_hub(
         self,
         repo_id: str,
         *,
-        commit_message: str = "Upload the generator with distgan",
+        commit_message: str = MESSAGE,
         private: bool | None = None,
         token: str | bool | None = None,
         branch: str | None = None,
         create_pr: bool = False,
+        **card: Unpack[CardFacts],
     ) -> str:
-        """Uploads the Hub's layout in one commit and returns a URL of it; a README.md in the repository is kept.
+        """Uploads the Hub's layout, a grid and a film in one commit and returns a URL of it.
 
-        repo_id: such as me/cats; made if it does not exist. private: of a new repository; None: the account's default.
-        token: None: that of `hf auth login`. branch: None: main. create_pr: opens a pull request instead.
-        Raises ExportError: no network, no permission, no such branch.
+        A README.md that somebody has written or edited is kept. repo_id: such as me/cats; made if it does not exist.
+        private: of a new repository; None: the account's default. token: None: that of `hf auth login`. branch: made if
+        there is none; None: main. create_pr: opens a pull request instead. card: license, license_name, license_link,
+        dataset. What the Hub has already is not sent again. Raises ExportError: no network, no token, no permission.
         """
-        commit = {"commit_message": commit_message, "revision": branch, "create_pr": create_pr}
-        with TemporaryDirectory() as directory:
-            self.save_pretrained(directory)
-            return hub.upload(Path(directory), repo_id, token, private, **commit)
+        from distgan.inference.publish import publish  # it imports this module
+
+        target = Target(check_id(repo_id), private, branch, commit_message, create_pr, token)
+        return publish(self, target, card).url
 
 
 def _local(path: str | Path) -> Path:

@@ -10,13 +10,20 @@ from torch import Tensor
 
 from distgan.inference.generator import Class, Classes, Generator
 from distgan.inference.generator_file import writing
+from distgan.inference.hub.find import fetch, repository_of
 from distgan.utils.files import atomic_path
 from distgan.utils.images import save_png, to_image
 from distgan.utils.progress import track
 
 
-def find_file(path: Path) -> Path:
-    """A generator file by its path, or by a directory of a run or of `save_pretrained`."""
+def find_file(given: Path | str) -> Path:
+    """A generator file by its path, by a directory of a run or of `save_pretrained`, or by a repository on the Hub.
+
+    given: text may be a repository (me/cats, hf://me/cats@v1), which is downloaded. Raises ExportError.
+    """
+    if repository := repository_of(given):
+        return fetch(repository)
+    path = Path(given)
     inside = [path / name for name in ("generator.safetensors", "model.safetensors") if (path / name).is_file()]
     return inside[0] if inside else path
 

@@ -23,6 +23,7 @@ from distgan.data.reference import fitted
 from distgan.data.shards.manifest import MANIFEST
 from distgan.distributed.collectives import in_group, joined, rank, world_size
 from distgan.inference.generator import Generator, find_device, load_generator
+from distgan.inference.hub.find import repository_of
 from distgan.inference.sampling import find_file
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.protocol import Scores, check_same
@@ -65,7 +66,7 @@ def evaluate(
         if isinstance(generator, Generator):
             loaded, name = generator, "the generator"
         else:
-            path = find_file(_local(generator))
+            path = find_file(generator if repository_of(generator) else _local(generator))
             loaded, name = load_generator(path, own, trust), str(path)
         evaluator = Evaluator(config, reference_data(loaded, name, data), own, show=progress and rank() == 0)
         if against is not None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from distgan.config.keys import flatten
 from distgan.config.schema import HUB, Config, InitConfig
 from distgan.distributed.collectives import DOWNLOAD_MINUTES, broadcast_tensors, gloo_group, on_main
-from distgan.inference import hub
 from distgan.inference.generator_file import read_weights
+from distgan.inference.hub.find import MODEL, download
 from distgan.networks.class_weights import ClassEntries, class_entries
 from distgan.networks.spectral_norm import FIRST_ITERATIONS, power_iteration, spectral_norms_of
 from distgan.training.checkpoint import storage
@@ -112,7 +112,7 @@ def open_source(config: InitConfig) -> Source:
     if isinstance(given, str):
         found = HUB.fullmatch(given)
         assert found is not None, "checked by the configuration"
-        return _from_file(hub.download(found["repository"], found["revision"], f"init.from={given}: {hub.MODEL}"))
+        return _from_file(download(found["repository"], found["revision"], f"init.from={given}: {MODEL}"))
     assert given is not None, "called for a training with init.from"
     if given.is_file():
         return _from_file(given)
@@ -120,7 +120,7 @@ def open_source(config: InitConfig) -> Source:
         return _from_checkpoint(given)
     if newest := storage.newest(given / "checkpoints", lambda text: log.warning("%s", text)):
         return _from_checkpoint(newest)
-    for name in (LAST, BEST, hub.MODEL):
+    for name in (LAST, BEST, MODEL):
         if (given / name).is_file():
             log.info("init: %s has no complete checkpoint, so %s is taken, which has no discriminator", given, name)
             return _from_file(given / name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import re
 import signal
@@ -15,7 +14,7 @@ import pytest
 
 from distgan.training.report.write import write_comparison, write_report
 from tests.support import processes
-from tests.support.browser import Browser, Page, browser
+from tests.support.browser import Browser, browser
 from tests.support.runs import evaluation, grid, lines, make_run, metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("browser")]
@@ -57,13 +56,6 @@ def served(tmp_path) -> Callable[..., Served]:
 def append(path: Path, row: dict) -> None:
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds against WCAG 2 A and AA."""
-    page.js((importlib.resources.files("axe_core_python") / "axe.min.js").read_text() + "; true")
-    found = page.js("axe.run().then(found => found.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html)]))")
-    return [f"{rule}: {text}: {nodes[:3]}" for rule, text, nodes in found]
 
 
 def test_a_page_that_was_opened_before_the_training_shows_all_of_it_without_being_loaded_again(
@@ -170,7 +162,7 @@ def test_the_page_fits_its_window_and_is_accessible_in_the_light_and_in_the_dark
     assert page.js("getComputedStyle(document.documentElement).colorScheme") == "light dark"
     dark = page.js("getComputedStyle(document.querySelector('.s0')).stroke")
     assert (dark == "rgb(96, 165, 250)") is (scheme == "dark")
-    assert violations(page) == []
+    assert page.violations() == []
     assert page.problems == []
     assert page.foreign == []
 
@@ -185,7 +177,7 @@ def test_several_runs_are_compared_live(chromium, served, tmp_path):
     page.wait("[...document.querySelectorAll('#samples img')].every(image => image.naturalWidth > 0)")
     page.screenshot(tmp_path / "compared.png", whole=True)
     assert page.js("document.documentElement.scrollWidth") == 390
-    assert violations(page) == []
+    assert page.violations() == []
     assert page.problems == []
     assert page.foreign == []
 
@@ -224,7 +216,7 @@ def test_the_written_page_has_a_slider_and_without_scripts_all_its_grids(chromiu
     page.press("ArrowLeft")
     page.wait(f"{SHOWN_FRAME}.innerText.startsWith('after 1,000')")
     assert page.js("document.documentElement.scrollWidth") == 390
-    assert violations(page) == []
+    assert page.violations() == []
     assert page.problems == []
     assert page.foreign == []
     page.scripts(False)
@@ -240,6 +232,6 @@ def test_the_written_comparison_needs_no_network(chromium, tmp_path):
     page = chromium.open(write_comparison(runs, tmp_path / "all.html").as_uri(), 390, 844)
     assert page.js("document.documentElement.scrollWidth") == 390
     assert page.js("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-    assert violations(page) == []
+    assert page.violations() == []
     assert page.problems == []
     assert page.foreign == []

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib.resources
 import json
 import os
 import select
@@ -136,7 +137,7 @@ class Page:
     @property
     def foreign(self) -> list[str]:
         """Requests beyond the page's own origin; of a file, beyond the file."""
-        origin = self.url if self.url.startswith("file:") else "/".join(self.url.split("/")[:3]) + "/"
+        origin = self.url.partition("#")[0] if self.url.startswith("file:") else "/".join(self.url.split("/")[:3]) + "/"
         return [url for url in self.requests if not url.startswith((origin, "data:", "blob:", "about:"))]
 
     def call(self, method: str, **parameters: Any) -> Message:
@@ -203,6 +204,22 @@ class Page:
     def scripts(self, allowed: bool) -> None:
         """Whether the page's own scripts run, from the next load on."""
         self.call("Emulation.setScriptExecutionDisabled", value=not allowed)
+
+    def violations(self) -> list[str]:
+        """What axe finds against WCAG 2 A and AA."""
+        self.js((importlib.resources.files("axe_core_python") / "axe.min.js").read_text() + "; true")
+        found = self.js("axe.run().then(found => found.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html)]))")
+        return [f"{rule}: {text}: {nodes[:3]}" for rule, text, nodes in found]
+
+    def set(self, selector: str, value: str | float, event: str = "input") -> None:
+        """A control's value, as if the user had chosen it."""
+        self.js(
+            f"(element => {{ element.value = {json.dumps(str(value))}; element.dispatchEvent(new Event('{event}')); }})"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
+
+    def click(self, selector: str) -> None:
+        self.js(f"document.querySelector({json.dumps(selector)}).click()")
 
     def screenshot(self, path: Path, whole: bool = False) -> Path:
         """A PNG of what is seen, or of the complete page."""

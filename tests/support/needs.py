@@ -57,6 +57,10 @@ def _browser() -> str:
     return browser.missing()
 
 
+def _gradio() -> str:
+    return "" if importlib.util.find_spec("gradio") else "needs gradio, for a Space's page: pip install gradio"
+
+
 def _openwandb() -> str:
     from tests.support import wandb_service
 
@@ -75,6 +79,7 @@ MISSING: dict[str, Callable[[], str]] = {
     "hosts": _hosts,
     "slurm": _slurm,
     "browser": _browser,
+    "gradio": _gradio,
     "openwandb": _openwandb,
 }
 

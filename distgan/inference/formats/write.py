@@ -138,6 +138,6 @@ def _onnx() -> Any:
         import onnxruntime
         import onnxscript
     except ImportError as error:
-        raise ExportError(f'--format onnx needs the extra onnx ({short(error)}): pip install "distgan[onnx]"') from None
+        raise ExportError(f'an ONNX file needs the extra onnx ({short(error)}): pip install "distgan[onnx]"') from None
     del onnxruntime, onnxscript
     return onnx

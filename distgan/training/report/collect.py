@@ -55,5 +55,5 @@ def _likeness(fakes: Tensor, config: Config | Missing, data: DataConfig | None) 
         data = config.data
         if isinstance(data.path, str):
             return Missing(f"the real images are at {data.path}; `distgan report RUN --data {data.path}` reads them")
-    reals, total = reference.read_some(data, fakes.shape[-1], fakes.shape[1])
+    reals, total = reference.read_some(reference.open_alike(data, fakes.shape[-1], fakes.shape[1]))
     return likeness(fakes, reals, total)

@@ -42,21 +42,6 @@ def export(path, conditional=False, names=NAMES, channels=3):
     return path
 
 
-@pytest.fixture
-def path(tmp_path):
-    return export(tmp_path / "generator.safetensors")
-
-
-@pytest.fixture
-def generator(path):
-    return load_generator(path)
-
-
-@pytest.fixture
-def conditional(tmp_path):
-    return load_generator(export(tmp_path / "conditional.safetensors", conditional=True))
-
-
 # Gray images
 
 

@@ -105,6 +105,8 @@ def test_the_hub_s_layout_is_refused_as_well(run, package, tmp_path):
         ["sample", "{run}", "--out", "{run}/x.png"],
         ["evaluate", "{run}", "--count", "20"],
         ["export", "{run}", "--out", "{run}/x.safetensors"],
+        ["push", "{run}", "me/cats", "--dry-run", "{run}/x"],
+        ["space", "{run}", "--out", "{run}/x"],
         ["train", "--config", "{run}/config.yaml", "--print-config"],
         ["doctor", "--config", "{run}/config.yaml"],
     ],
@@ -120,12 +122,20 @@ def test_every_command_refuses_a_stranger_s_names_without_trust(run, package, ca
     [
         ["sample", "{run}", "--out", "{run}/x.png", "--trust", "{name}"],
         ["export", "{run}", "--out", "{run}/x.safetensors", "--trust", "{name}.nets"],
+        ["push", "{run}", "me/cats", "--dry-run", "{run}/x", "--trust", "{name}"],
+        ["space", "{run}", "--out", "{run}/x", "--trust", "{name}"],
         ["train", "--config", "{run}/config.yaml", "--print-config", "--trust", "{name}"],
     ],
 )
 def test_every_command_takes_them_with_trust(run, package, command):
     assert main([part.format(run=run, name=package.name) for part in command]) == 0
     assert package.imported
+
+
+def test_the_code_of_a_card_names_what_it_has_to_trust(run, package):
+    options = ["--dry-run", str(run / "hub"), "--no-film", "--trust", package.name]
+    assert main(["push", str(run), "me/cats", *options]) == 0
+    assert f'g = load_generator("me/cats", trust=["{package.name}"])\n' in (run / "hub" / "README.md").read_text()
 
 
 def test_the_page_of_a_run_shows_its_settings_and_imports_nothing(run, package):

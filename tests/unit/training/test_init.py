@@ -10,8 +10,8 @@ from torch import nn
 
 from distgan.config.load import load_config, resume_changes, to_yaml
 from distgan.config.schema import InitConfig
-from distgan.inference import hub
 from distgan.inference.generator_file import Description, save_generator
+from distgan.inference.hub.find import MODEL
 from distgan.networks.class_weights import ClassEntries, class_entries
 from distgan.networks.spectral_norm import spectral_norms_of
 from distgan.training.checkpoint import storage
@@ -196,16 +196,17 @@ def test_a_repository_on_the_hub_is_downloaded_and_read_as_a_file(generator_file
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *given, **more: asked.append((given, more)) or path)
     for name, revision in (("hf://me/cats", None), ("hf://me/cats@v1.0", "v1.0")):
         assert "discriminator" not in open_source(init_of(name)).networks
-        assert asked.pop() == (("me/cats", hub.MODEL), {"revision": revision})
+        assert asked.pop() == (("me/cats", MODEL), {"revision": revision})
 
 
 def test_a_download_that_fails_is_told_in_a_sentence(monkeypatch):
     def no_network(*_given, **_more):
-        raise OSError("no network")
+        raise ConnectionError("no network")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", no_network)
     with pytest.raises(
-        ExportError, match="init.from=hf://me/cats: model.safetensors cannot be downloaded .*no network"
+        ExportError,
+        match="init.from=hf://me/cats: model.safetensors cannot be downloaded from the Hub .the connection failed",
     ):
         open_source(init_of("hf://me/cats"))
 

@@ -4,9 +4,12 @@
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const $ = (id) => document.getElementById(id);
 
-function tell(problem) {
-  $("problem").textContent = problem;
-  $("problem").hidden = !problem;
+const problems = new Map(); // whose: the sentence
+
+function tell(whose, problem) {
+  problems.set(whose, problem);
+  $("problem").textContent = [...new Set(problems.values())].filter(Boolean).join(" ");
+  $("problem").hidden = !$("problem").textContent;
 }
 
 // A function that does `work` once more after a call that came while it was busy; `current()` says whether none has.
@@ -21,9 +24,9 @@ function latest(work) {
         const mine = done = asked;
         await work(() => mine === asked);
       }
-      tell("");
+      tell(work, "");
     } catch (error) {
-      tell(error.message);
+      tell(work, error.message);
     } finally {
       busy = false;
     }

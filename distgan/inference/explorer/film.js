@@ -18,7 +18,7 @@ async function record(canvas, frames, draw, tell) {
   recorder.start();
   for (let number = 0; number < frames; number++) {
     draw(number);
-    track.requestFrame();
+    (track.requestFrame ? track : stream).requestFrame(); // Firefox has it on the stream
     tell(number / frames);
     await new Promise((resolve) => setTimeout(resolve, 1000 / FRAMES_PER_SECOND));
   }

@@ -29,6 +29,7 @@ async function drawPoints(points, draw, current) {
 }
 
 const renewGrid = latest(async (current) => {
+  $("grid").setAttribute("aria-busy", "true");
   let seeds;
   try {
     seeds = seedsOf(state.seeds, MOST_SEEDS, backend.lastSeed);
@@ -55,7 +56,9 @@ const renewGrid = latest(async (current) => {
     }
   };
   await drawPoints(order.map((seed, place) => pointOf(seed, latents[place])), draw, current);
-  if (current()) $("status").textContent = `${seeds.length} images in ${((performance.now() - begun) / 1000).toFixed(2)} s`;
+  if (!current()) return;
+  $("grid").setAttribute("aria-busy", "false");
+  $("status").textContent = `${seeds.length} images in ${((performance.now() - begun) / 1000).toFixed(2)} s`;
 });
 
 function rebuild(seeds) {

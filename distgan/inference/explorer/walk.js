@@ -81,7 +81,7 @@ async function saveFilm() {
     $("film-status").textContent = `walk.${suffix}: ${Math.round(blob.size / 1024)} KiB`;
     download(blob, `walk.${suffix}`);
   } catch (error) {
-    tell(error.message);
+    tell(saveFilm, error.message);
   } finally {
     $("film").disabled = false;
   }

@@ -1,0 +1,70 @@
+"""`distgan push RUN|FILE me/cats`: a generator, with a card, a grid and a film, to the Hugging Face Hub.
+
+In: a run, a checkpoint, or a generator file. Out: one commit in a repository; with --dry-run a directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from distgan.cli.generators import open_generator
+from distgan.config.command_line import add_trust_argument, to_path
+from distgan.inference.hub.facts import CardFacts, check_facts
+from distgan.inference.hub.find import check_id
+from distgan.inference.hub.upload import MESSAGE, Pushed, Target
+from distgan.inference.publish import listed, publish, write_repository
+from distgan.utils.log import log
+
+FACTS = tuple(CardFacts.__annotations__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `distgan push`."""
+    parser.add_argument(
+        "source", type=to_path, metavar="RUN|FILE",
+        help="RUN for its best generator, or where none was evaluated its newest checkpoint; RUN/checkpoints/step-..., "
+        "or a generator's safetensors file",
+    )  # fmt: skip
+    parser.add_argument("repository", metavar="OWNER/NAME", help="on the Hub; made if it is not there")
+    parser.add_argument("--private", action="store_true", help="a new repository that only you see")
+    parser.add_argument("--revision", metavar="BRANCH", help="made if it is not there (default: main)")
+    parser.add_argument("--message", default=MESSAGE, metavar="TEXT", help="of the commit")
+    parser.add_argument("--license", metavar="ID", help="such as apache-2.0, cc-by-nc-4.0, other (default: none)")
+    parser.add_argument("--license-name", metavar="NAME", help="of the license `other`")
+    parser.add_argument("--license-link", metavar="URL", help="of the license `other`")
+    parser.add_argument("--dataset", metavar="NAME", help="such as CIFAR-10, or the Hub's OWNER/NAME")
+    parser.add_argument("--no-film", action="store_true", help="without walk.webp")
+    parser.add_argument("--dry-run", type=to_path, metavar="DIR", help="write the files there, send nothing")
+    add_trust_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the files and uploads them. Raises CheckpointError, ExportError, before anything is sent if possible."""
+    name = check_id(args.repository)
+    facts = check_facts(given_facts(args))
+    generator, origin = open_generator(args.source, args.trust)
+    film = not args.no_film
+    if args.dry_run is not None:
+        files = write_repository(args.dry_run, generator, name, facts, film)
+        print(f"{args.dry_run}: {listed(files)}; of {origin}; nothing was sent")
+        return 0
+    target = Target(name, True if args.private else None, args.revision, args.message)
+    report(name, origin, publish(generator, target, facts, film))
+    return 0
+
+
+def given_facts(args: argparse.Namespace) -> CardFacts:
+    """The options that go into the card."""
+    given = {name: value for name in FACTS if (value := getattr(args, name)) is not None}
+    return CardFacts(**given)  # type: ignore[typeddict-item]
+
+
+def report(name: str, origin: str, done: Pushed) -> None:
+    """Says what was done."""
+    if done.facts is None:
+        log.info("the README.md in %s is somebody's own, and kept; `--dry-run DIR` writes a new one", name)
+    elif "license" not in done.facts:
+        log.info("no license was chosen, so nobody else may use it: add one to the card of %s, or --license", name)
+    print(
+        f"{name}: {origin}, {done.url}" if done.changed else f"{name} has the generator of {origin} already, {done.url}"
+    )

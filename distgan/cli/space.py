@@ -1,0 +1,40 @@
+"""`distgan space RUN|FILE|me/cats --out DIR`: a page with a generator, to run here or on the Hugging Face Hub.
+
+In: a run, a checkpoint, a generator file, or a repository on the Hub. Out: a directory with app.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from distgan.cli.generators import open_generator
+from distgan.config.command_line import add_trust_argument, to_path, to_source
+from distgan.inference.hub.find import check_id, repository_of
+from distgan.inference.publish import listed
+from distgan.inference.space.write import write_space
+
+TITLE = "GAN generator"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `distgan space`."""
+    parser.add_argument(
+        "source", type=to_source, metavar="RUN|FILE|OWNER/NAME",
+        help="as for `distgan push`, or a repository on the Hub: me/cats, hf://me/cats@v1",
+    )  # fmt: skip
+    parser.add_argument("--out", type=to_path, required=True, metavar="DIR", help="the Space's directory")
+    parser.add_argument("--title", metavar="TEXT", help="of the page (default: the repository's or run's name)")
+    parser.add_argument("--model", metavar="OWNER/NAME", help="the generator on the Hub, to which the Space links")
+    add_trust_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the directory. Raises CheckpointError, ExportError."""
+    repository = repository_of(args.source)
+    linked = args.model or (repository.id if repository else None)
+    model = None if linked is None else check_id(linked)
+    generator, origin = open_generator(args.source, args.trust)
+    title = model.rpartition("/")[2] if args.title is None and model else args.title
+    files = write_space(args.out, generator, TITLE if title is None else title, model)
+    print(f"{args.out}: {listed(files)}; of {origin}; start it with: python {args.out}/app.py")
+    return 0

@@ -1,0 +1,42 @@
+"""What `distgan explore` says to a user."""
+
+from __future__ import annotations
+
+import pytest
+
+from distgan.cli.main import main
+from tests.support.shards import make
+from tests.unit.inference.test_sampling import export
+
+SERVED = " is for the page that is served; leave it out, or leave out --html o.html"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(tmp_path / "g.safetensors")
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing"], "missing is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one"),
+        (["empty"], "empty is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one"),
+        (["g.safetensors", "--html", "out.htm"], "--html out.htm must end in .html; nearest: out.html"),
+        (["g.safetensors", "--html", "o.html", "--serve"], f"--serve{SERVED}"),
+        (["g.safetensors", "--html", "o.html", "--port", "1"], f"--port{SERVED}"),
+        (["g.safetensors", "--device", "tpu"], "device tpu cannot be used on this machine"),
+        (["g.safetensors", "--data", "missing"], "missing does not exist in the working directory"),
+        (["g.safetensors", "--data", "reals"], "the real images at reals have 32 pixels a side, not 8"),
+        (["g.safetensors", "--html", "g.safetensors/o.html"], "g.safetensors/o.html cannot be written"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence(here, capsys, arguments, said):
+    make(here / "reals", 20)
+    assert main(["explore", *arguments]) == 2
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert "Traceback" not in errors
+    assert not list(here.glob("**/*.html"))
