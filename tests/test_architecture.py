@@ -24,7 +24,7 @@ OWNERS = {  # an outside library, and the only files or packages that may import
     "wandb_workspaces": {"training/tracking/board"},
     "tensorboard": {"training/tracking/tensorboard_run"},
     "trackio": {"training/tracking/trackio_run"},
-    "jinja2": {"training/report"},
+    "jinja2": {"utils/templates", "training/report"},
     "huggingface_hub": {"inference/hub", "data/remote/hub"},
     "pyarrow": {"data/sources/parquet"},
     "matplotlib": {"training/tracking"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import functools
 from pathlib import Path
 
 from torch import Tensor
@@ -13,11 +13,17 @@ from distgan.cli.report import add_server_arguments, data_of, open_page, serve_u
 from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.config.load import read_config
 from distgan.config.schema import DataConfig
+from distgan.data import reference
+from distgan.inference.explorer.server import Explorer, FindNearest, Nearest, serve
 from distgan.inference.generator import Generator, find_device, load_generator
 from distgan.inference.hub.find import fetch, repository_of
 from distgan.inference.sampling import find_file
+from distgan.metrics.nearest_neighbors import neighbours
 from distgan.utils.errors import ConfigError, DataError, DistganError, ExportError
 from distgan.utils.log import log
+
+NEAREST = 5  # real images that are shown
+BLOCK = 500  # real images that are compared at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,9 +56,7 @@ def run(args: argparse.Namespace) -> int:
     title, source = args.title or Path(name).name, str(args.source if repository else file)
     if args.html:
         return _write(generator, args.html, title, source if repository else file.name)
-    from distgan.explorer.server import Explorer, serve
-
-    explorer = Explorer(generator.to(device), title, source, _reals(args.data, given, generator))
+    explorer = Explorer(generator.to(device), title, source, find_nearest(args.data, given, generator))
     with serve(explorer, args.port) as server:
         print(f"explore: {server.url} (only on this machine; Ctrl-C ends it)", flush=True)
         if args.open:
@@ -87,7 +91,7 @@ def _open(path: Path, trust: tuple[str, ...]) -> tuple[Path, Generator]:
 
 
 def _write(generator: Generator, path: Path, title: str, source: str) -> int:
-    from distgan.explorer.single_file import SEEDS, write_html
+    from distgan.inference.explorer.single_file import SEEDS, write_html
 
     difference = write_html(generator, path, title, source)
     size = path.stat().st_size / 2**20
@@ -97,13 +101,11 @@ def _write(generator: Generator, path: Path, title: str, source: str) -> int:
     return 0
 
 
-def _reals(given: str | None, run: Path, generator: Generator) -> Callable[[], tuple[Tensor, int]] | None:
-    """Reads the real images of --data, or of a run's own data set where it is a directory here. Raises DataError."""
+def find_nearest(given: str | None, run: Path, generator: Generator) -> FindNearest | None:
+    """Compares with the real images of --data, or of a run's own data set if it is here. Raises DataError."""
     data = data_of(given) or _data_of_run(run)
     if data is None:
         return None
-    from distgan.data import reference
-
     try:
         shards = reference.open_alike(data, generator.size, generator.channels)
     except DataError as error:
@@ -111,7 +113,14 @@ def _reals(given: str | None, run: Path, generator: Generator) -> Callable[[], t
             raise
         log.info("without real images to compare with: %s", error)
         return None
-    return lambda: reference.read_some(shards)
+    read = functools.cache(lambda: reference.read_some(shards))  # when it is first asked for
+
+    def find(image: Tensor) -> Nearest:
+        reals, total = read()
+        found = neighbours(image, reals.split(BLOCK), NEAREST)
+        return Nearest(found.images[0], found.distance[0].tolist(), found.mirrored[0].tolist(), len(reals), total)
+
+    return find
 
 
 def _data_of_run(path: Path) -> DataConfig | None:

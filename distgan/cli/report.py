@@ -13,11 +13,14 @@ from distgan.config.command_line import add_trust_argument, to_path
 from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig
 from distgan.training.report.compare import MAX_RUNS
+from distgan.training.report.film import write_run_film
 from distgan.training.report.live import serve
 from distgan.training.report.write import NAME, check_run, nearest_run, write_comparison, write_report
 from distgan.utils.errors import ConfigError
 from distgan.utils.local_server import LocalServer
 from distgan.utils.log import log
+
+FPS = 6  # grids per second of a film
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="SHARDS", help="directory or URL of the real images (default: the training data)"
     )
+    parser.add_argument(
+        "--film", type=to_path, metavar="FILE", help="no page, but a film NAME.webp, .gif or .mp4 (extra film) "
+        "of how the images of the same seeds developed during training",
+    )  # fmt: skip
+    parser.add_argument("--fps", type=_per_second, metavar="N", help="grids per second of the film (default: 6)")
+    parser.add_argument("--no-caption", action="store_true", help="a film without the number of images seen below")
     add_trust_argument(parser)
 
 
@@ -61,6 +70,10 @@ def run(args: argparse.Namespace) -> int:
     if len(args.runs) > 1:  # RUNS/*, where the page of the last time lies beside the runs
         args.runs = [path for path in args.runs if path.name != NAME or path.is_dir()]
     _check(args)
+    if args.film is not None:
+        write_run_film(args.runs[0], args.film, args.fps or FPS, not args.no_caption)
+        print(f"film: {args.film}")
+        return 0
     if args.serve:
         return _serve(args.runs, args.port, args.open)
     if len(args.runs) > 1:
@@ -75,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Raises ConfigError for options that do not go together."""
+    _check_film(args)
     if len(args.runs) > MAX_RUNS:
         raise ConfigError(f"{len(args.runs)} runs are given; a page compares at most {MAX_RUNS}: leave some out")
     known: dict[Path, Path] = {}
@@ -88,6 +102,19 @@ def _check(args: argparse.Namespace) -> None:
     if (args.data is not None or args.trust) and (args.serve or len(args.runs) > 1):
         option = "--trust" if args.data is None else "--data"
         raise ConfigError(f"{option} is for the page that is written of one run, with its generator; leave it out")
+
+
+def _check_film(args: argparse.Namespace) -> None:
+    """Raises ConfigError for options that do not go with a film, or with a page."""
+    if args.film is None:
+        if args.fps is not None or args.no_caption:
+            raise ConfigError(f"{'--no-caption' if args.fps is None else '--fps'} is for a film; add --film FILE")
+        return
+    others = {"--serve": args.serve, "--out": args.out, "--open": args.open, "--data": args.data, "--trust": args.trust}
+    if given := [name for name, value in others.items() if value]:
+        raise ConfigError(f"{given[0]} is for a page, and --film writes none; leave one out")
+    if len(args.runs) > 1:
+        raise ConfigError(f"--film is of one run, and {len(args.runs)} are given; name one")
 
 
 def _serve(run_dirs: Sequence[Path], port: int | None, opened: bool) -> int:
@@ -141,6 +168,13 @@ def open_page(url: str) -> None:
     """Opens a page in the user's browser, if there is one."""
     if not webbrowser.open(url):
         log.info("there is no browser here; open %s yourself", url)
+
+
+def _per_second(text: str) -> int:
+    """A whole number of frames per second, 1 to 60."""
+    if not text.isdecimal() or not 1 <= int(text) <= 60:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 1 to 60")
+    return int(text)
 
 
 def _port(text: str) -> int:

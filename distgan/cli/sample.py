@@ -52,6 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mix", metavar="A,B,SHARE", help="two classes, and the share of the second, such as cat,dog,0.3"
     )
     parser.add_argument("--move", metavar="LIST", help="steps along the main directions, such as 1=2.5,3=-1")
+    parser.add_argument(
+        "--grid-classes", action="store_true", help="a grid with a row for each seed and a column for each class "
+        "(of --classes)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--truncations", metavar="LIST", help="a grid with a row for each truncation and a column for each seed, such "
+        "as 0.3,0.5,1,none (none: the full distribution)",
+    )  # fmt: skip
     parser.add_argument("--batch-size", default="16", metavar="N", help="images at a time (default: 16)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--columns", metavar="N", help="columns of the grid (default: about square)")
@@ -60,6 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Samples and writes. Raises ExportError, before the long work if possible."""
+    if args.grid_classes or args.truncations is not None:
+        return run_table(args)
     if args.walk is not None:
         return run_walk(args)
     seeds = parse_seeds(args.seeds)
@@ -93,9 +103,44 @@ def run_walk(args: argparse.Namespace) -> int:
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator, names = open_generator(args)
     images = walk(generator, seeds, frames, classes_of(seeds, names), truncation, parse_move(args.move))
-    write_film(out, track(images, frames, "film", "frames"), frames, per_second)
+    write_film(out, track(images, frames, "film", "frames"), per_second)
     print(f"a walk over {len(seeds)} seeds, {frames:,} frames, {frames / per_second:.1f} s: {out}")
     return 0
+
+
+def run_table(args: argparse.Namespace) -> int:
+    """Writes a grid of seeds by classes, or of truncations by seeds. Raises ExportError."""
+    from distgan.inference.tables import by_class, by_truncation
+
+    option = "--grid-classes" if args.grid_classes else "--truncations"
+    others = {"--truncations": args.grid_classes and args.truncations, "--columns": args.columns}
+    others |= {
+        "--walk": args.walk,
+        "--mix": args.grid_classes and args.mix,
+        "--truncation": not args.grid_classes and args.truncation,
+    }
+    if given := [name for name, value in others.items() if value]:
+        raise ExportError(f"{option} and {given[0]} do not go together: leave one out")
+    seeds, out, move = parse_seeds(args.seeds), _path(args.out), parse_move(args.move)
+    limits = [] if args.grid_classes else parse_truncations(args.truncations)
+    generator, names = open_generator(args)
+    across = len(names or generator.class_names) if args.grid_classes else len(limits)
+    if find_form(args.out, len(seeds) * across) != "grid":
+        raise ExportError(f"{option} makes a grid, but --out is {out}; use NAME.png")
+    if args.grid_classes:
+        truncation = None if args.truncation is None else _number("--truncation", args.truncation)
+        images = by_class(generator, seeds, None if names is None else list(names), truncation, move)
+    else:
+        images = by_truncation(generator, seeds, limits, classes_of(seeds, names), move)
+    with writing(out):
+        save_png(to_grid(images, across if args.grid_classes else len(seeds)), out)
+    print(f"{len(images):,} images of {generator.size}x{generator.size}: {out}")
+    return 0
+
+
+def parse_truncations(text: str) -> list[float | None]:
+    """Truncations from text: '0.5,none' -> [0.5, None]. Raises ExportError."""
+    return [None if part.strip() == "none" else _number("--truncations", part) for part in text.split(",")]
 
 
 def open_generator(args: argparse.Namespace) -> tuple[Generator, Names]:

@@ -6,8 +6,9 @@ Frames are made, enlarged and encoded one batch at a time, so that a long film t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,16 @@ from distgan.inference.generator import Classes, Generator
 from distgan.inference.generator_file import writing
 from distgan.inference.latents import slerp_at
 from distgan.networks.classes import as_weights
+from distgan.utils.animation import write_gif, write_webp
 from distgan.utils.background import short
 from distgan.utils.errors import ExportError
 from distgan.utils.files import atomic_path
 from distgan.utils.images import to_image
 
 SUFFIXES = (".webp", ".gif", ".mp4")
-MAX_GIF_FRAMES = 2_000  # Pillow keeps a GIF's frames until its end
 VISIBLE = 256  # pixels a side that small images are enlarged to, by a whole factor
 BATCH = 16  # frames at a time
+MP4 = {"quality": 8, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
 
 
 def walk(
@@ -63,45 +65,37 @@ def _enlarged(pixels: Tensor) -> Image.Image:
     return to_image(pixels.repeat_interleave(factor, 1).repeat_interleave(factor, 2))
 
 
-def write_film(path: Path, images: Iterator[Image.Image], frames: int, per_second: int) -> None:
-    """Writes a film that starts over at its end, atomically. frames: number of the images.
+def write_film(path: Path, images: Iterator[Image.Image], per_second: int) -> None:
+    """Writes a film that starts over at its end, atomically. images: of one size; each is encoded before the next.
 
-    Raises ExportError: another suffix, too many frames for a GIF, the extra is missing, it cannot be written.
+    Raises ExportError: another suffix, the extra is missing, it cannot be written.
     """
     if path.suffix not in SUFFIXES:
         raise ExportError(f"{path} must end in {', '.join(SUFFIXES)}; nearest: {path.with_suffix('.webp')}")
-    if path.suffix == ".gif" and frames > MAX_GIF_FRAMES:
-        raise ExportError(
-            f"a GIF holds up to {MAX_GIF_FRAMES:,} frames, not {frames:,}; use {path.with_suffix('.webp')}"
-        )
-    with writing(path), atomic_path(path) as temporary:
-        if path.suffix == ".mp4":
-            _write_mp4(temporary, images, per_second)
-        else:
-            _write_pillow(temporary, images, path.suffix[1:].upper(), per_second)
-
-
-def _write_pillow(path: Path, images: Iterator[Image.Image], form: str, per_second: int) -> None:
+    write_mp4 = _mp4_writer() if path.suffix == ".mp4" else None
     first = next(images).convert("RGB")
-    options: dict[str, Any] = {"quality": 90, "method": 3} if form == "WEBP" else {"optimize": False}
-    with path.open("wb") as file:
-        first.save(
-            file, form, save_all=True, append_images=(image.convert("RGB") for image in images),
-            duration=math.floor(1000 / per_second), loop=0, **options,
-        )  # fmt: skip
+    frames = chain([first], (image.convert("RGB") for image in images))
+    with writing(path), atomic_path(path) as temporary:
+        if write_mp4 is not None:
+            _send_all(write_mp4(str(temporary), first.size, fps=per_second, **MP4), frames)
+            return
+        write = write_webp if path.suffix == ".webp" else write_gif
+        with temporary.open("wb") as file:
+            write(file, frames, first.size, math.floor(1000 / per_second))
 
 
-def _write_mp4(path: Path, images: Iterator[Image.Image], per_second: int) -> None:
+def _mp4_writer() -> Any:
     try:
-        import imageio_ffmpeg
+        from imageio_ffmpeg import write_frames
     except ImportError as error:
         raise ExportError(
             f'a film NAME.mp4 needs the extra film ({short(error)}): pip install "distgan[film]"'
         ) from None
-    first = next(images).convert("RGB")
-    options = {"fps": per_second, "quality": 8, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
-    with closing(imageio_ffmpeg.write_frames(str(path), first.size, **options)) as film:
+    return write_frames
+
+
+def _send_all(film: Any, frames: Iterable[Image.Image]) -> None:
+    with closing(film):
         film.send(None)
-        film.send(np.ascontiguousarray(first))
-        for image in images:
-            film.send(np.ascontiguousarray(image.convert("RGB")))
+        for frame in frames:
+            film.send(np.ascontiguousarray(frame))

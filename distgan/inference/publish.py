@@ -59,7 +59,7 @@ def write_repository(
     names = [MODEL, CONFIG, CARD, GRID]
     if film:
         images = walk(generator, range(STOPS), FRAMES)
-        write_film(directory / FILM, track(images, FRAMES, "film", "frames"), FRAMES, PER_SECOND)
+        write_film(directory / FILM, track(images, FRAMES, "film", "frames"), PER_SECOND)
         names.append(FILM)
     return [directory / name for name in names]
 

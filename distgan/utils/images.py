@@ -55,6 +55,14 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     return both
 
 
+def right_half(both: Image.Image) -> Image.Image:
+    """The right of two grids of one size that `side_by_side` has joined; another image as it is."""
+    line = (both.width // 2 - 1, 0, both.width // 2 + 1, both.height)
+    if both.width % 2 or both.convert("L").crop(line).getextrema() != (0, 0):
+        return both
+    return both.crop(((both.width + SEPARATOR) // 2, 0, both.width, both.height))
+
+
 def save_png(image: Image.Image, path: Path) -> None:
     """Writes a PNG so that a reader never sees half of it."""
     with atomic_path(path) as temporary:

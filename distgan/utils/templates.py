@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,12 @@ if TYPE_CHECKING:
     import jinja2
 
 
+@functools.cache
 def environment(directory: Path) -> jinja2.Environment:
-    """The templates of a directory. jinja2 is imported with the first page, since that takes a while."""
+    """The templates of a directory, one object for all calls.
+
+    jinja2 is imported with the first page, since that takes a while.
+    """
     import jinja2
 
     return jinja2.Environment(

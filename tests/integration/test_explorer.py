@@ -16,10 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
+from distgan.cli import explore
 from distgan.cli.main import main
-from distgan.config.schema import DataConfig
-from distgan.data import reference
-from distgan.explorer.server import Explorer, serve
+from distgan.inference.explorer.server import Explorer, serve
 from distgan.inference.film import walk
 from distgan.inference.generator import load_generator
 from tests.support import processes
@@ -71,14 +70,12 @@ def urls(place, files) -> Iterator[dict[tuple[str, str], str]]:
     for number in range(50):
         put(place / "frogs" / "frog" / f"{number}.png", noise(8, 8, 3, seed=number))
     assert main(["prepare", "folder", str(place / "frogs"), "--out", str(place / "reals"), "--size", "8"]) == 0
-    reals = {
-        "classes": lambda: reference.read_some(reference.open_alike(DataConfig(path=place / "reals"), 8, 3)),
-        "gray": None,
-    }
+    of_classes = explore.find_nearest(str(place / "reals"), files["classes"], load_generator(files["classes"]))
+    nearest = {"classes": of_classes, "gray": None}
     found = {}
     with contextlib.ExitStack() as servers:
         for name, file in files.items():
-            explorer = Explorer(load_generator(file), name, file.name, reals[name])
+            explorer = Explorer(load_generator(file), name, file.name, nearest[name])
             server = servers.enter_context(serve(explorer, 0))
             threading.Thread(target=server.serve_forever, daemon=True).start()
             servers.callback(server.shutdown)

@@ -44,7 +44,7 @@ KEYS = {
     **{name: (name, code) for name, code in (("End", 35), ("Tab", 9), ("Enter", 13))},
     "Space": (" ", 32),
 }
-SECONDS = 15.0  # for an answer; far above what a busy machine needs
+SECONDS = 60.0  # for an answer; far above what a busy machine needs
 
 Message = dict[str, Any]
 

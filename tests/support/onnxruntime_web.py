@@ -1,4 +1,4 @@
-"""Renews distgan/explorer/onnxruntime from the npm package: `npm pack onnxruntime-web@1.30.0`, then
+"""Renews distgan/inference/explorer/onnxruntime from the npm package: `npm pack onnxruntime-web@1.30.0`, then
 `python -m tests.support.onnxruntime_web onnxruntime-web-1.30.0.tgz`.
 
 The package's module becomes a classic script that sets `ort`: a worker of a page from a disk can load no module.
@@ -13,7 +13,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from distgan.explorer.single_file import RUNTIME
+from distgan.inference.explorer.single_file import RUNTIME
 
 
 def as_script(module: str) -> str:

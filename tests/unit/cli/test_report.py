@@ -56,6 +56,12 @@ def test_a_page_of_runs_goes_beside_them_also_where_one_is_the_working_directory
         (["runs/a", "others/c"], "the runs lie in different directories; say where the page goes: --out FILE"),
         (["runs/a", "runs/../runs/a"], "runs/../runs/a is the same run as runs/a; give it once"),
         (["runs/a", "--port", "80"], "--port is for the live page; add --serve"),
+        (["runs/a", "--film", "x.webp", "--serve"], "--serve is for a page, and --film writes none; leave one out"),
+        (["runs/a", "--film", "x.webp", "--data", "d"], "--data is for a page, and --film writes none; leave one out"),
+        (["runs/a", "runs/b", "--film", "x.webp"], "--film is of one run, and 2 are given; name one"),
+        (["runs/a", "--fps", "3"], "--fps is for a film; add --film FILE"),
+        (["runs/a", "--film", "x.webp"], "runs/a has no film: there is no samples; a training draws a grid every "
+         "log.samples_every_steps"),
         (["runs/a", "--serve", "--out", "x"], "--out is for a page that is written; leave out --serve, or --out"),
         (["runs/a", "runs/b", "--data", "x"], f"--data{ONE_RUN}"),
         (["runs/a", "--serve", "--trust", "x"], f"--trust{ONE_RUN}"),

@@ -6,11 +6,10 @@ browser (latents.js). It asks a backend for two things only: latents of seeds, a
 
 from __future__ import annotations
 
-import functools
 import json
 from base64 import b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -19,9 +18,6 @@ from distgan.utils.errors import ExportError
 from distgan.utils.names import join_names
 from distgan.utils.templates import environment, source_hash, visible
 from distgan.utils.version import __version__
-
-if TYPE_CHECKING:
-    import jinja2
 
 DIRECTIONS = 8  # sliders
 BEFORE = ("facts.js", "latents.js")
@@ -84,7 +80,9 @@ def fill(template: str, facts: dict[str, Any], **values: Any) -> str:
     from markupsafe import Markup
 
     data = Markup(json.dumps(facts, sort_keys=True).replace("<", "\\u003c"))
-    return _environment().get_template(template).render(title=facts["title"], facts=data, version=__version__, **values)
+    return (
+        environment(ROOM).get_template(template).render(title=facts["title"], facts=data, version=__version__, **values)
+    )
 
 
 def inline(name: str) -> dict[str, Any]:
@@ -93,8 +91,3 @@ def inline(name: str) -> dict[str, Any]:
 
     text = asset(name)
     return {"text": Markup(text), "hash": source_hash(text)}
-
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    return environment(ROOM)

@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distgan.explorer.page import AFTER, BEFORE, asset, encode, facts_of, fill
+from distgan.inference.explorer.page import AFTER, BEFORE, asset, encode, facts_of, fill
 from distgan.inference.generator import Generator
-from distgan.metrics.nearest_neighbors import neighbours
 from distgan.utils.errors import DistganError, ExportError
 from distgan.utils.local_server import BYTES, Answer, LocalServer, Question, sentence, text
 
 SCRIPTS = (*BEFORE, "server_backend.js", *AFTER)
 ASSETS = {"style.css": "text/css", **dict.fromkeys(SCRIPTS, "text/javascript")}
 MOST = 256  # seeds or images of one question
-NEAREST = 5  # real images that are shown
 BATCH = 16  # images at a time
-BLOCK = 500  # real images that are compared at a time
-Reals = Callable[[], tuple[Tensor, int]]
+
+
+class Nearest(NamedTuple):
+    """Real images that are nearest to one image, nearest first."""
+
+    images: Tensor
+    """uint8 [k, channels, size, size], mirrored where that is nearer."""
+    distances: list[float]
+    mirrored: list[bool]
+    compared: int
+    """Real images that were compared."""
+    total: int
+    """Real images of the data set."""
+
+
+FindNearest = Callable[[Tensor], Nearest]
+"""uint8 [1, channels, size, size] -> its nearest real images. Raises DataError."""
 
 
 class Explorer:
     """Answers the page of a generator; asked by several threads."""
 
-    def __init__(self, generator: Generator, title: str, source: str, reals: Reals | None = None) -> None:
-        """reals: reads the real images, uint8 [n, channels, size, size], and says how many there are in all."""
+    def __init__(self, generator: Generator, title: str, source: str, find_nearest: FindNearest | None = None) -> None:
         self._generator = generator
-        self._page = fill("served.html.j2", {**facts_of(generator, title, source), "nearest": reals is not None},
+        self._page = fill("served.html.j2", {**facts_of(generator, title, source), "nearest": find_nearest is not None},
                           scripts=SCRIPTS)  # fmt: skip
-        self._reals = None if reals is None else functools.cache(reals)
+        self._find_nearest = find_nearest
         self._lock = threading.Lock()  # one computation at a time, since each uses all cores
 
     def answer(self, question: Question) -> Answer:
@@ -60,8 +71,8 @@ class Explorer:
             return _bytes(self._generator.latents(_seeds(body)))
         if path == "images":
             return _bytes(self._images(body))
-        if path == "nearest" and self._reals is not None:
-            return self._nearest(body)
+        if path == "nearest" and self._find_nearest is not None:
+            return self._nearest(body, self._find_nearest)
         return sentence(HTTPStatus.NOT_FOUND, "There is no such question.")
 
     def _images(self, body: bytes) -> Tensor:
@@ -75,21 +86,10 @@ class Explorer:
             rows[:, :latent_dim], rows[:, latent_dim:] if classes else None, min(len(rows), BATCH)
         )
 
-    def _nearest(self, body: bytes) -> Answer:
-        """The real images that are nearest to one image, uint8 [1, channels, size, size]."""
-        assert self._reals is not None
+    def _nearest(self, body: bytes, find_nearest: FindNearest) -> Answer:
         shape = (self._generator.channels, self._generator.size, self._generator.size)
-        fakes = _rows(body, np.dtype("u1"), shape)
-        reals, total = self._reals()
-        found = neighbours(fakes[:1], reals.split(BLOCK), NEAREST)
-        facts = {
-            "distances": found.distance[0].tolist(),
-            "mirrored": found.mirrored[0].tolist(),
-            "images": encode(found.images[0]),
-            "compared": len(reals),
-            "total": total,
-        }
-        return text(json.dumps(facts), "application/json")
+        found = find_nearest(_rows(body, np.dtype("u1"), shape)[:1])
+        return text(json.dumps({**found._asdict(), "images": encode(found.images)}), "application/json")
 
 
 def serve(explorer: Explorer, port: int | None = None) -> LocalServer:

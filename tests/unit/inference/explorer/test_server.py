@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from distgan.explorer.server import MOST, Explorer, serve
+from distgan.inference.explorer.server import MOST, Explorer, serve
 from distgan.inference.generator import load_generator
 from distgan.utils.local_server import BYTES, LocalServer
 from tests.unit.inference.test_sampling import export

@@ -9,7 +9,7 @@ from base64 import b64encode
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from distgan.explorer.page import AFTER, BEFORE, ROOM, encode, facts_of, fill, inline
+from distgan.inference.explorer.page import AFTER, BEFORE, ROOM, encode, facts_of, fill, inline
 from distgan.inference.formats.write import write_portable
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
