@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from distgan.cli.export import find, generator_of
+from distgan.cli.generators import open_generator
 from distgan.cli.report import add_server_arguments, data_of, open_page, serve_until_interrupted
 from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.config.load import read_config
@@ -16,10 +17,9 @@ from distgan.config.schema import DataConfig
 from distgan.data import reference
 from distgan.inference.explorer.server import Explorer, FindNearest, Nearest, serve
 from distgan.inference.generator import Generator, find_device, load_generator
-from distgan.inference.hub.find import fetch, repository_of
-from distgan.inference.sampling import find_file
 from distgan.metrics.nearest_neighbors import neighbours
-from distgan.utils.errors import ConfigError, DataError, DistganError, ExportError
+from distgan.training.export import LAST
+from distgan.utils.errors import ConfigError, DataError, DistganError
 from distgan.utils.log import log
 
 NEAREST = 5  # real images that are shown
@@ -29,9 +29,9 @@ BLOCK = 500  # real images that are compared at a time
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan explore`."""
     parser.add_argument(
-        "source", type=to_source, metavar="RUN|FILE",
-        help="a run: its generator.safetensors, or its newest checkpoint; a generator's safetensors file; or a "
-        "repository on the Hub: me/cats, hf://me/cats@v1",
+        "source", type=to_source, metavar="RUN|FILE|OWNER/NAME",
+        help="RUN for its best generator, or where none was evaluated its newest checkpoint; RUN/checkpoints/step-..., "
+        "a generator's safetensors file, or a repository on the Hub: me/cats, hf://me/cats@v1",
     )  # fmt: skip
     parser.add_argument("--html", type=to_path, metavar="FILE", help="write the page with the generator to one HTML "
                         "file, for any browser, also without a network (extra onnx)")  # fmt: skip
@@ -49,14 +49,12 @@ def run(args: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C, or writes it. Raises ConfigError, CheckpointError, ExportError, LaunchError."""
     _check(args)
     device = find_device("cpu" if args.html else args.device)
-    repository = repository_of(args.source)
-    given = fetch(repository) if repository else Path(args.source)
-    file, generator = _open(given, args.trust)
-    name = repository.id if repository else str((given if given.is_dir() else given.with_suffix("")).resolve())
-    title, source = args.title or Path(name).name, str(args.source if repository else file)
+    generator, origin = open_generator(args.source, args.trust)
+    file = _file_of(args.source, origin, generator, args.trust)
+    title = args.title or Path(args.source).resolve().name.removesuffix(".safetensors")
     if args.html:
-        return _write(generator, args.html, title, source if repository else file.name)
-    explorer = Explorer(generator.to(device), title, source, find_nearest(args.data, given, generator))
+        return _write(generator, args.html, title, Path(file).name if Path(file).is_file() else file)
+    explorer = Explorer(generator.to(device), title, file, find_nearest(args, generator))
     with serve(explorer, args.port) as server:
         print(f"explore: {server.url} (only on this machine; Ctrl-C ends it)", flush=True)
         if args.open:
@@ -80,14 +78,16 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--html {args.html} must end in .html; nearest: {args.html.with_suffix('.html')}")
 
 
-def _open(path: Path, trust: tuple[str, ...]) -> tuple[Path, Generator]:
-    """The generator of a run or file, and the file that `distgan sample` would take."""
-    if not path.exists():
-        raise ExportError(f"there is no {path}; give a run such as runs/quickstart, or a generator's safetensors file")
-    file = find_file(path)
-    if file.is_file():
-        return file, load_generator(file, trust=trust)
-    return path / "generator.safetensors", generator_of(find(path), "ema", trust)
+def _file_of(run: Path | str, origin: str, generator: Generator, trust: Sequence[str]) -> str:
+    """The FILE of the commands on the page; of a checkpoint the run's exported generator, if it is the same."""
+    exported = Path(run) / LAST
+    if (
+        Path(origin).is_dir()
+        and exported.is_file()
+        and load_generator(exported).weight_digest == generator.weight_digest
+    ):
+        return str(exported)
+    return LAST if Path(origin).is_dir() else origin
 
 
 def _write(generator: Generator, path: Path, title: str, source: str) -> int:
@@ -101,15 +101,15 @@ def _write(generator: Generator, path: Path, title: str, source: str) -> int:
     return 0
 
 
-def find_nearest(given: str | None, run: Path, generator: Generator) -> FindNearest | None:
+def find_nearest(args: argparse.Namespace, generator: Generator) -> FindNearest | None:
     """Compares with the real images of --data, or of a run's own data set if it is here. Raises DataError."""
-    data = data_of(given) or _data_of_run(run)
+    data = data_of(args.data) or _data_of_run(Path(args.source))
     if data is None:
         return None
     try:
         shards = reference.open_alike(data, generator.size, generator.channels)
     except DataError as error:
-        if given is not None:
+        if args.data is not None:
             raise
         log.info("without real images to compare with: %s", error)
         return None
@@ -123,9 +123,9 @@ def find_nearest(given: str | None, run: Path, generator: Generator) -> FindNear
     return find
 
 
-def _data_of_run(path: Path) -> DataConfig | None:
+def _data_of_run(run: Path) -> DataConfig | None:
     try:
-        data = read_config(path / "config.yaml").data if (path / "config.yaml").is_file() else None
+        data = read_config(run / "config.yaml").data if (run / "config.yaml").is_file() else None
     except DistganError:  # of another version, or damaged: the page goes without
         return None
     return data if data is not None and isinstance(data.path, Path) and data.path.is_dir() else None

@@ -48,6 +48,7 @@ def write_repository(
     A README.md that somebody has written or edited is kept. Raises ExportError: wrong name, wrong license, a file that
     cannot be written.
     """
+    generator.check_full_precision()
     if paths := paths_in(generator.description):
         log.warning("the file and config.json will name places on this machine: %s", ", ".join(paths))
     place = Place(check_id(repo_id), grid=True, film=film)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import re
@@ -70,8 +71,8 @@ def urls(place, files) -> Iterator[dict[tuple[str, str], str]]:
     for number in range(50):
         put(place / "frogs" / "frog" / f"{number}.png", noise(8, 8, 3, seed=number))
     assert main(["prepare", "folder", str(place / "frogs"), "--out", str(place / "reals"), "--size", "8"]) == 0
-    of_classes = explore.find_nearest(str(place / "reals"), files["classes"], load_generator(files["classes"]))
-    nearest = {"classes": of_classes, "gray": None}
+    args = argparse.Namespace(data=str(place / "reals"), source=files["classes"])
+    nearest = {"classes": explore.find_nearest(args, load_generator(files["classes"])), "gray": None}
     found = {}
     with contextlib.ExitStack() as servers:
         for name, file in files.items():

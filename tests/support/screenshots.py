@@ -1,29 +1,35 @@
-"""The pictures of the live page in docs/, of a run that is training now or was.
+"""The pictures of pages in docs/; needs Chromium.
 
-python -m tests.support.screenshots RUN docs     # writes docs/live_{wide,phone}_{light,dark}.png; needs Chromium
+python -m tests.support.screenshots live RUN docs       # docs/live_{wide,phone}_{light,dark}.png, of a run that trains
+python -m tests.support.screenshots explore RUN docs    # docs/explore_{served,file}_...png, of a run's generator
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
+from distgan.cli import main as cli
 from distgan.training.report.live import serve
-from tests.support.browser import Browser, browser
+from tests.support import processes
+from tests.support.browser import Browser, Page, browser
 
 SIZES = {"wide": (1280, 1240), "phone": (390, 1000)}
 MAX_BYTES = 150_000
+READY = "document.querySelector('#grid').getAttribute('aria-busy') === 'false'"
 COLOURS = (256, 128, 64, 32)  # tried until the file is small enough
 
 
-def shoot(chromium: Browser, url: str, path: Path, size: tuple[int, int], scheme: str) -> None:
-    """What a window of this size shows, as a small PNG."""
-    page = chromium.open(url, *size)
+def shoot(page: Page, path: Path, scheme: str) -> None:
+    """What a window shows, as a small PNG."""
     page.prefer(scheme)
-    page.wait("[...document.querySelectorAll('.frames figure:not([hidden]) img')].every(image => image.naturalWidth)")
+    page.js("new Promise(resolve => setTimeout(resolve, 500))")
     page.screenshot(path)
     image = Image.open(path).convert("RGB")
     for colours in COLOURS:
@@ -33,12 +39,56 @@ def shoot(chromium: Browser, url: str, path: Path, size: tuple[int, int], scheme
     raise SystemExit(f"{path} has {path.stat().st_size:,} bytes")
 
 
-def main(run: str, folder: str) -> None:
-    with serve([Path(run)], 0) as server, browser() as chromium:
+def shoot_all(chromium: Browser, url: str, name: str, folder: Path, prepare: Callable[[Page], None]) -> None:
+    """Wide and on a phone, light and dark."""
+    for kind, size in SIZES.items():
+        page = chromium.open(url, *size)
+        prepare(page)
+        for scheme in ("light", "dark"):
+            shoot(page, folder / f"{name}_{kind}_{scheme}.png", scheme)
+
+
+def wait_for_images(page: Page) -> None:
+    page.wait("[...document.querySelectorAll('.frames figure:not([hidden]) img')].every(image => image.naturalWidth)")
+
+
+def look_around(page: Page) -> None:
+    """A mixture of two classes, moved along a direction; a walk, a favourite, the nearest real images."""
+    page.wait(READY)
+    for seed in (3, 12, 8):
+        page.click(f"#grid button:nth-child({seed + 1})")
+        page.click("#add")
+    page.set("#position", 0.12)
+    page.wait(READY)
+    page.click("#keep")
+    if not page.js("document.querySelector('#nearest').hidden"):
+        page.click("#nearest")
+        page.wait("document.querySelectorAll('#near canvas').length === 5")
+    page.js("scrollTo(0, 0)")
+
+
+def live(run: Path, folder: Path) -> None:
+    with serve([run], 0) as server, browser() as chromium:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        for name, size in SIZES.items():
-            for scheme in ("light", "dark"):
-                shoot(chromium, server.url, Path(folder, f"live_{name}_{scheme}.png"), size, scheme)
+        shoot_all(chromium, server.url, "live", folder, wait_for_images)
+
+
+def explored(run: Path, folder: Path) -> None:
+    with TemporaryDirectory() as directory, browser() as chromium:
+        html = Path(directory, f"{run.name}.html")
+        assert cli.main(["explore", str(run), "--html", str(html)]) == 0
+        shoot_all(chromium, html.as_uri(), "explore_file", folder, look_around)
+        log = html.with_suffix(".log")
+        command = ["env", "-C", str(Path.cwd()), sys.executable, "-m", "distgan", "explore", str(run), "--port", "0"]
+        served = processes.start(command, log)
+        processes.wait_for(lambda: "http://" in log.read_text(), served)
+        url = re.findall(r"http://\S+", log.read_text())[-1]
+        shoot_all(chromium, url, "explore_served", folder, look_around)
+        processes.kill_all(served)
+
+
+def main(page: str, run: str, folder: str) -> None:
+    {"live": live, "explore": explored}[page](Path(run), Path(folder))
 
 
 if __name__ == "__main__":

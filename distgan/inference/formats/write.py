@@ -45,6 +45,7 @@ def write_portable(generator: Generator, path: Path, format_: Format, half: bool
     half: weights and computation in fp16, whose difference may be larger. Raises ExportError: the extra is missing, the
     file cannot be written, or in fp32 its images differ by more than one grey level.
     """
+    generator.check_full_precision()
     network = copy.deepcopy(generator.network).cpu()
     model = Portable(network.half() if half else network).eval()
     inputs = example(generator)
@@ -137,6 +138,6 @@ def _onnx() -> Any:
         import onnxruntime
         import onnxscript
     except ImportError as error:
-        raise ExportError(f'--format onnx needs the extra onnx ({short(error)}): pip install "distgan[onnx]"') from None
+        raise ExportError(f'an ONNX file needs the extra onnx ({short(error)}): pip install "distgan[onnx]"') from None
     del onnxruntime, onnxscript
     return onnx

@@ -61,7 +61,7 @@ def test_a_pattern_without_a_row_is_told_what_rows_there_are(capsys):
     assert "no row feed_*; there are step_seed_frogs_no_20, " in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_distgan_s_step_moves_few_bytes_more_than_the_bare_loop_s(tmp_path):
     """Counts: the same on every machine."""
     code, text = run(

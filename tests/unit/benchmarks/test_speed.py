@@ -408,7 +408,7 @@ def test_the_bare_loop_s_update_is_the_same_with_a_scaler_as_without(precision):
     assert layer.weight.grad is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_distgans_training_and_the_bare_loop_do_the_same_flops(tmp_path):
     """As a user does it; what the ratio is on a busy machine is not tested."""
     out = tmp_path / "speed.jsonl"
