@@ -10,6 +10,7 @@ initial weights, whose last layer is scaled so that images use the whole range. 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import datetime
 import platform
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common.arguments import whole
+from benchmarks.common.browser import browsed
 from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from distgan.config.load import load_config
@@ -39,6 +41,7 @@ from distgan.inference.generator_file import Description, save_generator
 from distgan.networks import build_generator, to_device
 from distgan.utils import cpu
 from distgan.utils.errors import ExportError
+from tests.support.browser import missing
 
 RECIPES = ("quickstart", "dcgan", "sngan_conditional", "r3gan_small")  # one for each family
 CLASSES = tuple(f"class {number}" for number in range(10))
@@ -84,6 +87,15 @@ def exported(generator: Generator, path: Path, name: str, half: bool) -> Way:
         return Way(name, by, half, path.stat().st_size, FORMATS[name][1](path.read_bytes()))
     except ExportError as error:
         return Way(name, by, half, None, problem=str(error))
+
+
+def in_browser(generator: Generator, path: Path, pages: contextlib.ExitStack) -> Way:
+    """The explorer's one-file page; the size is the file's, with the runtime."""
+    page = pages.enter_context(browsed(generator, path))
+    run_by = (
+        f"browser, 1 thread of WebAssembly; first image {page.seconds_to_first_image:.1f} s after the page is opened"
+    )
+    return Way("html", run_by, False, path.stat().st_size, page)
 
 
 @torch.no_grad()
@@ -170,8 +182,10 @@ def main() -> None:
     print(*lines, sep="\n", flush=True)
     for text in args.generators or RECIPES:
         name, generator = generator_of(text)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as pages:
             ways = list(ways_of(generator, Path(folder)))
+            if not missing():
+                ways.append(in_browser(generator, Path(folder, "generator.html"), pages))
             measure(generator, ways, args.batch, args.rounds)
         for way in ways:
             lines.append(row(name, way, ways[0]))
