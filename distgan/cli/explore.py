@@ -84,7 +84,7 @@ def _file_of(run: Path | str, origin: str, generator: Generator, trust: Sequence
     if (
         Path(origin).is_dir()
         and exported.is_file()
-        and load_generator(exported).weight_digest == generator.weight_digest
+        and load_generator(exported, trust=trust).weight_digest == generator.weight_digest
     ):
         return str(exported)
     return LAST if Path(origin).is_dir() else origin

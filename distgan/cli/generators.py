@@ -19,7 +19,7 @@ def open_generator(given: Path | str, trust: Sequence[str]) -> tuple[Generator, 
     that is left there. given: text may be a repository (me/cats, hf://me/cats@v1).
     """
     if repository := repository_of(given):
-        return load_generator(fetch(repository), trust=trust), str(repository)
+        return load_generator(fetch(repository), trust=trust), str(given)
     path = Path(given)
     file = path if path.is_file() or path.suffix == ".safetensors" else best_file(path)
     if file is not None:

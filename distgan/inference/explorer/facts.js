@@ -33,6 +33,8 @@ function latest(work) {
   };
 }
 
+window.addEventListener("error", ({ message }) => tell(window, `This browser cannot show the page: ${message}`));
+
 function made(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);

@@ -13,6 +13,11 @@ worker.onmessage = ({ data }) => {
   else resolve(data.pixels);
 };
 
+worker.onerror = ({ message }) => {
+  for (const { reject } of waiting.values()) reject(new Error(`This browser cannot run the generator: ${message}`));
+  waiting.clear();
+};
+
 function asked(message, moved) {
   questions += 1;
   const answer = new Promise((resolve, reject) => waiting.set(questions, { resolve, reject }));

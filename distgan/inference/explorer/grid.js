@@ -42,20 +42,19 @@ const renewGrid = latest(async (current) => {
   label();
   history.replaceState(null, "", `#${toFragment(state)}`);
   const begun = performance.now();
-  const order = [selected, ...seeds.filter((seed) => seed !== selected)];
-  const latents = await latentsOf(order);
-  const cells = new Map(seeds.map((seed, place) => [seed, $("grid").children[place]]));
-  const draw = (pixels, number, place) => {
-    const cell = cells.get(order[place]);
-    if (cell) paint(cell.firstChild, pixels, number);
-    if (place === 0) {
-      selectedPixels = pixels.slice(0, facts.channels * facts.size ** 2);
-      paint($("large"), pixels);
-      $("near").replaceChildren();
-      performance.mark("first image");
-    }
+  const latents = await latentsOf(seeds);
+  const at = seeds.indexOf(selected);
+  const order = [at, ...[...seeds.keys()].filter((place) => place !== at)]; // the one at large comes first
+  const cells = [...$("grid").children];
+  const draw = (pixels, number, turn) => {
+    paint(cells[order[turn]].firstChild, pixels, number);
+    if (turn > 0) return;
+    selectedPixels = pixels.slice(0, facts.channels * facts.size ** 2);
+    paint($("large"), pixels);
+    $("near").replaceChildren();
+    performance.mark("first image");
   };
-  await drawPoints(order.map((seed, place) => pointOf(seed, latents[place])), draw, current);
+  await drawPoints(order.map((place) => pointOf(seeds[place], latents[place])), draw, current);
   if (!current()) return;
   $("grid").setAttribute("aria-busy", "false");
   $("status").textContent = `${seeds.length} images in ${((performance.now() - begun) / 1000).toFixed(2)} s`;

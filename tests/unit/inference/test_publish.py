@@ -47,7 +47,7 @@ def test_a_grid_of_large_images_stays_small(tmp_path):
     assert grid_of(generator) == (4, 2)
 
 
-@pytest.mark.parametrize("name", ["publish.save_png", "film._write_pillow"])
+@pytest.mark.parametrize("name", ["publish.save_png", "film.write_webp"])
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, name):
     def full(*_given):
         raise OSError(errno.ENOSPC, "No space left on device")
