@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Sequence
+import shlex
 from pathlib import Path
 
 from torch import Tensor
@@ -23,6 +23,7 @@ from distgan.utils.errors import ConfigError, DataError, DistganError
 from distgan.utils.log import log
 
 NEAREST = 5  # real images that are shown
+EXPORTED = "explored.safetensors"
 BLOCK = 500  # real images that are compared at a time
 
 
@@ -50,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     device = find_device("cpu" if args.html else args.device)
     generator, origin = open_generator(args.source, args.trust)
-    file = _file_of(args.source, origin, generator, args.trust)
+    command = _command(args, origin, generator)
     title = args.title or Path(args.source).resolve().name.removesuffix(".safetensors")
     if args.html:
-        return _write(generator, args.html, title, Path(file).name if Path(file).is_file() else file)
-    explorer = Explorer(generator.to(device), title, file, find_nearest(args, generator))
+        return _write(generator, args.html, title, command)
+    explorer = Explorer(generator.to(device), title, command, find_nearest(args, generator))
     with serve(explorer, args.port) as server:
         print(f"explore: {server.url} (only on this machine; Ctrl-C ends it)", flush=True)
         if args.open:
@@ -71,6 +72,7 @@ def _check(args: argparse.Namespace) -> None:
         ("--serve", args.serve),
         ("--port", args.port is not None),
         ("--data", args.data is not None),
+        ("--open", args.open),
     ):
         if given:
             raise ConfigError(f"{option} is for the page that is served; leave it out, or leave out --html {args.html}")
@@ -78,26 +80,26 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--html {args.html} must end in .html; nearest: {args.html.with_suffix('.html')}")
 
 
-def _file_of(run: Path | str, origin: str, generator: Generator, trust: Sequence[str]) -> str:
-    """The FILE of the commands on the page; of a checkpoint the run's exported generator, if it is the same."""
-    exported = Path(run) / LAST
-    if (
-        Path(origin).is_dir()
-        and exported.is_file()
-        and load_generator(exported, trust=trust).weight_digest == generator.weight_digest
-    ):
-        return str(exported)
-    return LAST if Path(origin).is_dir() else origin
+def _command(args: argparse.Namespace, origin: str, generator: Generator) -> str:
+    """What the commands on the page begin with; a checkpoint that is not the run's exported generator is exported."""
+    file, before = Path(origin).name if args.html and Path(origin).is_file() else origin, ""
+    if Path(origin).is_dir():
+        file = str(Path(args.source) / LAST)
+        if not Path(file).is_file() or load_generator(file, trust=args.trust).weight_digest != generator.weight_digest:
+            file = EXPORTED
+            before = f"{shlex.join(['distgan', 'export', origin, '--out', file])} && "
+    trust = [word for module in args.trust for word in ("--trust", module)]
+    return before + shlex.join(["distgan", "sample", file, *trust])
 
 
-def _write(generator: Generator, path: Path, title: str, source: str) -> int:
+def _write(generator: Generator, path: Path, title: str, command: str) -> int:
     from distgan.inference.explorer.single_file import SEEDS, write_html
+    from distgan.inference.formats.write import CHECKED
 
-    difference = write_html(generator, path, title, source)
+    difference = write_html(generator, path, title, command)
     size = path.stat().st_size / 2**20
-    print(
-        f"{path}: {size:.1f} MiB, seeds 0 to {SEEDS - 1}, at most {difference} of 255 grey levels from distgan's images"
-    )
+    off = f"the images of {CHECKED} seeds are at most {difference} of 255 grey levels off"
+    print(f"{path}: {size:.1f} MiB, seeds 0 to {SEEDS - 1}; {off}")
     return 0
 
 

@@ -12,7 +12,7 @@ from distgan.config.command_line import add_trust_argument, to_path
 from distgan.inference.hub.facts import CardFacts, check_facts
 from distgan.inference.hub.find import check_id
 from distgan.inference.hub.upload import MESSAGE, Pushed, Target
-from distgan.inference.publish import listed, publish, write_repository
+from distgan.inference.publish import listed, publish, warn_of_paths, write_repository
 from distgan.utils.log import log
 
 FACTS = tuple(CardFacts.__annotations__)
@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     generator, origin = open_generator(args.source, args.trust)
     film = not args.no_film
     if args.dry_run is not None:
+        warn_of_paths(generator.description)
         files = write_repository(args.dry_run, generator, name, facts, film)
         print(f"{args.dry_run}: {listed(files)}; of {origin}; nothing was sent")
         return 0

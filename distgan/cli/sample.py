@@ -98,7 +98,7 @@ def run_walk(args: argparse.Namespace) -> int:
     """Writes a film of a walk. Raises ExportError."""
     from distgan.inference.film import walk, write_film
 
-    seeds, out = parse_seeds(args.walk), _path(args.out)
+    seeds, out = parse_seeds(args.walk, "--walk"), _path(args.out)
     frames, per_second = _whole("--frames", args.frames), _whole("--fps", args.fps)
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator, names = open_generator(args)
@@ -174,25 +174,27 @@ def parse_move(text: str | None) -> dict[int, float] | None:
     steps = [part.partition("=") for part in text.split(",")]
     if not all(number.strip().isdecimal() and sign for number, sign, _ in steps):
         raise ExportError(f"--move={text} must be directions and distances, such as 1=2.5,3=-1")
+    if len({int(number) for number, _, _ in steps}) < len(steps):
+        raise ExportError(f"--move={text} names a direction twice; name it once")
     return {int(number): _number("--move", distance) for number, _, distance in steps}
 
 
-def parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
     """Seeds from text: '0-3,7' -> [0, 1, 2, 3, 7]. Raises ExportError that names the wrong part."""
     ranges = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         numbers = [first, last] if dash else [first, first]
         if not all(number.isascii() and number.isdigit() and len(number) < 20 for number in numbers):
-            raise ExportError(f"--seeds: '{part}' is not a whole number or a range such as 0-63")
+            raise ExportError(f"{option}: '{part}' is not a whole number or a range such as 0-63")
         low, high = map(int, numbers)
         if low > high:
-            raise ExportError(f"--seeds: '{part}' runs backwards; use {high}-{low}")
+            raise ExportError(f"{option}: '{part}' runs backwards; use {high}-{low}")
         if high >= 2**63:
-            raise ExportError(f"--seeds: '{part}' is above the largest seed, 2**63 - 1 = {2**63 - 1}")
+            raise ExportError(f"{option}: '{part}' is above the largest seed, 2**63 - 1 = {2**63 - 1}")
         ranges.append(range(low, high + 1))
     if (count := sum(seeds.stop - seeds.start for seeds in ranges)) > MAX_SEEDS:
-        raise ExportError(f"--seeds: {count:,} seeds; use {MAX_SEEDS:,} or fewer at a time")
+        raise ExportError(f"{option}: {count:,} seeds; use {MAX_SEEDS:,} or fewer at a time")
     return [seed for seeds in ranges for seed in seeds]
 
 

@@ -5,7 +5,6 @@ Frames are made, enlarged and encoded one batch at a time, so that a long film t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain
@@ -27,7 +26,8 @@ from distgan.utils.errors import ExportError
 from distgan.utils.files import atomic_path
 from distgan.utils.images import to_image
 
-SUFFIXES = (".webp", ".gif", ".mp4")
+MOST_PER_SECOND = {".webp": 90, ".gif": 50, ".mp4": 240}
+SUFFIXES = tuple(MOST_PER_SECOND)
 VISIBLE = 256  # pixels a side that small images are enlarged to, by a whole factor
 BATCH = 16  # frames at a time
 MP4 = {"quality": 8, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
@@ -72,6 +72,8 @@ def write_film(path: Path, images: Iterator[Image.Image], per_second: int) -> No
     """
     if path.suffix not in SUFFIXES:
         raise ExportError(f"{path} must end in {', '.join(SUFFIXES)}; nearest: {path.with_suffix('.webp')}")
+    if per_second > (most := MOST_PER_SECOND[path.suffix]):
+        raise ExportError(f"{path}: browsers show up to {most} frames per second of {path.suffix}, not {per_second}")
     write_mp4 = _mp4_writer() if path.suffix == ".mp4" else None
     first = next(images).convert("RGB")
     frames = chain([first], (image.convert("RGB") for image in images))
@@ -81,7 +83,7 @@ def write_film(path: Path, images: Iterator[Image.Image], per_second: int) -> No
             return
         write = write_webp if path.suffix == ".webp" else write_gif
         with temporary.open("wb") as file:
-            write(file, frames, first.size, math.floor(1000 / per_second))
+            write(file, frames, first.size, per_second)
 
 
 def _mp4_writer() -> Any:
@@ -95,7 +97,10 @@ def _mp4_writer() -> Any:
 
 
 def _send_all(film: Any, frames: Iterable[Image.Image]) -> None:
-    with closing(film):
-        film.send(None)
-        for frame in frames:
-            film.send(np.ascontiguousarray(frame))
+    try:
+        with closing(film):
+            film.send(None)
+            for frame in frames:
+                film.send(np.ascontiguousarray(frame))
+    except RuntimeError as error:  # no program, or one that fails
+        raise ExportError(f"ffmpeg cannot write the film: {short(error)}") from None

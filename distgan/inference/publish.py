@@ -31,6 +31,7 @@ def publish(generator: Generator, target: Target, facts: CardFacts | None = None
     """
     check_id(target.repository)
     check_facts(facts or {})
+    warn_of_paths(generator.description)
     api = open_repository(target)
     held = held_card(api, target)
     known = None if held is None else renewed(held, facts)
@@ -49,8 +50,6 @@ def write_repository(
     cannot be written.
     """
     generator.check_full_precision()
-    if paths := paths_in(generator.description):
-        log.warning("the file and config.json will name places on this machine: %s", ", ".join(paths))
     place = Place(check_id(repo_id), grid=True, film=film)
     facts = check_facts(facts or {})
     save(directory, generator.network.state_dict(), generator.description, facts, place)
@@ -63,6 +62,12 @@ def write_repository(
         write_film(directory / FILM, track(images, FRAMES, "film", "frames"), PER_SECOND)
         names.append(FILM)
     return [directory / name for name in names]
+
+
+def warn_of_paths(description: Description) -> None:
+    """Says which paths of this machine the files will name."""
+    if paths := paths_in(description):
+        log.warning("the file and config.json will name places on this machine: %s", ", ".join(paths))
 
 
 def paths_in(description: Description) -> list[str]:

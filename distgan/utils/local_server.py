@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from distgan.utils.background import short
 from distgan.utils.errors import LaunchError
 from distgan.utils.log import log
 
@@ -149,7 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
         if body is not None and self.headers.get("Content-Type") != BYTES:  # which a foreign page may not send
             return sentence(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"A question with a body is {BYTES}.")
         path, _, query = self.path.partition("?")
-        return self.server.answer(Question(unquote(path), query, body))
+        try:
+            return self.server.answer(Question(unquote(path), query, body))
+        except Exception as error:  # a bug, or no memory: the page says so, and the server goes on
+            log.warning("the page's server failed to answer: %s", repr(error))
+            return sentence(HTTPStatus.INTERNAL_SERVER_ERROR, f"This failed on the server: {short(error)}.")
 
     def _send(self, answer: Answer) -> None:
         known = bool(answer.etag) and self.headers.get("If-None-Match") == answer.etag

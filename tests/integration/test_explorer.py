@@ -76,7 +76,7 @@ def urls(place, files) -> Iterator[dict[tuple[str, str], str]]:
     found = {}
     with contextlib.ExitStack() as servers:
         for name, file in files.items():
-            explorer = Explorer(load_generator(file), name, file.name, nearest[name])
+            explorer = Explorer(load_generator(file), name, f"distgan sample {file.name}", nearest[name])
             server = servers.enter_context(serve(explorer, 0))
             threading.Thread(target=server.serve_forever, daemon=True).start()
             servers.callback(server.shutdown)

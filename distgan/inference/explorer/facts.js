@@ -15,22 +15,23 @@ function tell(whose, problem) {
 // A function that does `work` once more after a call that came while it was busy; `current()` says whether none has.
 function latest(work) {
   let [asked, busy] = [0, false];
-  return async () => {
+  const renew = async () => {
     asked += 1;
     if (busy) return;
     busy = true;
-    try {
-      for (let done = 0; done !== asked;) {
-        const mine = done = asked;
+    for (let done = 0; done !== asked;) {
+      const mine = done = asked;
+      let problem = "";
+      try {
         await work(() => mine === asked);
+      } catch (error) {
+        problem = error.message;
       }
-      tell(work, "");
-    } catch (error) {
-      tell(work, error.message);
-    } finally {
-      busy = false;
+      if (mine === asked) tell(work, problem);
     }
+    busy = false;
   };
+  return Object.assign(renew, { work });
 }
 
 window.addEventListener("error", ({ message }) => tell(window, `This browser cannot show the page: ${message}`));

@@ -5,6 +5,7 @@ const block = (name) => bytesOf(document.getElementById(name).textContent);
 const worker = new Worker(URL.createObjectURL(new Blob([block("runtime"), block("worker")], { type: "text/javascript" })));
 const waiting = new Map(); // number of a question: its promise's functions
 let questions = 0;
+let failure = null; // of the worker as a whole
 
 worker.onmessage = ({ data }) => {
   const { resolve, reject } = waiting.get(data.number);
@@ -14,11 +15,13 @@ worker.onmessage = ({ data }) => {
 };
 
 worker.onerror = ({ message }) => {
-  for (const { reject } of waiting.values()) reject(new Error(`This browser cannot run the generator: ${message}`));
+  failure = new Error(`This browser cannot run the generator: ${message ?? "its worker does not start"}`);
+  for (const { reject } of waiting.values()) reject(failure);
   waiting.clear();
 };
 
 function asked(message, moved) {
+  if (failure) return Promise.reject(failure);
   questions += 1;
   const answer = new Promise((resolve, reject) => waiting.set(questions, { resolve, reject }));
   worker.postMessage({ number: questions, ...message }, moved);

@@ -17,6 +17,7 @@ async function record(canvas, frames, draw, tell) {
   const ended = new Promise((resolve) => { recorder.onstop = resolve; });
   recorder.start();
   for (let number = 0; number < frames; number++) {
+    if (document.hidden) throw new Error("The film was recorded too slowly, since the page was out of view: try again.");
     draw(number);
     (track.requestFrame ? track : stream).requestFrame(); // Firefox has it on the stream
     tell(number / frames);

@@ -5,8 +5,10 @@ const GOAL = 80; // milliseconds that a question for images should take, so that
 const raw = new Map(); // seed: its latent
 let pace = 4; // images of a question
 let shown = []; // the seeds of the grid
-let selected = null; // the seed at large, and its pixels
+let drawn = []; // the pixels of their images
+let selected = null; // the seed that is enlarged, and its pixels
 let selectedPixels = null;
+let first = true;
 
 async function latentsOf(seeds) {
   const missing = seeds.filter((seed) => !raw.has(seed));
@@ -20,8 +22,8 @@ async function drawPoints(points, draw, current) {
     const part = points.slice(start, start + pace);
     const begun = performance.now();
     const pixels = await backend.images(part);
+    part.forEach((_, number) => draw(pixels, number, start + number)); // also while a slider is moved
     if (!current()) return;
-    part.forEach((_, number) => draw(pixels, number, start + number));
     start += part.length;
     const each = (performance.now() - begun) / part.length;
     pace = Math.max(1, Math.min(32, Math.round(GOAL / each)));
@@ -29,7 +31,6 @@ async function drawPoints(points, draw, current) {
 }
 
 const renewGrid = latest(async (current) => {
-  $("grid").setAttribute("aria-busy", "true");
   let seeds;
   try {
     seeds = seedsOf(state.seeds, MOST_SEEDS, backend.lastSeed);
@@ -40,33 +41,58 @@ const renewGrid = latest(async (current) => {
   }
   if (seeds.join() !== shown.join()) rebuild(seeds);
   label();
-  history.replaceState(null, "", `#${toFragment(state)}`);
+  $("grid").setAttribute("aria-busy", "true");
+  try {
+    await drawGrid(seeds, current);
+  } finally {
+    if (current()) $("grid").setAttribute("aria-busy", "false");
+  }
+});
+
+async function drawGrid(seeds, current) {
   const begun = performance.now();
   const latents = await latentsOf(seeds);
   const at = seeds.indexOf(selected);
-  const order = [at, ...[...seeds.keys()].filter((place) => place !== at)]; // the one at large comes first
+  const order = [at, ...[...seeds.keys()].filter((place) => place !== at)]; // the enlarged one comes first
   const cells = [...$("grid").children];
   const draw = (pixels, number, turn) => {
+    const area = facts.channels * facts.size ** 2;
     paint(cells[order[turn]].firstChild, pixels, number);
-    if (turn > 0) return;
-    selectedPixels = pixels.slice(0, facts.channels * facts.size ** 2);
-    paint($("large"), pixels);
-    $("near").replaceChildren();
-    performance.mark("first image");
+    drawn[order[turn]] = pixels.slice(number * area, (number + 1) * area);
+    if (seeds[order[turn]] === selected) enlarge(drawn[order[turn]]);
+    if (first) performance.mark("first image");
+    first = false;
   };
   await drawPoints(order.map((place) => pointOf(seeds[place], latents[place])), draw, current);
   if (!current()) return;
-  $("grid").setAttribute("aria-busy", "false");
   $("status").textContent = `${seeds.length} images in ${((performance.now() - begun) / 1000).toFixed(2)} s`;
-});
+  try {
+    history.replaceState(null, "", `#${toFragment(state)}`);
+  } catch {
+    // a frame without an address, or a browser that counts: the settings stand on the page
+  }
+}
+
+function enlarge(pixels) {
+  selectedPixels = pixels;
+  paint($("large"), pixels);
+  $("near").replaceChildren();
+}
+
+// A click enlarges an image that is drawn already.
+function select(place) {
+  selected = shown[place];
+  label();
+  if (drawn[place]) enlarge(drawn[place]);
+}
 
 function rebuild(seeds) {
-  shown = seeds;
+  [shown, drawn] = [seeds, []];
   if (!seeds.includes(selected)) selected = seeds[0];
   $("grid").style.setProperty("--columns", columnsOf(seeds.length));
-  $("grid").replaceChildren(...seeds.map((seed) => {
+  $("grid").replaceChildren(...seeds.map((_, place) => {
     const cell = made("button", { type: "button" }, newCanvas());
-    cell.addEventListener("click", () => { selected = seed; renewGrid(); });
+    cell.addEventListener("click", () => select(place));
     return cell;
   }));
 }
@@ -100,14 +126,22 @@ async function saveGrid() {
     const image = $("grid").children[place].firstChild;
     context.drawImage(image, gap + (place % columns) * step, gap + Math.floor(place / columns) * step, step - gap, step - gap);
   });
-  download(await new Promise((resolve) => whole.toBlob(resolve, "image/png")), "grid.png");
+  const blob = await new Promise((resolve) => whole.toBlob(resolve, "image/png"));
+  tell(saveGrid, blob ? "" : "This grid is too large for the browser: choose fewer seeds, or use the command.");
+  if (blob) download(blob, "grid.png");
 }
 
 const showNearest = latest(async () => {
   $("near").replaceChildren(made("p", { textContent: "Reading and comparing the real images; the first time may take a while ..." }));
-  const seed = selected;
-  const found = await backend.nearest(selectedPixels);
-  if (seed !== selected) return;
+  const [seed, image] = [selected, selectedPixels];
+  let found;
+  try {
+    found = await backend.nearest(image);
+  } catch (error) {
+    $("near").replaceChildren();
+    throw error;
+  }
+  if (image !== selectedPixels) return;
   const pixels = bytesOf(found.images);
   const figures = found.distances.map((distance, number) => {
     const canvas = newCanvas();

@@ -44,12 +44,13 @@ FindNearest = Callable[[Tensor], Nearest]
 class Explorer:
     """Answers the page of a generator; asked by several threads."""
 
-    def __init__(self, generator: Generator, title: str, source: str, find_nearest: FindNearest | None = None) -> None:
+    def __init__(self, generator: Generator, title: str, command: str, find_nearest: FindNearest | None = None) -> None:
         self._generator = generator
-        self._page = fill("served.html.j2", {**facts_of(generator, title, source), "nearest": find_nearest is not None},
-                          scripts=SCRIPTS)  # fmt: skip
+        facts = {**facts_of(generator, title, command), "nearest": find_nearest is not None}
+        self._page = fill("served.html.j2", facts, scripts=SCRIPTS)
         self._find_nearest = find_nearest
         self._lock = threading.Lock()  # one computation at a time, since each uses all cores
+        self._comparing = threading.Lock()  # apart, since the first reads the data set
 
     def answer(self, question: Question) -> Answer:
         """What the server answers."""
@@ -61,6 +62,11 @@ class Explorer:
                 return text(asset(path), ASSETS[path])
             return sentence(HTTPStatus.NOT_FOUND, "There is nothing here but the page at /.")
         try:
+            if question.query != self._generator.weight_digest:
+                return sentence(HTTPStatus.CONFLICT, "Another generator is served here now: load the page again.")
+            if path == "nearest" and self._find_nearest is not None:
+                with self._comparing:
+                    return self._nearest(question.body, self._find_nearest)
             with self._lock:
                 return self._compute(path, question.body)
         except DistganError as error:
@@ -71,8 +77,6 @@ class Explorer:
             return _bytes(self._generator.latents(_seeds(body)))
         if path == "images":
             return _bytes(self._images(body))
-        if path == "nearest" and self._find_nearest is not None:
-            return self._nearest(body, self._find_nearest)
         return sentence(HTTPStatus.NOT_FOUND, "There is no such question.")
 
     def _images(self, body: bytes) -> Tensor:

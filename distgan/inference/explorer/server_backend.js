@@ -23,7 +23,7 @@ const backend = {
 async function asked(what, body) {
   let answer;
   try {
-    answer = await fetch(`/${what}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body });
+    answer = await fetch(`/${what}?${facts.digest}`, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body });
   } catch {
     throw new Error("The server does not answer any more: start `distgan explore` again.");
   }

@@ -62,7 +62,7 @@ function fromFragment(text) {
   const within = (number, low, high, otherwise) => (number >= low && number <= high ? number : otherwise);
   const [second, share] = (parts.get("mix") ?? "").split(",");
   const settings = {
-    seeds: parts.get("seeds") ?? usual.seeds,
+    seeds: withoutSpaces(parts.get("seeds") ?? usual.seeds),
     first: known(parts.get("class")),
     second: known(second),
     share: within(Number(share), 0, 1, 0),
@@ -71,18 +71,22 @@ function fromFragment(text) {
   };
   for (const step of (parts.get("move") ?? "").split(",")) {
     const [number, distance] = step.split(":").map(Number);
-    if (number - 1 in settings.steps) settings.steps[number - 1] = within(distance, -10, 10, 0);
+    if (number - 1 in settings.steps) settings.steps[number - 1] = within(distance, -5, 5, 0);
   }
   return settings;
 }
 
+const withoutSpaces = (text) => text.replace(/\s/g, "");
 const quoted = (text) => (/^[\w./=,:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 // The command that makes the same images.
 function commandOf(what, out) {
-  const parts = ["distgan sample", quoted(facts.source), ...what];
+  const parts = [facts.command, ...what];
   const name = (place) => facts.classArguments[place];
-  if (state.first !== OWN && state.second !== OWN && state.share) {
+  const mix = state.first !== OWN && state.second !== OWN && state.second !== state.first && state.share > 0;
+  const named = [...(state.first === OWN ? [] : [state.first]), ...(mix ? [state.second] : [])];
+  if (!facts.command || named.some((place) => name(place) === null)) return "There is no command for a name that cannot be typed.";
+  if (mix) {
     parts.push(`--mix ${quoted(`${name(state.first)},${name(state.second)},${state.share}`)}`);
   } else if (state.first !== OWN) parts.push(`--classes ${quoted(name(state.first))}`);
   if (state.truncation < FULL) parts.push(`--truncation ${state.truncation}`);
@@ -117,7 +121,7 @@ function buildSettings(changed) {
     showSettings();
     changed();
   };
-  $("seeds").addEventListener("change", () => set("seeds", $("seeds").value.replaceAll(" ", "")));
+  $("seeds").addEventListener("change", () => set("seeds", withoutSpaces($("seeds").value)));
   $("truncation").addEventListener("input", () => set("truncation", Number($("truncation").value)));
   $("before").addEventListener("click", () => set("seeds", shifted(-1)));
   $("after").addEventListener("click", () => set("seeds", shifted(1)));

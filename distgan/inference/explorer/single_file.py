@@ -20,7 +20,7 @@ RUNTIME = ROOM / "onnxruntime"
 SCRIPTS = (*BEFORE, "file_backend.js", *AFTER)
 
 
-def write_html(generator: Generator, path: Path, title: str, source: str) -> int:
+def write_html(generator: Generator, path: Path, title: str, command: str) -> int:
     """Writes the page, atomically, and returns the largest difference of its images in grey levels (`write_portable`).
 
     Raises ExportError: the extra onnx is missing, the file cannot be written.
@@ -29,11 +29,12 @@ def write_html(generator: Generator, path: Path, title: str, source: str) -> int
         model = Path(directory) / "generator.onnx"
         difference = write_portable(generator, model, "onnx")
         content = model.read_bytes()
-    facts = {**facts_of(generator, title, source), "latents": encode(generator.latents(range(SEEDS)))}
+    facts = {**facts_of(generator, title, command), "latents": encode(generator.latents(range(SEEDS)))}
     page = fill(
         "single_file.html.j2",
         facts,
         style=inline("style.css"),
+        licence=(RUNTIME / "LICENSE").read_text(encoding="utf-8"),
         scripts=[inline(name) for name in SCRIPTS],
         blocks={
             "model": b64encode(content).decode(),

@@ -14,14 +14,13 @@ function applySettings(settings) {
 }
 
 async function copy(button, text) {
-  const before = button.textContent;
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
     button.textContent = "Select the text and copy it";
   }
-  setTimeout(() => { button.textContent = before; }, 2000);
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
 }
 
 $("about").textContent = facts.about;
@@ -37,7 +36,7 @@ $("add").addEventListener("click", () => { stops = [...stops, selected]; showSto
 $("nearest").hidden = !facts.nearest;
 $("nearest").addEventListener("click", showNearest);
 $("play").addEventListener("click", play);
-$("position").addEventListener("input", () => { playing = false; tellWalk(); renewWalk(); });
+$("position").addEventListener("input", () => { playing = false; time = Number($("position").value); tellWalk(); renewWalk(); });
 $("film").hidden = !filmKind();
 $("film").addEventListener("click", saveFilm);
 window.addEventListener("hashchange", () => applySettings(fromFragment(location.hash.slice(1))));
@@ -46,5 +45,5 @@ showKept();
 
 // A favourite keeps its class also when the grid's class changes.
 function ownClass(seed) {
-  return classes && state.first === OWN ? { first: seed % classes } : {};
+  return classes && state.first === OWN ? { first: seed % classes, second: OWN, share: 0 } : {};
 }

@@ -2,8 +2,11 @@
 "use strict";
 
 const SECONDS_PER_SEED = 2;
+const MOST_BYTES = 1 << 29; // of a film's frames
 let stops = []; // seeds
 let playing = false;
+let time = 0; // on the walk, 0 to 1
+let run = 0; // of the play button: a later one ends an earlier one
 const walkCanvas = () => $("walk-image");
 
 async function way() {
@@ -14,7 +17,7 @@ async function way() {
 
 const renewWalk = latest(async () => {
   if (stops.length < 2) return;
-  paint(walkCanvas(), await backend.images([(await way())(Number($("position").value))]));
+  paint(walkCanvas(), await backend.images([(await way())(time)]));
 });
 
 function showStops() {
@@ -44,28 +47,36 @@ const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve))
 async function play() {
   playing = !playing;
   tellWalk();
+  const mine = run += 1;
   let before = performance.now();
-  while (playing) {
+  while (playing && mine === run) {
     const now = await nextFrame();
-    const gone = Math.max(0, now - before) / 1000 / (stops.length * SECONDS_PER_SEED);
+    time = (time + Math.max(0, now - before) / 1000 / (stops.length * SECONDS_PER_SEED)) % 1;
     before = now;
-    $("position").value = (Number($("position").value) + gone) % 1;
+    $("position").value = time;
     await renewWalk();
+    if (problems.get(renewWalk.work)) playing = false;
   }
+  tellWalk();
 }
 
 async function saveFilm() {
   $("film").disabled = true;
+  $("film-progress").hidden = false;
+  $("film-status").textContent = "Making the film: keep this page in view.";
   playing = false;
   tellWalk();
   try {
     const frames = Math.round(stops.length * SECONDS_PER_SEED * FRAMES_PER_SECOND);
+    if (frames * facts.channels * facts.size ** 2 > MOST_BYTES) {
+      throw new Error("This film is too long for the browser's memory: take seeds out of the walk, or use the command.");
+    }
     const at = await way();
     const images = [];
     await drawPoints(Array.from({ length: frames }, (_, number) => at(number / frames)), (pixels, number) => {
       const size = facts.channels * facts.size ** 2;
       images.push(pixels.slice(number * size, (number + 1) * size));
-      $("film-status").textContent = `frame ${images.length} of ${frames}`;
+      $("film-progress").value = images.length / frames / 2;
     }, () => true);
     const [small, scale] = [newCanvas(), Math.max(1, Math.floor(256 / facts.size))];
     const large = made("canvas", { width: facts.size * scale, height: facts.size * scale });
@@ -76,13 +87,16 @@ async function saveFilm() {
       context.drawImage(small, 0, 0, large.width, large.height);
     };
     const { blob, suffix } = await record(large, frames, draw, (share) => {
-      $("film-status").textContent = `recording, ${Math.round(share * 100)} %`;
+      $("film-progress").value = (1 + share) / 2;
     });
     $("film-status").textContent = `walk.${suffix}: ${Math.round(blob.size / 1024)} KiB`;
     download(blob, `walk.${suffix}`);
+    tell(saveFilm, "");
   } catch (error) {
     tell(saveFilm, error.message);
+    $("film-status").textContent = "";
   } finally {
     $("film").disabled = false;
+    $("film-progress").hidden = true;
   }
 }

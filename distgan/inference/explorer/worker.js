@@ -30,7 +30,7 @@ onmessage = ({ data }) => {
       const pixels = data.wasm ? await start(data) : await run(data);
       postMessage({ number: data.number, pixels });
     } catch (error) {
-      postMessage({ number: data.number, error: `This browser cannot run the generator: ${error.message}` });
+      postMessage({ number: data.number, error: `ONNX Runtime failed in this browser: ${error.message ?? error}` });
     }
   });
 };

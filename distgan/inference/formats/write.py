@@ -35,7 +35,7 @@ from distgan.utils.files import atomic_path
 
 Format = Literal["pt2", "torchscript", "onnx"]
 OPSET = 18  # of ONNX, 2022; the oldest that torch writes without a conversion
-CHECKED = 64  # seeds that are compared
+CHECKED, BATCH = 64, 16  # seeds that are compared, and at a time
 Model = Callable[..., Tensor]
 
 
@@ -52,13 +52,22 @@ def write_portable(generator: Generator, path: Path, format_: Format, half: bool
     write, read = FORMATS[format_]
     with writing(path), atomic_path(path) as temporary:
         with _quiet(), torch.no_grad():
-            temporary.write_bytes(write(model, inputs, generator))
-        shown = example(generator, CHECKED)
-        made = read(temporary.read_bytes())(*shown)
-        found = largest_difference(made, Portable(generator.network.cpu())(*shown))
+            shown = example(generator, CHECKED)
+            try:
+                temporary.write_bytes(write(model, inputs, generator))
+                made = _in_batches(read(temporary.read_bytes()), shown)
+            except (OSError, ExportError):
+                raise
+            except Exception as error:  # of torch's exporters: an operator of a network from outside, a size
+                raise ExportError(f"{format_} cannot hold this network: {short(error)}") from None
+            found = largest_difference(made, _in_batches(Portable(copy.deepcopy(generator.network).cpu()), shown))
         if found > 1 and not half:
             raise ExportError(f"{path}: its images differ from the generator's by {found} grey levels; it is not kept")
     return found
+
+
+def _in_batches(model: Model, inputs: tuple[Tensor, ...]) -> Tensor:
+    return torch.cat([model(*part) for part in zip(*(each.split(BATCH) for each in inputs), strict=True)])
 
 
 def _write_pt2(model: Portable, inputs: tuple[Tensor, ...], generator: Generator) -> bytes:

@@ -6,7 +6,6 @@ quotes them, and the code names none.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ TASK = "unconditional-image-generation"  # the Hub knows no task of class-condit
 CLASSES_TAG = "class-conditional-image-generation"
 GRID, FILM = "samples.png", "walk.webp"
 MAX_SCORES = 50
+MAX_SCORE = 1e15  # beyond, and NaN: left out
 SIGNS = re.compile(r"[\"#$&*:<>@\[\\\]^`{|}~]|(?<![^\W_])_|_(?![^\W_])|\.(?=[A-Za-z])")
 
 
@@ -133,7 +133,7 @@ def _numbers(values: Any) -> dict[str, float]:
     return {
         str(name): float(f"{value:.6g}")
         for name, value in values.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and -MAX_SCORE < value < MAX_SCORE
     }
 
 

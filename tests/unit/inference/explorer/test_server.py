@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from distgan.inference.explorer.page import _argument, facts_of
 from distgan.inference.explorer.server import MOST_IMAGES, MOST_SEEDS, Explorer, serve
-from distgan.inference.generator import load_generator
+from distgan.inference.generator import Generator, load_generator
 from distgan.utils.local_server import BYTES, LocalServer
 from tests.unit.inference.test_sampling import export
 
@@ -28,13 +29,16 @@ def generator(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(generator) -> Iterator[LocalServer]:
-    with serve(Explorer(generator, EVIL, "g.safetensors"), 0) as running:
+    with serve(Explorer(generator, EVIL, "distgan sample g.safetensors"), 0) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
+        running.digest = generator.weight_digest
         yield running
         running.shutdown()
 
 
 def ask(server: LocalServer, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    if body is not None:
+        path += f"?{server.digest}"  # type: ignore[attr-defined]
     connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
     sent = {} if body is None else {"Content-Type": BYTES}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -112,3 +116,35 @@ def test_the_page_and_its_scripts_are_text_that_a_browser_takes(server):
         status, body, headers = ask(server, path)
         assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
         assert len(body) > 500
+
+
+def test_a_page_of_another_generator_is_told_to_load_again(server, generator):
+    body = rows(generator, 1).tobytes()
+    server.digest = "0" * 64
+    status, text, _ = ask(server, "/images", body)
+    server.digest = generator.weight_digest
+    assert (status, text) == (409, b"Another generator is served here now: load the page again.\n")
+
+
+def test_a_failure_is_told_and_the_server_goes_on(server, generator, monkeypatch):
+    def fail(*_):
+        raise MemoryError("no memory for this")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(generator), "pixels", fail)
+        status, text, _ = ask(server, "/images", rows(generator, 1).tobytes())
+    assert (status, text) == (500, b"This failed on the server: no memory for this.\n")
+    assert ask(server, "/images", rows(generator, 1).tobytes())[0] == 200
+
+
+def test_a_class_that_cannot_be_typed_has_no_command():
+    assert [_argument(name, place, ("a, b", EVIL)) for place, name in enumerate(("a, b", EVIL))] == ['"a, b"', "1"]
+    names = ("1", "x\u202e", "a\"b'c,d")
+    assert [_argument(name, place, names) for place, name in enumerate(names)] == ["1", None, None]
+
+
+@pytest.mark.parametrize("scores", [{"values": 3}, {"values": {"fid": 10**400, "kid": float("nan"), "is": "x"}}, {}])
+def test_scores_of_a_stranger_s_file_are_left_out_where_they_are_none(generator, scores):
+    described = generator.description.model_copy(update={"scores": scores})
+    other = Generator(generator.network, described, generator.weight_digest)
+    assert facts_of(other, "t", "c")["about"].startswith("8x8 pixels, 2 classes, 100 images seen in training, weights ")

@@ -187,7 +187,7 @@ def test_every_command_takes_a_repository_for_a_file(hub, tmp_path):
     assert [code for code, _ in done] == [0, 0, 0, 0, 2, 2, 2, 2], done
     assert Path("here.png").read_bytes() == Path("there.png").read_bytes()
     assert Path("cats.pt").is_file()
-    assert '"source": "hf://me/cats"' in Path("cats.html").read_text()
+    assert '"command": "distgan sample hf://me/cats"' in Path("cats.html").read_text()
     assert "nothing" in done[4][1], "it is the data that is missing"
     assert "--out" in done[5][1], "nothing is written into the cache"
     assert "there is no such repository" in done[6][1]
