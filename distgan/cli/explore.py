@@ -130,4 +130,7 @@ def _data_of_run(run: Path) -> DataConfig | None:
         data = read_config(run / "config.yaml").data if (run / "config.yaml").is_file() else None
     except DistganError:  # of another version, or damaged: the page goes without
         return None
-    return data if data is not None and isinstance(data.path, Path) and data.path.is_dir() else None
+    if data is None or (isinstance(data.path, Path) and data.path.is_dir()):
+        return data
+    log.info("without real images to compare with: the run's data set, %s, is not here; --data DIR", data.path)
+    return None

@@ -16,8 +16,10 @@ from distgan.inference.formats import SUFFIXES
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import Description, check_no_program, save_generator
 from distgan.inference.hub.find import fetch, repository_of
+from distgan.inference.sampling import find_file
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import BestState
+from distgan.training.report.write import nearest_run
 from distgan.utils.errors import CheckpointError, ExportError
 from distgan.utils.safe_io import printable
 
@@ -34,9 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="safetensors (default) is for distgan; pt2 and torchscript for torch, onnx (extra onnx) for others",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=to_path, metavar="FILE", help="default: generator.safetensors, .pt2, ... in the run"
+        "--out",
+        type=to_path,
+        metavar="FILE",
+        help="default: generator.safetensors, .pt2, ... in the run; an older one is replaced",
     )
-    parser.add_argument("--half", action="store_true", help="fp16, half the size; not for safetensors")
+    parser.add_argument(
+        "--half", action="store_true", help="fp16, half the size: generator_fp16.onnx, ...; not for safetensors",
+    )
     parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default) or latest weights")
 
     add_trust_argument(parser)
@@ -45,12 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exports, and prints what was written. Raises CheckpointError, ExportError."""
     source, repository = Path(args.source), repository_of(args.source)
+    if repository is None and source.is_dir() and not storage.NAME.match(source.name):
+        source = source if storage.steps(source / "checkpoints") else find_file(source)
     is_file = repository is not None or source.suffix == ".safetensors"
     suffix = SUFFIXES.get(args.format, ".safetensors")
+    end = f"_fp16{suffix}" if args.half else suffix
     if repository and args.out is None:
         raise ExportError(f"{repository} is on the Hub; say where the file goes: --out generator{suffix}")
     path = fetch(repository) if repository else source if is_file else find(source)
-    out = args.out or (path.with_suffix(suffix) if is_file else path.parent.parent / f"generator{suffix}")
+    out = args.out or (path.with_name(path.stem + end) if is_file else path.parent.parent / f"generator{end}")
     if out.suffix != suffix:
         raise ExportError(f"--out {out} must end in {suffix}; nearest: {out.with_suffix(suffix)}")
     if args.format == "safetensors":
@@ -91,6 +101,8 @@ def find(path: Path) -> Path:
     if newest is None:
         if path.is_file():
             check_no_program(path)
+        if not path.exists():
+            raise CheckpointError(f"there is no {path}{nearest_run(path)}")
         raise CheckpointError(
             f"{path} is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one"
         )

@@ -9,7 +9,7 @@ import argparse
 
 from distgan.cli.generators import open_generator
 from distgan.config.command_line import add_trust_argument, to_path
-from distgan.inference.hub.facts import CardFacts, check_facts
+from distgan.inference.hub.facts import CardFacts, check_facts, unusual_license
 from distgan.inference.hub.find import check_id
 from distgan.inference.hub.upload import MESSAGE, Pushed, Target
 from distgan.inference.publish import listed, publish, warn_of_paths, write_repository
@@ -46,12 +46,28 @@ def run(args: argparse.Namespace) -> int:
     film = not args.no_film
     if args.dry_run is not None:
         warn_of_paths(generator.description)
+        warn_of_license(facts)
         files = write_repository(args.dry_run, generator, name, facts, film)
         print(f"{args.dry_run}: {listed(files)}; of {origin}; nothing was sent")
         return 0
+    if "license" in facts:
+        warn_of_license(facts)
     target = Target(name, True if args.private else None, args.revision, args.message)
     report(name, origin, publish(generator, target, facts, film))
     return 0
+
+
+def warn_of_license(facts: CardFacts) -> None:
+    """Says that none was chosen, or one that is not among those that are usual on the Hub."""
+    name = facts.get("license")
+    if name is None:
+        log.info("no license was chosen, so nobody else may use it: --license")
+    elif near := unusual_license(name):
+        log.warning(
+            "%s is no license that is usual on the Hub, which refuses those that it does not know; nearest: %s",
+            name,
+            near,
+        )
 
 
 def given_facts(args: argparse.Namespace) -> CardFacts:

@@ -6,6 +6,7 @@ In: a generator file and seeds. Out: a grid, a .npz file, or a directory of PNGs
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from distgan.utils.names import split_names
 from distgan.utils.paths import name_as_text, user_path
 from distgan.utils.progress import track
 
+SEEDS = "0-63"
 MAX_SEEDS = 1_000_000
 MAX_GRID_IMAGES = 10_000
 FORMS = "a grid NAME.png, a file NAME.npz, or a directory NAME"
@@ -34,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="generator.safetensors, a directory that holds one, or a repository on the Hub: me/cats, hf://me/cats@v1",
     )
-    parser.add_argument("--seeds", default="0-63", metavar="LIST", help="such as 0-63,70,100-110 (default: 0-63)")
+    parser.add_argument("--seeds", metavar="LIST", help="such as 0-63,70,100-110 (default: 0-63)")
     parser.add_argument("--out", required=True, metavar="PATH", help=f"{FORMS}; with --walk NAME.webp, .gif or .mp4")
     parser.add_argument("--walk", metavar="LIST", help="a film from seed to seed and back, such as 0,7,3")
-    parser.add_argument("--frames", default="240", metavar="N", help="of the film (default: 240)")
-    parser.add_argument("--fps", default="24", metavar="N", help="frames per second (default: 24)")
+    parser.add_argument("--frames", metavar="N", help="of the film (default: 240)")
+    parser.add_argument("--fps", metavar="N", help="frames per second (default: 24)")
     parser.add_argument(
         "--classes",
         metavar="NAMES",
@@ -72,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         return run_table(args)
     if args.walk is not None:
         return run_walk(args)
-    seeds = parse_seeds(args.seeds)
+    if args.frames or args.fps:
+        raise ExportError("--frames and --fps are of a film: add --walk, such as --walk 0,7,3, or leave them out")
+    seeds = parse_seeds(args.seeds or SEEDS)
     form = find_form(args.out, len(seeds))
     out = _path(args.out)
     batch_size = _whole("--batch-size", args.batch_size)
@@ -98,8 +102,9 @@ def run_walk(args: argparse.Namespace) -> int:
     """Writes a film of a walk. Raises ExportError."""
     from distgan.inference.film import walk, write_film
 
+    _refuse("--walk", {"--seeds": args.seeds, "--columns": args.columns})
     seeds, out = parse_seeds(args.walk, "--walk"), _path(args.out)
-    frames, per_second = _whole("--frames", args.frames), _whole("--fps", args.fps)
+    frames, per_second = _whole("--frames", args.frames or "240"), _whole("--fps", args.fps or "24")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator, names = open_generator(args)
     images = walk(generator, seeds, frames, classes_of(seeds, names), truncation, parse_move(args.move))
@@ -119,9 +124,8 @@ def run_table(args: argparse.Namespace) -> int:
         "--mix": args.grid_classes and args.mix,
         "--truncation": not args.grid_classes and args.truncation,
     }
-    if given := [name for name, value in others.items() if value]:
-        raise ExportError(f"{option} and {given[0]} do not go together: leave one out")
-    seeds, out, move = parse_seeds(args.seeds), _path(args.out), parse_move(args.move)
+    _refuse(option, {**others, "--frames": args.frames, "--fps": args.fps})
+    seeds, out, move = parse_seeds(args.seeds or SEEDS), _path(args.out), parse_move(args.move)
     limits = [] if args.grid_classes else parse_truncations(args.truncations)
     generator, names = open_generator(args)
     across = len(names or generator.class_names) if args.grid_classes else len(limits)
@@ -136,6 +140,12 @@ def run_table(args: argparse.Namespace) -> int:
         save_png(to_grid(images, across if args.grid_classes else len(seeds)), out)
     print(f"{len(images):,} images of {generator.size}x{generator.size}: {out}")
     return 0
+
+
+def _refuse(option: str, others: Mapping[str, object]) -> None:
+    """Raises ExportError for an option that does not go with another."""
+    if given := [name for name, value in others.items() if value]:
+        raise ExportError(f"{option} and {given[0]} do not go together: leave one out")
 
 
 def parse_truncations(text: str) -> list[float | None]:
@@ -163,7 +173,9 @@ def parse_mix(text: str) -> dict[Class, float]:
     """A mixture from text: 'cat,dog,0.3' -> {cat: 0.7, dog: 0.3}. Raises ExportError."""
     parts = split_names(name_as_text(text))
     if len(parts) != 3 or parts[0] == parts[1] or not 0 <= (share := _number("--mix", parts[2])) <= 1:
-        raise ExportError(f"--mix={text} must be two classes and the share of the second, such as cat,dog,0.3")
+        raise ExportError(
+            f"--mix={text} must be two classes and the share of the second, such as cat,dog,0.3: from 0 to 1"
+        )
     return {parts[0]: 1 - share, parts[1]: share}
 
 
@@ -225,7 +237,7 @@ def _path(out: str) -> Path:
 
 def _whole(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_SEEDS):
-        raise ExportError(f"{name}={text} must be a whole number of 1 or more")
+        raise ExportError(f"{name}={text} must be a whole number from 1 to {MAX_SEEDS:,}")
     return int(text)
 
 

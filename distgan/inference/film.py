@@ -47,7 +47,7 @@ def walk(
     truncation, move: as of `Generator.latents`. Raises ExportError for a wrong seed, class, truncation or number.
     """
     if len(seeds) < 2 or frames < len(seeds):
-        raise ExportError(f"a walk needs 2 seeds and a frame for each, not {len(seeds)} seeds and {frames} frames")
+        raise ExportError(f"a walk needs at least 2 seeds and a frame for each; given: {len(seeds)}, frames: {frames}")
     latents, labels = generator.latents(seeds, truncation, move), generator.labels(seeds, classes)
     weights = None if labels is None else as_weights(labels, len(generator.class_names), torch.float32)
     for start in range(0, frames, BATCH):

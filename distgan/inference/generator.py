@@ -26,6 +26,7 @@ from distgan.inference.hub.find import check_id, fetch, find, repository_of
 from distgan.inference.hub.upload import MESSAGE, Target, save
 from distgan.inference.latents import slerp, truncate
 from distgan.networks import to_device
+from distgan.networks.classes import as_weights
 from distgan.utils.errors import ExportError
 from distgan.utils.images import to_bytes, to_grid, to_image
 from distgan.utils.names import is_number, join_names, known_names
@@ -140,7 +141,7 @@ class Generator:
             )
         if self.conditional != (labels is not None):
             raise ExportError(
-                "a conditional generator needs labels"
+                "a conditional generator needs labels, such as g.labels(seeds)"
                 if self.conditional
                 else "an unconditional generator takes no labels"
             )
@@ -205,20 +206,26 @@ class Generator:
         """
         seeds = check_seeds(seeds)
         if not seeds or (columns is not None and columns < 1):
-            raise ExportError(f"a grid needs a seed and a column, not {len(seeds)} seeds and columns={columns}")
+            raise ExportError(
+                f"a grid needs at least one seed and one column; there are {len(seeds)} seeds, columns={columns}"
+            )
         by_class = columns is None and classes is None and self.conditional and len(self.class_names) <= MAX_COLUMNS
         return to_grid(self.sample(seeds, classes, truncation), len(self.class_names) if by_class else columns)
 
-    def interpolate(self, start: int, end: int, steps: int, truncation: float | None = None) -> list[Image.Image]:
+    def interpolate(
+        self, start: int, end: int, steps: int, classes: Classes = None, truncation: float | None = None
+    ) -> list[Image.Image]:
         """Pillow images on the way from one seed to another, both included, along an arc between their latents.
 
-        steps: at least 2. The images of a conditional generator are of the class that `start` has in `sample`. Raises
-        ExportError for a wrong seed, truncation or number of steps.
+        steps: at least 2. classes: of the two, as of `sample`; on the way they mix. Raises ExportError for a wrong
+        seed, class, truncation or number of steps.
         """
         if steps < 2:
             raise ExportError(f"steps={steps} must be 2 or more: the way has two ends")
-        ends, label = self.latents([start, end], truncation), self.labels([start])
-        labels = None if label is None else label.expand(steps)
+        ends, labels = self.latents([start, end], truncation), self.labels([start, end], classes)
+        if labels is not None:
+            weights = as_weights(labels, len(self.class_names), torch.float32)
+            labels = torch.lerp(weights[0], weights[1], torch.linspace(0, 1, steps)[:, None])
         return [to_image(pixels) for pixels in self.pixels(slerp(ends[0], ends[1], steps), labels)]
 
     def _repr_html_(self) -> str:
@@ -256,7 +263,7 @@ class Generator:
         for number, distance in move.items():
             if number not in range(1, self.latent_dim + 1) or not math.isfinite(distance):
                 raise ExportError(
-                    f"move {number}={distance}: the directions are 1 to {self.latent_dim}, a distance finite"
+                    f"move {number}={distance} must be a direction from 1 to {self.latent_dim} and a finite distance"
                 )
         directions = self.directions()
         return torch.stack([directions[number - 1] * distance for number, distance in move.items()]).sum(0)

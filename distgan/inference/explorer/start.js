@@ -24,6 +24,7 @@ async function copy(button, text) {
 }
 
 $("about").textContent = facts.about;
+if (backend.lastSeed < 1e6) $("seeds-hint").textContent += `, up to ${backend.lastSeed}`;
 buildSettings(changed);
 $("large").width = $("large").height = walkCanvas().width = walkCanvas().height = facts.size;
 document.body.classList.toggle("small-images", facts.size <= 128);

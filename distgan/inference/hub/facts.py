@@ -50,6 +50,11 @@ def check_facts(facts: CardFacts) -> CardFacts:
     return facts
 
 
+def unusual_license(name: str) -> str | None:
+    """The nearest of the usual licenses; None where it is one of them."""
+    return None if name in LICENSES else difflib.get_close_matches(name, LICENSES, n=1, cutoff=0)[0]
+
+
 def sealed(text: str, facts: CardFacts) -> str:
     """A card with a last line, which a page does not show, by which `facts_of` knows it again."""
     given = json.dumps(facts, sort_keys=True).replace(">", "\\u003e")

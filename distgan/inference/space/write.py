@@ -32,7 +32,7 @@ python app.py
 
 
 def write_space(directory: Path, generator: Generator, title: str, model: str | None = None) -> list[Path]:
-    """Writes the files of a Space; returns them. An existing README.md is kept.
+    """Writes the files of a Space; returns them. In a Space that is there README.md is kept.
 
     model: the generator's repository on the Hub, to which the Space's page links. Raises ExportError: the extra `onnx`
     is missing, an empty title, a file that cannot be written, a network that ONNX does not hold.
@@ -40,12 +40,15 @@ def write_space(directory: Path, generator: Generator, title: str, model: str | 
     title = " ".join(title.split())
     if not title or len(title) > MAX_TITLE or printable(title) != title:
         raise ExportError(f"title='{printable(title)}' must be one line of 1 to {MAX_TITLE} printable characters")
+    there = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if there and not {"app.py", ONNX} <= there:
+        raise ExportError(f"{directory} holds other files; give a new directory, or a Space's to renew it")
     with writing(directory / ONNX):
         write_portable(generator, directory / ONNX, "onnx")
     texts = {"app.py": app_text(title), REQUIREMENTS: "\n".join(NEEDED) + "\n", README: readme_text(title, model)}
+    if README in there:
+        del texts[README]
     for name, text in texts.items():
-        if name == README and (directory / name).exists():
-            continue
         with writing(directory / name), atomic_path(directory / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return [directory / name for name in (ONNX, *texts)]

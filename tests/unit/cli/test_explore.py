@@ -22,7 +22,7 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["missing"], "missing is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one"),
+        (["emty"], "there is no emty; the nearest that is there: empty"),
         (["empty"], "empty is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one"),
         (["g.safetensors", "--html", "out.htm"], "--html out.htm must end in .html; nearest: out.html"),
         (["g.safetensors", "--html", "o.html", "--serve"], f"--serve{SERVED}"),

@@ -48,12 +48,12 @@ def test_a_dry_run_of_a_run_says_which_checkpoint_it_took_and_sends_nothing(run_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["push", "RUN/generator.pt2", "me/x", "--dry-run", "d"], "RUN/generator.pt2 is neither a checkpoint"),
+        (["push", "RUN/generator.pt2", "me/x", "--dry-run", "d"], "there is no RUN/generator.pt2"),
         (["push", "program.safetensors", "me/x", "--dry-run", "d"], "program.safetensors is a program"),
         (["push", "RUN", "me/../x", "--dry-run", "d"], "is no repository's name"),
         (["space", "RUN", "--out", "d", "--model", "cats"], "'cats' is no repository's name"),
         (["space", "hf://cats", "--out", "d"], "nearest: hf://OWNER/cats"),
-        (["space", "missing", "--out", "d"], "missing is neither a checkpoint"),
+        (["space", "missing", "--out", "d"], "there is no missing"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(run_dir, tmp_path, arguments, sentence, capsys, monkeypatch):

@@ -58,7 +58,7 @@ def test_moves_add_directions_to_the_latents_after_truncation(generator):
 
 @pytest.mark.parametrize("move", [{0: 1.0}, {9: 1.0}, {1: float("nan")}])
 def test_a_direction_that_does_not_exist_is_a_sentence(generator, move):
-    with pytest.raises(ExportError, match=r"the directions are 1 to 8, a distance finite"):
+    with pytest.raises(ExportError, match=r"must be a direction from 1 to 8 and a finite distance"):
         generator.latents([0], move=move)
 
 

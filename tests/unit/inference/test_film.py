@@ -76,8 +76,8 @@ def test_an_mp4_needs_its_extra_or_is_one(generator, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--walk", "3", "--out", "x.webp"], "a walk needs 2 seeds"),
-        (["--walk", "3,4,5", "--frames", "2", "--out", "x.webp"], "3 seeds and 2 frames"),
+        (["--walk", "3", "--out", "x.webp"], "a walk needs at least 2 seeds"),
+        (["--walk", "3,4,5", "--frames", "2", "--out", "x.webp"], "given: 3, frames: 2"),
         (["--walk", "3,4", "--out", "x.avi"], "must end in .webp, .gif, .mp4; nearest: x.webp"),
         (["--walk", "3,x", "--out", "x.webp"], "is not a whole number"),
         (["--walk", "3,4", "--fps", "0", "--out", "x.webp"], "--fps=0 must be a whole number"),
