@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: generator.safetensors, .pt2, ... in the run; an older one is replaced",
     )
     parser.add_argument(
-        "--half", action="store_true", help="fp16, half the size: generator_fp16.onnx, ...; not for safetensors",
+        "--half",
+        action="store_true",
+        help="fp16, half the size: generator_fp16.onnx, ...; not for safetensors",
     )
     parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default) or latest weights")
 

@@ -12,6 +12,7 @@ from distgan.cli.main import main
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.state import capture
 from distgan.training.run import describe
+from tests.unit.inference.test_sampling import export as export_file
 from tests.unit.training.test_trainer import build, reals_of
 
 
@@ -65,3 +66,10 @@ def test_a_damaged_checkpoint_is_not_exported(run_dir, capsys):
     assert main(["export", str(path.parent)]) == 2
     assert "state.safetensors is damaged" in capsys.readouterr().err
     assert not (run_dir[0] / "generator.safetensors").exists()
+
+
+def test_a_directory_of_the_hub_s_layout_is_exported_like_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    load_generator(export_file(tmp_path / "g.safetensors")).save_pretrained("saved")
+    assert main(["export", "saved", "--format", "torchscript", "--half"]) == 0
+    assert (tmp_path / "saved" / "model_fp16.pt").is_file()

@@ -74,3 +74,11 @@ def test_a_space_of_a_run_is_written_and_says_how_it_is_started(run_dir, tmp_pat
     shown = capsys.readouterr().out
     assert f"start it with: python {tmp_path}/space/app.py" in shown
     assert "title: cats\n" in (tmp_path / "space" / "README.md").read_text()
+
+
+def test_a_dry_run_says_that_a_license_is_missing_or_unusual(run_dir, tmp_path, capsys):
+    assert main(["push", str(run_dir[0]), "me/cats", "--dry-run", str(tmp_path / "a"), "--no-film"]) == 0
+    assert "no license was chosen" in capsys.readouterr().err
+    more = ["--license", "mitt"]
+    assert main(["push", str(run_dir[0]), "me/cats", "--dry-run", str(tmp_path / "b"), "--no-film", *more]) == 0
+    assert "nearest: mit" in capsys.readouterr().err

@@ -126,3 +126,21 @@ def test_a_film_of_ten_times_the_frames_takes_no_more_memory(tmp_path, suffix):
     (few, small), (many, large) = measured
     assert large - small > 30 or suffix == ".mp4", "a writer that keeps what it has encoded would be noticed"
     assert many - few < 20, f"peak memory {few:.0f} and {many:.0f} MiB"
+
+
+@pytest.mark.parametrize(("suffix", "fps"), [(".webp", 24), (".webp", 30), (".gif", 24), (".gif", 30)])
+def test_a_film_lasts_as_long_as_its_frames_say(tmp_path, suffix, fps):
+    frames = (Image.new("RGB", (8, 8), (number, 0, 0)) for number in range(60))
+    write_film(tmp_path / f"f{suffix}", frames, fps)
+    with Image.open(tmp_path / f"f{suffix}") as film:
+        total = 0
+        for number in range(film.n_frames):
+            film.seek(number)
+            film.load()
+            total += film.info["duration"]
+    assert total == pytest.approx(60_000 / fps, abs=10)
+
+
+def test_more_frames_per_second_than_a_browser_shows_are_refused(tmp_path):
+    with pytest.raises(ExportError, match="browsers show up to 50 frames per second of .gif, not 51"):
+        write_film(tmp_path / "f.gif", iter([Image.new("RGB", (8, 8))]), 51)

@@ -142,3 +142,11 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "space").write_text("a file")
     with pytest.raises(ExportError, match=r"space/generator\.onnx cannot be written"):
         space(tmp_path)
+
+
+def test_a_directory_with_other_files_is_refused_and_stays_as_it_is(tmp_path):
+    (tmp_path / "space").mkdir()
+    (tmp_path / "space" / "data.csv").write_text("1")
+    with pytest.raises(ExportError, match="holds other files; give a new directory"):
+        space(tmp_path)
+    assert [path.name for path in (tmp_path / "space").iterdir()] == ["data.csv"]
