@@ -82,12 +82,14 @@ def _check(args: argparse.Namespace) -> None:
 
 def _command(args: argparse.Namespace, origin: str, generator: Generator) -> str:
     """What the commands on the page begin with; a checkpoint that is not the run's exported generator is exported."""
-    file, before = Path(origin).name if args.html and Path(origin).is_file() else origin, ""
+    file, before = origin, ""
     if Path(origin).is_dir():
         file = str(Path(args.source) / LAST)
         if not Path(file).is_file() or load_generator(file, trust=args.trust).weight_digest != generator.weight_digest:
             file = EXPORTED
             before = f"{shlex.join(['distgan', 'export', origin, '--out', file])} && "
+    if args.html and Path(args.source).exists():  # for others: without the places on this machine
+        file, before = LAST if before else Path(file).name, ""
     trust = [word for module in args.trust for word in ("--trust", module)]
     return before + shlex.join(["distgan", "sample", file, *trust])
 
