@@ -110,7 +110,7 @@ function label() {
   $("detail-title").textContent = `Seed ${selected}`;
   $("detail-class").textContent = classOf(selected);
   $("grid").style.setProperty("--columns", columnsOf(shown.length));
-  $("command").textContent = commandOf([`--seeds ${state.seeds}`, `--columns ${columnsOf(shown.length)}`], "grid.png");
+  showCommand($("command"), commandOf([`--seeds ${state.seeds}`, `--columns ${columnsOf(shown.length)}`], "grid.png"));
 }
 
 // All images side by side, enlarged by a whole factor, as a PNG.

@@ -95,6 +95,11 @@ function commandOf(what, out) {
   return [...parts, `--out ${out}`].join(" ");
 }
 
+// A command that breaks between its words only.
+function showCommand(element, text) {
+  element.replaceChildren(...text.split(" ").flatMap((word) => [made("span", { textContent: word }), " "]).slice(0, -1));
+}
+
 // The controls show the state.
 function showSettings() {
   $("seeds").value = state.seeds;

@@ -38,7 +38,7 @@ function showStops() {
 
 function tellWalk() {
   const frames = Math.round(stops.length * SECONDS_PER_SEED * FRAMES_PER_SECOND);
-  $("walk-command").textContent = commandOf([`--walk ${stops.join(",")}`, `--frames ${frames}`], "walk.webp");
+  showCommand($("walk-command"), commandOf([`--walk ${stops.join(",")}`, `--frames ${frames}`], "walk.webp"));
   $("play").textContent = playing ? "Pause" : "Play";
 }
 
