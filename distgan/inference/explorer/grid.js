@@ -1,4 +1,4 @@
-// The images of the chosen seeds, one of them at large, and the real images that are nearest to it.
+// The images of the chosen seeds, one of them enlarged, and the real images that are nearest to it.
 "use strict";
 
 const GOAL = 80; // milliseconds that a question for images should take, so that the page stays quick

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from benchmarks.formats import spread
 from distgan.cli.main import main
 from distgan.config.load import load_config
 from distgan.inference.formats import SUFFIXES
@@ -51,14 +52,7 @@ def lively(generator):
             torch.nn.init.normal_(module.bias)
         elif isinstance(module, Block):
             torch.nn.init.normal_(module.narrow.weight, std=0.05)
-    last = [module for module in generator.network.modules() if isinstance(module, torch.nn.Conv2d)][-1]
-    made = []
-    with last.register_forward_hook(lambda *given: made.append(given[-1])):
-        generator.sample(range(16))
-    scale = 0.7 / made[0].std()
-    last.weight *= scale
-    if last.bias is not None:
-        last.bias.copy_((last.bias - made[0].mean()) * scale)
+    spread(generator)
     return generator
 
 
