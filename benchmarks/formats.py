@@ -92,9 +92,7 @@ def exported(generator: Generator, path: Path, name: str, half: bool) -> Way:
 def in_browser(generator: Generator, path: Path, pages: contextlib.ExitStack) -> Way:
     """The explorer's one-file page; the size is the file's, with the runtime."""
     page = pages.enter_context(browsed(generator, path))
-    run_by = (
-        f"browser, 1 thread of WebAssembly; first image {page.seconds_to_first_image:.1f} s after the page is opened"
-    )
+    run_by = f"browser, 1 thread of WebAssembly; first image after {page.seconds_to_first_image:.1f} s"
     return Way("html", run_by, False, path.stat().st_size, page)
 
 
