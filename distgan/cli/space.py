@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="as for `distgan push`, or a repository on the Hub: me/cats, hf://me/cats@v1",
     )  # fmt: skip
     parser.add_argument("--out", type=to_path, required=True, metavar="DIR", help="the Space's directory")
-    parser.add_argument("--title", metavar="TEXT", help="of the page (default: the repository's or run's name)")
+    parser.add_argument(
+        "--title", metavar="TEXT", help="of the page (default: the name on the Hub, else GAN generator)"
+    )
     parser.add_argument("--model", metavar="OWNER/NAME", help="the generator on the Hub, to which the Space links")
     add_trust_argument(parser)
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from distgan.inference.generator import Classes, Generator
 from distgan.inference.generator_file import writing
@@ -24,7 +23,7 @@ from distgan.utils.animation import write_gif, write_webp
 from distgan.utils.background import short
 from distgan.utils.errors import ExportError
 from distgan.utils.files import atomic_path
-from distgan.utils.images import to_image
+from distgan.utils.images import enlarged, to_image
 
 MOST_PER_SECOND = {".webp": 90, ".gif": 50, ".mp4": 240}
 SUFFIXES = tuple(MOST_PER_SECOND)
@@ -57,12 +56,7 @@ def walk(
         ways = torch.stack([slerp_at(latents[a], latents[b], t) for a, b, t in zip(before, after, share, strict=True)])
         mixed = None if weights is None else torch.lerp(weights[before], weights[after], share.float()[:, None])
         for pixels in generator.pixels(ways, mixed, BATCH):
-            yield _enlarged(pixels)
-
-
-def _enlarged(pixels: Tensor) -> Image.Image:
-    factor = max(1, VISIBLE // pixels.shape[-1])
-    return to_image(pixels.repeat_interleave(factor, 1).repeat_interleave(factor, 2))
+            yield to_image(enlarged(pixels, VISIBLE))
 
 
 def write_film(path: Path, images: Iterator[Image.Image], per_second: int) -> None:

@@ -29,15 +29,23 @@ def to_grid(images: Tensor, columns: int | None = None) -> Image.Image:
     """
     if images.ndim != 4 or images.shape[0] < 1 or images.shape[1] not in (1, 3) or images.dtype != torch.uint8:
         raise ValueError(f"a grid needs uint8 [N >= 1, 3 or 1, H, W], got {images.dtype} {list(images.shape)}")
-    count, _, height, width = images.shape
+    count = len(images)
     columns = min(count, columns or math.ceil(math.sqrt(count)))
     rows = math.ceil(count / columns)
-    scale = max(1, VISIBLE // max(height, width))
-    cells = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    cells = enlarged(images, VISIBLE)
     cells = pad(cells, (0, PAD, 0, PAD, 0, 0, 0, rows * columns - count), value=BACKGROUND)
     canvas = cells.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
     canvas = pad(canvas, (PAD, 0, PAD, 0), value=BACKGROUND)
     return to_image(canvas)
+
+
+def enlarged(pixels: Tensor, side: int) -> Tensor:
+    """[..., H, W] by the largest whole factor, without smoothing, with which the longer edge is at most `side` pixels.
+
+    Larger images stay as they are.
+    """
+    factor = max(1, side // max(pixels.shape[-2:]))
+    return pixels.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
 
 def to_image(pixels: Tensor) -> Image.Image:

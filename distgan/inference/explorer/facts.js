@@ -57,6 +57,9 @@ function paint(canvas, pixels, number = 0) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
+// Image `number` of several, as bytes of its own.
+const imageOf = (pixels, number) => pixels.slice(number * facts.channels * facts.size ** 2, (number + 1) * facts.channels * facts.size ** 2);
+
 function download(blob, name) {
   const link = made("a", { href: URL.createObjectURL(blob), download: name });
   link.click();

@@ -56,9 +56,8 @@ async function drawGrid(seeds, current) {
   const order = [at, ...[...seeds.keys()].filter((place) => place !== at)]; // the enlarged one comes first
   const cells = [...$("grid").children];
   const draw = (pixels, number, turn) => {
-    const area = facts.channels * facts.size ** 2;
     paint(cells[order[turn]].firstChild, pixels, number);
-    drawn[order[turn]] = pixels.slice(number * area, (number + 1) * area);
+    drawn[order[turn]] = imageOf(pixels, number);
     if (seeds[order[turn]] === selected) enlarge(drawn[order[turn]]);
     if (first) performance.mark("first image");
     first = false;
@@ -89,7 +88,6 @@ function select(place) {
 function rebuild(seeds) {
   [shown, drawn] = [seeds, []];
   if (!seeds.includes(selected)) selected = seeds[0];
-  $("grid").style.setProperty("--columns", columnsOf(seeds.length));
   $("grid").replaceChildren(...seeds.map((_, place) => {
     const cell = made("button", { type: "button" }, newCanvas());
     cell.addEventListener("click", () => select(place));

@@ -7,6 +7,7 @@ let stops = []; // seeds
 let playing = false;
 let time = 0; // on the walk, 0 to 1
 let run = 0; // of the play button: a later one ends an earlier one
+const framesOf = () => Math.round(stops.length * SECONDS_PER_SEED * FRAMES_PER_SECOND);
 const walkCanvas = () => $("walk-image");
 
 async function way() {
@@ -37,8 +38,7 @@ function showStops() {
 }
 
 function tellWalk() {
-  const frames = Math.round(stops.length * SECONDS_PER_SEED * FRAMES_PER_SECOND);
-  showCommand($("walk-command"), commandOf([`--walk ${stops.join(",")}`, `--frames ${frames}`], "walk.webp"));
+  showCommand($("walk-command"), commandOf([`--walk ${stops.join(",")}`, `--frames ${framesOf()}`], "walk.webp"));
   $("play").textContent = playing ? "Pause" : "Play";
 }
 
@@ -67,15 +67,14 @@ async function saveFilm() {
   playing = false;
   tellWalk();
   try {
-    const frames = Math.round(stops.length * SECONDS_PER_SEED * FRAMES_PER_SECOND);
+    const frames = framesOf();
     if (frames * facts.channels * facts.size ** 2 > MOST_BYTES) {
       throw new Error("This film is too long for the browser's memory: take seeds out of the walk, or use the command.");
     }
     const at = await way();
     const images = [];
     await drawPoints(Array.from({ length: frames }, (_, number) => at(number / frames)), (pixels, number) => {
-      const size = facts.channels * facts.size ** 2;
-      images.push(pixels.slice(number * size, (number + 1) * size));
+      images.push(imageOf(pixels, number));
       $("film-progress").value = images.length / frames / 2;
     }, () => true);
     const [small, scale] = [newCanvas(), Math.max(1, Math.floor(256 / facts.size))];

@@ -46,8 +46,8 @@ def write_portable(generator: Generator, path: Path, format_: Format, half: bool
     file cannot be written, or in fp32 its images differ by more than one grey level.
     """
     generator.check_full_precision()
-    network = copy.deepcopy(generator.network).cpu()
-    model = Portable(network.half() if half else network).eval()
+    reference = Portable(copy.deepcopy(generator.network).cpu()).eval()
+    model = Portable(copy.deepcopy(reference.network).half()).eval() if half else reference
     inputs = example(generator)
     write, read = FORMATS[format_]
     with writing(path), atomic_path(path) as temporary:
@@ -60,7 +60,7 @@ def write_portable(generator: Generator, path: Path, format_: Format, half: bool
                 raise
             except Exception as error:  # of torch's exporters: an operator of a network from outside, a size
                 raise ExportError(f"{format_} cannot hold this network: {short(error)}") from None
-            found = largest_difference(made, _in_batches(Portable(copy.deepcopy(generator.network).cpu()), shown))
+            found = largest_difference(made, _in_batches(reference, shown))
         if found > 1 and not half:
             raise ExportError(f"{path}: its images differ from the generator's by {found} grey levels; it is not kept")
     return found

@@ -14,9 +14,9 @@ from typing import Any
 
 from distgan.config.outside import OutsideSection
 from distgan.inference.generator_file import Description
+from distgan.inference.hub.client import library
 from distgan.inference.hub.facts import CardFacts, check_facts, sealed
 from distgan.inference.hub.find import MODEL
-from distgan.inference.hub.library import library
 from distgan.utils.safe_io import printable
 
 CARD_TEMPLATE = Path(__file__).with_name("model_card.md.j2")

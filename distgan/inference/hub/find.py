@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distgan.config.schema import HUB
-from distgan.inference.hub.library import hub_errors, library
+from distgan.inference.hub.client import hub_errors, library
 from distgan.utils.errors import ExportError
 from distgan.utils.safe_io import printable
 from distgan.utils.system import cache_home

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from distgan.inference.generator_file import Description, metadata_json, save_generator, writing
 from distgan.inference.hub.card import HERE, Place, model_card
+from distgan.inference.hub.client import LOGIN, hub_errors, library
 from distgan.inference.hub.facts import CardFacts, facts_of, renewed
 from distgan.inference.hub.find import CARD, CONFIG, MODEL
-from distgan.inference.hub.library import LOGIN, hub_errors, library
 from distgan.utils.errors import ExportError
 from distgan.utils.files import atomic_path
 from distgan.utils.log import log
