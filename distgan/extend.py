@@ -15,7 +15,7 @@ from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.metrics.distances import Comparison
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.networks.batch_norm import GlobalBatchNorm
-from distgan.networks.dropout import KeyedDropout
+from distgan.networks.dropout import KeyedDropout, KeyedNoise
 from distgan.training.checkpoint.storage import State
 from distgan.training.controllers.base import Controller
 from distgan.training.losses import LossFunctions
@@ -33,6 +33,7 @@ __all__ = [
     "GlobalBatchNorm",
     "ImageFile",
     "KeyedDropout",
+    "KeyedNoise",
     "LossFunctions",
     "LossSettings",
     "Offer",

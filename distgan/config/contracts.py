@@ -10,19 +10,20 @@ labels, int64 [B], or None where settings.conditional is false, and returns imag
 1]. A constructor with a parameter `channels` is given it by name: 3, or 1 where the images are gray, and the images
 have as many; without it the network is for RGB images only. It can be differentiated once. An image depends on its
 own latent vector and label only: batch normalisation is distgan.extend.GlobalBatchNorm (over the global batch),
-dropout is distgan.extend.KeyedDropout. Its weights are drawn from torch's generator in __init__, which runs under a
-seed. A size that it cannot make: ConfigError.
+dropout is distgan.extend.KeyedDropout, noise on maps distgan.extend.KeyedNoise. Its weights are drawn from torch's
+generator in __init__, which runs under a seed. A size that it cannot make: ConfigError.
 """
 
 DISCRIMINATOR = """
 A class, called with (settings, size, classes), and with `channels` as a generator is. It is a torch.nn.Module;
 forward takes images, float [B, channels, size, size] in [-1, 1] (3 channels, or 1), augmented, and labels, int64 [B],
-or None where settings.conditional is false, and returns logits, float [B]; the loss gives their sign a meaning. It
-can be differentiated twice by the images, for gradient penalties. A logit depends on its own image and label only, or
-on the global batch (GlobalBatchNorm); dropout is KeyedDropout with settings.dropout, best before the last layer,
-where the balance changes it. settings.spectral_norm normalises its convolutions, dense layers and embeddings; nothing
-is to be done for it. settings.freeze_layers freezes the first entries of an nn.Sequential named `layers` or `blocks`.
-A size that it cannot take: ConfigError.
+or None where settings.conditional is false, and returns logits, float [B], or [B, heads] for several heads, of whose
+losses the mean is taken; the loss gives their sign a meaning. It can be differentiated twice by the images, for
+gradient penalties. A logit depends on its own image and label only, or on the global batch (GlobalBatchNorm); dropout
+is KeyedDropout with settings.dropout, best before the last layer, where the balance changes it.
+settings.spectral_norm normalises its convolutions, dense layers and embeddings; nothing is to be done for it.
+settings.freeze_layers freezes the first entries of an nn.Sequential named `layers` or `blocks`. A size that it cannot
+take: ConfigError.
 """
 
 OPTIMIZER = """

@@ -91,6 +91,24 @@ class R3ganGenerator(GeneratorSettings):
         return self.blocks * len(self.widths)
 
 
+class FastganGenerator(GeneratorSettings):
+    """Generator of Liu et al. 2021 (arXiv:2101.04775): dense to 4x4; at each size nearest upsampling and two 3x3
+    convolutions with noise, batch norm and gated linear units; skip-layer excitation; tanh. No spectral norm. Classes:
+    conditional batch norm."""
+
+    family: Literal["fastgan"] = "fastgan"
+    latent_dim: PositiveInt = 64
+    """Length of the normal latent vector."""
+    widths: Widths = (160, 128, 64, 32)
+    """Channels of each stage, from 4x4 to full size: 4 make 32x32. Published: 1024, 512, 256, 128, 128, 64 for 128."""
+    excitation_stages: PositiveInt = 4
+    """So many stages later each stage's channels are weighted by it: 4 from 4x4 to 64x64, as published."""
+
+    @property
+    def min_layers(self) -> int:
+        return 2 * len(self.widths)
+
+
 class DiscriminatorSettings(Frozen):
     """Settings of every family of discriminators."""
 
@@ -150,6 +168,20 @@ class R3ganDiscriminator(DiscriminatorSettings):
     """Channels of each group of the grouped convolution."""
 
 
+class ProjectedDiscriminator(DiscriminatorSettings):
+    """Discriminator of Sauer et al. 2021 (arXiv:2111.01007): features of a fixed network trained on ImageNet
+    (EfficientNet-Lite0; extra quality) at four scales, mixed by fixed random convolutions, and a small trained head for
+    each scale, without normalisation of a batch. The loss is the mean over the heads."""
+
+    family: Literal["projected"] = "projected"
+    resolution: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = 64
+    """Images are resized to this many pixels a side; 224 is that of the fixed network's training, 64 fits a CPU."""
+    width: PositiveInt = 128
+    """Channels of the heads' convolutions."""
+    spectral_norm: bool = True
+    """Divide every weight by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
+
+
 RECIPES_BY_SIZE = {  # that come with distgan, by family and size of the images, for a data set of another size
     "dcgan": {32: "dcgan", 64: "dcgan"},
     "sngan": {32: "sngan", 64: "sngan_64", 128: "sngan_128"},
@@ -168,6 +200,7 @@ GENERATORS.add("seed_dcgan", "distgan.networks.seed_dcgan:Generator", SeedGenera
 GENERATORS.add("dcgan", "distgan.networks.dcgan:Generator", DcganGenerator)
 GENERATORS.add("sngan", "distgan.networks.sngan:Generator", SnganGenerator)
 GENERATORS.add("r3gan", "distgan.networks.r3gan:Generator", R3ganGenerator)
+GENERATORS.add("fastgan", "distgan.networks.fastgan:Generator", FastganGenerator)
 
 DISCRIMINATORS = Registry(
     kind="discriminator",
@@ -181,6 +214,7 @@ DISCRIMINATORS.add("seed_dcgan", "distgan.networks.seed_dcgan:Discriminator", Se
 DISCRIMINATORS.add("dcgan", "distgan.networks.dcgan:Discriminator", DcganDiscriminator)
 DISCRIMINATORS.add("sngan", "distgan.networks.sngan:Discriminator", SnganDiscriminator)
 DISCRIMINATORS.add("r3gan", "distgan.networks.r3gan:Discriminator", R3ganDiscriminator)
+DISCRIMINATORS.add("projected", "distgan.networks.projected:Discriminator", ProjectedDiscriminator)
 
 if TYPE_CHECKING:
     GeneratorConfig = GeneratorSettings

@@ -21,6 +21,7 @@ from distgan.config.outside import OutsideSection
 from distgan.config.registry import Registry, error_text
 from distgan.networks import spectral_norm
 from distgan.networks.batch_norm import GlobalBatchNorm
+from distgan.networks.layers import verdict
 from distgan.utils.errors import ConfigError
 from distgan.utils.rng import key
 
@@ -89,7 +90,8 @@ def check_forward(network: nn.Module, given: tuple[int, ...], wanted: tuple[int,
             f"{name}: forward fails: {error_text(error)}; `distgan check {name}` says what it must do"
         ) from error
     network.train(training)
-    if tuple(one.shape) != (2, *wanted):
+    shape = one.shape if wanted else verdict(one).shape
+    if tuple(shape) != (2, *wanted):
         raise ConfigError(f"{name}: forward returns the shape {list(one.shape)} for 2 rows, not {[2, *wanted]}")
     if not one.is_meta and not torch.equal(one, same):
         raise ConfigError(

@@ -37,6 +37,11 @@ class Head(nn.Module):
         return logits
 
 
+def verdict(logits: Tensor) -> Tensor:
+    """D's logit of each image, [B]: the mean over its heads, if it has several ([B, heads])."""
+    return logits.mean(1) if logits.ndim == 2 and logits.shape[1] > 1 else logits
+
+
 def halvings(family: str, size: int, minimum: int) -> int:
     """The n of size = 4 * 2**n, at least `minimum`. Raises ConfigError with the nearest size if there is none.
 
@@ -62,8 +67,8 @@ def check_stages(key: str, family: str, stages: int, size: int) -> None:
     made = MIN_SIDE * 2 ** (stages - 1)
     if size == made:
         return
-    recipes = RECIPES_BY_SIZE[family]
-    nearest = min(recipes, key=lambda side: (abs(side - size), -side))
+    recipes = RECIPES_BY_SIZE.get(family, {})
+    nearest = min(recipes, key=lambda side: (abs(side - size), -side), default=made)
     fixes = [f"--config {recipes[size]}"] if size in recipes else []
     fixes += [_stages(n) for n in range(1, MAX_STAGES + 1) if MIN_SIDE * 2 ** (n - 1) == size]
     if size not in recipes and nearest != made:

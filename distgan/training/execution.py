@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from distgan.config.schema import TrainConfig
 from distgan.data.dataset import Batch
-from distgan.networks.dropout import dropouts
+from distgan.networks.dropout import keyed
 from distgan.training.penalties import Weights
 from distgan.utils.rng import Draws
 
@@ -35,8 +35,8 @@ MAX_KEYS = 8  # recordings that are kept
 def compile_network(network: nn.Module, mode: Mode) -> None:
     """Compiles in place; nothing is compiled before the first forward."""
     if mode == "on":
-        for layer in dropouts(network):
-            layer.drop = torch.compiler.disable(layer.drop)  # type: ignore[method-assign]
+        for layer in keyed(network):
+            layer.drawn = torch.compiler.disable(layer.drawn)  # type: ignore[method-assign]
         network.compile(dynamic=False)
 
 

@@ -19,8 +19,8 @@ from torch.utils.flop_counter import flop_registry
 
 from distgan.config.schema import Config
 from distgan.networks import build_discriminator, build_generator
-from distgan.networks.layers import freeze_layers
-from distgan.training.losses import build_loss
+from distgan.networks.layers import freeze_layers, verdict
+from distgan.training.losses import build_loss, mean_over_heads
 from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed
 
 aten = torch.ops.aten
@@ -138,8 +138,9 @@ def _discriminator_loss(config: Config, networks: _Networks, weights: Weights) -
     images = networks.image.repeat(len(kinds), 1, 1, 1).requires_grad_(any(weights.taken))
     logits = networks.d(images, networks.labels(len(kinds)))
     fake, real = logits.chunk(len(kinds))[:2]
-    noise = [torch.zeros_like(fake)] * (2 if loss.needs_label_noise else 0)
-    return loss.discriminator(fake, real, *noise) + gradient_penalty(weights, images, logits, kinds, penalty)
+    noise = [torch.zeros(len(fake))] * (2 if loss.needs_label_noise else 0)
+    adversarial = mean_over_heads(lambda *pair: loss.discriminator(*pair, *noise), fake, real)
+    return adversarial + gradient_penalty(weights, images, verdict(logits), kinds, penalty)
 
 
 def _generator_loss(config: Config, networks: _Networks) -> Tensor:
@@ -148,7 +149,7 @@ def _generator_loss(config: Config, networks: _Networks) -> Tensor:
     for weight in trained:
         weight.requires_grad_(False)
     fake = d(networks.g(networks.latents, networks.labels(1)), networks.labels(1))
-    real = d(networks.image, networks.labels(1)) if loss.needs_real_logits else None
+    real = [d(networks.image, networks.labels(1))] if loss.needs_real_logits else []
     for weight in trained:
         weight.requires_grad_(True)
-    return loss.generator(fake, real)
+    return mean_over_heads(loss.generator, fake, *real)

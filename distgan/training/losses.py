@@ -165,6 +165,14 @@ WASSERSTEIN = LossFunctions(wasserstein_d, raise_fakes, by_pairs)
 RELATIVISTIC = LossFunctions(relativistic_d, relativistic_g, by_pairs, needs_real_logits=True)
 
 
+def mean_over_heads(loss: Callable[..., Tensor], *logits: Tensor) -> Tensor:
+    """A loss of logits [B], or the mean of the losses of each head of D for logits [B, heads]. Returns a scalar."""
+    if logits[0].ndim == 1:
+        return loss(*logits)
+    by_head = zip(*(part.unbind(1) for part in logits), strict=True)
+    return torch.stack([loss(*head) for head in by_head]).mean()
+
+
 def build_loss(config: Penalties) -> AdversarialLoss:
     """The configured loss."""
     return cast(AdversarialLoss, LOSSES.build(config))

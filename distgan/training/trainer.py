@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from distgan.config.schema import Config
 from distgan.data.dataset import Batch
 from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
-from distgan.networks.dropout import dropouts, key_dropout
-from distgan.networks.layers import freeze_layers
+from distgan.networks.dropout import dropouts, key_layers, keyed
+from distgan.networks.layers import freeze_layers, verdict
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.augment import Augmenter
 from distgan.training.controllers import Controllers
@@ -36,7 +36,7 @@ from distgan.training.execution import (
     run_eager,
     why_unsupported,
 )
-from distgan.training.losses import RealProbabilities, build_loss
+from distgan.training.losses import RealProbabilities, build_loss, mean_over_heads
 from distgan.training.meters import Averages
 from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed, mix
 from distgan.training.player import Player, total_norm
@@ -87,7 +87,7 @@ class Trainer:
             compile_network(network, config.train.compile)
         self.g = Player(generator, config.optimizer.generator, accelerator, bucket_mb)
         self.d = Player(discriminator, config.optimizer.discriminator, accelerator, bucket_mb)
-        self.g_dropouts, self.d_dropouts = dropouts(generator), dropouts(discriminator)
+        self.g_keyed, self.d_keyed, self.d_dropouts = keyed(generator), keyed(discriminator), dropouts(discriminator)
         self.d_norms = [norm for norm in spectral_norms_of(discriminator) if norm[1].requires_grad]
         self.loss, self.penalty = build_loss(config.loss), build_penalty(config.loss)
         # whether each fake has the class of the real image beside it
@@ -155,11 +155,12 @@ class Trainer:
             with d.part(micro.number, parts):
                 logits = self._discriminator_logits(shown, micro.draws, any(weights.taken))
                 fake, real = logits.chunk(len(shown.kinds))[:2]
-                loss = self.loss.discriminator(fake, real, *self._label_noise(micro.draws))
-                penalty = gradient_penalty(weights, shown.images, logits, shown.kinds, self.penalty)
+                loss = self._discriminator_loss(fake, real, micro.draws)
+                penalty = gradient_penalty(weights, shown.images, verdict(logits), shown.kinds, self.penalty)
                 d.backward((loss + penalty) / parts)
             averages.add({"loss/d": loss} | ({"loss/penalty": penalty} if any(weights.taken) else {}))
-            averages.add(discriminator_statistics(fake.detach(), real.detach(), self.loss.real_probabilities))
+            fake, real = verdict(fake.detach()), verdict(real.detach())
+            averages.add(discriminator_statistics(fake, real, self.loss.real_probabilities))
         return averages.means()
 
     def _update_generator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
@@ -177,8 +178,8 @@ class Trainer:
             with g.part(micro.number, parts):
                 fakes = shared or self._fakes("g", micro.draws, g.wrapped, micro.labels)
                 fake = self._logits_for_generator(fakes, micro.draws, "g")
-                real = self._real_logits(micro, fakes) if self.loss.needs_real_logits else None
-                loss = self.loss.generator(fake, real)
+                real = [self._real_logits(micro, fakes)] if self.loss.needs_real_logits else []
+                loss = mean_over_heads(self.loss.generator, fake, *real)
                 g.backward(loss / parts)
             averages.add({"loss/g": loss})
         return averages.means()
@@ -195,7 +196,7 @@ class Trainer:
         classes = None
         if self.conditional:
             classes = real_classes if self.matched else draws.of(f"class/{purpose}").integers(self.classes)
-        key_dropout(self.g_dropouts, draws.of(f"dropout/g/{purpose}"))
+        key_layers(self.g_keyed, draws.of(f"dropout/g/{purpose}"))
         return Fakes(generator(latents, classes), classes)
 
     @torch.no_grad()
@@ -214,24 +215,29 @@ class Trainer:
         return DiscriminatorInput(images.contiguous(memory_format=torch.channels_last), classes, kinds)
 
     def _discriminator_logits(self, shown: DiscriminatorInput, draws: Draws, penalised: bool) -> Tensor:
-        """D's logits, [2b or 3b]. penalised: they will be differentiated by the images, twice."""
-        key_dropout(self.d_dropouts, *(draws.of(f"dropout/d/{kind}") for kind in shown.kinds))
+        """D's logits, [2b or 3b] or [2b or 3b, heads]. penalised: they will be differentiated by the images, twice."""
+        key_layers(self.d_keyed, *(draws.of(f"dropout/d/{kind}") for kind in shown.kinds))
         with eager(self.settings.compile, penalised):
             return self.d.wrapped(shown.images.requires_grad_(penalised), shown.classes)  # type: ignore[no-any-return]
+
+    def _discriminator_loss(self, fake: Tensor, real: Tensor, draws: Draws) -> Tensor:
+        """D's loss without penalties, a scalar, of its logits, [b] or [b, heads] each."""
+        noise = self._label_noise(draws)
+        return mean_over_heads(lambda *pair: self.loss.discriminator(*pair, *noise), fake, real)
 
     def _label_noise(self, draws: Draws) -> list[Tensor]:
         """Noise on the labels of fakes and reals, [b] each in [0, 1); nothing where the loss takes none."""
         return [draws.of(f"label/{kind}").uniform() for kind in ("fake", "real") if self.loss.needs_label_noise]
 
     def _logits_for_generator(self, images: Fakes, draws: Draws, purpose: str) -> Tensor:
-        """D's logits, [b], in G's update."""
-        key_dropout(self.d_dropouts, draws.of(f"dropout/d/{purpose}"))
+        """D's logits, [b] or [b, heads], in G's update."""
+        key_layers(self.d_keyed, draws.of(f"dropout/d/{purpose}"))
         shown = self.augment(images.images, draws.of(f"augment/{purpose}"))
         return self.d.network(shown.contiguous(memory_format=torch.channels_last), images.classes)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def _real_logits(self, micro: MicroBatch, fakes: Fakes) -> Tensor:
-        """D's logits of the real images, [b], for a relativistic loss of G."""
+        """D's logits of the real images, [b] or [b, heads], for a relativistic loss of G."""
         reals = Fakes(to_signed(micro.images), None if fakes.classes is None else micro.labels)
         return self._logits_for_generator(reals, micro.draws, "rival")  # the key of its random numbers, since 0.1.0
 
@@ -271,7 +277,8 @@ class Trainer:
             with eager(self.settings.compile, True):
                 for rows in torch.arange(len(images)).split(LOOK_ROWS):
                     shown = to_signed(images[rows].to(device)).contiguous(memory_format=torch.channels_last)
-                    logits.append(network(shown, None if classes is None else classes[rows].to(device)).float().cpu())
+                    found = network(shown, None if classes is None else classes[rows].to(device))
+                    logits.append(verdict(found).float().cpu())
         finally:
             network.train()
         return torch.cat(logits)

@@ -80,7 +80,7 @@ def test_the_package_installed_has_names_of_its_own(place, tmp_path):
     assert code == 0, out
     path = f"{ROOT}:{site}"
     code, out = _distgan(tmp_path, "check", path=path)
-    assert "seed_dcgan, dcgan, sngan, r3gan, mlp" in out, out
+    assert "seed_dcgan, dcgan, sngan, r3gan, fastgan, mlp" in out, out
     recipe = ("generator={family: mlp, conditional: true}", "discriminator={family: mlp, conditional: true}")
     code, out = _distgan(tmp_path, "train", "--print-config", *recipe, path=path)
     assert "family: mlp" in out, out

@@ -13,6 +13,7 @@ from distgan.doctor.contracts.subject import Broken, Check, Subject
 from distgan.networks import build_discriminator, build_generator, check_same_answer, takes_channels
 from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.networks.dropout import dropouts, set_dropout
+from distgan.networks.layers import verdict
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.penalties import input_gradients
 from distgan.utils.errors import ConfigError
@@ -97,7 +98,7 @@ def check_images(build: Callable[..., nn.Module], forward: Forward) -> str:
 def check_logits(build: Callable[..., nn.Module], forward: Forward) -> str:
     """Shape and type of logits."""
     _, logits = forward(build(False), False)
-    _check_shape("logits", logits, (BATCH,))
+    _check_shape("logits", verdict(logits), (BATCH,))
     return f"{list(logits.shape)}"
 
 
@@ -105,7 +106,7 @@ def check_gray(subject: Subject, build: Callable[..., nn.Module], run: Callable[
     """A network with a parameter `channels` makes, or takes, images of one channel. run: a forward of it."""
     if not takes_channels(subject.target):
         return "none: its __init__ has no parameter `channels`, so it is for RGB images"
-    result = run(build(False, channels=1))
+    result = verdict(run(build(False, channels=1)))
     wanted = (BATCH, 1, SIZE, SIZE) if subject.registry.kind == "generator" else (BATCH,)
     _check_shape("with channels=1 results", result, wanted)
     return f"{list(result.shape)}"
@@ -196,7 +197,7 @@ def check_spectral_norm(build: Callable[..., nn.Module], forward: Forward) -> st
     except ConfigError as error:
         return f"refused: {error}"
     power_iteration(spectral_norms_of(network))
-    _check_shape("logits", forward(network, False)[1], (BATCH,))
+    _check_shape("logits", verdict(forward(network, False)[1]), (BATCH,))
     return f"of {len(spectral_norms_of(network))} layers"
 
 

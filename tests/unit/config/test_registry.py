@@ -145,7 +145,7 @@ def test_a_mistake_in_its_settings_is_one_sentence_like_one_of_distgan_s_own(pac
         ("{module}:os.system('x')", "is no name of a class; write package.module:Name"),
         ("{module}:nn.Linear", "nn is a module; write torch.nn:Name"),
         ("{module}:Generator.foo", "has no foo"),
-        ("dcgn", "must be one of seed_dcgan, dcgan, sngan, r3gan, or package.module:Name; nearest: dcgan"),
+        ("dcgn", "must be one of seed_dcgan, dcgan, sngan, r3gan, fastgan, or package.module:Name; nearest: dcgan"),
     ],
 )
 def test_a_name_that_is_none_is_one_sentence(package, name, words):

@@ -9,7 +9,7 @@ from torch import nn
 from distgan.config.networks import DcganGenerator, SeedDiscriminator, SeedGenerator, SnganGenerator
 from distgan.networks import build_discriminator, build_generator, check_same_answer
 from distgan.networks.batch_norm import ConditionalBatchNorm, GlobalBatchNorm
-from distgan.networks.dropout import KeyedDropout, dropouts, key_dropout, set_dropout
+from distgan.networks.dropout import KeyedDropout, dropouts, key_layers, set_dropout
 from distgan.utils.errors import ConfigError
 from distgan.utils.rng import Draws, Rows
 
@@ -206,7 +206,7 @@ def test_weights_are_a_function_of_the_seed_and_leave_torchs_generator_alone(bui
 
 def _dropped(x, *draws, p=0.4):
     layer = nn.Sequential(KeyedDropout(p)).train()
-    key_dropout(dropouts(layer), *draws)
+    key_layers(dropouts(layer), *draws)
     return layer(x)
 
 
@@ -240,7 +240,7 @@ def test_masks_differ_by_purpose_step_and_layer():
     ones = torch.ones(4, 50)
     masks = [_dropped(ones, draw) for draw in (_draws(4, "a", 0), _draws(4, "b", 0), _draws(4, "a", 1))]
     layers = nn.Sequential(KeyedDropout(0.4), KeyedDropout(0.4)).train()
-    key_dropout(dropouts(layers), _draws(4, "a", 0))
+    key_layers(dropouts(layers), _draws(4, "a", 0))
     assert torch.equal(layers[0](ones), masks[0])
     assert len({tuple(mask.flatten().tolist()) for mask in [*masks, layers[1](ones)]}) == 4
 

@@ -497,6 +497,9 @@ SMALL = {
     "sngan": ("width: 8", "width: 8"),
     "r3gan": ("widths: [8, 8, 8, 8], blocks: 1, group_width: 8", "widths: [8, 8, 8, 8], blocks: 1, group_width: 8"),
 }
+ONLY_G, ONLY_D = {"fastgan": "widths: [8, 8, 8, 8], excitation_stages: 3"}, {"projected": "width: 8, resolution: 32"}
+FAMILIES_OF_G = ONLY_G | {family: g for family, (g, _) in SMALL.items()}
+FAMILIES_OF_D = ONLY_D | {family: d for family, (_, d) in SMALL.items()}
 LOSSES = (
     "{name: bce, r1_gamma: 0.1}", "{name: logistic, r1_gamma: 0.1, penalty_every_steps: 2}", "{name: hinge}",
     "{name: least_squares}", "{name: wasserstein, gradient_penalty: 10}",
@@ -507,6 +510,9 @@ COMBINATIONS = [
     (g, d, LOSSES[n % len(LOSSES)], AUGMENTS[n % len(AUGMENTS)], ("false", "true")[n // 4 % 2])
     for n, (g, d) in enumerate(itertools.product(SMALL, SMALL))
 ] + [("r3gan", "sngan", loss, augment, "true") for loss in LOSSES for augment in AUGMENTS]
+COMBINATIONS += [("fastgan", d, LOSSES[2], AUGMENTS[1], "true") for d in FAMILIES_OF_D]
+COMBINATIONS += [(g, "projected", LOSSES[2], AUGMENTS[1], "false") for g in FAMILIES_OF_G]
+COMBINATIONS += [("fastgan", "projected", loss, AUGMENTS[1], "true") for loss in LOSSES]
 
 
 def test_every_loss_is_among_the_combinations():
@@ -516,10 +522,12 @@ def test_every_loss_is_among_the_combinations():
 @pytest.mark.parametrize(("g", "d", "loss", "augment", "conditional"), COMBINATIONS)
 def test_any_families_loss_and_augmentation_go_together(tiny_config, g, d, loss, augment, conditional):
     config = tiny_config(
-        f"generator={{family: {g}, {SMALL[g][0]}, conditional: {conditional}}}",
-        f"discriminator={{family: {d}, {SMALL[d][1]}, conditional: {conditional}}}",
+        f"generator={{family: {g}, {FAMILIES_OF_G[g]}, conditional: {conditional}}}",
+        f"discriminator={{family: {d}, {FAMILIES_OF_D[d]}, conditional: {conditional}}}",
         f"loss={loss}", f"augment={augment}", "train.batch_size=4",
     )  # fmt: skip
+    if d == "projected":
+        pytest.importorskip("efficientnet_lite_pytorch")
     trainer, batches = build(config), reals_of(config).batches(0)
     before = snapshot(trainer.g.network), snapshot(trainer.d.network)
     for _ in range(2):
