@@ -168,6 +168,11 @@ class Penalties(Frozen):
     """Penalties are computed in every n-th update of D only, with n times their weight (Karras et al. 2020)."""
     penalty: Penalty = NoPenalty()
     """One more penalty."""
+    mode_seeking: NonNegativeFloat = 0.0
+    """Weight in G's loss of how much nearer than `mode_seeking_distance` two fakes of one class are, against classes of
+    which G makes one image only (after Mao et al. 2019, arXiv:1903.05628); 0: none."""
+    mode_seeking_distance: PositiveFloat = 0.5
+    """Mean absolute difference of two images in [-1, 1] from which on they count as different."""
 
     limits_slope: ClassVar[bool] = True
     """False for a loss that has no minimum without a limit of D's slope."""

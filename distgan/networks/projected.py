@@ -42,7 +42,7 @@ class Discriminator(nn.Module):
         self.register_buffer("features_digest", _digest())
         fixed = load_lite0("discriminator.family=projected", "another family, such as sngan")
         # in a list, which torch does not search for modules
-        self._fixed = [fixed.to(self.features_digest.device)]
+        self._fixed = [fixed.to(self.features_digest.device, torch.get_default_dtype())]
         self.mixing = Mixing()
         classes = classes if config.conditional else 0
         sides = [config.resolution // stride for stride in STRIDES]

@@ -40,6 +40,8 @@ from distgan.training.losses import RealProbabilities, build_loss, mean_over_hea
 from distgan.training.meters import Averages
 from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed, mix
 from distgan.training.player import Player, total_norm
+from distgan.training.regularisers import in_pairs, mode_seeking
+from distgan.utils.errors import ConfigError
 from distgan.utils.images import to_signed
 from distgan.utils.rng import Draws, Rows
 
@@ -93,6 +95,7 @@ class Trainer:
         # whether each fake has the class of the real image beside it
         mixed = self.penalty is not None and self.penalty.on == "mixed"
         self.matched = self.loss.needs_real_logits or config.loss.gradient_penalty > 0 or mixed
+        _check_pairs(config, rows, self.matched)
         self.augment = Augmenter(config.augment, device)
         self.draws = Draws(config.run.seed, rows, device)
         self.lr_scale = 1.0  # of both learning rates; rollbacks lower it
@@ -180,7 +183,7 @@ class Trainer:
                 fake = self._logits_for_generator(fakes, micro.draws, "g")
                 real = [self._real_logits(micro, fakes)] if self.loss.needs_real_logits else []
                 loss = mean_over_heads(self.loss.generator, fake, *real)
-                g.backward(loss / parts)
+                g.backward((loss + self._regulariser(fakes.images)) / parts)
             averages.add({"loss/g": loss})
         return averages.means()
 
@@ -196,6 +199,8 @@ class Trainer:
         classes = None
         if self.conditional:
             classes = real_classes if self.matched else draws.of(f"class/{purpose}").integers(self.classes)
+            if self.loss_settings.mode_seeking:
+                classes = in_pairs(classes)
         key_layers(self.g_keyed, draws.of(f"dropout/g/{purpose}"))
         return Fakes(generator(latents, classes), classes)
 
@@ -234,6 +239,13 @@ class Trainer:
         key_layers(self.d_keyed, draws.of(f"dropout/d/{purpose}"))
         shown = self.augment(images.images, draws.of(f"augment/{purpose}"))
         return self.d.network(shown.contiguous(memory_format=torch.channels_last), images.classes)  # type: ignore[no-any-return]
+
+    def _regulariser(self, images: Tensor) -> Tensor | float:
+        """What G's loss grows by because of its images, [b, channels, H, W]."""
+        settings = self.loss_settings
+        if not settings.mode_seeking:
+            return 0.0
+        return settings.mode_seeking * mode_seeking(images, settings.mode_seeking_distance)
 
     @torch.no_grad()
     def _real_logits(self, micro: MicroBatch, fakes: Fakes) -> Tensor:
@@ -297,6 +309,26 @@ class Trainer:
         if self.g.scaler.is_enabled():
             metrics |= {"precision/scale_d": self.d.scaler.get_scale(), "precision/scale_g": self.g.scaler.get_scale()}
         return metrics
+
+
+def _check_pairs(config: Config, rows: Rows, matched: bool) -> None:
+    """Raises ConfigError where loss.mode_seeking finds no pairs of fakes of one class.
+
+    matched: each fake has the class of the real image beside it.
+    """
+    if not config.loss.mode_seeking:
+        return
+    images = len(rows) // config.train.accumulation
+    if images % 2:
+        raise ConfigError(
+            f"loss.mode_seeking compares pairs of fakes, and a process makes {images} at a time; use an even number: "
+            "another train.batch_size, or another train.accumulation"
+        )
+    if matched and config.generator.conditional:
+        raise ConfigError(
+            "loss.mode_seeking makes two fakes of one class, and this loss gives each fake the class of a real image; "
+            "use a loss without pairs of fakes and reals and without gradient_penalty, such as loss.name=hinge"
+        )
 
 
 def discriminator_statistics(

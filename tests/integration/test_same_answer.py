@@ -117,6 +117,18 @@ def test_the_modern_recipe_s_answer_is_that_of_one_process_to_1e_12(tiny, tmp_pa
     assert distance(many, one) < 1e-12
 
 
+def test_noise_pairs_and_heads_on_fixed_features_agree_too(tiny, tmp_path):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    overrides = tiny(
+        "generator={family: fastgan, widths: [8, 8, 8, 8], excitation_stages: 3, conditional: true}",
+        "discriminator={family: projected, width: 8, resolution: 32, conditional: true}",
+        "loss={name: hinge, mode_seeking: 1}", "augment.kind=diffaugment", "train.batch_size=24",
+    )  # fmt: skip
+    one = play(tmp_path / "one", 1, overrides, steps=4)[0]
+    two = play(tmp_path / "two", 2, overrides, steps=4)[0]
+    assert distance(two, one, roundings=1e-9) < 1e-10  # a step amplifies roundings by about 3
+
+
 @pytest.mark.parametrize("family", ["sngan", "dcgan"])
 def test_batch_normalisation_spectral_normalisation_and_mixtures_agree_too(tiny, tmp_path, family):
     overrides = tiny(*(text.replace("sngan", family) for text in LOSSES), "discriminator.spectral_norm=true")
