@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgan.config.networks import ProjectedDiscriminator
-from distgan.networks.efficientnet import SHA256, load_lite0, scaled
+from distgan.networks.efficientnet import SHA256, Maps, load_lite0
 from distgan.networks.layers import MIN_SIDE, Head
 from distgan.utils.errors import CheckpointError
 
@@ -42,7 +42,7 @@ class Discriminator(nn.Module):
         self.register_buffer("features_digest", _digest())
         fixed = load_lite0("discriminator.family=projected", "another family, such as sngan")
         # in a list, which torch does not search for modules
-        self._fixed = [fixed.to(self.features_digest.device, torch.get_default_dtype())]
+        self._fixed = [Maps(fixed, CUTS).to(self.features_digest.device, torch.get_default_dtype())]
         self.mixing = Mixing()
         classes = classes if config.conditional else 0
         sides = [config.resolution // stride for stride in STRIDES]
@@ -59,14 +59,7 @@ class Discriminator(nn.Module):
         colours = images.expand(-1, 3, -1, -1)
         side = (self.resolution, self.resolution)
         large = F.interpolate(colours, size=side, mode="bilinear", antialias=colours.shape[-1] > self.resolution)
-        network: Any = self._fixed[0]
-        x, maps = scaled(large * 127.5 + 127.5), []
-        x = network._swish(network._bn0(network._conv_stem(x)))
-        for number, block in enumerate(network._blocks):
-            x = block(x)
-            if number in CUTS:
-                maps.append(x)
-        return maps
+        return self._fixed[0](large * 127.5 + 127.5)  # type: ignore[no-any-return]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Discriminator:
         """Moves and converts the fixed network along with D."""
