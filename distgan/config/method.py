@@ -155,6 +155,18 @@ else:
     Penalty = PENALTIES.union("Further penalty on D", default="none")
 
 
+class ModeSeeking(Frozen):
+    """G's loss grows by how much nearer two fakes of one class are than two real images (after Mao et al. 2019,
+    arXiv:1903.05628)."""
+
+    weight: NonNegativeFloat = 0.0
+    """Weight in G's loss; 0: none."""
+    on: Literal["images", "features"] = "images"
+    """What is compared: the images, or what D's fixed network makes of them (D's family `projected`)."""
+    share: PositiveFloat = 1.0
+    """Share of the distance of two real images from which on two fakes are different enough."""
+
+
 class Penalties(Frozen):
     """Gradient penalties on D, for any loss."""
 
@@ -168,11 +180,8 @@ class Penalties(Frozen):
     """Penalties are computed in every n-th update of D only, with n times their weight (Karras et al. 2020)."""
     penalty: Penalty = NoPenalty()
     """One more penalty."""
-    mode_seeking: NonNegativeFloat = 0.0
-    """Weight in G's loss of how much nearer than `mode_seeking_distance` two fakes of one class are, against classes of
-    which G makes one image only (after Mao et al. 2019, arXiv:1903.05628); 0: none."""
-    mode_seeking_distance: PositiveFloat = 0.5
-    """Mean absolute difference of two images in [-1, 1] from which on they count as different."""
+    mode_seeking: ModeSeeking = ModeSeeking()
+    """Against classes of which G makes one image only."""
 
     limits_slope: ClassVar[bool] = True
     """False for a loss that has no minimum without a limit of D's slope."""

@@ -38,9 +38,19 @@ class GlobalBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Normalises. Labels are ignored; a network can hold either class of normalisation."""
-        return self._normalise(x, self.weight, self.bias)
+    def forward(self, x: Tensor, labels: Tensor | None = None, added: Tensor | None = None) -> Tensor:
+        """Normalises. Labels are ignored; a network can hold either class of normalisation.
+
+        added: [B, 2C], what an image's weights and its biases have more than their table.
+        """
+        weight, bias = self.of(labels)
+        if added is not None:
+            weight, bias = (table + more for table, more in zip((weight, bias), added.chunk(2, dim=1), strict=True))
+        return self._normalise(x, weight, bias)
+
+    def of(self, _labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Weight and bias, [C], or [B, C] of the images' classes."""
+        return self.weight, self.bias
 
     def _normalise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Normalises with weight and bias: [C], or [B, C] with a row for each image."""
@@ -81,9 +91,9 @@ class ConditionalBatchNorm(GlobalBatchNorm):
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__(channels, classes)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def of(self, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         assert labels is not None, "a conditional normalisation needs labels"
-        return self._normalise(x, of_classes(self.weight, labels), of_classes(self.bias, labels))
+        return of_classes(self.weight, labels), of_classes(self.bias, labels)
 
 
 def batch_norm(channels: int, classes: int) -> GlobalBatchNorm:

@@ -32,7 +32,8 @@ class Generator(nn.Module):
         classes = classes if config.conditional else 0
         self.dense = nn.Linear(config.latent_dim, 2 * widths[0] * MIN_SIDE**2, bias=False)
         self.norm = batch_norm(2 * widths[0], classes)
-        self.stages = nn.ModuleList(UpStage(before, width, classes) for before, width in pairwise(widths))
+        styled = config.latent_dim if config.modulated else 0
+        self.stages = nn.ModuleList(UpStage(before, width, classes, styled) for before, width in pairwise(widths))
         self.excitations = nn.ModuleList(Excitation(*pair) for pair in zip(widths, widths[reach:], strict=False))
         self.reach = reach
         self.to_rgb = nn.Conv2d(widths[-1], channels, 3, padding=1)
@@ -42,7 +43,7 @@ class Generator(nn.Module):
         x = self.dense(latents).unflatten(1, (-1, MIN_SIDE, MIN_SIDE))
         maps = [glu(self.norm(x, labels))]
         for number, stage in enumerate(self.stages, start=1):
-            x = stage(maps[-1], labels)
+            x = stage(maps[-1], labels, latents)
             if number >= self.reach:
                 x = x * self.excitations[number - self.reach](maps[number - self.reach])
             maps.append(x)
@@ -52,16 +53,19 @@ class Generator(nn.Module):
 class UpStage(nn.Module):
     """[B, before, H, W], labels -> [B, width, 2H, 2W]: nearest upsampling, then twice: 3x3, noise, norm, GLU."""
 
-    def __init__(self, before: int, width: int, classes: int) -> None:
+    def __init__(self, before: int, width: int, classes: int, styled: int) -> None:
+        """styled: length of the latents where they modulate the normalisations, else 0."""
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(n, 2 * width, 3, padding=1, bias=False) for n in (before, width))
         self.noises = nn.ModuleList(KeyedNoise() for _ in range(2))
         self.norms = nn.ModuleList(batch_norm(2 * width, classes) for _ in range(2))
+        self.styles = nn.ModuleList(nn.Linear(styled, 4 * width, bias=False) for _ in range(2) if styled)
 
-    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None, latents: Tensor) -> Tensor:
         x = F.interpolate(x, scale_factor=2)  # nearest
-        for conv, noise, norm in zip(self.convs, self.noises, self.norms, strict=True):
-            x = glu(norm(noise(conv(x)), labels))
+        added = [style(latents) for style in self.styles] or [None, None]
+        for conv, noise, norm, more in zip(self.convs, self.noises, self.norms, added, strict=True):
+            x = glu(norm(noise(conv(x)), labels, more))
         return x
 
 

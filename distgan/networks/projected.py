@@ -26,6 +26,7 @@ from distgan.utils.errors import CheckpointError
 
 CUTS = {2: 24, 4: 40, 10: 112, 15: 320}  # channels after these blocks
 STRIDES = (4, 8, 16, 32)
+LEVELS = (8.5, 8.0, 6.5, 3.0)  # root mean squares of the maps, of small photographs
 MIXED = (32, 32, 64, 96)  # channels of each scale
 SLOPE = 0.2  # of the leaky ReLU
 
@@ -51,15 +52,20 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        maps = self.mixing(self.features(images))
-        return torch.stack([head(each, labels) for head, each in zip(self.heads, maps, strict=True)], dim=1)
+        return self.judge(self.features(images), labels)
+
+    def judge(self, maps: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
+        """Logits [B, 4] of images whose maps are those of `features`."""
+        mixed = self.mixing(maps)
+        return torch.stack([head(each, labels) for head, each in zip(self.heads, mixed, strict=True)], dim=1)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Maps of the fixed network, from the finest to the deepest: [B, 24, R/4, R/4], ... [B, 320, R/32, R/32]."""
         colours = images.expand(-1, 3, -1, -1)
         side = (self.resolution, self.resolution)
         large = F.interpolate(colours, size=side, mode="bilinear", antialias=colours.shape[-1] > self.resolution)
-        return self._fixed[0](large * 127.5 + 127.5)  # type: ignore[no-any-return]
+        maps = self._fixed[0](large * 127.5 + 127.5)
+        return [each / level for each, level in zip(maps, LEVELS, strict=True)]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Discriminator:
         """Moves and converts the fixed network along with D."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 
-def mode_seeking(images: Tensor, distance: float) -> Tensor:
-    """Mean over pairs of max(0, distance - mean |difference|), a scalar; 0 once all pairs differ enough.
+def mode_seeking(fakes: Sequence[Tensor], reals: Sequence[Tensor], share: float) -> Tensor:
+    """Mean over maps and pairs of max(0, share - distance of two fakes / distance of two reals), a scalar.
 
-    images: [b, channels, H, W] in [-1, 1]; rows 2i and 2i + 1 are a pair, of one class and of two latents.
-    After Mao et al. 2019 (arXiv:1903.05628), who take an endless ratio of distances instead.
+    fakes, reals: images, or maps of features of them at several scales, each [b, channels, H, W]; rows 2i and 2i + 1
+    are a pair; the fakes of a pair are of one class and of two latents. A distance is a mean absolute difference.
+    After Mao et al. 2019 (arXiv:1903.05628), who take an endless ratio to the distance of the latents instead.
     """
-    one, other = images.unflatten(0, (-1, 2)).unbind(1)
-    return (distance - (one - other).abs().mean((1, 2, 3))).relu().mean()
+    ratios = torch.stack([_apart(fake) / _apart(real) for fake, real in zip(fakes, reals, strict=True)])
+    return (share - ratios).relu().mean()
+
+
+def _apart(maps: Tensor) -> Tensor:
+    """Mean absolute differences of the pairs of [b, channels, H, W], float32 [b / 2]."""
+    one, other = maps.float().unflatten(0, (-1, 2)).unbind(1)
+    return (one - other).abs().mean((1, 2, 3))
 
 
 def in_pairs(classes: Tensor) -> Tensor:

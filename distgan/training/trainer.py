@@ -57,6 +57,15 @@ class Fakes(NamedTuple):
     """int64 [b]; None for an unconditional generator."""
 
 
+class Judged(NamedTuple):
+    """What D makes of images in G's update."""
+
+    logits: list[Tensor]
+    """One tensor, [b] or [b, heads]; none of reals where G's loss does not need them."""
+    maps: list[Tensor]
+    """What mode seeking compares: the images themselves, or D's features, each [b, channels, H, W]."""
+
+
 class DiscriminatorInput(NamedTuple):
     """Images that go through D in one forward: b fakes, b reals and, for a penalty on them, b mixtures of the two."""
 
@@ -96,6 +105,8 @@ class Trainer:
         mixed = self.penalty is not None and self.penalty.on == "mixed"
         self.matched = self.loss.needs_real_logits or config.loss.gradient_penalty > 0 or mixed
         _check_pairs(config, rows, self.matched)
+        seeking = config.loss.mode_seeking
+        self.seeks_features = seeking.weight > 0 and seeking.on == "features"
         self.augment = Augmenter(config.augment, device)
         self.draws = Draws(config.run.seed, rows, device)
         self.lr_scale = 1.0  # of both learning rates; rollbacks lower it
@@ -180,10 +191,9 @@ class Trainer:
         for micro in inputs.micro_batches(parts):
             with g.part(micro.number, parts):
                 fakes = shared or self._fakes("g", micro.draws, g.wrapped, micro.labels)
-                fake = self._logits_for_generator(fakes, micro.draws, "g")
-                real = [self._real_logits(micro, fakes)] if self.loss.needs_real_logits else []
-                loss = mean_over_heads(self.loss.generator, fake, *real)
-                g.backward((loss + self._regulariser(fakes.images)) / parts)
+                fake, real = self._judged(fakes, micro.draws, "g"), self._reals_judged(micro, fakes)
+                loss = mean_over_heads(self.loss.generator, *fake.logits, *real.logits)
+                g.backward((loss + self._regulariser(fake, real)) / parts)
             averages.add({"loss/g": loss})
         return averages.means()
 
@@ -199,7 +209,7 @@ class Trainer:
         classes = None
         if self.conditional:
             classes = real_classes if self.matched else draws.of(f"class/{purpose}").integers(self.classes)
-            if self.loss_settings.mode_seeking:
+            if self.loss_settings.mode_seeking.weight:
                 classes = in_pairs(classes)
         key_layers(self.g_keyed, draws.of(f"dropout/g/{purpose}"))
         return Fakes(generator(latents, classes), classes)
@@ -234,24 +244,28 @@ class Trainer:
         """Noise on the labels of fakes and reals, [b] each in [0, 1); nothing where the loss takes none."""
         return [draws.of(f"label/{kind}").uniform() for kind in ("fake", "real") if self.loss.needs_label_noise]
 
-    def _logits_for_generator(self, images: Fakes, draws: Draws, purpose: str) -> Tensor:
-        """D's logits, [b] or [b, heads], in G's update."""
+    def _judged(self, images: Fakes, draws: Draws, purpose: str) -> Judged:
+        """What G's loss needs of images that D sees in G's update."""
         key_layers(self.d_keyed, draws.of(f"dropout/d/{purpose}"))
         shown = self.augment(images.images, draws.of(f"augment/{purpose}"))
-        return self.d.network(shown.contiguous(memory_format=torch.channels_last), images.classes)  # type: ignore[no-any-return]
-
-    def _regulariser(self, images: Tensor) -> Tensor | float:
-        """What G's loss grows by because of its images, [b, channels, H, W]."""
-        settings = self.loss_settings
-        if not settings.mode_seeking:
-            return 0.0
-        return settings.mode_seeking * mode_seeking(images, settings.mode_seeking_distance)
+        shown, network = shown.contiguous(memory_format=torch.channels_last), self.d.network
+        if not self.seeks_features:
+            return Judged([network(shown, images.classes)], [images.images])
+        maps = network.features(shown)
+        return Judged([network.judge(maps, images.classes)], maps)
 
     @torch.no_grad()
-    def _real_logits(self, micro: MicroBatch, fakes: Fakes) -> Tensor:
-        """D's logits of the real images, [b] or [b, heads], for a relativistic loss of G."""
+    def _reals_judged(self, micro: MicroBatch, fakes: Fakes) -> Judged:
+        """The same of the real images, with logits only for a loss of G that compares with theirs."""
         reals = Fakes(to_signed(micro.images), None if fakes.classes is None else micro.labels)
-        return self._logits_for_generator(reals, micro.draws, "rival")  # the key of its random numbers, since 0.1.0
+        if self.loss.needs_real_logits:
+            return self._judged(reals, micro.draws, "rival")  # the key of its random numbers, since 0.1.0
+        return Judged([], self.d.network.features(reals.images) if self.seeks_features else [reals.images])
+
+    def _regulariser(self, fakes: Judged, reals: Judged) -> Tensor | float:
+        """What G's loss grows by because of its images."""
+        settings = self.loss_settings.mode_seeking
+        return settings.weight * mode_seeking(fakes.maps, reals.maps, settings.share) if settings.weight else 0.0
 
     # State and metrics
 
@@ -316,7 +330,7 @@ def _check_pairs(config: Config, rows: Rows, matched: bool) -> None:
 
     matched: each fake has the class of the real image beside it.
     """
-    if not config.loss.mode_seeking:
+    if not config.loss.mode_seeking.weight:
         return
     images = len(rows) // config.train.accumulation
     if images % 2:
