@@ -9,6 +9,7 @@ The last line is the result. Exit code 1: it is not as it should be.
 from __future__ import annotations
 
 import sys
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from distgan.config.load import load_config
 from distgan.inference.generator import load_generator
 from distgan.training.callbacks import Callback, TrainingState
 from distgan.training.fit import fit
-from distgan.utils.errors import DistganError
+from distgan.utils.errors import ConfigError, DistganError
 
 SEEDS = range(64)
 MOST_LEVELS = 1  # of 256, between CPU and GPU (docs/export.md)
@@ -52,6 +53,7 @@ class Waits(Callback):
         self.mode, self.before, self.steps = mode, before, steps
         self.noted: list[warnings.WarningMessage] = []
         self.noting = ExitStack()
+        self.complete = False
 
     def on_step(self, state: TrainingState) -> None:
         if state.step == self.before:
@@ -63,6 +65,7 @@ class Waits(Callback):
         elif state.step == self.before + self.steps:
             self.mode("default")
             self.noting.close()
+            self.complete = True
             state.stop()
 
     @property
@@ -74,13 +77,22 @@ class Waits(Callback):
 def no_wait(recipe: str, *overrides: str) -> int:
     """Prints each place where a step waits."""
     waits = Waits(torch.cuda.set_sync_debug_mode)
-    fit(load_config(recipe, [*settings(), *overrides]), [waits], resume="never")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        fit(load_config(recipe, [*settings(), *overrides, f"run.dir={scratch}"]), [waits])
+    if not waits.complete:
+        raise ConfigError(f"{recipe} ended before {BEFORE + STEPS} steps; give it more train.images")
     return report(recipe, waits.places)
 
 
 def settings() -> list[str]:
     """Steps alone, in bf16."""
-    own = {**OFF, "train.precision": "bf16", "evaluate.every_images": "null"}
+    own = {
+        **OFF,
+        "data.prepare": "null",
+        "data.classes": "null",
+        "train.precision": "bf16",
+        "evaluate.every_images": "null",
+    }
     return [f"{key}={value}" for key, value in own.items()]
 
 
@@ -95,6 +107,8 @@ def main(arguments: Sequence[str]) -> int:
     """Returns the exit code; 2: a mistake to mend, told in a sentence."""
     check, *more = arguments or [""]
     try:
+        if not torch.cuda.is_available():
+            raise ConfigError("torch sees no GPU here; these checks compare one with the CPU")
         if check == "images" and len(more) == 1:
             return images(*more)
         if check == "no_wait" and more:

@@ -86,22 +86,17 @@ def runs(work: Work) -> Iterator[Stage]:
     file = str(work.out / "runs" / "bf16" / "generator.safetensors")
     yield Stage("runs-images", (*PYTHON, "benchmarks.gpu.checks", "images", file), 60, 20, lacks, tells=True)
     for recipe in WAIT_FREE:
-        command = (*PYTHON, "benchmarks.gpu.checks", "no_wait", recipe, *places(work, f"no_wait-{recipe}"))
+        command = (*PYTHON, "benchmarks.gpu.checks", "no_wait", recipe, f"data.path={work.shards}")
         yield Stage(f"runs-no_wait-{recipe}", command, 90, 20, lacks, tells=True)
 
 
 def training(work: Work, name: str, images: int) -> tuple[str, ...]:
     """The seed recipe, as a user starts it."""
     script = (str(ROOT / "distgan" / "train.py"), "--config", str(ROOT / "configs" / "seed_frogs.yaml"))
-    keys = (f"train.precision={PRECISIONS[name]}", f"train.images={images}", "log.every_steps=10")
-    tiny = (*TINY, "generator.width=16") if work.small else ()
-    return (*LAUNCH, *script, *places(work, name), *keys, *tiny)
-
-
-def places(work: Work, name: str) -> tuple[str, ...]:
-    """Settings of data and run directory."""
     data = (f"data.path={work.shards}", "data.prepare=null", "data.classes=null")
-    return (*data, f"run.dir={work.out / 'runs'}", f"run.name={name}", "wandb.mode=disabled")
+    place = (f"run.dir={work.out / 'runs'}", f"run.name={name}", "wandb.mode=disabled", "log.every_steps=10")
+    tiny = (*TINY, "generator.width=16") if work.small else ()
+    return (*LAUNCH, *script, *data, *place, f"train.precision={PRECISIONS[name]}", f"train.images={images}", *tiny)
 
 
 def tests(work: Work) -> Stage:

@@ -23,6 +23,8 @@ from benchmarks.quality import __main__ as quality
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed.gpu_rows import MODERN, gpu_rows
 from distgan.config.load import load_config
+from distgan.training.fit import fit
+from distgan.training.trainer import Trainer
 from distgan.utils.errors import ConfigError
 from tests.support.processes import ROOT, run
 
@@ -273,6 +275,23 @@ def test_waits_are_counted_by_place_between_two_steps_only():
     assert stopped == [5]
 
 
+def test_a_training_s_waits_in_the_noted_steps_are_counted_and_it_ends(tiny_config, monkeypatch):
+    plain, modes = Trainer.step, []
+    monkeypatch.setattr(Trainer, "step", lambda *given: (wait(), plain(*given))[1])
+    waits = checks.Waits(modes.append, before=2, steps=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ended = fit(tiny_config("train.images=8000"), [waits])
+    assert (waits.places.total(), modes, ended.reason) == (3, ["warn", "default"], "callback")
+
+
+def test_a_training_without_enough_steps_shows_nothing(shapes, monkeypatch, capsys):
+    monkeypatch.setattr(checks, "fit", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert checks.main(["no_wait", "quickstart", f"data.path={shapes}"]) == 2
+    assert "quickstart ended before 32 steps" in capsys.readouterr().err
+
+
 def test_a_step_that_waits_is_reported_with_its_place(capsys):
     assert checks.report("cifar10", checks.Counter({"trainer.py:7": 24})) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -297,7 +316,10 @@ def test_images_may_differ_by_a_grey_level(monkeypatch, capsys, apart, code):
 
 
 @pytest.mark.parametrize("arguments", [[], ["images"], ["no_wait"], ["eye", "file"]])
-def test_an_unknown_check_is_one_sentence(arguments, capsys):
+def test_an_unknown_check_is_one_sentence(arguments, monkeypatch, capsys):
+    assert checks.main(arguments) == 2
+    assert "torch sees no GPU here" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert checks.main(arguments) == 2
     assert "is no check; give images FILE" in capsys.readouterr().err
 
