@@ -108,27 +108,32 @@ def tell(stage: Stage, outcome: Outcome, log: Path) -> None:
 
 def do_all(work: Work, stages: Sequence[Stage], args: argparse.Namespace, command: str) -> int:
     """Does what is left to do, as long as there is time. Returns the exit code."""
-    began, found, results = time.monotonic(), machine(), work.out / "results.json"
-    (work.out / "logs").mkdir(parents=True, exist_ok=True)
-    (work.out / "speed").mkdir(exist_ok=True)
+    began, found, logs = time.monotonic(), machine(), work.out / "logs"
+    for folder in (logs, work.out / "speed"):
+        folder.mkdir(parents=True, exist_ok=True)
     keep_settings(work.out / "settings.json", {**found, "data": str(work.data), "small": work.small})
-    known = known_from(results)
+    known = known_from(work.out / "results.json")
     if args.again:
         for stage in stages:
             remove(stage)
             known.pop(stage.name, None)
-    text = markdown(work, stages, known, found, command)
+
+    def written() -> str:
+        text = markdown(work, stages, known, found, command)
+        write_text(work.out / "results.json", to_json(known, found, work.rounds))
+        write_text(work.out / "results.md", text)
+        return text
+
+    text = written()
     for stage in to_do(stages, known):
         left = args.limit - (time.monotonic() - began) if args.limit else stage.limit
         if not (seconds := seconds_for(stage, left)):
             print(f"== {stage.name}: no time left", flush=True)
             continue
-        log = work.out / "logs" / f"{stage.name}.log"
+        log = logs / f"{stage.name}.log"
         known[stage.name] = execute(stage, seconds, log)
         tell(stage, known[stage.name], log)
-        text = markdown(work, stages, known, found, command)
-        write_text(results, to_json(known, found))
-        write_text(work.out / "results.md", text)
+        text = written()
     print(f"\n{text}\n{work.out / 'results.md'}")
     return exit_code(stages, known, excused=work.small)
 

@@ -52,6 +52,16 @@ class Work:
         return 4 if self.small else 20
 
     @property
+    def rounds(self) -> int:
+        """Of each row of speed."""
+        return 2 if self.small else ROUNDS
+
+    @property
+    def seconds(self) -> int:
+        """Of training, for quality."""
+        return 2 if self.small else SECONDS
+
+    @property
     def images(self) -> int:
         return FEW_IMAGES if self.small else IMAGES
 
@@ -132,16 +142,15 @@ def speed(work: Work) -> Iterator[Stage]:
             "peaks": "peak_product",
             "step": "step_seed_frogs_bf16_20_eager" if work.gpu else "step_quickstart_no_16",
         }
-    rounds = "2" if work.small else str(ROUNDS)
     for name, pattern in rows.items():
         out = work.out / "speed" / f"{name}.jsonl"
-        command = (*PYTHON, "benchmarks.speed", "--rows", pattern, "--rounds", rounds, "--out", str(out))
+        command = (*PYTHON, "benchmarks.speed", "--rows", pattern, "--rounds", str(work.rounds), "--out", str(out))
         yield Stage(f"speed-{name}", command, 300, 30, leaves=out)
 
 
 def quality(work: Work) -> Iterator[Stage]:
     """The recipes with classes, each for a minute, with scores and a grid."""
-    out, seconds = work.out / "quality", trained_seconds(work)
+    out, seconds = work.out / "quality", work.seconds
     recipes = [recipe for recipe in RECIPES if load_config(recipe).generator.conditional]
     judge: tuple[str, ...] = ()
     if work.small:
@@ -159,11 +168,6 @@ def quality(work: Work) -> Iterator[Stage]:
             lacks,
             leaves=out / f"{recipe}-{seconds}",
         )
-
-
-def trained_seconds(work: Work) -> int:
-    """Of training, for quality."""
-    return 2 if work.small else SECONDS
 
 
 def of_group(stages: Iterable[Stage], group: str) -> list[Stage]:

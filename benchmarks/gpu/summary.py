@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.plan import Outcome, Outcomes, Stage
-from benchmarks.gpu.stages import Work, of_group, trained_seconds
+from benchmarks.gpu.stages import Work, of_group
 from benchmarks.quality import __main__ as quality
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed.cpu_rows import cpu_rows
@@ -93,7 +93,7 @@ def verdict(found: Found, mode: str) -> str:
 
 def quality_table(work: Work, stages: Sequence[Stage], known: Outcomes, command: str) -> str:
     """The rows that are there, as benchmarks/quality makes the table; empty if there is none."""
-    out, seconds = work.out / "quality", trained_seconds(work)
+    out, seconds = work.out / "quality", work.seconds
     rows = quality.finished(out)
     if not rows:
         return ""
@@ -110,7 +110,8 @@ def machine_line(machine: Mapping[str, Any], known: Outcomes, command: str) -> s
     dates = sorted({outcome.date for outcome in known.values()}) or [speed.today()]
     versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "accelerate", "distgan", "python"))
     day = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    return f"`{command}`; {machine['hardware']}; driver {machine['driver']}; {versions}; {day}, n = 1 for each stage."
+    made_on = f"{machine['hardware']}; driver {machine['driver']}; {versions}"
+    return f"`{command}`; {made_on}; {day}, n = 1; rows of speed have an n of their own."
 
 
 def markdown(work: Work, stages: Sequence[Stage], known: Outcomes, machine: Mapping[str, Any], command: str) -> str:
@@ -130,10 +131,13 @@ def _heading(work: Work, document: str, marks: str) -> str:
     return f"## {'As for' if work.small else 'For'} {document}, between its marks `{marks}`"
 
 
-def to_json(known: Outcomes, machine: Mapping[str, Any]) -> str:
-    """results.json: what `known_from` reads."""
+def to_json(known: Outcomes, machine: Mapping[str, Any], rounds: int) -> str:
+    """results.json: what `known_from` reads. rounds: n of a row of speed."""
     stages = {name: outcome._asdict() for name, outcome in known.items()}
-    return json.dumps({"machine": dict(machine), "stages": stages}, indent=1) + "\n"
+    return (
+        json.dumps({"machine": dict(machine), "n": {"stage": 1, "row of speed": rounds}, "stages": stages}, indent=1)
+        + "\n"
+    )
 
 
 def known_from(path: Path) -> dict[str, Outcome]:

@@ -158,6 +158,20 @@ def test_no_stage_begins_when_no_time_is_left(tmp_path, capsys):
     assert "| runs-b | not done yet |" in (tmp_path / "results.md").read_text()
 
 
+def test_a_repetition_that_is_interrupted_leaves_no_older_success(tmp_path, monkeypatch, capsys):
+    made = [shell("runs-a", "true")]
+    assert done(tmp_path, made) == 0
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        done(tmp_path, made, "--again")
+    assert summary.known_from(tmp_path / "results.json") == {}
+    assert "| runs-a | not done yet |" in (tmp_path / "results.md").read_text()
+
+
 def test_repeating_removes_what_a_stage_has_left(tmp_path):
     (tmp_path / "rows").mkdir()
     (tmp_path / "file").touch()
@@ -369,7 +383,7 @@ def test_the_speed_table_has_what_was_measured_what_failed_and_what_was_asked_fo
 @pytest.mark.long
 def test_a_rehearsal_does_every_stage_and_a_second_call_has_nothing_left_to_do(tmp_path):
     command = (sys.executable, "-m", "benchmarks.gpu", "--small", "--out", str(tmp_path / "out"))
-    code, text = run(command, timeout=1800)
+    code, text = run(command, timeout=1800, CUDA_VISIBLE_DEVICES="")
     assert code == 0, text
     made = all_stages(work_in(tmp_path / "out", small=True, gpu=False))
     lines = (tmp_path / "out" / "results.md").read_text().splitlines()
@@ -378,6 +392,6 @@ def test_a_rehearsal_does_every_stage_and_a_second_call_has_nothing_left_to_do(t
     assert any("step of quickstart, batch 16" in line for line in lines)
     assert any(line.startswith("| sngan_conditional | 2 |") for line in lines)
     assert list((tmp_path / "out").glob("quality/*/grid.png"))
-    code, text = run(command)
+    code, text = run(command, CUDA_VISIBLE_DEVICES="")
     assert code == 0, text
     assert "== " not in text
