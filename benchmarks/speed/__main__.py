@@ -66,8 +66,13 @@ def parse(arguments: Sequence[str], known: Sequence[str]) -> argparse.Namespace:
     if unknown := [pattern for pattern in patterns if not fnmatch.filter(known, pattern)]:
         near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.4) or known[:3]
         parser.error(f"no row {', '.join(unknown)}; nearest: {', '.join(near)}; all: {', '.join(known)}")
-    args.rows = [row for row in known if any(fnmatch.fnmatchcase(row, pattern) for pattern in patterns)]
+    args.rows = matching(patterns, known)
     return args
+
+
+def matching(patterns: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The known rows that one of the patterns fits, in their order."""
+    return [row for row in known if any(fnmatch.fnmatchcase(row, pattern) for pattern in patterns)]
 
 
 def measure(row: Row, rounds: int, log: Path) -> dict[str, Any]:

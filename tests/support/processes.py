@@ -72,12 +72,16 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], 
         time.sleep(0.02)
 
 
-def kill_all(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to the launcher and all it has started (torchrun's workers are in groups of their own)."""
+def kill_all(process: subprocess.Popen[bytes], patience: float | None = None) -> None:
+    """SIGKILL to the launcher and all it has started (torchrun's workers are in groups of their own).
+
+    patience: seconds to wait for their end, which a driver may delay for ever; None: without a limit.
+    """
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-    psutil.wait_procs(family)
-    process.wait()
+    psutil.wait_procs(family, patience)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(patience)

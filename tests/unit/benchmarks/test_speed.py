@@ -235,7 +235,7 @@ def test_a_launch_s_memory_is_not_its_stopwatch_s():
 
 def test_a_gpu_s_table_has_a_place_of_its_own():
     page = ROOT / "docs" / "performance.md"
-    for gpu, heading in ((False, "## CPU\n"), (True, "## GPU\n")):
+    for gpu, heading in ((False, "## CPU\n"), (True, "## On a GPU\n")):
         before, _, after = filled(page, speed.place(gpu), "a new table").partition("a new table")
         assert page.read_text().startswith(before)
         assert page.read_text().endswith(after)

@@ -30,6 +30,12 @@ R3GAN = (
     *("discriminator.group_width=4", "train.batch_size=4", "data.flip=true"),
     *("loss.r1_gamma={start: 0.05, end: 0.01, images: 30}", "loss.r2_gamma={start: 0.05, end: 0.01, images: 30}"),
 )
+PROJECTED = (
+    "generator={family: fastgan, widths: [8, 8, 8, 8], latent_dim: 8, conditional: true}",
+    "discriminator={family: projected, width: 8, resolution: 32, conditional: true}",
+    *("loss={name: hinge, mode_seeking: 1}", "augment={kind: diffaugment}", "train.share_fakes=false"),
+    "train.batch_size=4",
+)
 CASES = {  # settings; how many recordings there must be, and how many replays in 9 steps
     "dropout and noisy labels": (["discriminator.dropout=0.3", "loss.label_noise=0.1"], 2, 14),
     "micro-batches": (["train.accumulation=3", "discriminator.dropout=0.3"], 2, 14),
@@ -77,6 +83,14 @@ def test_replayed_updates_give_the_same_bits(name, tiny_config):
 def test_batch_norm_spectral_norm_and_classes_are_replayed(shapes, tmp_path):
     given = [f"data.path={shapes}", f"run.dir={tmp_path}", "wandb.mode=disabled", "train.cpu_threads=1"]
     config = load_config("sngan_conditional", [*given, "data.prepare=null", *SNGAN])
+    graphed = played(config, CpuRecorder, steps=4)
+    assert_same(graphed, played(config, steps=4))
+    assert graphed[3].recorded == 2
+
+
+def test_noise_fixed_features_and_pairs_of_one_class_are_replayed_without_a_wait(shapes, tmp_path):
+    given = [f"data.path={shapes}", f"run.dir={tmp_path}", "wandb.mode=disabled", "train.cpu_threads=1"]
+    config = load_config("quickstart", [*given, "data.prepare=null", *PROJECTED])
     graphed = played(config, CpuRecorder, steps=4)
     assert_same(graphed, played(config, steps=4))
     assert graphed[3].recorded == 2
