@@ -12,6 +12,7 @@ from distgan.config.networks import ProjectedDiscriminator
 from distgan.networks import build_discriminator, efficientnet, to_device
 from distgan.networks.efficientnet import load_lite0, scaled
 from distgan.networks.layers import verdict
+from distgan.networks.projected import LEVELS
 from distgan.utils.errors import CheckpointError, QualityError
 
 pytest.importorskip("efficientnet_lite_pytorch")
@@ -45,8 +46,8 @@ def test_the_maps_are_those_of_the_fixed_network_in_eval_mode():
     for number in (2, 4, 10, 15):
         fixed._blocks[number].register_forward_hook(lambda _, __, x: seen.append(x))
     fixed.extract_features(scaled(IMAGES * 127.5 + 127.5))
-    for found, expected in zip(network.features(IMAGES), seen, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for found, expected, level in zip(network.features(IMAGES), seen, LEVELS, strict=True):
+        torch.testing.assert_close(found * level, expected, rtol=1e-4, atol=1e-4)
     assert [maps.shape[1] for maps in seen] == [24, 40, 112, 320]
 
 
