@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgan.config.networks import FastganGenerator
 from distgan.networks.batch_norm import batch_norm
+from distgan.networks.classes import of_classes
 from distgan.networks.dropout import KeyedNoise
 from distgan.networks.layers import MIN_SIDE, check_stages, halvings
 
@@ -30,9 +32,11 @@ class Generator(nn.Module):
         widths, reach = config.widths, config.excitation_stages
         check_stages("generator.widths", "fastgan", len(widths), size)
         classes = classes if config.conditional else 0
-        self.dense = nn.Linear(config.latent_dim, 2 * widths[0] * MIN_SIDE**2, bias=False)
+        styled = config.latent_dim * (2 if classes else 1) if config.modulated else 0
+        self.embed = nn.Embedding(classes, config.latent_dim) if classes and styled else None
+        classes = 0 if styled else classes  # of the normalisations
+        self.dense = nn.Linear(styled or config.latent_dim, 2 * widths[0] * MIN_SIDE**2, bias=False)
         self.norm = batch_norm(2 * widths[0], classes)
-        styled = config.latent_dim if config.modulated else 0
         self.stages = nn.ModuleList(UpStage(before, width, classes, styled) for before, width in pairwise(widths))
         self.excitations = nn.ModuleList(Excitation(*pair) for pair in zip(widths, widths[reach:], strict=False))
         self.reach = reach
@@ -40,6 +44,9 @@ class Generator(nn.Module):
         self.apply(_begin)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.embed is not None:
+            assert labels is not None, "a conditional generator needs labels"
+            latents = torch.cat([latents, of_classes(self.embed.weight, labels)], dim=1)
         x = self.dense(latents).unflatten(1, (-1, MIN_SIDE, MIN_SIDE))
         maps = [glu(self.norm(x, labels))]
         for number, stage in enumerate(self.stages, start=1):
