@@ -93,8 +93,8 @@ class R3ganGenerator(GeneratorSettings):
 
 class FastganGenerator(GeneratorSettings):
     """Generator of Liu et al. 2021 (arXiv:2101.04775): dense to 4x4; at each size nearest upsampling and two 3x3
-    convolutions with noise, batch norm and gated linear units; skip-layer excitation; tanh. No spectral norm. Classes:
-    conditional batch norm."""
+    convolutions with noise, batch norm and gated linear units; skip-layer excitation; tanh. No spectral norm. Classes: an
+    embedding beside the latent."""
 
     family: Literal["fastgan"] = "fastgan"
     latent_dim: PositiveInt = 64
@@ -103,8 +103,9 @@ class FastganGenerator(GeneratorSettings):
     """Channels of each stage, from 4x4 to full size: 4 make 32x32. Published: 1024, 512, 256, 128, 128, 64 for 128."""
     excitation_stages: PositiveInt = 4
     """So many stages later each stage's channels are weighted by it: 4 from 4x4 to 64x64, as published."""
-    modulated: bool = False
-    """The latent vector changes the weights and biases of every normalisation (Chen et al. 2019, arXiv:1810.01365)."""
+    modulated: bool = True
+    """The latent vector changes the weights and biases of every normalisation (Chen et al. 2019, arXiv:1810.01365);
+    false: as published."""
 
     @property
     def min_layers(self) -> int:

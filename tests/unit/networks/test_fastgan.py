@@ -29,7 +29,26 @@ def noisy(generator):
 
 def test_the_generator_has_the_parameters_that_its_page_names():
     generator = build_generator(FastganGenerator(), 32, 1)
-    assert sum(weight.numel() for weight in generator.parameters()) == 1_271_017
+    assert sum(weight.numel() for weight in generator.parameters()) == 1_385_705
+    published = build_generator(FastganGenerator(modulated=False), 32, 1)
+    assert sum(weight.numel() for weight in published.parameters()) == 1_271_017
+
+
+@torch.no_grad()
+def test_the_latent_vector_reaches_every_stage_only_where_it_modulates():
+    for modulated in (True, False):
+        generator = small(modulated=modulated).eval()
+        for stage in generator.stages:
+            maps = torch.randn(1, stage.convs[0].in_channels, 4, 4)
+            one, other = (stage(maps, torch.randn(1, 5)) for _ in range(2))
+            assert torch.equal(one, other) != modulated
+
+
+@torch.no_grad()
+def test_a_class_changes_the_image_from_the_start():
+    generator, latents = small(conditional=True).eval(), torch.randn(1, 5)
+    one, other = (generator(latents, torch.tensor([label])) for label in (0, 1))
+    assert not torch.allclose(one, other, rtol=1e-3)
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
