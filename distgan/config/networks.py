@@ -93,8 +93,8 @@ class R3ganGenerator(GeneratorSettings):
 
 class FastganGenerator(GeneratorSettings):
     """Generator of Liu et al. 2021 (arXiv:2101.04775): dense to 4x4; at each size nearest upsampling and two 3x3
-    convolutions with noise, batch norm and gated linear units; skip-layer excitation; tanh. No spectral norm. Classes: an
-    embedding beside the latent."""
+    convolutions with noise, batch norm and gated linear units; skip-layer excitation; tanh. No spectral norm.
+    Classes: an embedding beside the latent."""
 
     family: Literal["fastgan"] = "fastgan"
     latent_dim: PositiveInt = 64

@@ -63,9 +63,10 @@ class GlobalBatchNorm(nn.Module):
 
     def _normalise_alone(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The same in training mode on one rank."""
-        by_channel = (weight, bias) if weight.ndim == 1 else (None, None)
-        x = F.batch_norm(x, self.running_mean, self.running_var, *by_channel, True, MOMENTUM, EPSILON)
-        return x if weight.ndim == 1 else torch.addcmul(_as_map(bias.to(x.dtype)), x, _as_map(weight.to(x.dtype)))
+        by_channel = {"weight": weight, "bias": bias} if weight.ndim == 1 else {}
+        running = self.running_mean, self.running_var
+        x = F.batch_norm(x, *running, **by_channel, training=True, momentum=MOMENTUM, eps=EPSILON)  # type: ignore[arg-type]
+        return x if by_channel else torch.addcmul(_as_map(bias.to(x.dtype)), x, _as_map(weight.to(x.dtype)))
 
     def _measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance [C] of the global batch: variances within the ranks plus the variance of their means."""

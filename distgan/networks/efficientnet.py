@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from distgan.utils.errors import QualityError
 from distgan.utils.files import sha256
@@ -82,12 +83,12 @@ class Maps(nn.Module):
 class FoldedConv(nn.Conv2d):
     """A convolution that holds the batch norm after it, with TensorFlow's padding, and a ReLU6."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, activated: bool = True) -> None:
+    def __init__(self, conv: nn.Conv2d, norm: Any, activated: bool = True) -> None:
         kernel, stride = conv.kernel_size[0], conv.stride[0]
         super().__init__(conv.in_channels, conv.out_channels, kernel, stride, groups=conv.groups, device="meta")
-        factor = norm.weight / (norm.running_var + norm.eps).sqrt()
-        self.weight = nn.Parameter(conv.weight * factor[:, None, None, None], requires_grad=False)
-        self.bias = nn.Parameter(norm.bias - norm.running_mean * factor, requires_grad=False)
+        self.weight, self.bias = fuse_conv_bn_weights(
+            conv.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
         self.activated = activated
         self.strided = stride > 1 and conv.groups > 1
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -35,6 +37,16 @@ class Head(nn.Module):
             assert labels is not None, "a conditional discriminator needs labels"
             logits = logits + (self.project(labels) * features).sum(1)
         return logits
+
+
+class HasFeatures(Protocol):
+    """A discriminator whose forward is `judge` of `features`."""
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Maps at several scales, each [B, C, H, W], of images [B, channels, size, size] in [-1, 1]."""
+
+    def judge(self, maps: Sequence[Tensor], labels: Tensor | None) -> Tensor:
+        """Logits [B] or [B, heads] of the images with these maps."""
 
 
 def verdict(logits: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class Discriminator(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Discriminator:
         """Moves and converts the fixed network along with D."""
-        self._fixed[0]._apply(fn)
+        self._fixed[0]._apply(fn)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *more: Any) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +21,7 @@ from distgan.config.schema import Config
 from distgan.data.dataset import Batch
 from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
 from distgan.networks.dropout import dropouts, key_layers, keyed
-from distgan.networks.layers import freeze_layers, verdict
+from distgan.networks.layers import HasFeatures, freeze_layers, verdict
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.augment import Augmenter
 from distgan.training.controllers import Controllers
@@ -105,8 +105,8 @@ class Trainer:
         mixed = self.penalty is not None and self.penalty.on == "mixed"
         self.matched = self.loss.needs_real_logits or config.loss.gradient_penalty > 0 or mixed
         _check_pairs(config, rows, self.matched)
-        seeking = config.loss.mode_seeking
-        self.seeks_features = seeking.weight > 0 and seeking.on == "features"
+        # D, where mode seeking compares its features
+        self.featured = _featured(discriminator, config) if config.loss.mode_seeking.on == "features" else None
         self.augment = Augmenter(config.augment, device)
         self.draws = Draws(config.run.seed, rows, device)
         self.lr_scale = 1.0  # of both learning rates; rollbacks lower it
@@ -193,8 +193,9 @@ class Trainer:
                 fakes = shared or self._fakes("g", micro.draws, g.wrapped, micro.labels)
                 fake, real = self._judged(fakes, micro.draws, "g"), self._reals_judged(micro, fakes)
                 loss = mean_over_heads(self.loss.generator, *fake.logits, *real.logits)
-                g.backward((loss + self._regulariser(fake, real)) / parts)
-            averages.add({"loss/g": loss})
+                added = self._regularisers(fake, real)
+                g.backward((loss + sum(added.values())) / parts)
+            averages.add({"loss/g": loss} | added)
         return averages.means()
 
     # Its parts
@@ -248,11 +249,11 @@ class Trainer:
         """What G's loss needs of images that D sees in G's update."""
         key_layers(self.d_keyed, draws.of(f"dropout/d/{purpose}"))
         shown = self.augment(images.images, draws.of(f"augment/{purpose}"))
-        shown, network = shown.contiguous(memory_format=torch.channels_last), self.d.network
-        if not self.seeks_features:
-            return Judged([network(shown, images.classes)], [images.images])
-        maps = network.features(shown)
-        return Judged([network.judge(maps, images.classes)], maps)
+        shown = shown.contiguous(memory_format=torch.channels_last)
+        if self.featured is None:
+            return Judged([self.d.network(shown, images.classes)], [images.images])
+        maps = self.featured.features(shown)
+        return Judged([self.featured.judge(maps, images.classes)], maps)
 
     @torch.no_grad()
     def _reals_judged(self, micro: MicroBatch, fakes: Fakes) -> Judged:
@@ -260,12 +261,14 @@ class Trainer:
         reals = Fakes(to_signed(micro.images), None if fakes.classes is None else micro.labels)
         if self.loss.needs_real_logits:
             return self._judged(reals, micro.draws, "rival")  # the key of its random numbers, since 0.1.0
-        return Judged([], self.d.network.features(reals.images) if self.seeks_features else [reals.images])
+        return Judged([], [reals.images] if self.featured is None else self.featured.features(reals.images))
 
-    def _regulariser(self, fakes: Judged, reals: Judged) -> Tensor | float:
-        """What G's loss grows by because of its images."""
+    def _regularisers(self, fakes: Judged, reals: Judged) -> dict[str, Tensor]:
+        """What G's loss grows by because of its images, by the names of metrics."""
         settings = self.loss_settings.mode_seeking
-        return settings.weight * mode_seeking(fakes.maps, reals.maps, settings.share) if settings.weight else 0.0
+        if not settings.weight:
+            return {}
+        return {"loss/mode_seeking": settings.weight * mode_seeking(fakes.maps, reals.maps, settings.share)}
 
     # State and metrics
 
@@ -343,6 +346,18 @@ def _check_pairs(config: Config, rows: Rows, matched: bool) -> None:
             "loss.mode_seeking makes two fakes of one class, and this loss gives each fake the class of a real image; "
             "use a loss without pairs of fakes and reals and without gradient_penalty, such as loss.name=hinge"
         )
+
+
+def _featured(discriminator: nn.Module, config: Config) -> HasFeatures | None:
+    """D, or None without mode seeking. Raises ConfigError if D has no features to compare."""
+    if not config.loss.mode_seeking.weight:
+        return None
+    if not hasattr(discriminator, "features"):
+        raise ConfigError(
+            "loss.mode_seeking.on=features compares the features of D, and this discriminator has none to compare; "
+            "use discriminator.family=projected, or on=images"
+        )
+    return cast(HasFeatures, discriminator)
 
 
 def discriminator_statistics(

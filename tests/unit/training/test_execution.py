@@ -33,7 +33,11 @@ R3GAN = (
 PROJECTED = (
     "generator={family: fastgan, widths: [8, 8, 8, 8], latent_dim: 8, conditional: true}",
     "discriminator={family: projected, width: 8, resolution: 32, conditional: true}",
-    *("loss={name: hinge, mode_seeking: {weight: 1, on: features}}", "augment={kind: diffaugment}", "train.share_fakes=false"),
+    *(
+        "loss={name: hinge, mode_seeking: {weight: 1, on: features}}",
+        "augment={kind: diffaugment}",
+        "train.share_fakes=false",
+    ),
     "train.batch_size=4",
 )
 CASES = {  # settings; how many recordings there must be, and how many replays in 9 steps

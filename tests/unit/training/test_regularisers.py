@@ -64,3 +64,8 @@ def test_it_changes_g_s_gradients_and_no_loss_that_is_told(tiny_config):
 def test_what_makes_no_pairs_is_refused_in_a_sentence(tiny_config, overrides, sentence):
     with pytest.raises(ConfigError, match=sentence):
         build(tiny_config("loss={name: hinge, mode_seeking: {weight: 1}}", *overrides))
+
+
+def test_a_discriminator_without_features_to_compare_is_refused_in_a_sentence(tiny_config):
+    with pytest.raises(ConfigError, match="has none to compare; use discriminator.family=projected, or on=images"):
+        build(tiny_config("loss={name: hinge, mode_seeking: {weight: 1, on: features}}"))
