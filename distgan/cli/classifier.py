@@ -20,6 +20,7 @@ from distgan.config.schema import DataConfig
 from distgan.data import reference
 from distgan.data.bad_samples import SkipBudget
 from distgan.data.resident import load_images
+from distgan.data.shards.manifest import Manifest
 from distgan.data.shards.selection import ShardSelection
 from distgan.inference.generator import find_device
 from distgan.metrics.classifier_file import (
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Trains, writes the file, and prints its accuracy. Raises DataError, QualityError, ExportError."""
     start, device = time.monotonic(), find_device(args.device)
     schedule = Schedule(args.epochs, seed=args.seed, flip=not args.no_flip, bf16=is_bf16(args.precision, device))
-    digest, selection = open_labelled(args.data)
+    manifest, selection = open_labelled(args.data)
     real, test = read(selection, None if args.test is None else open_test(args.test, selection), args.seed)
     check_place(args.out)
     network = train_classifier(real, test, len(selection.classes), schedule, device, show=True)
@@ -68,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
     description = ClassifierDescription(
         class_names=selection.classes,
         size=selection.size,
-        channels=selection.form.channels,
+        channels=manifest.channels,
         accuracy=accuracy(network, test, device),
         tested_on=len(test.labels),
-        data_digest=digest,
+        data_digest=manifest.digest,
     )
     size = save_classifier(args.out, network, description)
     print(
@@ -90,8 +91,8 @@ def is_bf16(chosen: str, device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def open_labelled(path: str) -> tuple[str, ShardSelection]:
-    """The digest and the images of a data set. Raises DataError, QualityError: one class, or too small images."""
+def open_labelled(path: str) -> tuple[Manifest, ShardSelection]:
+    """The manifest and the images of a data set. Raises DataError, QualityError: one class, or too small images."""
     try:
         manifest, selection = reference.open_data(DataConfig(path=path))  # type: ignore[arg-type]
     except ValidationError as error:
@@ -105,7 +106,7 @@ def open_labelled(path: str) -> tuple[str, ShardSelection]:
             f"{path} has images of {selection.size} pixels, and a classifier's have {MIN_SIZE} to {MAX_SIZE}; prepare "
             f"them again with --size {MIN_SIZE if selection.size < MIN_SIZE else MAX_SIZE}"
         )
-    return manifest.digest, selection
+    return manifest, selection
 
 
 def open_test(path: str, real: ShardSelection) -> ShardSelection:
