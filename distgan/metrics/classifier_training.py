@@ -7,7 +7,7 @@ function of images, settings and seed, up to the rounding of the number of threa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ from distgan.utils.rng import Draws, Rows, generator
 SMOOTHING = 0.1  # of the labels (Szegedy et al. 2016)
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 RISE = 0.25  # share of the steps in which the learning rate rises
+MIN_STEPS, MIN_BATCH = 64, 16  # of an epoch; of a batch, where there are fewer images than for both
 HELD_OUT = 0.1  # share of the images for the accuracy, where no test set is given
 BLOCK = 500  # images at a time, for the accuracy
 
@@ -48,13 +49,19 @@ class Schedule:
 
     epochs: int = 12
     batch_size: int = 256
+    """At most; of few images smaller, so that an epoch has MIN_STEPS."""
     lr: float = 0.25
-    """Highest learning rate."""
+    """Highest learning rate, of a full batch; smaller batches get less in proportion (Goyal et al. 2017)."""
     seed: int = 0
     flip: bool = True
     """Whether half of the images are mirrored left to right."""
     bf16: bool = False
     """Whether to compute in mixed precision."""
+
+    def for_images(self, count: int) -> Schedule:
+        """The same for a data set of `count` images: its own batch size and learning rate."""
+        size = min(self.batch_size, max(count // MIN_STEPS, MIN_BATCH), count)
+        return replace(self, batch_size=size, lr=self.lr * size / self.batch_size)
 
 
 def split_off(real: Labelled, seed: int) -> tuple[Labelled, Labelled]:
@@ -73,6 +80,7 @@ def train_classifier(
     """
     network = build_classifier(real.images.shape[-1], real.images.shape[1], classes, schedule.seed)
     to_device(network, device)
+    schedule = schedule.for_images(len(real.images))
     steps = schedule.epochs * len(_batches(len(real.images), schedule, 0))
     optimizer = _optimizer(network, schedule.lr)
     cycle = OneCycleLR(optimizer, schedule.lr, total_steps=steps + 1, pct_start=RISE, cycle_momentum=False)
@@ -94,7 +102,7 @@ def train_classifier(
 def _batches(images: int, schedule: Schedule, epoch: int) -> list[Tensor]:
     """The rows of an epoch's batches, all of one size; what is left over belongs to none."""
     order = torch.randperm(images, generator=generator("cpu", schedule.seed, "classifier/order", epoch))
-    size = min(schedule.batch_size, images)
+    size = schedule.batch_size
     return list(order[: images // size * size].split(size))
 
 

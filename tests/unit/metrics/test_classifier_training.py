@@ -49,6 +49,15 @@ def test_training_in_bf16_learns_too_and_its_weights_stay_float32():
     assert {weight.dtype for weight in network.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize(
+    ("images", "batch", "lr"),
+    [(50_000, 256, 0.25), (16_384, 256, 0.25), (8192, 128, 0.125), (300, 16, 1 / 64), (5, 5, 5 / 1024)],
+)
+def test_few_images_are_trained_in_small_batches_at_a_lower_rate(images, batch, lr):
+    made = Schedule().for_images(images)
+    assert (made.batch_size, made.lr) == (batch, lr)
+
+
 def test_fewer_images_than_a_batch_are_one_batch():
     train_classifier(stripes(10), stripes(4), 2, Schedule(epochs=1), CPU, show=False)
 
