@@ -14,7 +14,7 @@ from tests.support.processes import ROOT
 PACKAGE = ROOT / "distgan"
 OWNERS = {  # an outside library, and the only files or packages that may import it
     "accelerate": {"distributed", "training", "doctor"},
-    "safetensors": {"inference/generator_file", "training/checkpoint/storage"},
+    "safetensors": {"inference/generator_file", "metrics/classifier_file", "training/checkpoint/storage"},
     "wandb": {
         "training/tracking/wandb_mode",
         "training/tracking/wandb_client",

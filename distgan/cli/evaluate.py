@@ -44,20 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one more score, package.module:Name (may be repeated; docs/extending.md)",
     )  # fmt: skip
     parser.add_argument(
-        "--weights-file",
-        type=to_path,
-        metavar="FILE",
+        "--weights-file", type=to_path, metavar="FILE",
         help="weights of classifier or inception (default: CIFAR-10's classifier; a download)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--count", default=DEFAULTS.count, metavar="N", help="number of generated images (default: %(default)s)"
     )
     parser.add_argument(
-        "--reference-count",
-        default=DEFAULTS.reference_count,
-        metavar="N",
+        "--reference-count", default=DEFAULTS.reference_count, metavar="N",
         help="number of real images (default: %(default)s)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--precision", choices=("no", "bf16"), default="no", help="precision of the features (default: no, fp32)"
     )

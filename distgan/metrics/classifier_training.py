@@ -47,7 +47,7 @@ class Labelled(NamedTuple):
 class Schedule:
     """How the classifier is trained."""
 
-    epochs: int = 12
+    epochs: int = 24
     batch_size: int = 256
     """At most; of few images smaller, so that an epoch has MIN_STEPS."""
     lr: float = 0.25
