@@ -116,7 +116,7 @@ def test_cifar_10_s_classifier_comes_with_the_package():
     assert (features.shape, logits.shape) == ((3, 192), (3, 10))
     assert (extractor.class_names, extractor.channels, extractor.resize) == (CIFAR10_CLASSES, 3, 32)
     assert extractor.digest == sha256(classifier.CIFAR10)
-    assert load_classifier(classifier.CIFAR10)[1].accuracy > 0.88
+    assert load_classifier(classifier.CIFAR10)[1].accuracy > 0.85
 
 
 def test_a_classifier_sees_what_it_was_trained_on(tmp_path):
