@@ -36,24 +36,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULTS.extractor,
         metavar="NAME",
         help=f"network whose features are compared: {', '.join(EXTRACTORS.entries)} or package.module:Name (default: "
-        "%(default)s); inception: FID; none: only the embedded shapes, from their pixels",
+        "%(default)s); classifier: of the data set's classes; inception: FID; none: only the "
+        "embedded shapes, from their pixels",
     )
     parser.add_argument(
         "--metric", action="append", default=[], metavar="NAME",
         help="one more score, package.module:Name (may be repeated; docs/extending.md)",
     )  # fmt: skip
     parser.add_argument(
-        "--weights-file", type=to_path, metavar="FILE", help="Inception's weights (default: a download)"
-    )
+        "--weights-file", type=to_path, metavar="FILE",
+        help="weights of classifier or inception (default: CIFAR-10's classifier; a download)",
+    )  # fmt: skip
     parser.add_argument(
         "--count", default=DEFAULTS.count, metavar="N", help="number of generated images (default: %(default)s)"
     )
     parser.add_argument(
-        "--reference-count",
-        default=DEFAULTS.reference_count,
-        metavar="N",
+        "--reference-count", default=DEFAULTS.reference_count, metavar="N",
         help="number of real images (default: %(default)s)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--precision", choices=("no", "bf16"), default="no", help="precision of the features (default: no, fp32)"
     )

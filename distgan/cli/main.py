@@ -26,6 +26,7 @@ COMMANDS = {  # name: (module, help)
     "space": ("distgan.cli.space", "write a Space: a page with a generator, to run here or on the Hub"),
     "explore": ("distgan.cli.explore", "look around in a generator: a page on this machine, or one HTML file"),
     "evaluate": ("distgan.cli.evaluate", "measure how far a generator's images are from real ones"),
+    "classifier": ("distgan.cli.classifier", "train a small classifier on real images, to judge generated ones by"),
     "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
     "report": ("distgan.cli.report", "write the page of a run or of several, or serve a live one"),
     "board": ("distgan.cli.board", "make W&B's page for a project's runs, or a report that compares runs"),

@@ -200,7 +200,7 @@ def _common_arguments(splits: tuple[str, ...]) -> argparse.ArgumentParser:
         "--layout", choices=("pictures", "blocks"), default="pictures",
         help="a PNG per sample (default), or hundreds of raw images: larger, and many times as fast to stream",
     )  # fmt: skip
-    common.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of all random choices (0)")
+    common.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of all random choices (0)")
     common.add_argument("--keep-order", action="store_true", help="keep the source's order instead of mixing classes")
     common.add_argument("--overwrite", action="store_true", help="replace the data set at --out")
     common.add_argument("--verify", action="store_true", help="only check the finished data set at --out again")
@@ -223,7 +223,8 @@ def positive(text: str) -> int:
     return _at_least(text, 1)
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
     return _at_least(text, 0)
 
 

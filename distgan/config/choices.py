@@ -33,6 +33,7 @@ EXTRACTORS = Registry(
     contract=contracts.EXTRACTOR,
 )
 EXTRACTORS.add("efficientnet_lite0", "distgan.metrics.extractors.efficientnet:load")
+EXTRACTORS.add("classifier", "distgan.metrics.extractors.classifier:load")
 EXTRACTORS.add("inception", "distgan.metrics.extractors.inception:load")
 EXTRACTORS.add("none", "distgan.metrics.extractors.base:no_extractor")
 
@@ -43,7 +44,9 @@ METRICS = Registry(
     contract=contracts.METRIC,
     needs=("better",),
 )
-for _name in ("fd", "kd", "is", "precision", "recall", "density", "coverage"):
+for _name in (
+    "fd", "kd", "is", "precision", "recall", "density", "coverage", "class_accuracy", "classes", "memorised",
+):  # fmt: skip
     METRICS.add(_name, f"distgan.metrics.distances:{_name.upper()}")
 
 

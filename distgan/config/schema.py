@@ -349,14 +349,15 @@ class EvaluateConfig(Frozen):
     every_images: PositiveInt | None = free(None)
     """Real images between two evaluations, one more at the end; null: none."""
     extractor: Annotated[str, AfterValidator(EXTRACTORS.check_name)] = free("efficientnet_lite0")
-    """Features: efficientnet_lite0 (extra `quality`, no download); inception (extra `inception`: FID); none: only the
-    scores of the embedded shapes, which need no network; or package.module:Name (docs/extending.md)."""
+    """Features: efficientnet_lite0 (extra `quality`, no download); classifier (of the data set's classes; CIFAR-10's
+    comes with distgan, `distgan classifier` makes others); inception (extra `inception`: FID); none: only the scores of
+    the embedded shapes, which need no network; or package.module:Name (docs/extending.md)."""
     extractor_options: dict[str, Any] = free({})
     """Settings of an extractor from outside."""
     metrics: Metrics = free(())
     """Further scores: package.module:Name, or a list of {name, options}."""
     weights: LocalPath | None = free(None)
-    """File with Inception's weights; null: torch-fidelity downloads them."""
+    """File with the weights of `classifier` or `inception`; null: CIFAR-10's classifier, torch-fidelity's download."""
     count: Annotated[int, Field(ge=20)] = free(5_000)
     """Number of generated images, from the seeds 0, 1, 2, ..."""
     reference: Location | None = free(None)

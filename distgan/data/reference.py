@@ -17,7 +17,7 @@ from torch import Tensor
 from distgan.config.schema import DataConfig
 from distgan.data.bad_samples import BadSample
 from distgan.data.location import open_data_set
-from distgan.data.shards.decode import try_decode
+from distgan.data.shards.decode import DecodedImage, EncodedImage, try_decode
 from distgan.data.shards.manifest import Manifest
 from distgan.data.shards.reader import scan
 from distgan.data.shards.selection import ShardSelection, select_shards
@@ -98,7 +98,24 @@ def read_images(selection: ShardSelection, indices: Tensor, rows: range, batch: 
         yield torch.stack(images)
 
 
+def read_labels(selection: ShardSelection, indices: Tensor) -> Tensor:
+    """The classes of some images, int64 [len(indices)], as indices of `selection.classes`; no image is decoded.
+
+    indices: as in `read_images`. Raises DataError for an image that cannot be read.
+    """
+    labels = [item.label for item in _items(selection, indices.tolist())]
+    return torch.tensor(labels, dtype=torch.int64)
+
+
 def _pixels(selection: ShardSelection, indices: list[int]) -> Iterator[Tensor]:
+    for item in _items(selection, indices):
+        image = try_decode(item, selection.form)
+        if isinstance(image, BadSample):
+            raise DataError(image.message)
+        yield torch.from_numpy(image.pixels.transpose(2, 0, 1).copy())
+
+
+def _items(selection: ShardSelection, indices: list[int]) -> Iterator[EncodedImage | DecodedImage]:
     start = 0
     for shard in selection.shards:
         stop = start + selection.count(shard)
@@ -109,7 +126,6 @@ def _pixels(selection: ShardSelection, indices: list[int]) -> Iterator[Tensor]:
         for index, item in enumerate(itertools.islice(scan(selection, shard), max(chosen) + 1)):
             if index not in chosen:
                 continue
-            image = try_decode(item, selection.form)
-            if isinstance(image, BadSample):
-                raise DataError(image.message)
-            yield torch.from_numpy(image.pixels.transpose(2, 0, 1).copy())
+            if isinstance(item, BadSample):
+                raise DataError(item.message)
+            yield item

@@ -13,7 +13,7 @@ from distgan.data.reference import open_data
 from distgan.distributed.accelerator import batch_rows
 from distgan.doctor.check_result import CheckResult, fail, ok, warn
 from distgan.doctor.data import DataSet
-from distgan.metrics.evaluator import check, is_shapes, names_of
+from distgan.metrics.evaluator import check, check_known, is_shapes, names_of
 from distgan.metrics.extractors.base import load_extractor
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.resume import NEW_RUN, check_resume
@@ -52,12 +52,13 @@ def check_scores(config: Config, data_set: DataSet | None) -> list[CheckResult]:
     if every is None:
         return []
     try:
-        load_extractor(config.evaluate, torch.device("cpu"))
+        extractor = load_extractor(config.evaluate, torch.device("cpu"))
         best, reference = EarlyStopping(config.best, config.evaluate), config.evaluate.reference
         if reference is not None or data_set is not None:
             data = config.data if reference is None else config.data.model_copy(update={"path": reference})
             manifest, selection = open_data(data)
             check(config.evaluate, selection.total, is_shapes(manifest))
+            check_known(extractor, selection)
             best.check(names_of(config.evaluate, is_shapes(manifest), config.generator.conditional))
             if data_set is not None and (size := data_set.manifest.size) != manifest.size:
                 text = (

@@ -16,10 +16,12 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from distgan.metrics.manifold import DENSITY_K, Manifold, Overlap, measure_overlap, polynomial_kernel
+from distgan.metrics.manifold import DENSITY_K, Manifold, Overlap, measure_overlap, polynomial_kernel, two_nearest
 from distgan.utils.log import log
 
 PARTS = 10  # consecutive parts of the images, for the spread of a value
+MEMORISED_SHARE = 0.01  # of real images that count as memorised, by definition
+SAME = 1e-6  # ratio of squared distances of two equal images: their features may be rounded differently
 MIN_IMAGES = 2 * PARTS  # since the kernel distance of a part needs two
 
 
@@ -51,6 +53,8 @@ class Comparison:
     """float32 [M, K], of the generated images."""
     images: Tensor
     """uint8 [M, channels, H, W], the generated images, where a metric needs them; else of length 0."""
+    asked: Tensor | None = None
+    """int64 [M]: the number of the logit of the class that each image was asked for; None: it is not known."""
 
     @property
     def real_features(self) -> Tensor:
@@ -76,6 +80,8 @@ class Score(NamedTuple):
     paper: str = ""
     """Its name in papers, where Inception computes the features."""
     needs_images: bool = False
+    only_with: str = ""
+    """The one extractor that it is for; empty: every one."""
 
     def __call__(self, comparison: Comparison) -> float | tuple[float, float]:
         return self.compute(comparison)
@@ -130,6 +136,9 @@ PRECISION = Score(lambda comparison: _mean(comparison.overlap.precise), "higher"
 RECALL = Score(lambda comparison: _mean(comparison.overlap.recalled), "higher")
 DENSITY = Score(lambda comparison: _mean(comparison.overlap.density_counts) / DENSITY_K, "higher")
 COVERAGE = Score(lambda comparison: _mean(comparison.overlap.covered), "higher")
+CLASS_ACCURACY = Score(lambda comparison: class_accuracy(comparison), "higher", only_with="classifier")
+CLASSES = Score(lambda comparison: effective_classes(comparison.logits), "higher", only_with="classifier")
+MEMORISED = Score(lambda comparison: memorised(comparison), "lower", only_with="classifier")
 
 
 def moments(features: Tensor) -> Moments:
@@ -176,6 +185,41 @@ def inception_score(logits: Tensor) -> tuple[float, float]:
         scores.append((each * (log_each - log_all)).sum(dim=1).mean().exp())
     all_scores = torch.stack(scores)
     return all_scores.mean().item(), all_scores.std(correction=0).item()
+
+
+def class_accuracy(comparison: Comparison) -> float:
+    """Share of the images that are recognised as the class that was asked for; NaN if that is not known."""
+    if comparison.asked is None:
+        return math.nan
+    return _mean(comparison.logits.argmax(dim=1) == comparison.asked)
+
+
+def effective_classes(logits: Tensor) -> float:
+    """The effective number of the classes that are recognised: exp of the entropy of their shares (Hill 1973).
+
+    logits: float [N, K]. K for equal shares; K - 1 if a class is missing, and the others have equal shares. Counted is
+    the most likely class of each image, since the probabilities of an image that is hard to tell are spread over all.
+    """
+    shares = logits.argmax(dim=1).bincount(minlength=logits.shape[1]).double() / len(logits)
+    return torch.special.entr(shares).sum().exp().item()
+
+
+def memorised(comparison: Comparison) -> float:
+    """Share of generated images that are much nearer to one real image than to any other, as copies of it are.
+
+    Of each image: the distance to the nearest image of the reference, divided by that to the second nearest (Lowe 2004,
+    section 7.1). It counts if its ratio is at most the one that a share of MEMORISED_SHARE of the reference's own
+    images do not exceed; so does an exact copy always. The ratio's distribution does not depend on how dense the real
+    images lie at a place, so that images which are only typical do not count more often than others.
+    """
+    own = _ratios(comparison.real.nearest[:, :2]).sort().values
+    limit = max(own[math.ceil(MEMORISED_SHARE * len(own)) - 1].item(), SAME)
+    return _mean(_ratios(two_nearest(comparison.fake_features, comparison.real_features)) <= limit)
+
+
+def _ratios(nearest: Tensor) -> Tensor:
+    """Squared distance to the nearest divided by that to the second nearest, [N, 2] -> [N]; 0 for the same point."""
+    return nearest[:, 0] / nearest[:, 1].clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def _mean_off_diagonal(matrix: Tensor) -> float:

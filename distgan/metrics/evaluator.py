@@ -7,8 +7,9 @@ main process computes the values and sends them to the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,11 +28,27 @@ from distgan.metrics.extractors.base import Extractor, load_extractor
 from distgan.metrics.feature_pass import Columns, FeaturePass, ImageBatches
 from distgan.metrics.manifold import DENSITY_K, MANIFOLD_K, VERSION, Manifold, estimate_manifold
 from distgan.metrics.protocol import FurtherMetric, Protocol, Scores
-from distgan.metrics.registry import BUILT_IN, SHAPES, full_name
+from distgan.metrics.registry import SHAPES, full_name, scores_of
 from distgan.metrics.shapes_coverage import coverage
 from distgan.utils.errors import QualityError
+from distgan.utils.names import join_names
 
 Named = dict[str, float]
+KINDS = {1: "gray", 3: "RGB"}  # of images, by their channels
+
+
+class Asked(NamedTuple):
+    """The class that each of N images was asked for; of a real image its own."""
+
+    labels: Tensor
+    """int64 [N], indices of `names`."""
+    names: tuple[str, ...]
+
+    def among(self, names: Sequence[str]) -> Tensor | None:
+        """The labels as indices of other names, int64 [N]; None if one of the classes is not among them."""
+        if not set(self.names) <= set(names):
+            return None
+        return torch.tensor([names.index(name) for name in self.names])[self.labels]
 
 
 class Evaluator:
@@ -53,9 +70,10 @@ class Evaluator:
         self._shapes = is_shapes(manifest)
         check(config, self._shards.total, self._shapes)
         self._extractor = load_extractor(config, device)
+        check_known(self._extractor, self._shards)
         self.protocol = _protocol(config, manifest, self._shards, self._extractor)
         further = {chosen.name: METRICS.build(chosen) for chosen in config.metrics}
-        self._metrics = dict[str, Metric](BUILT_IN) | further
+        self._metrics = dict[str, Metric](scores_of(config.extractor)) | further
         self._further = {
             full_name(chosen.name, config.extractor): FurtherMetric(
                 name=chosen.name, options=chosen.options, better=further[chosen.name].better
@@ -71,7 +89,9 @@ class Evaluator:
     def names(self, generator: Generator) -> list[str]:
         """The names of its scores. Raises QualityError if its images have another size, or other channels."""
         self._check_size(generator)
-        return names_of(self._config, self._shapes, requested_shapes(generator, 1) is not None)
+        named = CLASSES if self._shapes else self._extractor.class_names if self._extractor else ()
+        asked = requested(generator, 1)
+        return names_of(self._config, self._shapes, asked is not None and asked.among(named) is not None)
 
     def evaluate(self, generator: Generator) -> Scores:
         """The generator's scores, the same on every rank.
@@ -80,8 +100,8 @@ class Evaluator:
         """
         self._check_size(generator)
         floor = self.prepare()
-        labels = requested_shapes(generator, self.protocol.count)
-        values, spreads = self.values_of(partial(_generate, generator), "generated images", labels)
+        asked = requested(generator, self.protocol.count)
+        values, spreads = self.values_of(partial(_generate, generator), "generated images", asked)
         return Scores(
             protocol=self.protocol,
             values=values,
@@ -101,10 +121,9 @@ class Evaluator:
                 f"{size}x{size}; compare with a data set of size {generator.size}"
             )
         if generator.channels != self.form.channels:
-            kinds = {1: "gray", 3: "RGB"}
             raise QualityError(
-                f"the generator makes {kinds[generator.channels]} images, the reference has "
-                f"{kinds[self.form.channels]} ones; compare with a data set of {kinds[generator.channels]} images"
+                f"the generator makes {KINDS[generator.channels]} images, the reference has "
+                f"{KINDS[self.form.channels]} ones; compare with a data set of {KINDS[generator.channels]} images"
             )
 
     def prepare(self) -> Named:
@@ -118,15 +137,14 @@ class Evaluator:
             self._floor = self._load_floor()
         return self._floor
 
-    def values_of(self, images: ImageBatches, label: str, labels: Tensor | None = None) -> tuple[Named, Named]:
+    def values_of(self, images: ImageBatches, label: str, asked: Asked | None = None) -> tuple[Named, Named]:
         """Values and spreads of any `protocol.count` images.
 
-        label: names the images in the progress. labels: int64 [count], the requested class of each image, as an index
-        of `shapes.CLASSES`.
+        label: names the images in the progress. asked: the class that each was asked for.
         """
         self._prepare_reference()
         columns = self._feature_pass.run(images, self.protocol.count, label)
-        return on_main(lambda: self._values(columns, labels))
+        return on_main(lambda: self._values(columns, asked))
 
     def _prepare_reference(self) -> None:
         if self._ready:
@@ -148,8 +166,9 @@ class Evaluator:
         further = {name: metric.model_dump(mode="json") for name, metric in self._further.items()}
         key = {"what": "floor", **self.protocol.key()} | ({"further": further} if further else {})
         arrays = self._cached(
-            key, rows, "other real images", lambda columns: cache.numbers(self._values(columns, None)[0])
-        )
+            key, rows, "other real images",
+            lambda columns: cache.numbers(self._values(columns, self._own_classes(rows))[0]),
+        )  # fmt: skip
         return on_main(lambda: {name: float(value) for name, value in arrays.items()})
 
     def _cached(
@@ -181,14 +200,23 @@ class Evaluator:
         columns = self._feature_pass.run(partial(reference.read_images, self._shards, positions), len(rows), label)
         return {name: column[order.argsort()] if len(column) else column for name, column in columns.items()}
 
-    def _values(self, columns: Columns, labels: Tensor | None) -> tuple[Named, Named]:
-        """Finite values and spreads by full name, on the main process. labels: see `values_of`."""
-        values: Named = coverage(columns["images"], labels) if self._shapes else {}
+    def _own_classes(self, rows: range) -> Asked | None:
+        """The classes of these rows of the randomly ordered real images, where the extractor knows them."""
+        if not (self._extractor and self._extractor.class_names):
+            return None
+        positions, order = reference.choose(self._shards.total, rows).sort()
+        return Asked(reference.read_labels(self._shards, positions)[order.argsort()], self._shards.classes)
+
+    def _values(self, columns: Columns, asked: Asked | None) -> tuple[Named, Named]:
+        """Finite values and spreads by full name, on the main process. asked: see `values_of`."""
+        values: Named = coverage(columns["images"], asked and asked.among(CLASSES)) if self._shapes else {}
         spreads: Named = {}
         if self._extractor and self._reference:
             fake, name = estimate_manifold(columns["features"]), self._extractor.name
             images = columns.get("images", columns["logits"][:0])
-            found = compare_sets(Comparison(self._reference, fake, columns["logits"], images), self._metrics)
+            of_logits = asked and asked.among(self._extractor.class_names)
+            comparison = Comparison(self._reference, fake, columns["logits"], images, of_logits)
+            found = compare_sets(comparison, self._metrics)
             values |= {full_name(value, name): number for value, number in found.values.items()}
             spreads = {full_name(value, name): number for value, number in found.spreads.items()}
         return _finite(values), _finite(spreads)
@@ -199,8 +227,8 @@ def names_of(config: EvaluateConfig, shapes: bool, conditional: bool) -> list[st
 
     shapes: whether the reference holds embedded shapes; conditional: whether the generator makes requested classes.
     """
-    computed = () if config.extractor == "none" else (*BUILT_IN, *(chosen.name for chosen in config.metrics))
-    values = (full_name(value, config.extractor) for value in computed)
+    own = (name for name in scores_of(config.extractor) if conditional or name != "class_accuracy")
+    values = (full_name(value, config.extractor) for value in (*own, *(chosen.name for chosen in config.metrics)))
     of_shapes = (f"shapes_{value}" for value in SHAPES if conditional or value != "right_class")
     return [*values, *(of_shapes if shapes else ())]
 
@@ -233,15 +261,29 @@ def check(config: EvaluateConfig, images: int, shapes: bool) -> None:
         )
 
 
-def requested_shapes(generator: Generator, count: int) -> Tensor | None:
-    """The shapes that seeds 0 ... count - 1 request, int64 [count], as indices of `shapes.CLASSES`.
+def check_known(extractor: Extractor | None, reals: ShardSelection) -> None:
+    """Raises QualityError if the extractor knows classes, and the real images have others, or other channels."""
+    if extractor is None or not extractor.class_names:
+        return
+    unknown = [name for name in reals.classes if name not in extractor.class_names]
+    if unknown:
+        raise QualityError(
+            f"the classifier does not know the class {join_names(unknown[:1])} of the real images (it knows "
+            f"{join_names(extractor.class_names[:20])}); make one that does with `distgan classifier DATA --out FILE`, "
+            "and name it as evaluate.weights"
+        )
+    if extractor.channels and extractor.channels != reals.form.channels:
+        raise QualityError(
+            f"the classifier was trained on {KINDS[extractor.channels]} images, the reference has "
+            f"{KINDS[reals.form.channels]} ones; make another with `distgan classifier DATA --out FILE`, and name it "
+            "as evaluate.weights"
+        )
 
-    None if the generator is unconditional, or has other classes.
-    """
+
+def requested(generator: Generator, count: int) -> Asked | None:
+    """The classes that seeds 0 ... count - 1 request; None if the generator is unconditional."""
     labels = generator.labels(range(count))
-    if labels is None or not set(generator.class_names) <= set(CLASSES):
-        return None
-    return torch.tensor([CLASSES.index(name) for name in generator.class_names])[labels]
+    return None if labels is None else Asked(labels, tuple(generator.class_names))
 
 
 def _protocol(

@@ -104,6 +104,18 @@ def measure_overlap(real: Manifold, fake: Manifold) -> Overlap:
     return Overlap(kernel_sum / (count * total), density_counts, precise, recalled, covered)
 
 
+def two_nearest(points: Tensor, others: Tensor) -> Tensor:
+    """float64 [M, 2]: squared distances from each point to the two nearest others, ascending.
+
+    points, others: float [M, D] and [N, D], N > 1.
+    """
+    nearest = torch.full((len(points), NEIGHBOURS), torch.inf, dtype=torch.float64)
+    for rows, x in blocks(points):
+        for _, y in blocks(others):
+            nearest[rows] = _smallest(nearest[rows], squared_distances(x, y, x @ y.T))
+    return nearest[:, :2]
+
+
 def polynomial_kernel(dots: Tensor, dimension: int) -> Tensor:
     """The kernel (x y / D + 1)^3 of dot products (Bińkowski et al. 2018, section 4)."""
     base = dots / dimension + 1

@@ -17,7 +17,9 @@ from distgan.utils.safe_io import printable
 
 Direction = Literal["lower", "higher"]
 
-BUILT_IN: dict[str, Score] = {name: METRICS.load(name) for name in METRICS.entries}
+OWN: dict[str, Score] = {name: METRICS.load(name) for name in METRICS.entries}
+BUILT_IN = {name: score for name, score in OWN.items() if not score.only_with}
+"""Those of every extractor."""
 PAPER_NAMES = {name: score.paper for name, score in BUILT_IN.items() if score.paper}
 SHAPES = ("recognised", "sharp", "classes", "colours", "places", "balance", "right_class")
 
@@ -32,11 +34,15 @@ def full_name(value: str, extractor: str) -> str:
     return f"{short_name(value)}_{short_name(extractor)}"
 
 
+def scores_of(extractor: str) -> dict[str, Score]:
+    """distgan's own scores by that extractor's features, by short name; none without an extractor."""
+    return {name: score for name, score in OWN.items() if extractor != "none" and score.only_with in ("", extractor)}
+
+
 BETTER: dict[str, Direction] = {
     full_name(value, extractor): score.better
     for extractor in EXTRACTORS.entries
-    if extractor != "none"
-    for value, score in BUILT_IN.items()
+    for value, score in scores_of(extractor).items()
 } | {f"shapes_{value}": "higher" for value in SHAPES}
 
 

@@ -21,6 +21,7 @@ from distgan.config.outside import OutsideSection
 from distgan.config.registry import Registry, error_text
 from distgan.networks import spectral_norm
 from distgan.networks.batch_norm import GlobalBatchNorm
+from distgan.networks.classifier import Classifier
 from distgan.networks.layers import verdict
 from distgan.utils.errors import ConfigError
 from distgan.utils.rng import key
@@ -54,6 +55,12 @@ def build_discriminator(
         if config.spectral_norm:
             spectral_norm.normalise(network)
         return network
+
+
+def build_classifier(size: int, channels: int, classes: int, seed: int) -> Classifier:
+    """The small classifier of size x size images of `classes` classes; its weights are a function of the seed."""
+    with _seeded(seed, "init/classifier"):
+        return Classifier(size, channels, classes)
 
 
 def takes_channels(network: Callable[..., object]) -> bool:

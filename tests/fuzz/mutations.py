@@ -84,16 +84,19 @@ def _change(random: Random, value: Any) -> Any:
     return copy.deepcopy(random.choice(ODD))
 
 
-def safetensors_of(random: Random, data: bytes, fix: Any = None) -> bytes:
-    """A safetensors file with another header. fix: mends the metadata's checksums after the change."""
+def safetensors_of(random: Random, data: bytes, fix: Any = None, key: str = "distgan") -> bytes:
+    """A safetensors file with another header.
+
+    fix: mends the metadata's checksums after the change. key: of distgan's own metadata.
+    """
     if random.random() < 0.2:
         return bytes_of(random, data)
     size = int.from_bytes(data[:8], "little")
     header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
-    meta = header.get("__metadata__", {}).get("distgan")
+    meta = header.get("__metadata__", {}).get(key)
     if meta is not None and random.random() < 0.6:
         changed = json_of(random, json.loads(meta))
-        header["__metadata__"]["distgan"] = fix(changed) if fix and random.random() < 0.9 else changed
+        header["__metadata__"][key] = fix(changed) if fix and random.random() < 0.9 else changed
         text = json.dumps(header)
     elif random.random() < 0.5:
         name = random.choice([name for name in header if name != "__metadata__"])

@@ -32,7 +32,7 @@ import torch
 from distgan.cli import export
 from distgan.config.load import load_config, resume_changes, to_yaml
 from distgan.config.networks import SeedGenerator
-from distgan.config.schema import Config, DataConfig
+from distgan.config.schema import Config, DataConfig, EvaluateConfig
 from distgan.data.dataset import ImageDataset
 from distgan.data.prepare import Request, find_existing, prepare, verify
 from distgan.data.sharding import ReadPlan
@@ -43,7 +43,10 @@ from distgan.data.sources.shapes import Shapes
 from distgan.data.sources.webdataset import WebDataset
 from distgan.inference.generator import load_generator
 from distgan.inference.generator_file import Description, save_generator
-from distgan.networks import build_generator
+from distgan.metrics import classifier_file
+from distgan.metrics.classifier_file import ClassifierDescription, save_classifier
+from distgan.metrics.extractors.base import load_extractor
+from distgan.networks import build_classifier, build_generator
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.resume import Saved
 from distgan.training.checkpoint.state import capture, restore
@@ -80,6 +83,25 @@ class Target(NamedTuple):
 
 def forged(place: Path, change: Callable[[bytes], bytes]) -> None:
     place.write_bytes(change(place.read_bytes()))
+
+
+# Classifiers
+
+
+def make_classifier(place: Path) -> None:
+    known = ClassifierDescription(
+        class_names=("a", "b"), size=16, channels=3, accuracy=0.5, tested_on=1, data_digest="d" * 64
+    )
+    save_classifier(place / "c.safetensors", build_classifier(16, 3, 2, 0), known)
+
+
+def forge_classifier(random: Random, place: Path) -> None:
+    forged(place / "c.safetensors", lambda data: mutations.safetensors_of(random, data, key=classifier_file.KEY))
+
+
+def read_classifier(place: Path) -> None:
+    config = EvaluateConfig(extractor="classifier", weights=place / "c.safetensors")
+    load_extractor(config, torch.device("cpu"))(torch.zeros((2, 3, 16, 16), dtype=torch.uint8))  # type: ignore[misc]
 
 
 # Exported generators
@@ -422,6 +444,7 @@ def read_page(place: Path) -> None:
 
 TARGETS = {
     "generators": Target(make_generator, forge_generator, read_generator),
+    "classifiers": Target(make_classifier, forge_classifier, read_classifier),
     "checkpoints": Target(make_checkpoint, forge_checkpoint, read_checkpoint),
     "manifests": Target(make_shards, forge_manifest, read_manifest),
     "configs": Target(make_config, forge_config, read_config),

@@ -19,13 +19,14 @@ from distgan.utils.errors import QualityError
 from distgan.utils.numerics import exact_numerics
 
 Precision = Literal["no", "bf16"]
+WITH_WEIGHTS = ("inception", "classifier")  # extractors that take a file of weights
 
 
 class Extractor:
     """A pretrained network on a device.
 
-    Attributes: name, digest, resize, dimension, classes (see `PretrainedNetwork`), precision, batch_size (images at a
-    time that suit the device). The same batch gives bit-identical features.
+    Attributes: name, digest, resize, dimension, classes, class_names, channels (see `PretrainedNetwork`), precision,
+    batch_size (images at a time that suit the device). The same batch gives bit-identical features.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Extractor:
         self.options = options or {}
         self.name, self.digest, self.resize = name, pretrained.digest, pretrained.resize
         self.dimension, self.classes = pretrained.dimension, pretrained.classes
+        self.class_names, self.channels = pretrained.class_names, pretrained.channels
         self.precision, self.device = precision, device
         self.batch_size = 16 if device.type == "cpu" else 64
         network = pretrained.network.eval().requires_grad_(False)
@@ -62,9 +64,10 @@ def load_extractor(config: EvaluateConfig, device: torch.device) -> Extractor | 
 
     Raises QualityError: missing extra; missing, damaged or foreign weights.
     """
-    if config.weights is not None and config.extractor != "inception":
+    if config.weights is not None and config.extractor not in WITH_WEIGHTS:
         raise QualityError(
-            f"evaluate.weights={config.weights} goes with inception, not with {config.extractor}; leave it out"
+            f"evaluate.weights={config.weights} goes with {' or '.join(WITH_WEIGHTS)}, not with {config.extractor}; "
+            "leave it out"
         )
     load, options = EXTRACTORS.load(config.extractor), None
     if config.extractor in EXTRACTORS.entries:

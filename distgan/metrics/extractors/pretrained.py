@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
@@ -21,3 +22,7 @@ class PretrainedNetwork:
     """Length of the features."""
     classes: int
     """Number of class logits."""
+    class_names: tuple[str, ...] = ()
+    """Of the logits, where they are classes of the real images; empty: others, such as ImageNet's."""
+    channels: Literal[1, 3] | None = None
+    """Of the images that it knows: 1 (gray) or 3 (RGB); None: both."""

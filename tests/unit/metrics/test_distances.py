@@ -12,13 +12,16 @@ from distgan.metrics import manifold
 from distgan.metrics.distances import (
     Comparison,
     Moments,
+    class_accuracy,
     compare_sets,
+    effective_classes,
     frechet_distance,
     inception_score,
     kernel_distance,
+    memorised,
     moments,
 )
-from distgan.metrics.manifold import Manifold, estimate_manifold, measure_overlap
+from distgan.metrics.manifold import Manifold, estimate_manifold, measure_overlap, two_nearest
 from distgan.metrics.registry import BUILT_IN
 from tests.support.fidelity import load_torch_fidelity
 
@@ -222,3 +225,59 @@ def test_a_metric_from_outside_that_fails_is_reported_and_is_no_score(caplog):
     found = compare_sets(Comparison(*sets, torch.zeros(20, 3), torch.zeros(0)), {"lab:Broken": Broken()})
     assert math.isnan(found.values["lab:Broken"])
     assert "metric lab:Broken failed (IndexError: row 7); this evaluation has no such score" in caplog.text
+
+
+# Of extractors that know the classes
+
+
+def logits_of(classes: list[int], count: int = 4) -> Tensor:
+    """Logits in which these classes are the most likely ones."""
+    return torch.nn.functional.one_hot(torch.tensor(classes), count).float() + 0.1 * torch.rand(len(classes), count)
+
+
+def compared(real: Tensor, fake: Tensor, logits: Tensor | None = None, asked: Tensor | None = None) -> Comparison:
+    logits = torch.zeros(len(fake), 2) if logits is None else logits
+    return Comparison(estimate_manifold(real), estimate_manifold(fake), logits, torch.zeros(0), asked)
+
+
+def test_the_accuracy_is_the_share_of_images_of_the_class_that_was_asked_for(both):
+    asked = torch.tensor([0, 1, 2, 3])
+    assert class_accuracy(compared(*both, logits_of([0, 1, 2, 0]), asked)) == 0.75
+    assert math.isnan(class_accuracy(compared(*both, logits_of([0, 1, 2, 0]))))
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [([0, 1, 2, 3], 4), ([0, 0, 2, 2], 2), ([3, 3, 3, 3], 1), ([0, 0, 1, 2], 2**1.5), ([0, 1, 2] * 5, 3)],
+)
+def test_the_effective_number_of_classes_is_two_to_the_power_of_their_entropy_in_bits(classes, expected):
+    assert effective_classes(logits_of(classes)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_two_nearest_are_those_of_all_distances(both, monkeypatch):
+    monkeypatch.setattr(manifold, "BLOCK", 64)
+    real, fake = (rows.double() for rows in both)
+    expected = torch.cdist(fake, real, compute_mode="donot_use_mm_for_euclid_dist").square().sort(dim=1).values[:, :2]
+    torch.testing.assert_close(two_nearest(fake, real), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_copies_are_memorised_and_new_images_of_the_same_kind_are_not():
+    real = points(1000, 24, 1)
+    copies = real[:200] + 1e-6 * torch.randn(200, 24, generator=torch.Generator().manual_seed(0))
+    new = points(1000, 24, 2)
+    assert memorised(compared(real, copies)) == 1
+    assert memorised(compared(real, new)) == pytest.approx(0.01, abs=0.01)
+    assert memorised(compared(real, torch.cat([new[:600], copies]))) == pytest.approx(0.25, abs=0.015)
+
+
+def test_copies_are_found_also_where_real_images_are_there_twice():
+    real = torch.cat([points(300, 24, 1), points(30, 24, 1)])
+    assert memorised(compared(real, real[100:200])) == 1
+
+
+def test_typical_images_are_not_taken_for_copies_although_they_are_nearer_to_real_ones():
+    """They lie where real images are many, in the middle."""
+    real, typical = points(1000, 8, 1), points(500, 8, 2) / 4
+    usual = estimate_manifold(real).nearest[:, 0].median()
+    assert two_nearest(typical, real)[:, 0].median() < usual / 2
+    assert memorised(compared(real, typical)) < 0.03

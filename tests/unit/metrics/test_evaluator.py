@@ -13,12 +13,15 @@ from webdataset import ShardWriter
 
 from distgan.cli import evaluate
 from distgan.cli.evaluate import to_option_names
+from distgan.cli.main import main
 from distgan.config.load import load_config
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.data import reference
+from distgan.data.bad_samples import SkipBudget
 from distgan.data.prepare import Request, prepare
 from distgan.data.reference import fitted
+from distgan.data.resident import load_images
 from distgan.data.shards.manifest import load_manifest
 from distgan.data.sources.shapes import CLASSES, Shapes, render, truth
 from distgan.inference.generator import load_generator
@@ -36,6 +39,7 @@ from distgan.metrics.registry import BUILT_IN
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, DataError, QualityError
 from tests.support.processes import run
+from tests.unit.metrics.test_classifier_file import write
 
 CPU = torch.device("cpu")
 FEW = EvaluateConfig(count=20, reference_count=40)
@@ -425,3 +429,71 @@ def test_a_world_size_without_a_launcher_is_one_process(monkeypatch):
 def test_mistakes_are_named_by_the_options():
     text = "evaluate.reference_count=5 must be 20 to 300; evaluate.weights=x goes with inception"
     assert to_option_names(text) == "--reference-count=5 must be 20 to 300; --weights-file=x goes with inception"
+
+
+# A judge that knows the classes
+
+
+@pytest.fixture
+def judged(tmp_path) -> EvaluateConfig:
+    """By a classifier of the shapes that has learned nothing."""
+    weights = write(tmp_path / "judge.safetensors", class_names=CLASSES)
+    return EvaluateConfig(extractor="classifier", weights=weights, count=20, reference_count=40)
+
+
+def test_a_classifier_of_the_reference_s_classes_adds_its_own_scores(shapes, tmp_path, judged):
+    judge = evaluator(shapes, judged)
+    for conditional in (True, False):
+        generator = load_generator(export(tmp_path / "g.safetensors", conditional=conditional))
+        scores = judge.evaluate(generator)
+        assert set(scores.values) == set(judge.names(generator))
+        assert ("class_accuracy_classifier" in scores.values) == conditional
+        assert {"fd_classifier", "classes_classifier", "memorised_classifier"} <= set(scores.values)
+        assert {"class_accuracy_classifier", "memorised_classifier"} <= set(scores.real_values)
+    assert {scores.better(f"{name}_classifier") for name in ("class_accuracy", "classes")} == {"higher"}
+    assert scores.better("memorised_classifier") == "lower"
+
+
+def test_images_are_asked_for_the_classes_of_their_seeds_and_real_ones_for_their_own(shapes, tmp_path, judged):
+    """The logits are those of the classes in another order than the reference's."""
+    order = tuple(reversed(CLASSES))
+    write(judged.weights, class_names=order)
+    judge = evaluator(shapes, judged)
+    asked: list[list[str]] = []
+
+    def remember(comparison: Comparison) -> float:
+        asked.append([order[number] for number in comparison.asked])
+        return 0.5
+
+    judge._metrics = {"class_accuracy": remember}
+    judge.evaluate(load_generator(export(tmp_path / "g.safetensors", conditional=True)))
+    _, selection = reference.open_data(DataConfig(path=shapes))
+    _, labels = load_images(selection, SkipBudget(0), progress=False)
+    places = reference.choose(300, range(40, 60))
+    assert asked == [[CLASSES[label] for label in labels[places]], [CLASSES[seed % 10] for seed in range(20)]]
+
+
+def test_a_generator_of_other_classes_has_no_accuracy(shapes, tmp_path, judged):
+    generator = load_generator(export(tmp_path / "g.safetensors", conditional=True))
+    judge = evaluator(shapes, judged)
+    judge.prepare()
+    generator.class_names = tuple(f"other {name}" for name in CLASSES)
+    assert "class_accuracy_classifier" not in judge.names(generator)
+    assert "class_accuracy_classifier" not in judge.evaluate(generator).values
+
+
+def test_a_reference_of_other_classes_or_channels_is_refused(shapes, gray, judged):
+    with pytest.raises(
+        QualityError, match=r"does not know the class arrow of the real images \(it knows airplane,.*evaluate.weights"
+    ):
+        evaluator(shapes, judged.model_copy(update={"weights": None}))
+    with pytest.raises(QualityError, match="was trained on RGB images, the reference has gray ones; make another with"):
+        evaluator(gray, judged)
+    some = DataConfig(path=shapes, classes=("heart", "star"))
+    assert "class_accuracy_classifier" in Evaluator(judged, some, CPU, show=False).prepare()
+
+
+def test_the_command_calls_the_weights_by_its_own_option(shapes, path, capsys):
+    arguments = ["evaluate", str(path), "--data", str(shapes), "--extractor", "classifier", "--reference-count", "100"]
+    assert main([*arguments, "--count", "20"]) == 2
+    assert "name it as --weights-file" in capsys.readouterr().err

@@ -10,11 +10,15 @@ import pytest
 import torch
 
 from distgan.config.schema import DataConfig, EvaluateConfig
+from distgan.data.sources.cifar10 import CLASSES as CIFAR10_CLASSES
+from distgan.metrics.classifier_file import load_classifier
 from distgan.metrics.evaluator import Evaluator
-from distgan.metrics.extractors import efficientnet, inception
+from distgan.metrics.extractors import classifier, efficientnet, inception
 from distgan.metrics.extractors.base import load_extractor
 from distgan.utils.errors import QualityError
+from distgan.utils.files import sha256
 from tests.support.fidelity import load_torch_fidelity
+from tests.unit.metrics.test_classifier_file import write
 
 CPU = torch.device("cpu")
 
@@ -92,13 +96,40 @@ def test_weights_that_are_not_the_pinned_ones_are_refused(monkeypatch, tmp_path)
         load_extractor(EvaluateConfig(), CPU)
 
 
-def test_weights_are_inception_s_option_only(tmp_path):
-    with pytest.raises(QualityError, match="goes with inception, not with efficientnet_lite0; leave it out"):
+def test_weights_are_an_option_of_inception_and_the_classifier_only(tmp_path):
+    with pytest.raises(
+        QualityError, match="goes with inception or classifier, not with efficientnet_lite0; leave it out"
+    ):
         load_extractor(EvaluateConfig(weights=tmp_path / "w.pth"), CPU)
 
 
 def test_none_is_no_extractor():
     assert load_extractor(EvaluateConfig(extractor="none"), CPU) is None
+
+
+# The classifier
+
+
+def test_cifar_10_s_classifier_comes_with_the_package():
+    extractor = load_extractor(EvaluateConfig(extractor="classifier"), CPU)
+    features, logits = extractor(random_images(3))
+    assert (features.shape, logits.shape) == ((3, 192), (3, 10))
+    assert (extractor.class_names, extractor.channels, extractor.resize) == (CIFAR10_CLASSES, 3, 32)
+    assert extractor.digest == sha256(classifier.CIFAR10)
+    assert load_classifier(classifier.CIFAR10)[1].accuracy > 0.85
+
+
+def test_a_classifier_sees_what_it_was_trained_on(tmp_path):
+    """Bytes as -1 ... 1, one channel of a gray image, and its own size."""
+    for size, channels in ((32, 3), (32, 1), (64, 3)):
+        path = write(tmp_path / "c.safetensors", size=size, channels=channels)
+        extractor = load_extractor(EvaluateConfig(extractor="classifier", weights=path), CPU)
+        images = random_images(2, size)[:, :channels]
+        with torch.no_grad():
+            expected, _ = load_classifier(path)[0](images.float() / 127.5 - 1)
+        torch.testing.assert_close(extractor(images)[0], expected, rtol=1e-4, atol=1e-4)
+    small = random_images(1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert extractor(random_images(1))[0].shape == extractor(small)[0].shape
 
 
 # Inception

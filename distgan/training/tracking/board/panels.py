@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from distgan.metrics.registry import BETTER, BUILT_IN, SHAPES, full_name
+from distgan.metrics.registry import BETTER, SHAPES, full_name, scores_of
 
 GPUS = 8  # whose curves the section System has: W&B's names count them
 
@@ -90,8 +90,11 @@ SCORES = {
     "recall": "Recall",
     "density": "Density",
     "coverage": "Coverage",
+    "class_accuracy": "Recognised as the class that was asked for",
+    "classes": "Effective number of classes",
+    "memorised": "Share of copies of real images",
 }
-EXTRACTORS = ("efficientnet_lite0", "inception")  # a project's runs have the scores of one of them
+EXTRACTORS = ("efficientnet_lite0", "classifier", "inception")  # a project's runs have the scores of one of them
 KINDS = ("quality", "quality_real", "quality_best")  # a score, that of other real images, and the best so far
 COUNTED = ("classes", "colours")  # of the shapes: 0 to 10; the others are shares
 
@@ -103,7 +106,10 @@ def sections(scores: Sequence[str] = ()) -> tuple[Section, ...]:
 
 def quality(scores: Sequence[str] = ()) -> Section:
     """A panel for each score, with what other real images score and with the best so far."""
-    own = tuple(_score_panel(SCORES[value], [full_name(value, each) for each in EXTRACTORS]) for value in BUILT_IN)
+    own = tuple(
+        _score_panel(title, [full_name(value, each) for each in EXTRACTORS if value in scores_of(each)])
+        for value, title in SCORES.items()
+    )
     further = tuple(_score_panel(name, [name]) for name in scores)
     shares = [f"shapes_{value}" for value in SHAPES if value not in COUNTED]
     shapes = (

@@ -47,9 +47,9 @@ def test_the_losses_the_probabilities_and_a_score_with_its_floor_and_its_best_sh
     shared = {panel.names for panel in panels()}
     assert ("loss/d", "loss/g") in shared
     assert ("d/real_prob", "d/fake_prob") in shared
-    fd = [f"{kind}/{name}" for name in ("fd_efficientnet_lite0", "fid") for kind in KINDS]
+    fd = [f"{kind}/{name}" for name in ("fd_efficientnet_lite0", "fd_classifier", "fid") for kind in KINDS]
     assert tuple(fd) in shared
-    assert EXTRACTORS == ("efficientnet_lite0", "inception")
+    assert EXTRACTORS == ("efficientnet_lite0", "classifier", "inception")
 
 
 def printed(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
