@@ -53,6 +53,7 @@ PANELS = (
     _pair("learning rates", "lr"),
     Panel(HEALTH, "spectral norms", (("d/spectral_norm_min", "lowest"), ("d/spectral_norm_max", "highest"))),
     Panel(HEALTH, "penalty", (("loss/penalty", "added to D's loss"),)),
+    Panel(HEALTH, "mode seeking", (("loss/mode_seeking", "added to G's loss"),)),
     Panel(HEALTH, "augmentation", (("augment/p", "probability"),), SHARE),
     Panel(
         HEALTH,

@@ -44,7 +44,7 @@ HEALTH = Section(
         Panel("D's accuracy", ("d/real_accuracy", "d/fake_accuracy"), high=1),
         Panel("Diversity of the samples", ("watchdog/diversity",)),
         Panel("Learning rates", ("lr/d", "lr/g")),
-        Panel("Penalty", ("loss/penalty",)),
+        Panel("Penalty, mode seeking", ("loss/penalty", "loss/mode_seeking")),
         Panel("Weight norms", ("weight_norm/d", "weight_norm/g")),
         Panel("Spectral norms of D", ("d/spectral_norm_min", "d/spectral_norm_max")),
         Panel("Controllers", ("augment/p", "balance/lr_scale", "balance/dropout"), high=1),

@@ -213,7 +213,7 @@ def test_an_offline_run_holds_every_documented_metric_the_grids_the_config_and_t
     exported = tmp_path / "generator.safetensors"
     exported.write_bytes(b"weights")
     metrics = {name: float(index) for index, name in enumerate(documented("metric") + documented("score"))}
-    assert len(metrics) == 42 + 31
+    assert len(metrics) == 43 + 31
     description = {
         "config": {"train": {"images": 5}, "data": {"classes": ["a", "b"]}},
         "git_revision": "abc-dirty", "parameters": {"g": 7},
