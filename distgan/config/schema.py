@@ -37,7 +37,13 @@ from distgan.config.choices import (
     WandbTracker,
 )
 from distgan.config.method import AugmentConfig, EmaConfig, Loss, LossConfig, NoAugment, OptimizerConfig
-from distgan.config.networks import DiscriminatorConfig, GeneratorConfig, SeedDiscriminator, SeedGenerator
+from distgan.config.networks import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ProjectedDiscriminator,
+    SeedDiscriminator,
+    SeedGenerator,
+)
 from distgan.config.registry import short_name
 from distgan.utils.names import split_names
 from distgan.utils.paths import storable_path
@@ -475,6 +481,12 @@ class Config(Frozen):
                 "discriminator.spectral_norm=true"
             )
         return self
+
+    @property
+    def judged_by_own_features(self) -> bool:
+        """Whether scores are computed from the features that G is trained against (Kynkäänniemi et al. 2022)."""
+        projected = isinstance(self.discriminator, ProjectedDiscriminator)
+        return projected and self.evaluate.extractor == "efficientnet_lite0"
 
     @property
     def run_dir(self) -> Path:

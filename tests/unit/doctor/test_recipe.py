@@ -136,6 +136,16 @@ def test_doctor_says_whether_there_can_be_scores(tiny_config, shapes, override, 
     assert text in result.line()
 
 
+def test_doctor_warns_of_a_judge_that_the_generator_is_trained_against(tiny_config, shapes):
+    for judge, level in (("efficientnet_lite0", "warn"), ("none", "ok")):
+        config = tiny_config(
+            "evaluate.every_images=100", "discriminator={family: projected, conditional: true}", f"evaluate.extractor={judge}",
+            "evaluate.reference_count=40", "evaluate.count=50",
+        )  # fmt: skip
+        (result,) = recipe.check_scores(config, data.check_data(config)[0])
+        assert result.level == level, result.line()
+
+
 def test_doctor_looks_for_scores_only_where_they_are_wanted(tiny_config):
     assert recipe.check_scores(tiny_config(), None) == []
 
