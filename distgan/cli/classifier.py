@@ -31,6 +31,7 @@ from distgan.metrics.classifier_file import (
     save_classifier,
 )
 from distgan.metrics.classifier_training import Labelled, Schedule, accuracy, split_off, train_classifier
+from distgan.utils import cpu
 from distgan.utils.errors import QualityError
 from distgan.utils.names import join_names
 
@@ -88,7 +89,7 @@ def is_bf16(chosen: str, device: torch.device) -> bool:
         return chosen == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    return device.type == "cpu" and cpu.has_bf16()
 
 
 def open_labelled(path: str) -> tuple[Manifest, ShardSelection]:

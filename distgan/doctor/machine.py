@@ -16,6 +16,7 @@ import torch
 from distgan.config.schema import Config
 from distgan.distributed.accelerator import choose_precision
 from distgan.doctor.check_result import CheckResult, fail, format_bytes, ok, warn
+from distgan.utils import cpu
 from distgan.utils.errors import ConfigError
 from distgan.utils.system import usable_cores
 
@@ -103,9 +104,8 @@ def check_precision(config: Config, environment: Mapping[str, str], on_gpu: bool
     if chosen == "fp16" and (penalties := config.loss.penalised):
         text = f"{', '.join(penalties)} with fp16: the penalty's gradients underflow"
         return [fail("precision", text, f"use train.precision=bf16, or {penalties[0]}=0")]
-    if chosen == "bf16" and not on_gpu:
-        text = f"bf16 on the CPU ({reason})"
-        return [warn("precision", text, "train.precision=no is usually faster there")]
+    if chosen == "bf16" and not on_gpu and not cpu.has_bf16():
+        return [warn("precision", f"bf16 on a CPU without it ({reason})", "train.precision=no is faster there")]
     return [ok("precision", f"{chosen}: {reason}")]
 
 

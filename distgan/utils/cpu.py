@@ -33,3 +33,10 @@ def spin_briefly() -> None:
     thread that it waits for from its core, and a step takes several times as long.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def has_bf16() -> bool:
+    """Whether this CPU computes in bfloat16; others emulate it, which takes many times as long."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -71,7 +71,12 @@ def test_precision(tiny_config):
         "FAIL  precision: loss.r1_gamma with fp16: the penalty's gradients underflow; use train.precision=bf16, or "
         "loss.r1_gamma=0"
     ]
-    assert machine.check_precision(tiny_config("train.precision=bf16"), {}, False)[0].level == "warn"
+
+
+def test_bf16_is_warned_of_on_a_cpu_that_has_to_emulate_it(tiny_config, monkeypatch):
+    for there, level in ((False, "warn"), (True, "ok")):
+        monkeypatch.setattr(machine.cpu, "has_bf16", lambda there=there: there)
+        assert machine.check_precision(tiny_config("train.precision=bf16"), {}, False)[0].level == level
 
 
 def test_open_files_and_shared_memory():

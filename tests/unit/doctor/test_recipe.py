@@ -139,8 +139,8 @@ def test_doctor_says_whether_there_can_be_scores(tiny_config, shapes, override, 
 def test_doctor_warns_of_a_judge_that_the_generator_is_trained_against(tiny_config, shapes):
     for judge, level in (("efficientnet_lite0", "warn"), ("none", "ok")):
         config = tiny_config(
-            "evaluate.every_images=100", "discriminator={family: projected, conditional: true}", f"evaluate.extractor={judge}",
-            "evaluate.reference_count=40", "evaluate.count=50",
+            "evaluate.every_images=100", "evaluate.count=50", "evaluate.reference_count=40",
+            f"evaluate.extractor={judge}", "discriminator={family: projected, conditional: true}",
         )  # fmt: skip
         (result,) = recipe.check_scores(config, data.check_data(config)[0])
         assert result.level == level, result.line()
