@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", type=to_source, metavar="RUN|FILE|OWNER/NAME",
         help="RUN for its best generator, or where none was evaluated its newest checkpoint; RUN/checkpoints/step-..., "
-        "a generator's safetensors file, or a repository on the Hub: me/cats, hf://me/cats@v1",
+        "a generator's safetensors file, a repository on the Hub (me/cats, hf://me/cats@v1), or demo: the one that "
+        "comes with distgan",
     )  # fmt: skip
     parser.add_argument("--html", type=to_path, metavar="FILE", help="write the page with the generator to one HTML "
                         "file, for any browser, also without a network (extra onnx)")  # fmt: skip

@@ -14,7 +14,7 @@ from distgan.config.networks import GENERATORS
 from distgan.config.registry import Trust
 from distgan.inference.formats import SUFFIXES
 from distgan.inference.generator import Generator, load_generator
-from distgan.inference.generator_file import Description, check_no_program, save_generator
+from distgan.inference.generator_file import Description, check_no_program, read_weights, save_generator
 from distgan.inference.hub.find import fetch, repository_of
 from distgan.inference.sampling import find_file
 from distgan.training.checkpoint import storage
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--half",
         action="store_true",
-        help="fp16, half the size: generator_fp16.onnx, ...; not for safetensors",
+        help="fp16, half the size: generator_fp16.safetensors, ...",
     )
     parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="averaged (default) or latest weights")
 
@@ -60,15 +60,13 @@ def run(args: argparse.Namespace) -> int:
     suffix = SUFFIXES.get(args.format, ".safetensors")
     end = f"_fp16{suffix}" if args.half else suffix
     if repository and args.out is None:
-        raise ExportError(f"{repository} is on the Hub; say where the file goes: --out generator{suffix}")
+        raise ExportError(f"{repository} is no directory here; say where the file goes: --out generator{suffix}")
     path = fetch(repository) if repository else source if is_file else find(source)
     out = args.out or (path.with_name(path.stem + end) if is_file else path.parent.parent / f"generator{end}")
     if out.suffix != suffix:
         raise ExportError(f"--out {out} must end in {suffix}; nearest: {out.with_suffix(suffix)}")
     if args.format == "safetensors":
-        check_safetensors(is_file, args.half, path)
-        digest = export(path, out, args.weights, args.trust)
-        print(f"{out}: {args.weights} weights of {path}, sha256 {digest}")
+        print(as_safetensors(args, path, is_file, out))
         return 0
     from distgan.inference.formats.write import CHECKED, write_portable  # torch's exporters take a while
 
@@ -79,12 +77,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_safetensors(is_file: bool, half: bool, path: Path) -> None:
-    """Raises ExportError for what is only for the other formats."""
-    if is_file:
-        raise ExportError(f"{path} is a safetensors file already; choose another --format: {', '.join(SUFFIXES)}")
-    if half:
-        raise ExportError("--half is for the other formats: distgan computes in fp32; leave it out")
+def as_safetensors(args: argparse.Namespace, path: Path, is_file: bool, out: Path) -> str:
+    """Writes the generator of a checkpoint, or the one in a file as fp16, and says so. Errors as of `export`."""
+    if not is_file:
+        digest = export(path, out, args.weights, args.trust, half=args.half)
+        return f"{out}: {args.weights} weights of {path}, sha256 {digest}"
+    if not args.half:
+        others = ", ".join(SUFFIXES)
+        raise ExportError(f"{path} is a safetensors file already; add --half, or choose another --format: {others}")
+    return f"{out}: the weights of {path} as fp16, sha256 {save_generator(out, *read_weights(path), half=True)}"
 
 
 def generator_of(path: Path, weights: Literal["ema", "raw"], trust: Sequence[str]) -> Generator:
@@ -111,7 +112,9 @@ def find(path: Path) -> Path:
     return newest
 
 
-def export(path: Path, out: Path, weights: Literal["ema", "raw"], trust: Sequence[str] = ()) -> str:
+def export(
+    path: Path, out: Path, weights: Literal["ema", "raw"], trust: Sequence[str] = (), *, half: bool = False
+) -> str:
     """Writes the generator of the checkpoint at `path` to `out`; returns the digest of its weights.
 
     Raises CheckpointError for a damaged checkpoint, ExportError if the file cannot be written.
@@ -141,4 +144,4 @@ def export(path: Path, out: Path, weights: Literal["ema", "raw"], trust: Sequenc
     except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise CheckpointError(f"{path} is damaged: its state.json is wrong: {printable(str(error))}") from None
     network = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return save_generator(out, network, description)
+    return save_generator(out, network, description, half=half)

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file",
         type=to_source,
         metavar="FILE",
-        help="generator.safetensors, a directory that holds one, or a repository on the Hub: me/cats, hf://me/cats@v1",
+        help="generator.safetensors, a directory that holds one, a repository on the Hub (me/cats, hf://me/cats@v1), "
+        "or demo: the generator of CIFAR-10's classes that comes with distgan",
     )
     parser.add_argument("--seeds", metavar="LIST", help="such as 0-63,70,100-110 (default: 0-63)")
     parser.add_argument("--out", required=True, metavar="PATH", help=f"{FORMS}; with --walk NAME.webp, .gif or .mp4")

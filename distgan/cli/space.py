@@ -9,7 +9,7 @@ import argparse
 
 from distgan.cli.generators import open_generator
 from distgan.config.command_line import add_trust_argument, to_path, to_source
-from distgan.inference.hub.find import check_id, repository_of
+from distgan.inference.hub.find import DEMO, check_id, repository_of
 from distgan.inference.publish import listed
 from distgan.inference.space.write import write_space
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the directory. Raises CheckpointError, ExportError."""
     repository = repository_of(args.source)
-    linked = args.model or (repository.id if repository else None)
+    linked = args.model or (repository.id if repository and repository != DEMO else None)
     model = None if linked is None else check_id(linked)
     generator, origin = open_generator(args.source, args.trust)
     title = model.rpartition("/")[2] if args.title is None and model else args.title

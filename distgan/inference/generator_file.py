@@ -39,7 +39,12 @@ FORMAT = "distgan-generator"
 FORMAT_VERSION = 1
 MAX_SIZE = 4096  # height and width of an image, pixels; limits the memory that a forged file can take
 ZIP = b"PK\x03\x04"  # how a zip file begins, as programs and pickles of torch are
-DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bool: "BOOL"}  # torch's types -> safetensors' names
+DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.bool: "BOOL",
+}  # torch's types -> safetensors' names
 
 
 def _versions() -> dict[str, str]:
@@ -86,16 +91,17 @@ class Description(BaseModel):
         return self
 
 
-def save_generator(path: Path, weights: Mapping[str, Tensor], description: Description) -> str:
+def save_generator(path: Path, weights: Mapping[str, Tensor], description: Description, *, half: bool = False) -> str:
     """Writes a generator file atomically, and returns the digest of the weights.
 
     weights: the network's state_dict, on any device, in any float type and memory format; stored as contiguous fp32.
-    Missing directories are made. Raises ExportError if the weights do not fit the description, or the write fails.
+    half: matrices and kernels are stored as fp16, for half the size; computed with is fp32 all the same. Missing
+    directories are made. Raises ExportError if the weights do not fit the description, or the write fails.
     """
     stored = {
         name: tensor.detach().to(
             device="cpu",
-            dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype,
+            dtype=_stored_type(tensor, half),
             memory_format=torch.contiguous_format,
             copy=True,  # safetensors refuses tensors that share memory
         )
@@ -107,6 +113,12 @@ def save_generator(path: Path, weights: Mapping[str, Tensor], description: Descr
     with writing(path), atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return digest
+
+
+def _stored_type(tensor: Tensor, half: bool) -> torch.dtype:
+    if not tensor.is_floating_point():
+        return tensor.dtype
+    return torch.float16 if half and tensor.ndim > 1 else torch.float32
 
 
 def check_described(description: Description, weights: Mapping[str, Tensor]) -> None:
@@ -143,7 +155,7 @@ def read_generator(path: Path, trust: Sequence[str] = ()) -> tuple[nn.Module, De
         found = {name: f"{(part := file.get_slice(name)).get_dtype()} {list(part.get_shape())}" for name in names}
         network = _empty_network(description, found, str(path))
         state = _tensors(file)
-    digest = _checked_digest(state, expected, path)
+    digest, state = _checked_digest(state, expected, path), in_fp32(state)
     if isinstance(description.generator, OutsideSection):  # it may have tensors that are in no file
         network = _build(description)
         network.load_state_dict(state)
@@ -161,7 +173,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Description]:
         description, expected = _describe((file.metadata() or {}).get(KEY), str(path), None)
         state = _tensors(file)
     _checked_digest(state, expected, path)
-    return state, description
+    return in_fp32(state), description
 
 
 @contextmanager
@@ -182,6 +194,11 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _tensors(file: Any) -> dict[str, Tensor]:
     return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # a tensor is a view of the file
+
+
+def in_fp32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that a file holds as fp16 as they are computed with."""
+    return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}
 
 
 def _checked_digest(state: Mapping[str, Tensor], expected: str, path: Path) -> str:
@@ -335,7 +352,7 @@ def _empty_network(description: Description, found: Mapping[str, str], origin: s
         raise ExportError(f"{origin} cannot be used: {reason}") from None
     needed = {name: _label(tensor) for name, tensor in network.state_dict().items()}
     for name in sorted({*needed, *found}):
-        if needed.get(name) != found.get(name):
+        if needed.get(name) != found.get(name, "").replace("F16 ", "F32 "):
             state = f"holds {printable(name)} as {printable(found[name])}" if name in found else f"lacks {name}"
             rule = f"which should be {needed[name]}" if name in needed else "which it should not have"
             raise ExportError(f"{origin} does not fit its description: it {state}, {rule}")

@@ -1,4 +1,7 @@
-"""What a generator's name means: a path here, or a repository on the Hub, which is downloaded once and then cached."""
+"""What a generator's name means: a path here, the one that comes with distgan, or a repository on the Hub.
+
+A repository is downloaded once and then cached.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +35,22 @@ class Repository(NamedTuple):
         return f"{self.id} at revision {self.revision}" if self.revision else self.id
 
 
+DEMO = Repository("demo")  # the generator that comes with distgan
+DEMO_FILE = Path(__file__).parents[2] / "assets" / "cifar10_small.safetensors"
+
+
 def repository_of(given: str | Path, revision: str | None = None) -> Repository | None:
     """The repository that a name means, None: it is a path here.
 
+    `demo` is the generator that comes with distgan, unless something here is called so.
     hf://OWNER/NAME[@REVISION] always means one; OWNER/NAME does where nothing of this name is here, and no directory
     OWNER. Raises ExportError: a malformed name after hf://, a web page, a revision of a path.
     """
     text = str(given)
     if isinstance(given, str) and text.startswith((SCHEME, *PAGES)):
         return _by_address(text, revision)
+    if isinstance(given, str) and text == DEMO.id and revision is None and not os.path.lexists(text):
+        return DEMO
     owner = text.partition("/")[0]
     if (
         isinstance(given, str)
@@ -111,6 +121,8 @@ def find(path_or_repo_id: str | Path, revision: str | None = None) -> Path:
 
 def fetch(repository: Repository) -> Path:
     """The generator file of a repository (downloaded once, then cached). Raises ExportError."""
+    if repository == DEMO:
+        return DEMO_FILE
     return download(*repository, f"{repository} is not a directory here, and {MODEL}")
 
 

@@ -73,3 +73,13 @@ def test_a_directory_of_the_hub_s_layout_is_exported_like_its_file(tmp_path, mon
     load_generator(export_file(tmp_path / "g.safetensors")).save_pretrained("saved")
     assert main(["export", "saved", "--format", "torchscript", "--half"]) == 0
     assert (tmp_path / "saved" / "model_fp16.pt").is_file()
+
+
+def test_half_makes_a_safetensors_file_of_a_run_and_of_a_file(run_dir, capsys):
+    run = run_dir[0]
+    assert main(["export", str(run), "--half"]) == 0
+    first = (run / "generator_fp16.safetensors").read_bytes()
+    assert main(["export", str(run)]) == 0
+    assert main(["export", str(run / "generator.safetensors"), "--half"]) == 0
+    assert (run / "generator_fp16.safetensors").read_bytes() == first
+    assert "as fp16" in capsys.readouterr().out

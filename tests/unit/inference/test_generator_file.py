@@ -23,7 +23,13 @@ from distgan.cli.main import main
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import Config
 from distgan.inference.generator import Generator, load_generator
-from distgan.inference.generator_file import Description, metadata_json, save_generator, weight_digest
+from distgan.inference.generator_file import (
+    Description,
+    metadata_json,
+    read_weights,
+    save_generator,
+    weight_digest,
+)
 from distgan.networks import build_generator
 from distgan.training.checkpoint import storage
 from distgan.utils.errors import ExportError
@@ -178,6 +184,22 @@ def test_half_precision_weights_are_stored_as_fp32(tmp_path):
     save_generator(tmp_path / "g", weights, describe())
     state = load_generator(tmp_path / "g").network.state_dict()
     assert all(torch.equal(state[name], tensor.float()) for name, tensor in weights.items())
+
+
+def test_a_half_file_holds_fp16_matrices_and_is_computed_in_fp32(path, tmp_path):
+    whole = load_generator(path)
+    digest = save_generator(tmp_path / "half", *read_weights(path), half=True)
+    saved = sum(2 * tensor.numel() for tensor in whole.network.state_dict().values() if tensor.ndim > 1)
+    assert path.stat().st_size - (tmp_path / "half").stat().st_size == pytest.approx(saved, abs=64)
+    half = load_generator(tmp_path / "half")
+    assert half.weight_digest == digest != whole.weight_digest
+    for name, tensor in whole.network.state_dict().items():
+        found = half.network.state_dict()[name]
+        assert found.dtype == tensor.dtype
+        assert torch.equal(found, tensor.half().float() if tensor.ndim > 1 else tensor)
+    levels = (half.sample(range(8)).int() - whole.sample(range(8)).int()).abs()
+    assert levels.max() <= 2
+    assert read_weights(tmp_path / "half")[0].keys() == read_weights(path)[0].keys()
 
 
 def test_files_are_fp32_under_another_default_type_too(path, tmp_path):
@@ -384,7 +406,7 @@ def test_forged_architecture_numbers_cost_neither_memory_nor_time(path, key, val
         (lambda w: w.pop("dense.bias"), r"lacks dense\.bias"),
         (lambda w: w.update(extra=torch.zeros(1)), "holds extra as .*should not have"),
         (lambda w: w.update({"dense.bias": w["dense.bias"][:-1].clone()}), r"dense\.bias as F32 \[31\].*F32 \[32\]"),
-        (lambda w: w.update({"dense.bias": w["dense.bias"].half()}), r"dense\.bias as F16 \[32\].*F32 \[32\]"),
+        (lambda w: w.update({"dense.bias": w["dense.bias"].bfloat16()}), r"dense\.bias as BF16 \[32\].*F32 \[32\]"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(path, change, words):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from distgan.inference.generator import Generator, load_generator
+from distgan.inference.hub.find import DEMO_FILE, check_id, nearest_id, repository_of
 from distgan.inference.hub.find import Repository as Named
-from distgan.inference.hub.find import check_id, nearest_id, repository_of
 from distgan.utils.errors import ExportError
 from tests.support.hub_server import TOKEN, Repository, commands, hub_server, python_path
 from tests.support.processes import environment
@@ -38,6 +38,26 @@ def hub():
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+def test_demo_is_the_generator_that_comes_with_distgan(tmp_path):
+    generator = load_generator("demo")
+    assert generator.class_names == (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
+    assert generator.images_seen > 100_000
+    assert DEMO_FILE.stat().st_size < 2_000_000
+    (tmp_path / "demo").mkdir()
+    assert repository_of("demo") is None, "what is here comes first"
 
 
 def held(hub, path, **options):
