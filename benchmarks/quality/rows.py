@@ -25,6 +25,7 @@ from distgan.training.run_dir import locked
 from distgan.utils.images import save_png, to_grid
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+CANDIDATES = Path(__file__).parent / "candidates"
 RECIPES = ("dcgan", "sngan", "sngan_conditional", "r3gan", "cifar10")  # where --recipes is not given
 ROWS, COLUMNS = 10, 10  # of a grid: a class in each column
 UNLIMITED = 10**12  # images: a row's seconds are its only end
@@ -57,8 +58,8 @@ class Row(NamedTuple):
 def files() -> Mapping[str, Path]:
     """Every recipe for all classes of CIFAR-10, in the order of the table: those of configs/, then the candidates."""
     own = {path.stem: path for path in sorted((ROOT / "configs").glob("*.yaml")) if _is_for_cifar10(path)}
-    candidates = sorted((Path(__file__).parent / "candidates").glob("*.yaml"))
-    return {name: own[name] for name in RECIPES} | own | {path.stem: path for path in candidates}
+    candidates = {path.stem: path for path in sorted(CANDIDATES.glob("*.yaml"))}
+    return {name: own[name] for name in RECIPES} | own | candidates
 
 
 def _is_for_cifar10(path: Path) -> bool:
