@@ -35,7 +35,7 @@ import torch
 from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from benchmarks.quality import speeds
-from benchmarks.quality.chart import chart
+from benchmarks.quality.chart import chart, check_curves
 from benchmarks.quality.options import Judge, keep_all, parse
 from benchmarks.quality.rows import Key, add_row, finished, judge, trained
 from benchmarks.quality.table import NAME, Asked, page
@@ -81,6 +81,8 @@ def measure(args: argparse.Namespace, command: str) -> int:
     """Makes all rows that are missing, and the table after each. Returns 1 if a recipe failed, else 0."""
     if args.into:
         filled(args.into, NAME, "")  # a document without marks is better known before
+    if args.chart:
+        check_curves({*args.recipes, *(key.recipe for key in trained(args.out))})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     evaluators = {chosen.name: evaluator_of(chosen, args, device) for chosen in args.extractors}
     machine = {"hardware": hardware(device), "torch": torch.__version__, "python": platform.python_version()}

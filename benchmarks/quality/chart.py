@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ from distgan.training.report.charts import STYLES, Point, y_label
 from distgan.training.report.templates import asset
 from distgan.utils.errors import QualityError
 
-MOST = STYLES  # curves of a panel
 WIDTH, HEIGHT = 460, 300  # of a panel, pixels
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 40  # margins
 KEY_WIDTH, KEY_HEIGHT, KEYS = 220, 18, 4  # of an entry of the legend; entries in a line
@@ -70,8 +69,7 @@ def chart(rows: Mapping[Key, Row], judges: Sequence[str]) -> str:
     """
     panels = [panel for judge in judges if (panel := panel_of(rows, judge)).curves]
     recipes = [name for name in files() if any(name in panel.curves for panel in panels)]
-    if len(recipes) > MOST:
-        raise QualityError(f"{len(recipes)} recipes, and a chart has at most {MOST} curves; use an OUT with fewer")
+    check_curves(recipes)
     if not panels:
         return ""
     styles = {name: f"s{place}" for place, name in enumerate(recipes)}
@@ -85,6 +83,14 @@ def chart(rows: Mapping[Key, Row], judges: Sequence[str]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">'
     page = f'<rect width="{width}" height="{height}" fill="var(--page)"/>'
     return "\n".join([head, f"<style>{style()}</style>", page, *parts, "</svg>"]) + "\n"
+
+
+def check_curves(recipes: Collection[str]) -> None:
+    """Raises QualityError for more recipes than there are styles."""
+    if len(recipes) > STYLES:
+        raise QualityError(
+            f"a chart has at most {STYLES} curves, and there are {len(recipes)} recipes; leave --chart out"
+        )
 
 
 def panel_of(rows: Mapping[Key, Row], judge: str) -> Panel:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.common.arguments import whole, wholes
-from benchmarks.quality.chart import MOST
 from benchmarks.quality.rows import RECIPES, files
 from distgan.config.keys import flatten
 from distgan.config.recipes import read_recipe
@@ -60,7 +59,7 @@ def parse(arguments: Sequence[str], description: str | None = None) -> argparse.
         if (key := override.split("=")[0]) in OWN:
             raise ConfigError(f"{key} is set by this benchmark, by its own rule for every row; leave {override} out")
     if args.chart:
-        check_chart(args.chart, args.recipes, args.extractors)
+        check_chart(args.chart, args.extractors)
     args.out, args.data = args.out.resolve(), args.data.resolve()
     return args
 
@@ -82,14 +81,10 @@ def judges(text: str) -> list[Judge]:
     return made
 
 
-def check_chart(path: Path, recipes: Sequence[str], chosen: Sequence[Judge]) -> None:
-    """Raises ConfigError if there would be nothing to draw, or too much."""
+def check_chart(path: Path, chosen: Sequence[Judge]) -> None:
+    """Raises ConfigError if there would be nothing to draw, or not as an SVG."""
     if path.suffix != ".svg":
         raise ConfigError(f"--chart {path}: the chart is an SVG; call it {path.with_suffix('.svg')}")
-    if len(recipes) > MOST:
-        raise ConfigError(
-            f"--chart: {len(recipes)} recipes, and a chart has at most {MOST} curves; give fewer --recipes"
-        )
     if all(each.extractor == "none" for each in chosen):
         raise ConfigError("--chart shows Frechet distances, and the extractor none has none; leave --chart out")
 
@@ -122,4 +117,10 @@ def keep_all(
     for name, protocol in protocols.items():
         keep_settings(out / f"judge-{name}.json", protocol)
     for name in recipes:
-        keep_settings(out / f"recipe-{name}.json", flatten(read_recipe(files()[name]).tree))
+        keep_settings(out / f"recipe-{name}.json", of_training(read_recipe(files()[name]).tree))
+
+
+def of_training(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe that its rows depend on."""
+    sections = {name: section for name, section in recipe.items() if name not in ("run", "evaluate", "best", "wandb")}
+    return {key: value for key, value in flatten(sections).items() if key not in OWN}

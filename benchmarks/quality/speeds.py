@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import statistics
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ def measured(args: Namespace, machine: Mapping[str, Any]) -> tuple[dict[str, flo
             taken = turn(recipe, args)
             if isinstance(taken, int):
                 failed[recipe] = taken
+                print(f"{recipe}: its turn failed (exit {taken}), as said above", file=sys.stderr, flush=True)
             else:
                 turns[recipe].append(taken)
                 write_text(path, json.dumps({**conditions, "recipes": turns}, indent=1) + "\n")

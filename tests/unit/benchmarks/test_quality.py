@@ -309,6 +309,11 @@ def test_further_judges_and_recipes_may_come_but_none_may_change(tmp_path, monke
         options.keep_all(tmp_path, SETTINGS, {}, ["sngan_cpu"])
 
 
+def test_what_the_benchmark_sets_itself_may_change_in_a_recipe():
+    recipe = {"run": {"name": "a"}, "train": {"images": 5, "batch_size": 2}, "evaluate": {"count": 3}}
+    assert options.of_training(recipe) == {"train.batch_size": 2}
+
+
 def test_rows_of_an_earlier_version_are_refused(tmp_path):
     save_scores(tmp_path / "dcgan-60" / "scores.json", scores(**{FD: 1.0}))
     with pytest.raises(QualityError, match="dcgan-60/scores.json is of an earlier version, .*choose another OUT"):
@@ -405,7 +410,7 @@ def test_a_chart_without_distances_is_empty_and_one_of_too_many_recipes_is_refus
     assert chart({Key("dcgan", 60, 0): row(images=5)}, [LITE]) == ""
     names = [f"recipe{number}" for number in range(9)]
     monkeypatch.setattr("benchmarks.quality.chart.files", lambda: names)
-    with pytest.raises(QualityError, match="9 recipes, and a chart has at most 8 curves"):
+    with pytest.raises(QualityError, match="at most 8 curves, and there are 9 recipes; leave --chart out"):
         chart({Key(name, 60, 0): row(**{FD: 1.0}) for name in names}, [LITE])
 
 
