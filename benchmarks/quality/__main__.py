@@ -1,7 +1,7 @@
 """Quality against seconds of training, for every recipe, by one protocol: one command makes table, grids and chart.
 
 python -m benchmarks.quality OUT --data SHARDS [--recipes dcgan,sngan,...] [--seconds 60,300,600] [--seeds 0]
-    [--budget seconds|images] [--extractors efficientnet_lite0,inception=WEIGHTS] [--count 5000]
+    [--budget seconds|images] [--clock wall|cpu] [--extractors efficientnet_lite0,inception=WEIGHTS] [--count 5000]
     [--reference-count 10000] [--launch="--multi_gpu"] [--into docs/quality.md] [--chart FILE.svg] [KEY=VALUE ...]
 
 SHARDS: CIFAR-10 by `distgan prepare cifar10`. Recipes: those of configs/ for all of its classes, and the candidates in
@@ -14,7 +14,8 @@ OUT/judge-EXTRACTOR.json or OUT/recipe-RECIPE.json needs another OUT.
 
 --budget seconds: of the wall clock, so no row may be disturbed by other work. --budget images: first the recipes train
 alone, in turns (OUT/speed.json); then a row trains as many images as its recipe sees in its seconds at the median of
-these speeds. What it learns depends on the images only, so other work may go on meanwhile.
+these speeds. What it learns depends on the images only, so other work may go on meanwhile. --clock cpu: the speeds
+are by the CPU time of a training (of one process with train.cpu_threads=1), so other work may go on then, too.
 --chart: Frechet distance against seconds, a panel for each judge.
 KEY=VALUE is for every recipe. Exit code 1: a recipe failed, the others are measured.
 
@@ -68,7 +69,7 @@ def report(args: argparse.Namespace, failed: Mapping[Key, int], settings: Mappin
     """Writes OUT/results.md, the document and the chart; returns the table."""
     rows = finished(args.out)
     asked = Asked(args.recipes, args.seconds, [each.name for each in args.extractors])
-    text = page(rows, failed, asked, settings, command, speeds.told(args.out))
+    text = page(rows, failed, asked, settings, command, speeds.told(args.out, args.clock))
     write_text(args.out / "results.md", f"{text}\n")
     if args.into:
         write_text(args.into, filled(args.into, NAME, text))
@@ -86,7 +87,8 @@ def measure(args: argparse.Namespace, command: str) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     evaluators = {chosen.name: evaluator_of(chosen, args, device) for chosen in args.extractors}
     machine = {"hardware": hardware(device), "torch": torch.__version__, "python": platform.python_version()}
-    settings = {"overrides": args.overrides, "launch": args.launch, "budget": args.budget, **machine}
+    settings = {"overrides": args.overrides, "launch": args.launch, "budget": args.budget, "clock": args.clock}
+    settings |= machine
     args.out.mkdir(parents=True, exist_ok=True)
     protocols = {name: each.protocol.model_dump(mode="json") for name, each in evaluators.items()}
     keep_all(args.out, settings, protocols, args.recipes)

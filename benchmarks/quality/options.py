@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from benchmarks.common.arguments import whole, wholes
 from benchmarks.quality.rows import RECIPES, files
 from distgan.config.keys import flatten
@@ -44,6 +46,7 @@ def parse(arguments: Sequence[str], description: str | None = None) -> argparse.
     parser.add_argument("--seconds", default="60,300,600", type=lambda text: sorted(set(wholes(text))))
     parser.add_argument("--seeds", default="0", type=seeds)
     parser.add_argument("--budget", choices=("seconds", "images"), default="seconds")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="of the speeds, for --budget images")
     parser.add_argument("--turn-seconds", type=whole, default=30, help="of each turn that measures a speed")
     parser.add_argument("--count", type=int, default=5_000)
     parser.add_argument("--reference-count", type=int, default=10_000)
@@ -60,6 +63,8 @@ def parse(arguments: Sequence[str], description: str | None = None) -> argparse.
             raise ConfigError(f"{key} is set by this benchmark, by its own rule for every row; leave {override} out")
     if args.chart:
         check_chart(args.chart, args.extractors)
+    if args.clock == "cpu":
+        check_clock(args)
     args.out, args.data = args.out.resolve(), args.data.resolve()
     return args
 
@@ -87,6 +92,15 @@ def check_chart(path: Path, chosen: Sequence[Judge]) -> None:
         raise ConfigError(f"--chart {path}: the chart is an SVG; call it {path.with_suffix('.svg')}")
     if all(each.extractor == "none" for each in chosen):
         raise ConfigError("--chart shows Frechet distances, and the extractor none has none; leave --chart out")
+
+
+def check_clock(args: argparse.Namespace) -> None:
+    """Raises ConfigError where the CPU time of a training is not the time that it takes alone."""
+    if args.budget != "images" or args.launch or "train.cpu_threads=1" not in args.overrides:
+        rule = "is for --budget images with one process of one thread"
+        raise ConfigError(f"--clock cpu {rule}; add --budget images train.cpu_threads=1, and no --launch")
+    if torch.cuda.is_available():
+        raise ConfigError("--clock cpu counts a CPU's time, and training is on the GPU here; use --clock wall")
 
 
 def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CANDIDATES = Path(__file__).parent / "candidates"
 RECIPES = ("dcgan", "sngan", "sngan_conditional", "r3gan", "cifar10")  # where --recipes is not given
 ROWS, COLUMNS = 10, 10  # of a grid: a class in each column
-UNLIMITED = 10**12  # images: a row's seconds are its only end
+UNLIMITED = 10**9  # images: a row's seconds are its only end
 NAMED = re.compile(r"(?P<recipe>\w+)-(?P<seconds>[1-9]\d*)-seed(?P<seed>\d+)")
 
 

@@ -9,8 +9,9 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import psutil
@@ -25,7 +26,11 @@ TURNS = 3
 SKIPPED = 0.25  # of a turn: the first steps choose algorithms and fill caches
 RARE = 1_000_000_000  # steps: the turns draw no samples and write no checkpoints
 FILE = "speed.json"
+EVERY = 0.05  # seconds between two looks at a training's metrics
+CLOCKS = {"wall": ("seconds", "images_per_second"), "cpu": ("cpu_seconds", "images_per_cpu_second")}
+"""Clock -> what a line of metrics has of it, what a turn has."""
 Turn = Mapping[str, float]
+Line = dict[str, float]
 Turns = dict[str, list[Turn]]
 
 
@@ -50,33 +55,63 @@ def measured(args: Namespace, machine: Mapping[str, Any]) -> tuple[dict[str, flo
             else:
                 turns[recipe].append(taken)
                 write_text(path, json.dumps({**conditions, "recipes": turns}, indent=1) + "\n")
-    return {recipe: median(turns[recipe]) for recipe in args.recipes if recipe not in failed}, failed
+    return {recipe: median(turns[recipe], args.clock) for recipe in args.recipes if recipe not in failed}, failed
 
 
 def turn(recipe: str, args: Namespace) -> Turn | int:
-    """Images per second, and the cores that other processes used meanwhile; the exit code of a training that failed."""
+    """Images per second by both clocks, and the cores that other processes used meanwhile; the exit code of a training
+    that failed.
+    """
     partial = emptied(args.out / "speed.partial")
     only = [f"log.samples_every_steps={RARE}", f"checkpoint.every_steps={RARE}", "log.every_steps=1"]
-    with others() as used:
-        code = train(recipe, partial, args, [*only, f"train.seconds={args.turn_seconds}", f"train.images={UNLIMITED}"])
+    end = [f"train.seconds={args.turn_seconds}", f"train.images={UNLIMITED}"]
+    with others() as used, watched(partial / "metrics.jsonl") as lines:
+        code = train(recipe, partial, args, [*only, *end])
     if code:
         return code
-    lines = [parse_json(line) for line in (partial / "metrics.jsonl").read_text().splitlines()]
     emptied(partial)
     try:
-        return {"images_per_second": speed(lines, args.turn_seconds), "cores_of_others": used[0]}
+        by_clock = {name: speed(lines, args.turn_seconds, column) for column, name in CLOCKS.values()}
     except ValueError:
         this = f"{recipe} makes fewer than 2 steps after the first quarter of {args.turn_seconds} s"
         raise QualityError(f"{this}; give longer turns by --turn-seconds") from None
+    return {**by_clock, "cores_of_others": used[0]}
 
 
-def speed(lines: Sequence[Mapping[str, float]], seconds: float) -> float:
-    """Of a turn whose every step has a line. Raises ValueError if fewer than two steps follow its first quarter."""
+def speed(lines: Sequence[Line], seconds: float, column: str = "seconds") -> float:
+    """Images per second of the steps of a turn, with a line each. Raises ValueError if fewer than two steps follow its
+    first quarter.
+    """
     counted = [line for line in lines if line["seconds"] >= SKIPPED * seconds]
     if len(counted) < 3:
         raise ValueError(f"{len(counted)} lines")
     first, last = counted[0], counted[-1]
-    return (last["images"] - first["images"]) / (last["seconds"] - first["seconds"])
+    return (last["images"] - first["images"]) / (last[column] - first[column])
+
+
+@contextmanager
+def watched(path: Path) -> Iterator[list[Line]]:
+    """Collects the lines of a training's metrics as they come, each with the `cpu_seconds` that this process's children
+    have worked until then.
+    """
+    lines: list[Line] = []
+    over = Event()
+
+    def look() -> None:
+        seen = 0
+        while not over.wait(EVERY):
+            text = path.read_text() if path.is_file() else ""
+            if (end := text.rfind("\n") + 1) > seen:
+                seen = end
+                lines.append({**parse_json(text[:end].splitlines()[-1]), "cpu_seconds": _of_running_children()})
+
+    thread = Thread(target=look)
+    thread.start()
+    try:
+        yield lines
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextmanager
@@ -95,23 +130,34 @@ def _busy() -> float:
     return float(times.user + times.system + getattr(times, "nice", 0.0))
 
 
+def _of_running_children() -> float:
+    """Seconds for which child processes have worked that still run, and their own children."""
+    worked = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            worked += times.user + times.system
+    return worked
+
+
 def _of_children() -> float:
     """Seconds for which ended child processes have worked."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
-def median(turns: Sequence[Turn]) -> float:
-    return statistics.median(each["images_per_second"] for each in turns)
+def median(turns: Sequence[Turn], clock: str) -> float:
+    return statistics.median(each[CLOCKS[clock][1]] for each in turns)
 
 
-def told(out: Path) -> str:
+def told(out: Path, clock: str) -> str:
     """How the speeds of OUT/speed.json were measured; empty if there are none."""
     if not (out / FILE).is_file():
         return ""
     known = read_json(out / FILE, MAX_BYTES)
     most = max(each["cores_of_others"] for turns in known["recipes"].values() for each in turns)
+    alone = "in so many seconds of its own CPU time" if clock == "cpu" else "training alone, in so many seconds"
     return (
-        f"a row has trained as many images as its recipe, training alone, sees in so many seconds ({FILE}: median of "
-        f"{TURNS} turns of {known['turn_seconds']} s; other processes used up to {most:.2g} cores meanwhile)"
+        f"a row has trained as many images as its recipe sees {alone} ({FILE}: median of {TURNS} turns of "
+        f"{known['turn_seconds']} s; other processes used up to {most:.2g} cores meanwhile)"
     )

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -224,24 +225,24 @@ def test_without_an_extractor_the_table_has_what_is_told_of_the_shapes():
 
 
 def test_facts_of_a_budget_of_images_say_how_the_speeds_were_measured(tmp_path):
-    assert speeds.told(tmp_path) == ""
+    assert speeds.told(tmp_path, "wall") == ""
     turns = [{"images_per_second": 5.0, "cores_of_others": used} for used in (0.1, 0.75)]
     known = {"turn_seconds": 30, "recipes": {"dcgan": turns}}
     (tmp_path / "speed.json").write_text(json.dumps(known))
-    text = page({Key("dcgan", 60, 0): row()}, {}, Asked([], [], []), SETTINGS, "it", speeds.told(tmp_path))
-    assert (
-        "training alone, sees in so many seconds (speed.json: median of 3 turns of 30 s; other processes used up to"
-        in text
-    )
+    text = page({Key("dcgan", 60, 0): row()}, {}, Asked([], [], []), SETTINGS, "it", speeds.told(tmp_path, "wall"))
+    assert "sees training alone, in so many seconds (speed.json: median of 3 turns of 30 s; other processes" in text
     assert "up to 0.75 cores meanwhile)" in text
     assert "wall clock" not in text
+    assert "sees in so many seconds of its own CPU time (speed.json" in speeds.told(tmp_path, "cpu")
 
 
 def test_a_speed_is_that_of_the_steps_after_the_first_quarter_of_a_turn():
     lines = [{"images": 10 * step, "seconds": float(step)} for step in range(1, 9)]
     lines[0]["images"] = -1000
     assert speeds.speed(lines, 8) == 10.0
-    assert speeds.median([{"images_per_second": value} for value in (1.0, 50.0, 2.0)]) == 2.0
+    halved = [{**line, "cpu_seconds": 7 + line["seconds"] / 2} for line in lines]
+    assert speeds.speed(halved, 8, "cpu_seconds") == 20.0
+    assert speeds.median([{"images_per_second": value} for value in (1.0, 50.0, 2.0)], "wall") == 2.0
     with pytest.raises(ValueError, match="2 lines"):
         speeds.speed(lines, 28)
 
@@ -253,6 +254,49 @@ def test_cores_of_others_are_what_all_have_worked_without_the_children(monkeypat
     with speeds.others() as used:
         pass
     assert used == [2.5]
+
+
+def test_a_watched_training_s_lines_come_with_the_time_that_children_have_worked(monkeypatch, tmp_path):
+    monkeypatch.setattr(speeds, "_of_running_children", iter([1.5, 2.5]).__next__)
+    path = tmp_path / "metrics.jsonl"
+    with speeds.watched(path) as lines:
+        for number, text in enumerate(('{"images": 12}\n{"ima', 'ges": 24}\n{"image'), 1):
+            with path.open("a") as file:
+                file.write(text)
+            until = time.monotonic() + 30
+            while len(lines) < number and time.monotonic() < until:
+                time.sleep(0.01)
+    assert lines == [{"images": 12, "cpu_seconds": 1.5}, {"images": 24, "cpu_seconds": 2.5}]
+
+
+def test_a_child_s_time_is_what_it_has_worked_not_how_long_it_lives():
+    script = "import time\nwhile time.process_time() < 0.3: pass\nprint('worked', flush=True)\ntime.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "worked\n"
+        time.sleep(0.2)
+        assert 0.25 < speeds._of_running_children() < 0.45
+    finally:
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [["train.cpu_threads=1"], ["--budget", "images"], ["--budget=images", "--launch=--cpu", "train.cpu_threads=1"]],
+)
+def test_the_cpu_s_clock_is_for_one_process_of_one_thread(more):
+    with pytest.raises(ConfigError, match="--clock cpu is for --budget images with one process of one thread; add"):
+        parse(["out", "--data", "shards", "--clock", "cpu", *more])
+
+
+def test_the_cpu_s_clock_is_not_for_a_gpu(monkeypatch):
+    right = ["out", "--data", "shards", "--clock", "cpu", "--budget", "images", "train.cpu_threads=1"]
+    monkeypatch.setattr(options.torch.cuda, "is_available", lambda: False)
+    assert parse(right).clock == "cpu"
+    monkeypatch.setattr(options.torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ConfigError, match="training is on the GPU here; use --clock wall"):
+        parse(right)
 
 
 def turns_of(monkeypatch, tmp_path, broken: str = "") -> tuple[list[str], tuple[dict[str, float], dict[str, int]]]:
@@ -542,12 +586,12 @@ def test_a_row_that_was_killed_is_made_anew_but_not_while_its_training_goes_on(t
 @pytest.mark.slow
 def test_seeds_and_a_budget_of_images_resume_and_a_longer_row_is_what_it_would_be_without_the_shorter(tmp_path, shapes):
     out, alone = tmp_path / "out", tmp_path / "alone"
-    by_images = ("--budget", "images", "--turn-seconds", "2")
+    by_images = ("--budget", "images", "--clock", "cpu", "--turn-seconds", "2")
     code, text = run(command(out, shapes, "dcgan", "1", "--seeds", "0", *by_images))
     assert code == 0, text
     known = read_json(out / "speed.json", 1 << 16)
     assert len(known["recipes"]["dcgan"]) == speeds.TURNS
-    speed = speeds.median(known["recipes"]["dcgan"])
+    speed = speeds.median(known["recipes"]["dcgan"], "cpu")
 
     code, text = run(command(out, shapes, "dcgan", "1,2", "--seeds", "0,1", *by_images))
     assert code == 0, text
