@@ -24,6 +24,7 @@ from distgan.utils.safe_io import parse_json, read_json
 
 TURNS = 3
 SKIPPED = 0.25  # of a turn: the first steps choose algorithms and fill caches
+STEPS = 4  # to a line of metrics; writing it takes time, too
 RARE = 1_000_000_000  # steps: the turns draw no samples and write no checkpoints
 FILE = "speed.json"
 EVERY = 0.05  # seconds between two looks at a training's metrics
@@ -63,7 +64,7 @@ def turn(recipe: str, args: Namespace) -> Turn | int:
     that failed.
     """
     partial = emptied(args.out / "speed.partial")
-    only = [f"log.samples_every_steps={RARE}", f"checkpoint.every_steps={RARE}", "log.every_steps=1"]
+    only = [f"log.samples_every_steps={RARE}", f"checkpoint.every_steps={RARE}", f"log.every_steps={STEPS}"]
     end = [f"train.seconds={args.turn_seconds}", f"train.images={UNLIMITED}"]
     with others() as used, watched(partial / "metrics.jsonl") as lines:
         code = train(recipe, partial, args, [*only, *end])
@@ -73,17 +74,15 @@ def turn(recipe: str, args: Namespace) -> Turn | int:
     try:
         by_clock = {name: speed(lines, args.turn_seconds, column) for column, name in CLOCKS.values()}
     except ValueError:
-        this = f"{recipe} makes fewer than 2 steps after the first quarter of {args.turn_seconds} s"
+        this = f"{recipe} makes fewer than {2 * STEPS} steps after the first quarter of {args.turn_seconds} s"
         raise QualityError(f"{this}; give longer turns by --turn-seconds") from None
     return {**by_clock, "cores_of_others": used[0]}
 
 
 def speed(lines: Sequence[Line], seconds: float, column: str = "seconds") -> float:
-    """Images per second of the steps of a turn, with a line each. Raises ValueError if fewer than two steps follow its
-    first quarter.
-    """
+    """Images per second between the lines of a turn. Raises ValueError if fewer than two follow its first quarter."""
     counted = [line for line in lines if line["seconds"] >= SKIPPED * seconds]
-    if len(counted) < 3:
+    if len(counted) < 2:
         raise ValueError(f"{len(counted)} lines")
     first, last = counted[0], counted[-1]
     return (last["images"] - first["images"]) / (last[column] - first[column])

@@ -243,8 +243,8 @@ def test_a_speed_is_that_of_the_steps_after_the_first_quarter_of_a_turn():
     halved = [{**line, "cpu_seconds": 7 + line["seconds"] / 2} for line in lines]
     assert speeds.speed(halved, 8, "cpu_seconds") == 20.0
     assert speeds.median([{"images_per_second": value} for value in (1.0, 50.0, 2.0)], "wall") == 2.0
-    with pytest.raises(ValueError, match="2 lines"):
-        speeds.speed(lines, 28)
+    with pytest.raises(ValueError, match="1 lines"):
+        speeds.speed(lines, 32)
 
 
 def test_cores_of_others_are_what_all_have_worked_without_the_children(monkeypatch):
