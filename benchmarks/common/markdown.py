@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from distgan.utils.errors import ConfigError
@@ -17,3 +19,9 @@ def filled(document: Path, name: str, text: str) -> str:
     if not found:
         raise ConfigError(f"{document} has no place for the table: put {begin} and {end} on lines of their own")
     return new
+
+
+def spread(values: Sequence[float], form: str = ".4g") -> str:
+    """The mean and the range of several values: 0.42 (0.41 ... 0.44); those that read the same are one number."""
+    mean, low, high = (f"{value:{form}}" for value in (statistics.mean(values), min(values), max(values)))
+    return mean if low == high else f"{mean} ({low} ... {high})"

@@ -35,7 +35,7 @@ from benchmarks.gpu.plan import Outcome, Stage, chosen, exit_code, seconds_for, 
 from benchmarks.gpu.runner import execute
 from benchmarks.gpu.stages import Work, all_stages
 from benchmarks.gpu.summary import known_from, markdown, to_json
-from benchmarks.quality.__main__ import keep_settings
+from benchmarks.quality.options import keep_settings
 from benchmarks.speed.__main__ import machine as speed_machine
 from distgan import __version__
 from distgan.training.run_dir import write_text

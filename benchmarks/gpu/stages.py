@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.gpu.plan import NO_GPU, Stage
-from benchmarks.quality.__main__ import RECIPES
+from benchmarks.quality.rows import RECIPES, Key
 from benchmarks.speed.gpu_rows import MODERN, MODES
 from distgan.config.load import load_config
 from distgan.data.shards.manifest import MANIFEST
@@ -155,7 +155,7 @@ def quality(work: Work) -> Iterator[Stage]:
     judge: tuple[str, ...] = ()
     if work.small:
         recipes = recipes[:1]
-        few = ("--count", "200", "--reference-count", "300") if work.data else ("--count", "20", "--extractor", "none")
+        few = ("--count", "200", "--reference-count", "300") if work.data else ("--count", "20", "--extractors", "none")
         judge = (*few, *TINY, "generator.width=8")
     for recipe in recipes:
         asked = (str(out), "--data", str(work.shards), "--recipes", recipe, "--seconds", str(seconds))
@@ -166,7 +166,7 @@ def quality(work: Work) -> Iterator[Stage]:
             4 * SECONDS,
             2 * SECONDS,
             lacks,
-            leaves=out / f"{recipe}-{seconds}",
+            leaves=out / Key(recipe, seconds, 0).name,
         )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmarks.gpu.plan import Outcome, Outcomes, Stage
 from benchmarks.gpu.stages import Work, of_group
-from benchmarks.quality import __main__ as quality
+from benchmarks.quality.rows import RECIPES, Key, finished
+from benchmarks.quality.table import NAME, Asked, page
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed.cpu_rows import cpu_rows
 from benchmarks.speed.gpu_rows import MODERN, gpu_rows
@@ -94,12 +95,12 @@ def verdict(found: Found, mode: str) -> str:
 def quality_table(work: Work, stages: Sequence[Stage], known: Outcomes, command: str) -> str:
     """The rows that are there, as benchmarks/quality makes the table; empty if there is none."""
     out, seconds = work.out / "quality", work.seconds
-    rows = quality.finished(out)
+    rows = finished(out)
     if not rows:
         return ""
     ended = {stage.name.partition("-")[2]: known.get(stage.name) for stage in of_group(stages, "quality")}
-    failed = {(name, seconds): end.exit for name, end in ended.items() if end and end.exit}
-    return quality.table(rows, failed, [seconds], read_json(out / "settings.json", 1 << 16), command)
+    failed = {Key(name, seconds, 0): end.exit for name, end in ended.items() if end and end.exit}
+    return page(rows, failed, Asked(RECIPES, [seconds], ()), read_json(out / "settings.json", 1 << 16), command)
 
 
 def grids(out: Path) -> list[str]:
@@ -123,7 +124,7 @@ def markdown(work: Work, stages: Sequence[Stage], known: Outcomes, machine: Mapp
         if work.gpu:
             parts += [verdict(measured(work.out / "speed")[0], mode) for mode in KEYS]
     if text := quality_table(work, stages, known, command):
-        parts += [_heading(work, "docs/quality.md", quality.NAME), text, f"Grids: {', '.join(grids(work.out))}."]
+        parts += [_heading(work, "docs/quality.md", NAME), text, f"Grids: {', '.join(grids(work.out))}."]
     return "\n\n".join(parts) + "\n"
 
 

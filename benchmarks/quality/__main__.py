@@ -1,14 +1,22 @@
-"""Quality against seconds of training, for every recipe, by one protocol: one command makes the table and the grids.
+"""Quality against seconds of training, for every recipe, by one protocol: one command makes table, grids and chart.
 
-python -m benchmarks.quality OUT --data SHARDS [--recipes dcgan,sngan,...] [--seconds 60,300,600]
-    [--count 5000] [--reference-count 10000] [--extractor efficientnet_lite0] [--launch="--multi_gpu"]
-    [--into docs/quality.md] [KEY=VALUE ...]
+python -m benchmarks.quality OUT --data SHARDS [--recipes dcgan,sngan,...] [--seconds 60,300,600] [--seeds 0]
+    [--budget seconds|images] [--clock wall|cpu] [--extractors efficientnet_lite0,inception=WEIGHTS] [--count 5000]
+    [--reference-count 10000] [--launch="--multi_gpu"] [--into docs/quality.md] [--chart FILE.svg] [KEY=VALUE ...]
 
-SHARDS: CIFAR-10 by `distgan prepare cifar10`. A row of the table is a run directory, OUT/RECIPE-SECONDS, which has
-scores.json and grid.png, too. It goes on from the longest finished row of its recipe that is shorter; only training
-counts, not start, evaluation and export. Until it is whole it is called RECIPE-SECONDS.partial: what was stopped is
-made anew, what is finished is not done again. OUT/results.md has all rows. What is not as in OUT/settings.json needs
-another OUT.
+SHARDS: CIFAR-10 by `distgan prepare cifar10`. Recipes: those of configs/ for all of its classes, and the candidates in
+benchmarks/quality/candidates. A row of the table is a run directory for each seed, OUT/RECIPE-SECONDS-seedSEED, which
+has grid.png and scores-EXTRACTOR.json of each judge, too. It goes on from the longest finished row of its recipe and
+seed that is shorter; only training counts, not start, evaluation and export. Until it is whole it is called
+RECIPE-SECONDS-seedSEED.partial: what was stopped is made anew, what is finished is not done again, and a later call may
+bring further recipes, seconds, seeds and judges. OUT/results.md has all rows. What is not as in OUT/settings.json,
+OUT/judge-EXTRACTOR.json or OUT/recipe-RECIPE.json needs another OUT.
+
+--budget seconds: of the wall clock, so no row may be disturbed by other work. --budget images: first the recipes train
+alone, in turns (OUT/speed.json); then a row trains as many images as its recipe sees in its seconds at the median of
+these speeds. What it learns depends on the images only, so other work may go on meanwhile. --clock cpu: the speeds
+are by the CPU time of a training (of one process with train.cpu_threads=1), so other work may go on then, too.
+--chart: Frechet distance against seconds, a panel for each judge.
 KEY=VALUE is for every recipe. Exit code 1: a recipe failed, the others are measured.
 
 seed_frogs is left out: it learns frogs only, so its reference is another one, and its values belong in another table.
@@ -17,201 +25,92 @@ seed_frogs is left out: it learns frogs only, so its reference is another one, a
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import platform
 import shlex
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
+from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
+from benchmarks.quality import speeds
+from benchmarks.quality.chart import chart, check_curves
+from benchmarks.quality.options import Judge, keep_all, parse
+from benchmarks.quality.rows import Key, add_row, finished, judge, trained
+from benchmarks.quality.table import NAME, Asked, page
 from distgan.config.load import validate
-from distgan.inference.generator import load_generator
 from distgan.metrics.evaluator import Evaluator
-from distgan.metrics.protocol import Scores, load_scores, save_scores
-from distgan.metrics.registry import SHAPES, full_name
-from distgan.training.export import LAST
-from distgan.training.run_dir import locked, write_text
-from distgan.utils.errors import ConfigError, DistganError, QualityError
-from distgan.utils.images import save_png, to_grid
-from distgan.utils.safe_io import read_json
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-RECIPES = ("dcgan", "sngan", "sngan_conditional", "r3gan", "cifar10")
-PLACES = ("run.dir", "run.name", "data.path", "data.prepare", "data.classes")
-OWN = (*PLACES, "train.seconds", "evaluate.every_images", "best.patience", "wandb.mode")  # keys that are no override's
-SHOWN = ("fd", "kd", "precision", "recall", "coverage")
-NAME = "training"  # of the table's place in a document
-ROWS, COLUMNS = 10, 10  # of a grid: a class in each column
-Key = tuple[str, int]  # recipe, seconds
-
-
-class Row(NamedTuple):
-    scores: Scores
-    date: datetime.date
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Raises ConfigError for recipes and keys that are not to be had here."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--recipes", default=",".join(RECIPES), type=lambda text: text.split(","))
-    parser.add_argument("--seconds", default="60,300,600", type=whole_seconds)
-    parser.add_argument("--count", type=int, default=5_000)
-    parser.add_argument("--reference-count", type=int, default=10_000)
-    parser.add_argument("--extractor", default="efficientnet_lite0")
-    parser.add_argument("--launch", default="", help='for accelerate launch, with the sign =: --launch="--multi_gpu"')
-    parser.add_argument("--into", type=Path, help="document whose table is replaced")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    args = parser.parse_intermixed_args(arguments)
-    if unknown := set(args.recipes) - set(RECIPES):
-        raise ConfigError(f"no recipe for CIFAR-10: {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}")
-    for override in args.overrides:
-        if (key := override.split("=")[0]) in OWN:
-            raise ConfigError(f"{key} is set by this benchmark, the same for all rows; leave {override} out")
-    args.out, args.data = args.out.resolve(), args.data.resolve()
-    return args
-
-
-def whole_seconds(text: str) -> list[int]:
-    """60,300 -> [60, 300]. Raises ValueError for what is no whole number above 0."""
-    seconds = sorted({int(part) for part in text.split(",")})
-    if seconds[0] < 1:
-        raise ValueError(text)
-    return seconds
-
-
-def keep_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Writes them at the first call. Raises QualityError at a later one that differs, naming the first difference."""
-    if not path.is_file():
-        write_text(path, json.dumps(settings, indent=1) + "\n")
-    known = read_json(path, 1 << 16)
-    for name, value in settings.items():
-        if known.get(name) != value:
-            raise QualityError(f"{path} has {name}={known.get(name)}, this call has {value}; choose another OUT for it")
+from distgan.training.run_dir import write_text
+from distgan.utils.errors import DistganError
 
 
 def hardware(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(device)}"
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, no GPU"
+    return f"{processor()}, {torch.get_num_threads()} threads, no GPU"
 
 
-def train(recipe: str, seconds: int, run_dir: Path, args: argparse.Namespace) -> int:
-    """Trains so many seconds more in `run_dir`; returns the exit code."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", *shlex.split(args.launch)]
-    script = [str(ROOT / "distgan" / "train.py"), "--config", str(ROOT / "configs" / f"{recipe}.yaml")]
-    settings = [f"run.dir={run_dir.parent}", f"run.name={run_dir.name}", f"data.path={args.data}", "data.prepare=null"]
-    only = [f"train.seconds={seconds}", "evaluate.every_images=null", "best.patience=null", "wandb.mode=disabled"]
-    return subprocess.run([*launch, *script, *args.overrides, *settings, *only]).returncode
+def evaluator_of(chosen: Judge, args: argparse.Namespace, device: torch.device) -> Evaluator:
+    """Raises ConfigError, QualityError or DataError."""
+    asked: dict[str, Any] = {"extractor": chosen.extractor, "count": args.count}
+    asked |= {"reference_count": args.reference_count, "weights": chosen.weights and str(chosen.weights)}
+    config = validate({"evaluate": asked, "data": {"path": str(args.data)}}, "the command line")
+    return Evaluator(config.evaluate, config.data, device, show=True)
 
 
-def add_row(recipe: str, seconds: int, args: argparse.Namespace, evaluator: Evaluator, device: torch.device) -> int:
-    """Makes OUT/RECIPE-SECONDS: training, grid, scores. Returns the training's exit code; if not 0, there is no row.
-
-    Raises LaunchError if a training of a killed call still goes on in the partial one.
-    """
-    row = args.out / f"{recipe}-{seconds}"
-    partial = row.with_name(f"{row.name}.partial")
-    if partial.exists():
-        with locked(partial):
-            shutil.rmtree(partial)
-    before = max((known for name, known in finished(args.out) if name == recipe and known < seconds), default=0)
-    if before:
-        shutil.copytree(args.out / f"{recipe}-{before}", partial)
-    if code := train(recipe, seconds - before, partial, args):
-        print(f"{recipe} for {seconds} s: failed (exit {code}), as said above", file=sys.stderr, flush=True)
-        return code
-    generator = load_generator(partial / LAST, device)
-    save_png(to_grid(generator.sample(range(ROWS * COLUMNS)), COLUMNS), partial / "grid.png")
-    save_scores(partial / "scores.json", evaluator.evaluate(generator))
-    partial.rename(row)
-    return 0
+def keys(args: argparse.Namespace) -> list[Key]:
+    """All rows asked for, in the order in which they are made: a complete table of the first seed first."""
+    return [Key(recipe, seconds, seed) for seed in args.seeds for recipe in args.recipes for seconds in args.seconds]
 
 
-def finished(out: Path) -> dict[Key, Row]:
-    """All rows in OUT."""
-    rows = {}
-    for path in out.glob("*-*/scores.json"):
-        recipe, _, seconds = path.parent.name.partition("-")
-        if recipe in RECIPES and seconds.isdecimal():
-            rows[recipe, int(seconds)] = Row(load_scores(path), datetime.date.fromtimestamp(path.stat().st_mtime))
-    return rows
-
-
-def table(
-    rows: Mapping[Key, Row], failed: Mapping[Key, int], asked: Iterable[int], settings: Mapping[str, Any], command: str
-) -> str:
-    """Markdown, every recipe for all seconds that were asked for or found. failed: exit codes."""
-    extractor = settings["extractor"]
-    names = {name: full_name(name, extractor) for name in SHOWN}
-    if extractor == "none":
-        names = {f"shapes_{name}": f"shapes_{name}" for name in SHAPES}
-    lines = [["recipe", "seconds", "images", *names], ["---"] * (3 + len(names))]
-    for recipe in RECIPES:
-        for seconds in sorted({*asked, *(seconds for _, seconds in rows)}):
-            key = recipe, seconds
-            cells = [f"failed (exit {failed[key]})" if key in failed else "not measured"] * (1 + len(names))
-            if key in rows:
-                scores = rows[key].scores
-                values = (scores.values.get(name) for name in names.values())
-                cells = [f"{scores.images_seen:,}", *("-" if value is None else f"{value:.4g}" for value in values)]
-            lines.append([recipe, str(seconds), *cells])
-    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"{text}\n\n{facts(rows, settings, command)}" if rows else text
-
-
-def facts(rows: Mapping[Key, Row], settings: Mapping[str, Any], command: str) -> str:
-    """How the rows were made."""
-    dates = sorted({str(row.date) for row in rows.values()})
-    reference = f" against {settings['reference_count']:,}" if settings["reference_count"] else ""
-    return (
-        f"`{command}`; {settings['hardware']}; torch {settings['torch']}, Python {settings['python']}; "
-        f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, n = 1; {settings['extractor']}, {settings['count']:,} "
-        f"images{reference}, data {settings['reference_digest'][:12]}."
-    )
+def report(args: argparse.Namespace, failed: Mapping[Key, int], settings: Mapping[str, Any], command: str) -> str:
+    """Writes OUT/results.md, the document and the chart; returns the table."""
+    rows = finished(args.out)
+    asked = Asked(args.recipes, args.seconds, [each.name for each in args.extractors])
+    text = page(rows, failed, asked, settings, command, speeds.told(args.out, args.clock))
+    write_text(args.out / "results.md", f"{text}\n")
+    if args.into:
+        write_text(args.into, filled(args.into, NAME, text))
+    if args.chart and (drawn := chart(rows, asked.all_judges(rows))):
+        write_text(args.chart, drawn)
+    return text
 
 
 def measure(args: argparse.Namespace, command: str) -> int:
     """Makes all rows that are missing, and the table after each. Returns 1 if a recipe failed, else 0."""
     if args.into:
         filled(args.into, NAME, "")  # a document without marks is better known before
+    if args.chart:
+        check_curves({*args.recipes, *(key.recipe for key in trained(args.out))})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    asked = {"extractor": args.extractor, "count": args.count, "reference_count": args.reference_count}
-    config = validate({"evaluate": asked, "data": {"path": str(args.data)}}, "the command line")
-    evaluator = Evaluator(config.evaluate, config.data, device, show=True)
+    evaluators = {chosen.name: evaluator_of(chosen, args, device) for chosen in args.extractors}
     machine = {"hardware": hardware(device), "torch": torch.__version__, "python": platform.python_version()}
-    given = {"overrides": args.overrides, "launch": args.launch}
-    settings = {**evaluator.protocol.model_dump(mode="json"), **given, **machine}
+    settings = {"overrides": args.overrides, "launch": args.launch, "budget": args.budget, "clock": args.clock}
+    settings |= machine
     args.out.mkdir(parents=True, exist_ok=True)
-    keep_settings(args.out / "settings.json", settings)
+    protocols = {name: each.protocol.model_dump(mode="json") for name, each in evaluators.items()}
+    keep_all(args.out, settings, protocols, args.recipes)
+    known, broken = speeds.measured(args, machine) if args.budget == "images" else ({}, {})
     failed: dict[Key, int] = {}
-    text = ""
-    for recipe in args.recipes:
-        code = 0
-        for seconds in args.seconds:
-            if (recipe, seconds) not in finished(args.out):
-                code = code or add_row(recipe, seconds, args, evaluator, device)
-                failed |= {(recipe, seconds): code} if code else {}
-            text = table(finished(args.out), failed, args.seconds, settings, command)
-            write_text(args.out / "results.md", f"{text}\n")
-            if args.into:
-                write_text(args.into, filled(args.into, NAME, text))
-    print(text)
+    for key in keys(args):
+        before = (code for other, code in failed.items() if key._replace(seconds=other.seconds) == other)
+        if key not in trained(args.out):
+            code = broken.get(key.recipe) or next(before, 0) or add_row(key, args, known.get(key.recipe), device)
+            failed |= {key: code} if code else {}
+        if key not in failed:
+            judge(args.out / key.name, evaluators, device)
+        report(args, failed, settings, command)
+    print(report(args, failed, settings, command))
     return 1 if failed else 0
 
 
 def main() -> int:
     """Returns the exit code; 2: a mistake to mend, told in a sentence."""
     try:
-        return measure(parse(sys.argv[1:]), shlex.join(["python", "-m", "benchmarks.quality", *sys.argv[1:]]))
+        command = shlex.join(["python", "-m", "benchmarks.quality", *sys.argv[1:]])
+        return measure(parse(sys.argv[1:], __doc__), command)
     except (DistganError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -14,7 +14,6 @@ import argparse
 import datetime
 import platform
 import shlex
-import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ import torch
 from PIL import Image
 
 from benchmarks.common.machine import processor
-from benchmarks.common.markdown import filled
+from benchmarks.common.markdown import filled, spread
 from distgan.data.sources.shapes import Outline, Truth, polygon, render, truth
 from distgan.metrics.protocol import load_scores
 
@@ -98,11 +97,6 @@ def table(out: Path, seeds: Sequence[int]) -> str:
     real = load_scores(out / f"{next(iter(BEGINNINGS))}-{seeds[0]}" / "scores.json").real_values
     lines.append(["other real images", *(f"{real[name]:.4g}" if name in real else "-" for name in names)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def spread(values: Sequence[float]) -> str:
-    """0.42 (0.41 ... 0.44)"""
-    return f"{statistics.mean(values):.4g} ({min(values):.4g} ... {max(values):.4g})"
 
 
 def facts(seeds: Sequence[int]) -> str:

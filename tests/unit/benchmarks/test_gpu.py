@@ -19,13 +19,13 @@ from benchmarks.gpu import checks, plan, stages, summary
 from benchmarks.gpu.plan import NO_GPU, Outcome, Stage
 from benchmarks.gpu.runner import execute
 from benchmarks.gpu.stages import Work, all_stages, gpu_tests
-from benchmarks.quality import __main__ as quality
+from benchmarks.quality.options import parse as parse_quality
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed.gpu_rows import MODERN, gpu_rows
 from distgan.config.load import load_config
 from distgan.training.fit import fit
 from distgan.training.trainer import Trainer
-from distgan.utils.errors import ConfigError
+from distgan.utils.errors import ConfigError, QualityError
 from tests.support.processes import ROOT, run
 
 STAGES = [Stage(name, ("true",), 60) for name in ("data", "runs-bf16", "runs-fp16", "speed-peaks")]
@@ -183,7 +183,7 @@ def test_repeating_removes_what_a_stage_has_left(tmp_path):
 def test_results_of_another_data_set_are_not_mixed(tmp_path, capsys):
     assert done(tmp_path, [shell("runs", "true")]) == 0
     args = gpu.parse(["--out", str(tmp_path)])
-    with pytest.raises(quality.QualityError, match="data=None, this call has .*; choose another OUT"):
+    with pytest.raises(QualityError, match="data=None, this call has .*; choose another OUT"):
         gpu.do_all(work_in(tmp_path, tmp_path, gpu=False), [], args, "the command")
 
 
@@ -235,7 +235,7 @@ def test_every_training_of_a_stage_has_settings_that_its_recipe_knows(tmp_path, 
         command = made[f"runs-no_wait-{recipe}"].command
         config = load_config(command[4], [*checks.settings(), *command[5:]])
         assert (config.train.precision, config.data.prepare) == ("bf16", None)
-    asked = quality.parse(made["quality-sngan_conditional"].command[3:])
+    asked = parse_quality(made["quality-sngan_conditional"].command[3:])
     load_config("sngan_conditional", asked.overrides)
 
 
@@ -390,7 +390,7 @@ def test_a_rehearsal_does_every_stage_and_a_second_call_has_nothing_left_to_do(t
     for stage in made:
         assert any(line.startswith(f"| {stage.name} | {stage.lacks or 'passed'} |") for line in lines), stage.name
     assert any("step of quickstart, batch 16" in line for line in lines)
-    assert any(line.startswith("| sngan_conditional | 2 |") for line in lines)
+    assert any(line.startswith("| sngan_conditional | 1 | 2 |") for line in lines)
     assert list((tmp_path / "out").glob("quality/*/grid.png"))
     code, text = run(command, CUDA_VISIBLE_DEVICES="")
     assert code == 0, text
