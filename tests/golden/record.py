@@ -45,6 +45,7 @@ LIGHT = {  # what a CPU does in seconds; the recipe is the same otherwise
     "sngan_conditional": (3, ["train.batch_size=4"]),
     "r3gan": (2, ["train.batch_size=2"]),
     "cifar10": (3, ["train.batch_size=4"]),
+    "cifar10_cpu": (3, ["train.batch_size=8"]),
     "sngan_64": (2, ["train.batch_size=4", *eighth("width", 1024, 512, 256, 128, 64)]),
     "sngan_128": (2, ["train.batch_size=4", *eighth("width", 1024, 1024, 512, 256, 128, 64)]),
     "r3gan_64": (2, ["train.batch_size=4", *eighth("widths", 768, 768, 768, 768, 384)]),
