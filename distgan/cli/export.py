@@ -14,7 +14,7 @@ from distgan.config.networks import GENERATORS
 from distgan.config.registry import Trust
 from distgan.inference.formats import SUFFIXES
 from distgan.inference.generator import Generator, load_generator
-from distgan.inference.generator_file import Description, check_no_program, read_weights, save_generator
+from distgan.inference.generator_file import Description, check_no_program, read_generator, save_generator
 from distgan.inference.hub.find import fetch, repository_of
 from distgan.inference.sampling import find_file
 from distgan.training.checkpoint import storage
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     suffix = SUFFIXES.get(args.format, ".safetensors")
     end = f"_fp16{suffix}" if args.half else suffix
     if repository and args.out is None:
-        raise ExportError(f"{repository} is no directory here; say where the file goes: --out generator{suffix}")
+        raise ExportError(f"{repository} is not in a directory here; say where the file goes: --out generator{suffix}")
     path = fetch(repository) if repository else source if is_file else find(source)
     out = args.out or (path.with_name(path.stem + end) if is_file else path.parent.parent / f"generator{end}")
     if out.suffix != suffix:
@@ -85,7 +85,9 @@ def as_safetensors(args: argparse.Namespace, path: Path, is_file: bool, out: Pat
     if not args.half:
         others = ", ".join(SUFFIXES)
         raise ExportError(f"{path} is a safetensors file already; add --half, or choose another --format: {others}")
-    return f"{out}: the weights of {path} as fp16, sha256 {save_generator(out, *read_weights(path), half=True)}"
+    network, description, _ = read_generator(path, args.trust)
+    digest = save_generator(out, network.state_dict(), description, half=True)
+    return f"{out}: the weights of {path} as fp16, sha256 {digest}"
 
 
 def generator_of(path: Path, weights: Literal["ema", "raw"], trust: Sequence[str]) -> Generator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -32,6 +32,14 @@ COMMANDS = {  # name: (module, help)
     "board": ("distgan.cli.board", "make W&B's page for a project's runs, or a report that compares runs"),
 }
 LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `main` of their own
+
+
+class _Wide(argparse.HelpFormatter):
+    """Has room for the longest command beside its help."""
+
+    def add_arguments(self, actions: Iterable[argparse.Action]) -> None:
+        super().add_arguments(actions)
+        self._action_max_length = max(self._action_max_length, 4 + max(map(len, COMMANDS)))
 
 
 def entry() -> NoReturn:
@@ -69,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
     """Parses the arguments of a command; its module alone is imported."""
-    parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__)
+    parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__, formatter_class=_Wide)
     parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():

@@ -40,8 +40,8 @@ def to_path(text: str) -> Path:
 
 
 def to_source(text: str) -> Path | str:
-    """The type of an argument that is a generator: text where it may be a repository on the Hub, else as `to_path`."""
-    is_path = text.startswith((".", "/", "~")) or "/" not in text
+    """The type of an argument that is a generator: text where it may be a repository or `demo`, else as `to_path`."""
+    is_path = text.startswith((".", "/", "~")) or ("/" not in text and text != "demo")
     return to_path(text) if is_path else text
 
 

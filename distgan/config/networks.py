@@ -181,8 +181,6 @@ class ProjectedDiscriminator(DiscriminatorSettings):
     """Images are resized to this many pixels a side; 224 is that of the fixed network's training, 64 fits a CPU."""
     width: PositiveInt = 128
     """Channels of the heads' convolutions."""
-    pixel_head: bool = False
-    """One more head, on the image itself: it sees what the features are blind to."""
     spectral_norm: bool = True
     """Divide every weight by its largest singular value (Miyato et al. 2018, arXiv:1802.05957)."""
 

@@ -482,6 +482,16 @@ class Config(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_mode_seeking(self) -> Config:
+        seeking = self.loss.mode_seeking
+        if seeking.weight and seeking.on == "features" and self.augment.kind != "none":
+            raise ValueError(
+                "loss.mode_seeking.on=features takes the augmentation of two fakes for their distance; use "
+                "augment.kind=none, or loss.mode_seeking.on=images"
+            )
+        return self
+
     @property
     def judged_by_own_features(self) -> bool:
         """Whether scores are computed from the features that G is trained against (Kynkäänniemi et al. 2022)."""

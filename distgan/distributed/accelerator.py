@@ -178,6 +178,12 @@ def wrap(accelerator: Accelerator, network: nn.Module, bucket_mb: float | Litera
         return accelerator.prepare(network)
 
 
+def autocast(accelerator: Accelerator) -> torch.autocast:
+    """The mixed precision that Accelerate has around a network's `forward`, for its other methods."""
+    half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision)
+    return torch.autocast(accelerator.device.type, half, enabled=half is not None)
+
+
 def leave_group(accelerator: Accelerator, destroy: bool = True) -> None:
     """Frees the networks, then takes this process out of its group. The caller holds no trainer any more.
 

@@ -105,7 +105,13 @@ def check_precision(config: Config, environment: Mapping[str, str], on_gpu: bool
         text = f"{', '.join(penalties)} with fp16: the penalty's gradients underflow"
         return [fail("precision", text, f"use train.precision=bf16, or {penalties[0]}=0")]
     if chosen == "bf16" and not on_gpu and not cpu.has_bf16():
-        return [warn("precision", f"bf16 on a CPU without it ({reason})", "train.precision=no is faster there")]
+        return [
+            warn(
+                "precision",
+                f"bf16 on a CPU without avx512_bf16 ({reason})",
+                "train.precision=no is usually faster there",
+            )
+        ]
     return [ok("precision", f"{chosen}: {reason}")]
 
 

@@ -36,7 +36,7 @@ from distgan.utils.version import __version__
 
 KEY = "distgan"  # of the metadata
 FORMAT = "distgan-generator"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1, which older versions read as well, unless there is fp16 in the file
 MAX_SIZE = 4096  # height and width of an image, pixels; limits the memory that a forged file can take
 ZIP = b"PK\x03\x04"  # how a zip file begins, as programs and pickles of torch are
 DTYPES = {
@@ -108,8 +108,11 @@ def save_generator(path: Path, weights: Mapping[str, Tensor], description: Descr
         for name, tensor in weights.items()
     }
     _empty_network(description, {name: _label(tensor) for name, tensor in stored.items()}, str(path))
+    if half:
+        _check_finite(weights, stored, path)
     digest = weight_digest(stored)
-    content = _with_metadata(safetensors.torch.save(stored), {"format": "pt", KEY: metadata_json(description, digest)})
+    described = metadata_json(description, digest, version=FORMAT_VERSION if half else 1)
+    content = _with_metadata(safetensors.torch.save(stored), {"format": "pt", KEY: described})
     with writing(path), atomic_path(path) as temporary:
         temporary.write_bytes(content)
     return digest
@@ -119,6 +122,13 @@ def _stored_type(tensor: Tensor, half: bool) -> torch.dtype:
     if not tensor.is_floating_point():
         return tensor.dtype
     return torch.float16 if half and tensor.ndim > 1 else torch.float32
+
+
+def _check_finite(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor], path: Path) -> None:
+    """Raises ExportError for a weight that is too large for fp16."""
+    for name, tensor in stored.items():
+        if tensor.is_floating_point() and tensor.isinf().any() and not weights[name].isinf().any():
+            raise ExportError(f"{path} is not written: {name} has weights above 65504, too large for fp16; use fp32")
 
 
 def check_described(description: Description, weights: Mapping[str, Tensor]) -> None:
@@ -221,9 +231,9 @@ def weight_digest(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def metadata_json(description: Description, digest: str, indent: int | None = None) -> str:
+def metadata_json(description: Description, digest: str, indent: int | None = None, *, version: int = 1) -> str:
     """The metadata as sorted JSON; its `metadata_digest` is the SHA-256 of the compact JSON of all other keys."""
-    content = {"format": FORMAT, "format_version": FORMAT_VERSION, "weight_digest": digest}
+    content = {"format": FORMAT, "format_version": version, "weight_digest": digest}
     content |= description.model_dump(mode="json", exclude={"channels"} if description.channels == 3 else None)
     content["metadata_digest"] = _metadata_digest(content)
     return json.dumps(content, sort_keys=True, indent=indent) if indent else _compact(content)

@@ -54,7 +54,8 @@ class GlobalBatchNorm(nn.Module):
 
     def _normalise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Normalises with weight and bias: [C], or [B, C] with a row for each image."""
-        if self.training and _ranks() == 1 and not torch.compiler.is_compiling():
+        fits = x.dtype.itemsize <= self.running_mean.dtype.itemsize
+        if self.training and fits and _ranks() == 1 and not torch.compiler.is_compiling():
             return self._normalise_alone(x, weight, bias)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         mean, variance = self._measure(wide) if self.training else (self.running_mean, self.running_var)
@@ -62,7 +63,7 @@ class GlobalBatchNorm(nn.Module):
         return torch.addcmul(_as_map(bias - mean * scale), wide, _as_map(scale)).to(x.dtype)
 
     def _normalise_alone(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The same in training mode on one rank."""
+        """The same in training mode on one rank; in bfloat16, weights and biases are rounded, too."""
         by_channel = {"weight": weight, "bias": bias} if weight.ndim == 1 else {}
         running = self.running_mean, self.running_var
         x = F.batch_norm(x, *running, **by_channel, training=True, momentum=MOMENTUM, eps=EPSILON)  # type: ignore[arg-type]

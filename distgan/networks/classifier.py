@@ -1,7 +1,7 @@
 """A small residual classifier (He et al. 2016) of 0.6 million weights, which judges generated images.
 
 It is trained on the real images of one data set (metrics/classifier_training.py), so that it knows their classes and
-owes nothing to ImageNet. Its first layer brings any size to 32 to 63 pixels.
+owes nothing to ImageNet. Its first layer brings any size from 32 on to 32 to 63 pixels.
 """
 
 from __future__ import annotations

@@ -50,17 +50,14 @@ class Discriminator(nn.Module):
         self.heads = nn.ModuleList(
             ScaleHead(mixed, side, config, classes) for mixed, side in zip(MIXED, sides, strict=True)
         )
-        self.pixels = ScaleHead(channels, size, config, classes) if config.pixel_head else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.judge(self.features(images), labels)
 
     def judge(self, maps: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
         """Logits [B, 4] of images whose maps are those of `features`."""
-        pairs = [*zip(self.heads, self.mixing(maps[-len(MIXED) :]), strict=True)]
-        if self.pixels is not None:
-            pairs.append((self.pixels, maps[0]))
-        return torch.stack([head(each, labels) for head, each in pairs], dim=1)
+        mixed = self.mixing(maps)
+        return torch.stack([head(each, labels) for head, each in zip(self.heads, mixed, strict=True)], dim=1)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Maps of the fixed network, from the finest to the deepest: [B, 24, R/4, R/4], ... [B, 320, R/32, R/32]."""
@@ -68,8 +65,7 @@ class Discriminator(nn.Module):
         side = (self.resolution, self.resolution)
         large = F.interpolate(colours, size=side, mode="bilinear", antialias=colours.shape[-1] > self.resolution)
         maps = self._fixed[0](large * 127.5 + 127.5)
-        own = [] if self.pixels is None else [images]
-        return own + [each / level for each, level in zip(maps, LEVELS, strict=True)]
+        return [each / level for each, level in zip(maps, LEVELS, strict=True)]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Discriminator:
         """Moves and converts the fixed network along with D."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.utils.flop_counter import flop_registry
 
 from distgan.config.schema import Config
 from distgan.networks import build_discriminator, build_generator
-from distgan.networks.layers import freeze_layers, verdict
+from distgan.networks.layers import HasFeatures, freeze_layers, verdict
 from distgan.training.losses import build_loss, mean_over_heads
 from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed
 
@@ -150,6 +150,9 @@ def _generator_loss(config: Config, networks: _Networks) -> Tensor:
         weight.requires_grad_(False)
     fake = d(networks.g(networks.latents, networks.labels(1)), networks.labels(1))
     real = [d(networks.image, networks.labels(1))] if loss.needs_real_logits else []
+    seeking = config.loss.mode_seeking
+    if seeking.weight and seeking.on == "features" and not real:
+        cast(HasFeatures, d).features(networks.image)
     for weight in trained:
         weight.requires_grad_(True)
     return mean_over_heads(loss.generator, fake, *real)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+SAME = 1e-6  # distance of two real images that are one: they ask for no distance of two fakes
+
 
 def mode_seeking(fakes: Sequence[Tensor], reals: Sequence[Tensor], share: float) -> Tensor:
     """Mean over maps and pairs of max(0, share - distance of two fakes / distance of two reals), a scalar.
@@ -15,7 +17,7 @@ def mode_seeking(fakes: Sequence[Tensor], reals: Sequence[Tensor], share: float)
     are a pair; the fakes of a pair are of one class and of two latents. A distance is a mean absolute difference.
     After Mao et al. 2019 (arXiv:1903.05628), who take an endless ratio to the distance of the latents instead.
     """
-    ratios = torch.stack([_apart(fake) / _apart(real) for fake, real in zip(fakes, reals, strict=True)])
+    ratios = torch.stack([_apart(fake) / _apart(real).clamp_min(SAME) for fake, real in zip(fakes, reals, strict=True)])
     return (share - ratios).relu().mean()
 
 

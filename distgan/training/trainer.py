@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from distgan.config.schema import Config
 from distgan.data.dataset import Batch
+from distgan.distributed.accelerator import autocast
 from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
 from distgan.networks.dropout import dropouts, key_layers, keyed
 from distgan.networks.layers import HasFeatures, freeze_layers, verdict
@@ -252,8 +253,9 @@ class Trainer:
         shown = shown.contiguous(memory_format=torch.channels_last)
         if self.featured is None:
             return Judged([self.d.network(shown, images.classes)], [images.images])
-        maps = self.featured.features(shown)
-        return Judged([self.featured.judge(maps, images.classes)], maps)
+        with autocast(self.accelerator):
+            maps = self.featured.features(shown)
+            return Judged([self.featured.judge(maps, images.classes).float()], maps)
 
     @torch.no_grad()
     def _reals_judged(self, micro: MicroBatch, fakes: Fakes) -> Judged:
@@ -261,7 +263,10 @@ class Trainer:
         reals = Fakes(to_signed(micro.images), None if fakes.classes is None else micro.labels)
         if self.loss.needs_real_logits:
             return self._judged(reals, micro.draws, "rival")  # the key of its random numbers, since 0.1.0
-        return Judged([], [reals.images] if self.featured is None else self.featured.features(reals.images))
+        if self.featured is None:
+            return Judged([], [reals.images])
+        with autocast(self.accelerator):
+            return Judged([], self.featured.features(reals.images))
 
     def _regularisers(self, fakes: Judged, reals: Judged) -> dict[str, Tensor]:
         """What G's loss grows by because of its images, by the names of metrics."""
@@ -352,7 +357,7 @@ def _featured(discriminator: nn.Module, config: Config) -> HasFeatures | None:
     """D, or None without mode seeking. Raises ConfigError if D has no features to compare."""
     if not config.loss.mode_seeking.weight:
         return None
-    if not hasattr(discriminator, "features"):
+    if not all(callable(getattr(discriminator, name, None)) for name in ("features", "judge")):
         raise ConfigError(
             "loss.mode_seeking.on=features compares the features of D, and this discriminator has none to compare; "
             "use discriminator.family=projected, or on=images"

@@ -36,7 +36,7 @@ def spin_briefly() -> None:
 
 
 def has_bf16() -> bool:
-    """Whether this CPU computes in bfloat16; others emulate it, which takes many times as long."""
+    """Whether this CPU has the instructions avx512_bf16; most others emulate bfloat16, which takes longer than fp32."""
     import torch
 
     return bool(torch.cpu._is_avx512_bf16_supported())

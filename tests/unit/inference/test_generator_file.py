@@ -202,6 +202,14 @@ def test_a_half_file_holds_fp16_matrices_and_is_computed_in_fp32(path, tmp_path)
     assert read_weights(tmp_path / "half")[0].keys() == read_weights(path)[0].keys()
 
 
+def test_weights_that_fp16_cannot_hold_are_not_written(path, tmp_path):
+    weights, description = read_weights(path)
+    weights["dense.weight"][0, 0] = 1e5
+    with pytest.raises(ExportError, match=r"dense\.weight has weights above 65504"):
+        save_generator(tmp_path / "half", weights, description, half=True)
+    assert not (tmp_path / "half").exists()
+
+
 def test_files_are_fp32_under_another_default_type_too(path, tmp_path):
     images = load_generator(path).sample(range(3))
     torch.set_default_dtype(torch.float64)
@@ -332,8 +340,8 @@ def test_metadata_that_is_no_json_object_is_damaged(tmp_path, text):
 
 
 def test_a_future_format_asks_for_an_upgrade(path):
-    rewrite(path, lambda content: content.update(format_version=2), digest=False)
-    with pytest.raises(ExportError, match=r"newer distgan \(format 2\), this one reads up to 1: upgrade"):
+    rewrite(path, lambda content: content.update(format_version=3), digest=False)
+    with pytest.raises(ExportError, match=r"newer distgan \(format 3\), this one reads up to 2: upgrade"):
         load_generator(path)
 
 

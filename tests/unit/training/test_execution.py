@@ -35,7 +35,7 @@ PROJECTED = (
     "discriminator={family: projected, width: 8, resolution: 32, conditional: true}",
     *(
         "loss={name: hinge, mode_seeking: {weight: 1, on: features}}",
-        "augment={kind: diffaugment}",
+        "augment={kind: none}",
         "train.share_fakes=false",
     ),
     "train.batch_size=4",

@@ -69,3 +69,28 @@ def test_what_makes_no_pairs_is_refused_in_a_sentence(tiny_config, overrides, se
 def test_a_discriminator_without_features_to_compare_is_refused_in_a_sentence(tiny_config):
     with pytest.raises(ConfigError, match="has none to compare; use discriminator.family=projected, or on=images"):
         build(tiny_config("loss={name: hinge, mode_seeking: {weight: 1, on: features}}"))
+
+
+def test_two_reals_that_are_one_ask_for_no_distance_and_leave_the_gradient_finite():
+    fakes, reals = levels(0.0, 0.2), levels(0.3, 0.3)
+    found = mode_seeking([fakes], [reals], 1.0)
+    found.backward()
+    assert found.item() == 0
+    assert torch.equal(fakes.grad, torch.zeros_like(fakes))
+
+
+def test_features_of_augmented_fakes_are_not_compared(tiny_config):
+    with pytest.raises(ConfigError, match=r"takes the augmentation of two fakes for their distance; use augment\.kind"):
+        tiny_config("loss={name: hinge, mode_seeking: {weight: 1, on: features}}", "augment={kind: diffaugment}")
+
+
+def test_features_are_compared_in_the_precision_of_the_training(tiny_config):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    config = tiny_config(
+        "loss={name: hinge, mode_seeking: {weight: 1, on: features}}", "train.precision=bf16",
+        "discriminator={family: projected, conditional: true, width: 8}",
+    )  # fmt: skip
+    trainer, seen = build(config), []
+    trainer.featured.heads[0].convs[0].register_forward_hook(lambda _, __, x: seen.append(x.dtype))
+    trainer._update_generator(noise_batch(config), None)
+    assert seen == [torch.bfloat16]

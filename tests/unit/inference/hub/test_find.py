@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from distgan.cli.main import main
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.hub.find import DEMO_FILE, check_id, nearest_id, repository_of
 from distgan.inference.hub.find import Repository as Named
@@ -56,6 +57,8 @@ def test_demo_is_the_generator_that_comes_with_distgan(tmp_path):
     )
     assert generator.images_seen > 100_000
     assert DEMO_FILE.stat().st_size < 2_000_000
+    assert main(["sample", "demo", "--seeds", "0-9", "--out", "grid.png"]) == 0
+    assert (tmp_path / "grid.png").is_file()
     (tmp_path / "demo").mkdir()
     assert repository_of("demo") is None, "what is here comes first"
 
