@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from distgan.networks.classes import of_classes
+from distgan.utils.numerics import at_least_float32
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -57,7 +58,7 @@ class GlobalBatchNorm(nn.Module):
         fits = x.dtype.itemsize <= self.running_mean.dtype.itemsize
         if self.training and fits and _ranks() == 1 and not torch.compiler.is_compiling():
             return self._normalise_alone(x, weight, bias)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        wide = at_least_float32(x)
         mean, variance = self._measure(wide) if self.training else (self.running_mean, self.running_var)
         scale = weight * torch.rsqrt(variance + EPSILON)
         return torch.addcmul(_as_map(bias - mean * scale), wide, _as_map(scale)).to(x.dtype)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from distgan.utils.numerics import at_least_float32
+
 SAME = 1e-6  # distance of two real images that are one: they ask for no distance of two fakes
 
 
@@ -22,8 +24,8 @@ def mode_seeking(fakes: Sequence[Tensor], reals: Sequence[Tensor], share: float)
 
 
 def _apart(maps: Tensor) -> Tensor:
-    """Mean absolute differences of the pairs of [b, channels, H, W], float32 [b / 2]."""
-    one, other = maps.float().unflatten(0, (-1, 2)).unbind(1)
+    """Mean absolute differences of the pairs of [b, channels, H, W], [b / 2], in float32 or higher."""
+    one, other = at_least_float32(maps).unflatten(0, (-1, 2)).unbind(1)
     return (one - other).abs().mean((1, 2, 3))
 
 

@@ -44,6 +44,7 @@ from distgan.training.player import Player, total_norm
 from distgan.training.regularisers import in_pairs, mode_seeking
 from distgan.utils.errors import ConfigError
 from distgan.utils.images import to_signed
+from distgan.utils.numerics import at_least_float32
 from distgan.utils.rng import Draws, Rows
 
 LOOK_ROWS = 16  # images that D is shown at once where it only looks
@@ -255,7 +256,7 @@ class Trainer:
             return Judged([self.d.network(shown, images.classes)], [images.images])
         with autocast(self.accelerator):
             maps = self.featured.features(shown)
-            return Judged([self.featured.judge(maps, images.classes).float()], maps)
+            return Judged([at_least_float32(self.featured.judge(maps, images.classes))], maps)
 
     @torch.no_grad()
     def _reals_judged(self, micro: MicroBatch, fakes: Fakes) -> Judged:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
+from torch import Tensor
 
 _lock = threading.Lock()
 _inside = 0  # threads within `_deterministic_cudnn`
@@ -43,3 +44,8 @@ def _deterministic_cudnn() -> Iterator[None]:
             _inside -= 1
             if _inside == 0:
                 _flags.__exit__(None, None, None)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """The same in float32, where it was in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
