@@ -55,7 +55,6 @@ def test_demo_is_the_generator_that_comes_with_distgan(tmp_path):
         "ship",
         "truck",
     )
-    assert generator.images_seen > 100_000
     assert DEMO_FILE.stat().st_size < 2_000_000
     assert main(["sample", "demo", "--seeds", "0-9", "--out", "grid.png"]) == 0
     assert (tmp_path / "grid.png").is_file()
