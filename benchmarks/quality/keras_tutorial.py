@@ -8,7 +8,7 @@ No distgan is imported here, so that Keras may live in an environment of its own
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import json
 import sys
 import time
@@ -25,7 +25,7 @@ SHOWN = 10  # steps between two lines of progress
 
 def versions() -> dict[str, str]:
     backend = load_keras().backend.backend()
-    return {"keras": load_keras().__version__, backend: importlib.metadata.version(backend)}
+    return {"keras": load_keras().__version__, backend: importlib.import_module(backend).__version__}
 
 
 def build_generator(weights: list[Any]) -> Any:

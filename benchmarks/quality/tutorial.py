@@ -61,6 +61,9 @@ WINDOW = 25  # steps of the mean that smooths a curve
 SMALL = ("generator.width=8", "generator.stem_channels=8", "discriminator.width=8")
 LOWEST = -8.0  # of the chart's powers of ten: below float32's roundings
 SHOWN = 10  # steps between two lines of progress
+ANOTHER = (
+    "name one that has Keras 3: python -m venv V && V/bin/pip install keras torch, then --keras-python V/bin/python"
+)
 MAX_BYTES = 1 << 26  # of a file of losses
 Losses = Mapping[str, Any]
 
@@ -93,6 +96,16 @@ def new_trainer(config: Config) -> Trainer:
     return Trainer.from_config(config, accelerator=Accelerator(cpu=True, mixed_precision="no"))
 
 
+def check_images(trainer: Trainer) -> None:
+    """Raises QualityError for images that the tutorial's networks in Keras are not made for."""
+    size, channels = trainer.reals.size, trainer.reals.channels
+    if (size, channels) != (32, 3):
+        raise QualityError(
+            f"the tutorial has images of 32x32 in RGB, and those of --data are {size}x{size} with {channels} channel(s)"
+            "; use CIFAR-10: distgan prepare cifar10 --out data/cifar10"
+        )
+
+
 @torch.no_grad()
 def nudge(trainer: Trainer) -> None:
     """Moves every weight to the next larger number."""
@@ -119,13 +132,13 @@ def keras(args: argparse.Namespace, *arguments: str | Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(args.threads)}
     environment |= {"CUDA_VISIBLE_DEVICES": "", "TF_NUM_INTRAOP_THREADS": str(args.threads)}
     asked = not arguments
-    done = subprocess.run(command, env=environment, capture_output=asked, text=True)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=asked, text=True)
+    except OSError as error:
+        raise QualityError(f"{args.keras_python} cannot be started ({error.strerror}); {ANOTHER}") from error
     if done.returncode and asked:
         reason = (done.stderr.splitlines() or ["it gives no reason"])[-1]
-        raise QualityError(
-            f"{args.keras_python} has no Keras 3 with a backend ({reason}); name a Python that has them: "
-            "python -m venv V && V/bin/pip install keras torch, then --keras-python V/bin/python"
-        )
+        raise QualityError(f"{args.keras_python} has no Keras 3 with a backend ({reason}); {ANOTHER}")
     if done.returncode:
         raise QualityError(f"the training in Keras failed (exit {done.returncode}), as said above")
     return done.stdout or ""
@@ -199,7 +212,7 @@ def table(sides: Mapping[str, Losses], steps: int) -> str:
         rows[name] = [f"{max(relative(*pair)[:first]):.1e}" if pair else "not measured" for pair in pairs]
     window = min(WINDOW, steps)
     name = f"mean absolute difference of the means over {window} steps, steps 1 to {steps}"
-    rows[name] = [f"{distance(*pair):.3f}" if pair else "not measured" for pair in pairs]
+    rows[name] = [f"{distance(*pair):.3g}" if pair else "not measured" for pair in pairs]
     rows[f"mean loss of distgan, steps 1 to {steps}"] = [f"{np.mean(pair[0]):.3f}" if pair else "" for pair in pairs]
     rows["mean loss of the other"] = [f"{np.mean(pair[1]):.3f}" if pair else "not measured" for pair in pairs]
     return "\n".join(f"| {' | '.join([name, *cells])} |" for name, cells in rows.items())
@@ -237,12 +250,11 @@ def facts(sides: Mapping[str, Losses], args: argparse.Namespace, command: str) -
     """How the table was made."""
     versions = {name: version for side in sides.values() for name, version in side["versions"].items()}
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    seconds = ", ".join(f"{LABELS[side]} {losses['seconds_per_step']:.1f}" for side, losses in sides.items())
+    seconds = "; ".join(f"{LABELS[side]}: {losses['seconds_per_step']:.1f}" for side, losses in sides.items())
     dates = " to ".join(sorted({losses["date"] for losses in sides.values()}))
     return (
-        f"`{command}`; {args.dtype}, {args.threads} thread(s) of {processor()}, no GPU; {told}, Python "
-        f"{platform.python_version()}; {dates}, n = 1. Seconds a step, one after another on a machine that did other "
-        f"work beside them: {seconds}."
+        f"`{command}`; {args.dtype}, CPU threads: {args.threads}, {processor()}, no GPU; {told}, Python "
+        f"{platform.python_version()}; {dates}, n = 1. Seconds of a step, one training after another: {seconds}."
     )
 
 
@@ -270,9 +282,13 @@ def measure(args: argparse.Namespace, command: str) -> None:
     if args.into:
         filled(args.into, NAME, "")  # a document without marks is better known before
     keras(args)
+    trainer = new_trainer(configuration(args))
+    check_images(trainer)
+    settings = {
+        "data": trainer.reals.manifest_digest,
+        **{name: getattr(args, name) for name in ("steps", "dtype", "small")},
+    }
     args.out.mkdir(parents=True, exist_ok=True)
-    reals = new_trainer(configuration(args)).reals
-    settings = {"data": reals.manifest_digest, **{name: getattr(args, name) for name in ("steps", "dtype", "small")}}
     sides: dict[str, Losses] = {}
     for side in SIDES:
         sides[side] = losses_of(side, args, settings)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 from benchmarks.quality import exchange, keras_tutorial, tutorial
 from distgan.config.load import load_config
 from distgan.training.own_loop import Trainer
+from distgan.utils.errors import QualityError
 from distgan.utils.images import to_signed
 from tests.support.processes import ROOT
 
@@ -257,6 +259,20 @@ def test_a_python_without_keras_is_one_sentence(tmp_path, capsys):
     )
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_python_that_is_not_there_is_one_sentence(tmp_path, capsys):
+    assert tutorial.main([str(tmp_path / "out"), "--data", "nowhere", "--keras-python", "/no/python"]) == 2
+    assert capsys.readouterr().err.startswith("/no/python cannot be started (No such file or directory); name one that")
+
+
+@pytest.mark.parametrize(("size", "channels"), [(64, 3), (32, 1)])
+def test_images_of_another_kind_are_refused(size, channels):
+    trainer = SimpleNamespace(reals=SimpleNamespace(size=size, channels=channels))
+    with pytest.raises(
+        QualityError, match=rf"those of --data are {size}x{size} with {channels} channel\(s\); use CIFAR"
+    ):
+        tutorial.check_images(trainer)
 
 
 @pytest.mark.slow
