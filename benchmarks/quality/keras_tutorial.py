@@ -1,6 +1,6 @@
 """The tutorial's training in Keras 3, as its text has it, with weights, images and random numbers that a file gives.
 
-python -m benchmarks.quality.keras_tutorial EXCHANGE LOSSES [float32|float64]: trains by EXCHANGE (exchange.py) and
+python -m benchmarks.quality.keras_tutorial EXCHANGE LOSSES: trains by EXCHANGE (exchange.py) and
 writes LOSSES. Without arguments: the versions of what would train, as JSON.
 
 No distgan is imported here, so that Keras may live in an environment of its own.
@@ -57,11 +57,10 @@ def labels(noise: Any) -> Any:
 class Training:
     """The tutorial's loop."""
 
-    def __init__(self, given: dict[str, Any], dtype: str) -> None:
+    def __init__(self, given: dict[str, Any]) -> None:
         """given: the arrays of an exchange."""
         keras = load_keras()
-        keras.config.set_floatx(dtype)
-        self.given, self.dtype = given, dtype
+        self.given = given
         self.generator = build_generator(self._weights("g"))
         self.discriminator = build_discriminator(self._weights("d"))
         latent, kept = (keras.Input(given[name].shape[2:]) for name in ("latents_g", "kept_g"))
@@ -74,7 +73,7 @@ class Training:
 
     def _at(self, name: str, step: int) -> Any:
         """The numbers of a step."""
-        return self.given[name][step].astype(self.dtype)
+        return self.given[name][step].astype(np.float32)
 
     def step(self, step: int) -> tuple[float, float]:
         """An update of D and one of G. Returns their losses before the updates."""
@@ -84,7 +83,7 @@ class Training:
         loss_d = self._train(self.discriminator, [joined, self._at("kept_d", step)], targets)
         self.discriminator.trainable = False
         shown = [self._at("latents_g", step), self._at("kept_g", step)]
-        loss_g = self._train(self.both, shown, np.zeros((len(reals), 1), self.dtype))
+        loss_g = self._train(self.both, shown, np.zeros((len(reals), 1), np.float32))
         self.discriminator.trainable = True
         return loss_d, loss_g
 
@@ -93,10 +92,10 @@ class Training:
         return float(model.train_on_batch(inputs, targets))
 
 
-def main(exchange: str, losses: str, dtype: str = "float32") -> None:
+def main(exchange: str, losses: str) -> None:
     with np.load(exchange, allow_pickle=False) as file:
         given = {name: file[name] for name in file.files}
-    training, steps = Training(given, dtype), len(given["reals"])
+    training, steps = Training(given), len(given["reals"])
     found, begin = [], time.perf_counter()
     for step in range(steps):
         found.append(training.step(step))

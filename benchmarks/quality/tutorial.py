@@ -1,13 +1,13 @@
 """The tutorial's recipe in distgan (seed_frogs) and in Keras 3, from the same weights, step by step: losses laid over
 each other.
 
-python -m benchmarks.quality.tutorial OUT --data SHARDS [--steps 500] [--keras-python PYTHON] [--threads N] [--float64]
-    [--small] [--into docs/quality.md]
+python -m benchmarks.quality.tutorial OUT --data SHARDS [--steps 500] [--keras-python PYTHON] [--threads N] [--small]
+    [--into docs/quality.md]
 
 SHARDS: CIFAR-10 by `distgan prepare cifar10`. Both begin with the same weights, see the same real images in the same
 order, and get the same latents, noise on the labels and dropout masks, out of OUT/exchange.npz. So they differ by
 roundings alone, which a GAN amplifies. How fast, the third training shows: distgan once more, each initial weight
-moved to the next number that its precision has. All three are on the CPU, in float32, or in --float64.
+moved to the next number that its precision has. All three are on the CPU, in float32.
 
 OUT gets results.json (all losses), losses.svg and results.md. A training that OUT has by the same settings is not
 repeated: the same command goes on after an interruption. --into: table between its marks in a document, and chart
@@ -75,7 +75,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=whole, default=500)
     parser.add_argument("--keras-python", default=sys.executable, metavar="PYTHON")
     parser.add_argument("--threads", type=whole, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--float64", dest="dtype", action="store_const", const="float64", default="float32")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--into", type=Path, metavar="FILE")
     return parser.parse_args(arguments)
@@ -150,7 +149,7 @@ def train_keras(args: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
     arrays: dict[str, Any] = exchange_of(trainer, args.steps)
     with atomic_path(exchange) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
-    keras(args, exchange.resolve(), losses.resolve(), args.dtype)
+    keras(args, exchange.resolve(), losses.resolve())
     result: dict[str, Any] = read_json(losses, MAX_BYTES)
     losses.unlink()
     return result
@@ -158,23 +157,18 @@ def train_keras(args: argparse.Namespace, trainer: Trainer) -> dict[str, Any]:
 
 def train(side: str, args: argparse.Namespace) -> dict[str, Any]:
     """One of the three trainings. Raises DistganError."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(getattr(torch, args.dtype))
-    try:
-        trainer = new_trainer(configuration(args))
-        if side == "keras":
-            return train_keras(args, trainer)
-        if side == "nudged":
-            nudge(trainer)
-        return train_distgan(trainer, args.steps, LABELS[side])
-    finally:
-        torch.set_default_dtype(before)
+    trainer = new_trainer(configuration(args))
+    if side == "keras":
+        return train_keras(args, trainer)
+    if side == "nudged":
+        nudge(trainer)
+    return train_distgan(trainer, args.steps, LABELS[side])
 
 
 def losses_of(side: str, args: argparse.Namespace, settings: Mapping[str, Any]) -> Losses:
     """Those in OUT, if they were made by these settings; else the side is trained."""
     path = args.out / f"{side}.json"
-    if path.is_file() and (known := read_json(path, MAX_BYTES))["settings"] == settings:
+    if path.is_file() and settings.items() <= (known := read_json(path, MAX_BYTES))["settings"].items():
         return known
     result = {"settings": settings, "date": str(datetime.date.today()), **train(side, args)}
     write_text(path, json.dumps(result) + "\n")
@@ -253,7 +247,7 @@ def facts(sides: Mapping[str, Losses], args: argparse.Namespace, command: str) -
     seconds = "; ".join(f"{LABELS[side]}: {losses['seconds_per_step']:.1f}" for side, losses in sides.items())
     dates = " to ".join(sorted({losses["date"] for losses in sides.values()}))
     return (
-        f"`{command}`; {args.dtype}, CPU threads: {args.threads}, {processor()}, no GPU; {told}, Python "
+        f"`{command}`; float32, CPU threads: {args.threads}, {processor()}, no GPU; {told}, Python "
         f"{platform.python_version()}; {dates}, n = 1. Seconds of a step, one training after another: {seconds}."
     )
 
@@ -286,7 +280,7 @@ def measure(args: argparse.Namespace, command: str) -> None:
     check_images(trainer)
     settings = {
         "data": trainer.reals.manifest_digest,
-        **{name: getattr(args, name) for name in ("steps", "dtype", "small")},
+        **{name: getattr(args, name) for name in ("steps", "small")},
     }
     args.out.mkdir(parents=True, exist_ok=True)
     sides: dict[str, Losses] = {}

@@ -280,7 +280,7 @@ def test_images_of_another_kind_are_refused(size, channels):
 def test_keras_makes_the_same_steps_from_the_same_weights(trainer, tmp_path):
     np.savez(tmp_path / "exchange.npz", **exchange.exchange_of(trainer, 3))
     args = tutorial.parse([str(tmp_path), "--data", "unused", "--keras-python", KERAS, "--threads", "1"])
-    tutorial.keras(args, tmp_path / "exchange.npz", tmp_path / "losses.json", "float32")
+    tutorial.keras(args, tmp_path / "exchange.npz", tmp_path / "losses.json")
     theirs = json.loads((tmp_path / "losses.json").read_text())
     for step, metrics in enumerate(trainer.steps(3)):
         assert metrics["loss/d"].item() == pytest.approx(theirs["loss_d"][step], rel=1e-4)
