@@ -18,7 +18,15 @@ MODES = {
     "graphs": {"train.compile": "off", "train.graphs": "on"},
 }
 CALLS = {"bf16": 600, "no": 60}  # about a second
-MODERN = {"dcgan": 50, "sngan": 10, "sngan_conditional": 10, "r3gan_small": 48, "cifar10": 4, "r3gan": 4, "cifar10_cpu": 20}
+MODERN = {
+    "dcgan": 50,
+    "sngan": 10,
+    "sngan_conditional": 10,
+    "r3gan_small": 48,
+    "cifar10": 4,
+    "r3gan": 4,
+    "cifar10_cpu": 20,
+}
 """Recipe -> steps of a turn: with lazy penalties, a multiple of their interval."""
 ROOM = {"r3gan": {"train.accumulation": "4"}}
 """Its two sides are on one GPU."""

@@ -126,7 +126,7 @@ def test_noise_pairs_and_heads_on_fixed_features_agree_too(tiny, tmp_path):
     )  # fmt: skip
     one = play(tmp_path / "one", 1, overrides, steps=4)[0]
     two = play(tmp_path / "two", 2, overrides, steps=4)[0]
-    # 5e-10 of a head's bias: within the hinge's margins its gradient is 0 but for roundings, which Adam brings to a step
+    # 5e-10 of a head's bias: within the hinge's margins its gradient is roundings, which Adam brings to a step
     assert distance(two, one, roundings=1e-9) < 1e-8
 
 

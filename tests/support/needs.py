@@ -69,6 +69,11 @@ def _openwandb() -> str:
     return "needs openwandb, a W&B-compatible server: DISTGAN_TEST_OPENWANDB=PROGRAM"
 
 
+def _keras() -> str:
+    found = "DISTGAN_TEST_KERAS" in os.environ or importlib.util.find_spec("keras")
+    return "" if found else "needs Keras 3: DISTGAN_TEST_KERAS=PYTHON, one that has it and a backend"
+
+
 MISSING: dict[str, Callable[[], str]] = {
     "gpu": _gpu,
     "compiler": _compiler,
@@ -81,6 +86,7 @@ MISSING: dict[str, Callable[[], str]] = {
     "browser": _browser,
     "gradio": _gradio,
     "openwandb": _openwandb,
+    "keras": _keras,
 }
 
 

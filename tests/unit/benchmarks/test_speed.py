@@ -380,7 +380,7 @@ def test_flops_are_counted_where_every_operation_is_called():
     assert not countable({"train.graphs": "on"})
     uncounted = [row.key for row in gpu_rows() if "recipe" in row.ours.options and not countable(row.ours.options)]
     assert all(key.endswith(("_compiled", "_graphs")) for key in uncounted)
-    assert len(uncounted) == 6 * 2 + 3 * 4 * 2 * 2 + 4
+    assert len(uncounted) == 7 * 2 + 3 * 4 * 2 * 2 + 4
 
 
 def test_where_ours_cannot_count_the_other_side_s_flops_are_taken():
