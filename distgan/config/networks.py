@@ -189,6 +189,7 @@ RECIPES_BY_SIZE = {  # that come with distgan, by family and size of the images,
     "dcgan": {32: "dcgan", 64: "dcgan"},
     "sngan": {32: "sngan", 64: "sngan_64", 128: "sngan_128"},
     "r3gan": {32: "r3gan", 64: "r3gan_64", 128: "r3gan_128"},
+    "fastgan": {32: "cifar10_cpu"},
 }
 
 GENERATORS = Registry(

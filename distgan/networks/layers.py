@@ -49,6 +49,11 @@ class HasFeatures(Protocol):
         """Logits [B] or [B, heads] of the images with these maps."""
 
 
+def has_features(discriminator: nn.Module) -> bool:
+    """Whether a discriminator has the two methods of `HasFeatures`."""
+    return all(callable(getattr(discriminator, name, None)) for name in ("features", "judge"))
+
+
 def verdict(logits: Tensor) -> Tensor:
     """D's logit of each image, [B]: the mean over its heads, if it has several ([B, heads])."""
     return logits.mean(1) if logits.ndim == 2 and logits.shape[1] > 1 else logits

@@ -22,7 +22,7 @@ from distgan.data.dataset import Batch
 from distgan.distributed.accelerator import autocast
 from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
 from distgan.networks.dropout import dropouts, key_layers, keyed
-from distgan.networks.layers import HasFeatures, freeze_layers, verdict
+from distgan.networks.layers import HasFeatures, freeze_layers, has_features, verdict
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.augment import Augmenter
 from distgan.training.controllers import Controllers
@@ -358,7 +358,7 @@ def _featured(discriminator: nn.Module, config: Config) -> HasFeatures | None:
     """D, or None without mode seeking. Raises ConfigError if D has no features to compare."""
     if not config.loss.mode_seeking.weight:
         return None
-    if not all(callable(getattr(discriminator, name, None)) for name in ("features", "judge")):
+    if not has_features(discriminator):
         raise ConfigError(
             "loss.mode_seeking.on=features compares the features of D, and this discriminator has none to compare; "
             "use discriminator.family=projected, or on=images"

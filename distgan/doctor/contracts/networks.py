@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from distgan.doctor.contracts.subject import Broken, Check, Subject
 from distgan.networks import build_discriminator, build_generator, check_same_answer, takes_channels
 from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.networks.dropout import dropouts, set_dropout
-from distgan.networks.layers import verdict
+from distgan.networks.layers import HasFeatures, has_features, verdict
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.penalties import input_gradients
 from distgan.utils.errors import ConfigError
@@ -59,6 +60,7 @@ def discriminator_checks(subject: Subject) -> Iterator[Check]:
     gray = _random(BATCH, 1, SIZE, SIZE).clamp(-1, 1)
     yield Check("gray images", lambda: check_gray(subject, build, lambda network: network(gray, None)))
     yield from _common_checks(build, forward)
+    yield Check("features", partial(check_features, build))
     yield Check("second derivatives", partial(check_second_derivatives, build, forward))
     yield Check("spectral norm", partial(check_spectral_norm, build, forward))
 
@@ -110,6 +112,24 @@ def check_gray(subject: Subject, build: Callable[..., nn.Module], run: Callable[
     wanted = (BATCH, 1, SIZE, SIZE) if subject.registry.kind == "generator" else (BATCH,)
     _check_shape("with channels=1 results", result, wanted)
     return f"{list(result.shape)}"
+
+
+def check_features(build: Callable[..., nn.Module]) -> str:
+    """Where a discriminator has features, mode seeking may compare them: judge of features is forward."""
+    counts, images = [], _random(BATCH, 3, SIZE, SIZE).clamp(-1, 1)
+    for conditional in (False, True):
+        if (network := _if_conditional(build, conditional)) is None:
+            continue
+        if not has_features(network):
+            return "none: it has no methods `features` and `judge`, so mode seeking compares images"
+        rival, labels = cast(HasFeatures, network.eval()), _labels(conditional)
+        maps = rival.features(images)
+        if bad := [tuple(each.shape) for each in maps if each.ndim != 4 or len(each) != BATCH]:
+            raise Broken(f"a map of features has the shape {list(bad[0])}, not [{BATCH}, C, H, W]")
+        if not torch.allclose(rival.judge(maps, labels), network(images, labels), rtol=1e-4, atol=1e-5):
+            raise Broken("judge of features gives other logits than forward")
+        counts.append(len(maps))
+    return f"{counts[0]} maps, of which judge makes the logits of forward"
 
 
 def _check_shape(what: str, found: Tensor, shape: tuple[int, ...]) -> None:

@@ -130,6 +130,29 @@ def test_a_discriminator_gives_a_logit_per_image_that_can_be_differentiated_twic
     assert ("FAIL" in out) == bool(words)
 
 
+FEATURES = """
+    def features(self, images):
+        return [images{maps}]
+    def judge(self, maps, labels):
+        return self.forward(maps[0], labels){logits}
+"""
+
+
+@pytest.mark.parametrize(
+    ("maps", "logits", "words"),
+    [
+        ("", "", "ok    features: 1 maps, of which judge makes the logits of forward"),
+        (".flatten(1)", "", "a map of features has the shape [6, 3072], not [6, C, H, W]"),
+        ("", " + 1", "judge of features gives other logits than forward"),
+    ],
+)
+def test_the_features_of_a_discriminator_are_what_its_logits_are_made_of(write, capsys, maps, logits, words):
+    code = DISCRIMINATOR.format(activation="nn.ReLU()", end="[:, 0]") + FEATURES.format(maps=maps, logits=logits)
+    out = _lines(capsys, write(code, "Discriminator"))
+    assert words in out
+    assert ("FAIL" in out) == (words[:2] != "ok")
+
+
 D, G = "lambda f, r: (f - r).square().mean()", "lambda f, r: -f.mean()"
 PARTS = {
     f"lambda f, r: (f - r).square().sum(), {G}, lambda f, r: (f, r)": "must be a mean",
