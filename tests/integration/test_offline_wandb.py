@@ -8,6 +8,7 @@ from tests.support.processes import ALONE, run
 from tests.unit.training.tracking.test_wandb import documented, recent, records
 
 OTHER_RUNS = {  # with a GPU, fp16, ADA, balance, another learning rate, spectral norm, several processes, faults
+    "loss/mode_seeking",
     "memory/device_gb", "speed/peak_share", "precision/scale_d", "precision/scale_g", "augment/p",
     "balance/lr_scale", "balance/dropout", "balance/action", "lr/d", "lr/g",
     "d/spectral_norm_min", "d/spectral_norm_max",

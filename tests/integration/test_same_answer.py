@@ -136,7 +136,7 @@ def test_batch_normalisation_spectral_normalisation_and_mixtures_agree_too(tiny,
     one = play(tmp_path / "one", 1, overrides, steps=10)[0]
     two = play(tmp_path / "two", 2, overrides, steps=10)[0]
     # a bias before batch normalisation has no effect: it and its memory are roundings, which reach running means
-    assert distance(two, one, roundings=1e-9) < 1e-9
+    assert distance(two, one, roundings=1e-8) < 2e-8
 
 
 def test_stream_mode_promises_its_answer_for_one_number_of_processes_and_keeps_it(tiny, tmp_path):
