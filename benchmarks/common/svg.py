@@ -27,14 +27,14 @@ def charts_svg(title: str, charts: Sequence[Chart], unit: str) -> str:
     size = f'viewBox="0 0 {width} {height}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(title)}">'
     page = f'<rect width="{width}" height="{height}" fill="var(--page)"/>'
-    return "\n".join([head, f"<style>\n{style()}\n</style>", page, *parts, "</svg>"]) + "\n"
+    return "\n".join([head, f"<style>\n{style(OWN_STYLE)}\n</style>", page, *parts, "</svg>"]) + "\n"
 
 
-def style() -> str:
-    """What the report's style sheet says of the two themes and of curves, and the rules of these files."""
+def style(own: str) -> str:
+    """What the report's style sheet says of the two themes and of curves, and the rules of a file of its own."""
     sheet = asset("style.css")
     rules = re.findall(r"^(?:\.s\d|circle\.s|circle |\.grid|\.limit|polyline).*$", sheet, flags=re.M)
-    return "\n".join([sheet[: sheet.index("\nbody ")], *rules, OWN_STYLE])
+    return "\n".join([sheet[: sheet.index("\nbody ")], *rules, own])
 
 
 def _legend(chart: Chart) -> Iterable[str]:

@@ -31,6 +31,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.common.arguments import whole
+from benchmarks.common.command import exit_code_of
 from benchmarks.gpu.plan import Outcome, Stage, chosen, exit_code, seconds_for, to_do
 from benchmarks.gpu.runner import execute
 from benchmarks.gpu.stages import Work, all_stages
@@ -39,7 +40,7 @@ from benchmarks.quality.options import keep_settings
 from benchmarks.speed.__main__ import machine as speed_machine
 from distgan import __version__
 from distgan.training.run_dir import write_text
-from distgan.utils.errors import ConfigError, DistganError
+from distgan.utils.errors import ConfigError
 
 SHOWN = 12  # lines of a stage that has not passed
 
@@ -142,15 +143,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parse(given)
-    try:
-        work = work_of(args, torch.cuda.is_available())
-        return do_all(work, chosen(all_stages(work), args.stages), args, spoken(given, args))
-    except (DistganError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+
+    def work() -> int:
+        made = work_of(args, torch.cuda.is_available())
+        return do_all(made, chosen(all_stages(made), args.stages), args, spoken(given, args))
+
+    return exit_code_of(work)
 
 
 def spoken(arguments: Sequence[str], args: argparse.Namespace) -> str:

@@ -33,6 +33,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.common.command import exit_code_of
 from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from benchmarks.quality import speeds
@@ -43,7 +44,6 @@ from benchmarks.quality.table import NAME, Asked, page
 from distgan.config.load import validate
 from distgan.metrics.evaluator import Evaluator
 from distgan.training.run_dir import write_text
-from distgan.utils.errors import DistganError
 
 
 def hardware(device: torch.device) -> str:
@@ -108,15 +108,8 @@ def measure(args: argparse.Namespace, command: str) -> int:
 
 def main() -> int:
     """Returns the exit code; 2: a mistake to mend, told in a sentence."""
-    try:
-        command = shlex.join(["python", "-m", "benchmarks.quality", *sys.argv[1:]])
-        return measure(parse(sys.argv[1:], __doc__), command)
-    except (DistganError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    command = shlex.join(["python", "-m", "benchmarks.quality", *sys.argv[1:]])
+    return exit_code_of(lambda: measure(parse(sys.argv[1:], __doc__), command))
 
 
 if __name__ == "__main__":

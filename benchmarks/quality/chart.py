@@ -6,16 +6,15 @@ Its colours, dashes and dots are those of the report's charts, so that it has a 
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
+from benchmarks.common.svg import style
 from benchmarks.quality.rows import Key, Row, files
 from distgan.metrics.registry import full_name
 from distgan.training.report.charts import STYLES, Point, y_label
-from distgan.training.report.templates import asset
 from distgan.utils.errors import QualityError
 
 WIDTH, HEIGHT = 460, 300  # of a panel, pixels
@@ -82,7 +81,7 @@ def chart(rows: Mapping[Key, Row], judges: Sequence[str]) -> str:
     title = f"Frechet distance against seconds of training: {', '.join(recipes)}"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">'
     page = f'<rect width="{width}" height="{height}" fill="var(--page)"/>'
-    return "\n".join([head, f"<style>{style()}</style>", page, *parts, "</svg>"]) + "\n"
+    return "\n".join([head, f"<style>{style(OWN_STYLE)}</style>", page, *parts, "</svg>"]) + "\n"
 
 
 def check_curves(recipes: Collection[str]) -> None:
@@ -107,14 +106,6 @@ def panel_of(rows: Mapping[Key, Row], judge: str) -> Panel:
         for recipe, points in found.items()
     }
     return Panel(name, curves, floor if floor and floor > 0 else None)
-
-
-def style() -> str:
-    """What the report's style sheet says of the two themes and of curves, and a few rules of this chart."""
-    sheet = asset("style.css")
-    themes = sheet[: sheet.index("\nbody ")]
-    rules = re.findall(r"^(?:\.s\d|circle\.s|circle |\.grid|\.limit|polyline).*$", sheet, flags=re.M)
-    return "\n".join([themes, *rules, OWN_STYLE])
 
 
 def _legend(styles: Mapping[str, str], per_line: int, has_floor: bool) -> Iterable[str]:

@@ -37,6 +37,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.common.arguments import whole
+from benchmarks.common.command import exit_code_of
 from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from benchmarks.common.svg import charts_svg
@@ -46,7 +47,7 @@ from distgan.config.schema import Config
 from distgan.training.own_loop import Trainer
 from distgan.training.report.charts import Curve, line_chart
 from distgan.training.run_dir import write_text
-from distgan.utils.errors import DistganError, QualityError
+from distgan.utils.errors import QualityError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import read_json
 
@@ -271,8 +272,11 @@ def command_of(arguments: Sequence[str], args: argparse.Namespace) -> str:
     return shlex.join(["python", "-m", "benchmarks.quality.tutorial", *(names.get(each, each) for each in arguments)])
 
 
-def measure(args: argparse.Namespace, command: str) -> None:
-    """Trains what is missing, and writes the results after each training that can be compared. Raises DistganError."""
+def measure(args: argparse.Namespace, command: str) -> int:
+    """Trains what is missing, and writes the results after each training that can be compared; returns 0.
+
+    Raises DistganError.
+    """
     if args.into:
         filled(args.into, NAME, "")  # a document without marks is better known before
     keras(args)
@@ -289,21 +293,14 @@ def measure(args: argparse.Namespace, command: str) -> None:
         if len(sides) > 1:
             text = write_results(sides, args, command)
     print(text)
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code; 2: a mistake to mend, told in a sentence."""
     given = sys.argv[1:] if arguments is None else arguments
     args = parse(given)
-    try:
-        measure(args, command_of(given, args))
-    except (DistganError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code_of(lambda: measure(args, command_of(given, args)))
 
 
 if __name__ == "__main__":

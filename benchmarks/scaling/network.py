@@ -30,6 +30,7 @@ import psutil
 import torch
 
 from benchmarks.common.arguments import whole
+from benchmarks.common.command import exit_code_of
 from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from benchmarks.scaling.model import Link, Traffic, cluster_of, communication, traffic
@@ -37,7 +38,7 @@ from distgan.config.load import load_config
 from distgan.data.prepare import Request, prepare
 from distgan.data.sources.shapes import Shapes
 from distgan.training.run_dir import write_text
-from distgan.utils.errors import ConfigError, DistganError, LaunchError
+from distgan.utils.errors import ConfigError, LaunchError
 from distgan.utils.progress import track
 from tests.support import hosts
 from tests.support.processes import ROOT
@@ -175,19 +176,16 @@ def main() -> int:
     """Returns the exit code; 2: a mistake to mend, told in a sentence."""
     args = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the hosts are removed then, too
-    try:
+
+    def work() -> int:
         with tempfile.TemporaryDirectory() as scratch:
             text = run(args, Path(scratch))
         print(text)
         if args.into:
             write_text(args.into, filled(args.into, args.place, text))
-    except (DistganError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the hosts are removed", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return exit_code_of(work, "the hosts are removed")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The file of a classifier: safetensors with its description, of which no code is run.
 
-A file is checked before it is used: its size, the description, and
-the tensors' names, types and shapes.
+A file is checked before it is used: its size, the description, and the tensors' names, types and shapes.
 """
 
 from __future__ import annotations
