@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,10 @@ from typing import Any
 
 from distgan.config.yaml_loader import plain_value
 from distgan.utils.errors import ConfigError
+from distgan.utils.log import log
 from distgan.utils.paths import user_path
+
+ENVIRONMENT = "DISTGAN_OVERRIDES"
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +69,24 @@ def parse_config_arguments(parser: argparse.ArgumentParser, arguments: Sequence[
     """The options of a parser with these arguments, None: of this process's command line.
 
     Options that the parser does not know are added to `overrides`: `load_config` refuses them with a sentence that
-    shows how an override is written. Overrides after an option are among them, so they come last, and win.
+    shows how an override is written. Overrides after an option are among them; those of DISTGAN_OVERRIDES come last,
+    and win. Raises ConfigError.
     """
     check_values(parser, sys.argv[1:] if arguments is None else arguments)
     options, unknown = parser.parse_known_args(arguments)
-    options.overrides += unknown
+    options.overrides += [*unknown, *_overrides_of_environment()]
     return options
+
+
+def _overrides_of_environment() -> list[str]:
+    """Those in DISTGAN_OVERRIDES, which a shell's rules separate; they are logged. Raises ConfigError."""
+    text = os.environ.get(ENVIRONMENT, "")
+    try:
+        overrides = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{ENVIRONMENT}={text}: {error}; write it as in a shell, such as 'a.b=1 c.d=[x, y]'"
+        ) from None
+    if overrides:
+        log.info("%s, which comes last: %s", ENVIRONMENT, shlex.join(overrides))
+    return overrides

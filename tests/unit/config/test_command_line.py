@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+import pytest
+
 from distgan.config.command_line import add_config_arguments, parse_config_arguments
+from distgan.utils.errors import ConfigError
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -29,3 +32,16 @@ def test_overrides_may_stand_before_and_after_options_and_the_last_of_a_key_is_t
 
 def test_an_unknown_option_becomes_an_override_for_the_loader_to_refuse():
     assert parse("--run.seed=1", "data.workers=2").overrides == ["data.workers=2", "--run.seed=1"]
+
+
+def test_overrides_of_the_environment_come_last_and_are_reported(monkeypatch, caplog):
+    monkeypatch.setenv("DISTGAN_OVERRIDES", "train.images=64 'loss={name: hinge}'")
+    with caplog.at_level("INFO", "distgan"):
+        assert parse("train.images=9000").overrides == ["train.images=9000", "train.images=64", "loss={name: hinge}"]
+    assert "DISTGAN_OVERRIDES, which comes last: train.images=64 'loss={name: hinge}'" in caplog.text
+
+
+def test_overrides_of_the_environment_that_no_shell_would_take_are_refused(monkeypatch):
+    monkeypatch.setenv("DISTGAN_OVERRIDES", "run.name='mine")
+    with pytest.raises(ConfigError, match="DISTGAN_OVERRIDES=run.name='mine: No closing quotation; write it as in"):
+        parse()
