@@ -15,7 +15,7 @@ from distgan.distributed.accelerator import batch_rows
 from distgan.train import parse
 
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
-ACCELERATE = {"cpu_2.yaml": (1, 2), "gpu_1.yaml": (1, 1), "gpu_8.yaml": (1, 8), "two_machines.yaml": (2, 16)}
+ACCELERATE = {"cpu_2.yaml": (1, 2), "one.yaml": (1, 1), "gpu_8.yaml": (1, 8), "two_machines.yaml": (2, 16)}
 
 
 @pytest.mark.parametrize(("name", "size"), ACCELERATE.items())

@@ -16,7 +16,7 @@ from distgan.data.shards.manifest import MANIFEST
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PYTHON = (sys.executable, "-m")
-LAUNCH = (*PYTHON, "accelerate.commands.launch", "--quiet", "--config_file", str(ROOT / "launch" / "gpu_1.yaml"))
+LAUNCH = (*PYTHON, "accelerate.commands.launch", "--quiet", "--config_file", str(ROOT / "launch" / "one.yaml"))
 PRECISIONS = {"bf16": "bf16", "fp16": "fp16", "fp32": "no"}  # stage -> train.precision
 WAIT_FREE = ("seed_frogs", "sngan_conditional", "r3gan_small", "cifar10", "cifar10_cpu")
 NO_DATA = "needs --data DIR: CIFAR-10 as class folders, or as `distgan prepare cifar10` makes it"
