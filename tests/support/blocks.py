@@ -1,7 +1,7 @@
 """The code blocks of README and docs that are marked as runnable, and one shell that runs a page's.
 
-`<!-- runs -->` in the line before a fence marks it, and `<!-- runs; makes: FILE, FILE -->` names what must exist
-afterwards. Blocks of `bash` are run in page order in one shell; a block of `python` is a script that is run at its place.
+`<!-- runs -->` in the line before a fence marks it; `<!-- runs; makes: FILE, FILE -->` says what must exist afterwards.
+Blocks of `bash` are run in page order in one shell; a block of `python` is a script that is run at its place.
 """
 
 from __future__ import annotations
