@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.support.blocks import MARKED, Block, blocks_of, pages, script_of
 from tests.support.processes import ROOT
@@ -27,6 +28,7 @@ FENCE = "```"
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_marked_blocks_of_a_page_run_in_order(page, tmp_path):
     clone(tmp_path / "distgan")
+    photograph(tmp_path / "distgan" / "photos")
     if page.name != "README.md":  # which makes its own
         (tmp_path / "distgan" / ".venv").symlink_to(sys.prefix)
     script = script_of(page)
@@ -64,6 +66,14 @@ def clone(target: Path) -> None:
     for name in filter(None, names.split("\0")):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
+
+
+def photograph(folder: Path) -> None:
+    """The reader's own images: two classes of twenty."""
+    for number in range(40):
+        image = folder / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((80, 70), 10 + number).convert("RGB").save(image)
 
 
 def environment(home: Path) -> dict[str, str]:
