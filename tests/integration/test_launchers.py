@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import pytest
@@ -31,6 +32,15 @@ def test_training_starts_and_ends(tiny, tmp_path, command, env, processes):
     assert f"{processes} process(es) on cpu, precision no" in output
     assert (tmp_path / "quickstart" / "generator.safetensors").exists()
     assert "Traceback" not in output
+
+
+def test_the_command_of_the_readme_starts_without_the_launcher_s_warning(tiny, tmp_path):
+    command = (ACCELERATE, "launch", "--config_file", "launch/one.yaml", "distgan/train.py")
+    assert shlex.join(command[1:]) in (ROOT / "README.md").read_text()
+    code, output = run([*command, *tiny("train.images=24")], HF_HOME=str(tmp_path))
+    assert code == 0, output
+    assert "1 process(es) on cpu, precision no" in output
+    assert "not passed to `accelerate launch`" not in output
 
 
 def test_the_launcher_s_bf16_is_used_and_said(tiny, tmp_path):
