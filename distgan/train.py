@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from distgan.distributed.signals import Signals  # first: launcher.py remembers who started this process
 
 # isort: split
-from distgan.config.command_line import add_config_arguments, parse_config_arguments, to_path
+from distgan.config.command_line import ENVIRONMENT, add_config_arguments, parse_config_arguments, to_path
 from distgan.config.help import help_text
 from distgan.config.load import load_config, to_yaml
 from distgan.utils import cpu
@@ -40,7 +40,8 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
         prog=program,
         usage="%(prog)s [--config RECIPE] [--resume auto|never|CHECKPOINT] [--print-config] [KEY=VALUE ...]",
         description="Train a GAN. With no arguments: configs/quickstart.yaml, on the embedded shapes.",
-        epilog="keys <rule> [default where the recipe says nothing]:\n" + help_text(),
+        epilog=f"{ENVIRONMENT}='KEY=VALUE ...': overrides that come last.\n\n"
+        "keys <rule> [default where the recipe says nothing]:\n" + help_text(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import shlex
 import shutil
 import signal
 import subprocess
@@ -31,8 +30,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.common.arguments import whole
-from benchmarks.common.command import exit_code_of
-from benchmarks.gpu.plan import Outcome, Stage, chosen, exit_code, seconds_for, to_do
+from benchmarks.common.command import exit_code_of, spoken
+from benchmarks.gpu.plan import Outcome, Stage, chosen, exit_code, passed, seconds_for, to_do
 from benchmarks.gpu.runner import execute
 from benchmarks.gpu.stages import Work, all_stages
 from benchmarks.gpu.summary import known_from, markdown, to_json
@@ -127,6 +126,9 @@ def do_all(work: Work, stages: Sequence[Stage], args: argparse.Namespace, comman
 
     text = written()
     for stage in to_do(stages, known):
+        if stage.needs and not passed(stage.needs, known):
+            print(f"== {stage.name}: not begun: {stage.needs} has not passed", flush=True)
+            continue
         left = args.limit - (time.monotonic() - began) if args.limit else stage.limit
         if not (seconds := seconds_for(stage, left)):
             print(f"== {stage.name}: no time left", flush=True)
@@ -146,15 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         made = work_of(args, torch.cuda.is_available())
-        return do_all(made, chosen(all_stages(made), args.stages), args, spoken(given, args))
+        return do_all(made, chosen(all_stages(made), args.stages), args, command_of(given, args))
 
     return exit_code_of(work)
 
 
-def spoken(arguments: Sequence[str], args: argparse.Namespace) -> str:
-    """The command as others may repeat it, without this machine's paths."""
-    names = {str(args.data): "DIR", str(args.out): "OUT"}
-    return shlex.join(["python", "-m", "benchmarks.gpu", *(names.get(word, word) for word in arguments)])
+def command_of(arguments: Sequence[str], args: argparse.Namespace) -> str:
+    return spoken("benchmarks.gpu", arguments, {args.data: "DIR", args.out: "OUT"})
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ class Stage:
     """The last line of its log is a result."""
     leaves: Path | None = None
     """File or directory that a repetition does without."""
+    needs: str = ""
+    """The stage that must have passed before, or an empty string."""
 
     @property
     def group(self) -> str:
@@ -63,7 +65,7 @@ Outcomes = Mapping[str, Outcome]
 
 
 def chosen(stages: Sequence[Stage], asked: Sequence[str]) -> list[Stage]:
-    """The stages of these names and groups, and the data that they need; all where nothing is asked for.
+    """The stages of these names and groups, and what they need; all where nothing is asked for.
 
     Raises ConfigError for an unknown name.
     """
@@ -72,13 +74,23 @@ def chosen(stages: Sequence[Stage], asked: Sequence[str]) -> list[Stage]:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or [*names][:3]
             raise ConfigError(f"no stage {name}; nearest: {', '.join(near)}; all: {', '.join(names)}")
-    return [stage for stage in stages if not asked or {stage.name, stage.group} & {"data", *asked}]
+    wanted = {stage.name for stage in stages if not asked or {stage.name, stage.group} & set(asked)}
+    for stage in reversed(stages):  # a stage comes after what it needs
+        if stage.name in wanted and stage.needs:
+            wanted.add(stage.needs)
+    return [stage for stage in stages if stage.name in wanted]
 
 
 def to_do(stages: Sequence[Stage], known: Outcomes) -> list[Stage]:
-    """What can be done and has not passed: first what was never tried, then what failed."""
-    left = [stage for stage in stages if not stage.lacks and not (stage.name in known and known[stage.name].passed)]
-    return sorted(left, key=lambda stage: stage.name in known)
+    """What can be done and has not passed: first what others need, then what was never tried, then what failed."""
+    left = [stage for stage in stages if not stage.lacks and not passed(stage.name, known)]
+    needed = {stage.needs for stage in left}
+    return sorted(left, key=lambda stage: stage.name not in needed and stage.name in known)
+
+
+def passed(name: str, known: Outcomes) -> bool:
+    """Whether the stage of this name has passed."""
+    return name in known and known[name].passed
 
 
 def seconds_for(stage: Stage, left: float) -> int:
@@ -89,4 +101,4 @@ def seconds_for(stage: Stage, left: float) -> int:
 def exit_code(stages: Sequence[Stage], known: Outcomes, excused: bool) -> int:
     """0 if every stage has passed, else 1. excused: a stage that needs a GPU counts as passed where there is none."""
     needed = [stage for stage in stages if not (excused and stage.lacks == NO_GPU)]
-    return 0 if all(not stage.lacks and stage.name in known and known[stage.name].passed for stage in needed) else 1
+    return 0 if all(not stage.lacks and passed(stage.name, known) for stage in needed) else 1

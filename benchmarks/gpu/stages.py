@@ -72,9 +72,14 @@ def all_stages(work: Work) -> list[Stage]:
     return [replace(stage, limit=SMALL_LIMIT, least=5) for stage in stages] if work.small else stages
 
 
+def first(work: Work) -> str:
+    """The stage that makes the data set; an empty string if it is there."""
+    return "" if work.shards == work.data else "data"
+
+
 def data(work: Work) -> Iterator[Stage]:
     """Prepares what is not prepared."""
-    if work.shards == work.data:
+    if not first(work):
         return
     source = (
         ("folder", str(work.data), "--size", "32")
@@ -88,16 +93,18 @@ def runs(work: Work) -> Iterator[Stage]:
     """The seed recipe in three precisions, resumed, its images on CPU and GPU; then steps that must not wait."""
     for name, precision in PRECISIONS.items():
         lacks = "" if work.gpu or precision != "fp16" else NO_GPU
-        yield Stage(f"runs-{name}", training(work, name, work.images), 90, 20, lacks, leaves=work.out / "runs" / name)
+        command, run = training(work, name, work.images), work.out / "runs" / name
+        yield Stage(f"runs-{name}", command, 90, 20, lacks, leaves=run, needs=first(work))
     checkpoint = work.out / "runs" / "bf16" / "checkpoints" / f"step-{work.images // work.batch:09d}"
     resumed = training(work, "bf16", 2 * work.images)
-    yield Stage("runs-resume", (*resumed, "--resume", str(checkpoint)), 60, 20)
+    yield Stage("runs-resume", (*resumed, "--resume", str(checkpoint)), 60, 20, needs="runs-bf16")
     lacks = "" if work.gpu else NO_GPU
     file = str(work.out / "runs" / "bf16" / "generator.safetensors")
-    yield Stage("runs-images", (*PYTHON, "benchmarks.gpu.checks", "images", file), 60, 20, lacks, tells=True)
+    command = (*PYTHON, "benchmarks.gpu.checks", "images", file)
+    yield Stage("runs-images", command, 60, 20, lacks, tells=True, needs="runs-bf16")
     for recipe in WAIT_FREE:
         command = (*PYTHON, "benchmarks.gpu.checks", "no_wait", recipe, f"data.path={work.shards}")
-        yield Stage(f"runs-no_wait-{recipe}", command, 90, 20, lacks, tells=True)
+        yield Stage(f"runs-no_wait-{recipe}", command, 90, 20, lacks, tells=True, needs=first(work))
 
 
 def training(work: Work, name: str, images: int) -> tuple[str, ...]:
@@ -167,6 +174,7 @@ def quality(work: Work) -> Iterator[Stage]:
             2 * SECONDS,
             lacks,
             leaves=out / Key(recipe, seconds, 0).name,
+            needs=first(work),
         )
 
 

@@ -26,14 +26,13 @@ from __future__ import annotations
 
 import argparse
 import platform
-import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from benchmarks.common.command import exit_code_of
+from benchmarks.common.command import exit_code_of, spoken
 from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from benchmarks.quality import speeds
@@ -78,12 +77,14 @@ def report(args: argparse.Namespace, failed: Mapping[Key, int], settings: Mappin
     return text
 
 
-def measure(args: argparse.Namespace, command: str) -> int:
+def measure(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Makes all rows that are missing, and the table after each. Returns 1 if a recipe failed, else 0."""
     if args.into:
         filled(args.into, NAME, "")  # a document without marks is better known before
     if args.chart:
         check_curves({*args.recipes, *(key.recipe for key in trained(args.out))})
+    names = {args.out: "OUT", args.data: "SHARDS"} | {chosen.weights: "WEIGHTS" for chosen in args.extractors}
+    command = spoken("benchmarks.quality", arguments, names)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     evaluators = {chosen.name: evaluator_of(chosen, args, device) for chosen in args.extractors}
     machine = {"hardware": hardware(device), "torch": torch.__version__, "python": platform.python_version()}
@@ -108,8 +109,7 @@ def measure(args: argparse.Namespace, command: str) -> int:
 
 def main() -> int:
     """Returns the exit code; 2: a mistake to mend, told in a sentence."""
-    command = shlex.join(["python", "-m", "benchmarks.quality", *sys.argv[1:]])
-    return exit_code_of(lambda: measure(parse(sys.argv[1:], __doc__), command))
+    return exit_code_of(lambda: measure(parse(sys.argv[1:], __doc__), sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,10 +23,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.common.command import exit_code_of, spoken
 from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled, spread
 from distgan.data.sources.shapes import Outline, Truth, polygon, render, truth
 from distgan.metrics.protocol import load_scores
+from distgan.training.run_dir import write_text
+from distgan.utils.errors import QualityError
 
 NAME = "finetuning"  # of the table's place in a document
 OUTLINES: dict[str, Outline] = {
@@ -60,8 +62,10 @@ def draw(directory: Path, purpose: str, count: int) -> None:
 
 
 def distgan(*arguments: str | Path) -> None:
-    """Runs a command of distgan. Raises CalledProcessError."""
-    subprocess.run([sys.executable, "-m", "distgan", *map(str, arguments)], check=True)
+    """Runs a command of distgan. Raises QualityError if it fails."""
+    code = subprocess.run([sys.executable, "-m", "distgan", *map(str, arguments)]).returncode
+    if code:
+        raise QualityError(f"distgan {arguments[0]} failed (exit {code}), as said above")
 
 
 def prepare(out: Path) -> None:
@@ -99,33 +103,40 @@ def table(out: Path, seeds: Sequence[int]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def facts(seeds: Sequence[int]) -> str:
+def facts(seeds: Sequence[int], command: str) -> str:
     """How the table was made."""
-    threads = torch.get_num_threads()
-    return (
-        f"`{shlex.join(['python', '-m', 'benchmarks.quality.finetune', *sys.argv[1:]])}`; {processor()}, {threads} "
-        f"threads, no GPU; torch {torch.__version__}, Python {platform.python_version()}; {datetime.date.today()}, "
-        f"n = {len(seeds)} seeds, mean and range; {COMPARED:,} generated images against {COMPARED:,} held-out ones."
-    )
+    where = f"{processor()}, {torch.get_num_threads()} threads, no GPU"
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}; {datetime.date.today()}"
+    seen = f"{COMPARED:,} generated images against {COMPARED:,} held-out ones"
+    return f"`{command}`; {where}; {versions}, n = {len(seeds)} seeds, mean and range; {seen}."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes what is missing, and the table."""
+    """Returns the exit code; 2: a mistake to mend, told in a sentence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--seeds", default="0,1,2", type=lambda text: [int(part) for part in text.split(",")])
     parser.add_argument("--into", type=Path, help="document whose table is replaced")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    args = parser.parse_intermixed_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    args = parser.parse_intermixed_args(given)
+    command = spoken("benchmarks.quality.finetune", given, {args.out: "OUT", args.base: "BASE"})
+    return exit_code_of(lambda: compare(args, command))
+
+
+def compare(args: argparse.Namespace, command: str) -> int:
+    """Makes what is missing, and the table; returns 0. Raises DistganError."""
+    if args.into:
+        filled(args.into, NAME, "")  # a document without marks is better known before
     prepare(args.out)
     for seed in args.seeds:
         for beginning, own in BEGINNINGS.items():
             measure(args.out / f"{beginning}-{seed}", args.base, [f"run.seed={seed}", *own, *args.overrides])
-    text = f"{table(args.out, args.seeds)}\n\n{facts(args.seeds)}"
+    text = f"{table(args.out, args.seeds)}\n\n{facts(args.seeds, command)}"
     print(text)
     if args.into:
-        args.into.write_text(filled(args.into, NAME, text))
+        write_text(args.into, filled(args.into, NAME, text))
     return 0
 
 

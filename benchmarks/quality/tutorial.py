@@ -23,7 +23,6 @@ import json
 import math
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -37,7 +36,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks.common.arguments import whole
-from benchmarks.common.command import exit_code_of
+from benchmarks.common.command import exit_code_of, spoken
 from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from benchmarks.common.svg import charts_svg
@@ -267,9 +266,8 @@ def write_results(sides: Mapping[str, Losses], args: argparse.Namespace, command
 
 
 def command_of(arguments: Sequence[str], args: argparse.Namespace) -> str:
-    """What a reader would type: with names in the place of directories."""
-    names = {str(args.keras_python): "PYTHON", str(args.out): "OUT", str(args.data): "SHARDS"}
-    return shlex.join(["python", "-m", "benchmarks.quality.tutorial", *(names.get(each, each) for each in arguments)])
+    names = {args.keras_python: "PYTHON", args.out: "OUT", args.data: "SHARDS"}
+    return spoken("benchmarks.quality.tutorial", arguments, names)
 
 
 def measure(args: argparse.Namespace, command: str) -> int:
@@ -279,17 +277,15 @@ def measure(args: argparse.Namespace, command: str) -> int:
     """
     if args.into:
         filled(args.into, NAME, "")  # a document without marks is better known before
-    keras(args)
+    other = {"keras": keras(args).strip()}  # its versions
     trainer = new_trainer(configuration(args))
     check_images(trainer)
-    settings = {
-        "data": trainer.reals.manifest_digest,
-        **{name: getattr(args, name) for name in ("steps", "small")},
-    }
+    settings = {name: getattr(args, name) for name in ("steps", "small", "threads")}
+    settings |= {"data": trainer.reals.manifest_digest, "torch": torch.__version__}
     args.out.mkdir(parents=True, exist_ok=True)
     sides: dict[str, Losses] = {}
     for side in SIDES:
-        sides[side] = losses_of(side, args, settings)
+        sides[side] = losses_of(side, args, settings | other if side == "keras" else settings)
         if len(sides) > 1:
             text = write_results(sides, args, command)
     print(text)

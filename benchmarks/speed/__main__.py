@@ -25,7 +25,6 @@ import fnmatch
 import json
 import os
 import platform
-import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -36,6 +35,7 @@ from typing import Any
 import torch
 
 from benchmarks.common.arguments import whole
+from benchmarks.common.command import spoken
 from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from benchmarks.speed.baselines.dataset import shapes
@@ -132,12 +132,6 @@ def load(out: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def spoken(args: argparse.Namespace, arguments: Sequence[str]) -> str:
-    """The command as others may repeat it, without this machine's paths."""
-    names = {str(args.keras_python): "PYTHON", str(args.out): "FILE"}
-    return shlex.join(["python", "-m", "benchmarks.speed", *(names.get(word, word) for word in arguments)])
-
-
 def main() -> int:
     """Returns 1 if a row could not be measured, else 0."""
     gpu = torch.cuda.is_available()
@@ -161,7 +155,8 @@ def main() -> int:
                     found[row.key] = line
     if found:
         shown = [row for row in rows if row.key in found or row.key in args.rows]
-        text = f"{table(shown, found, failed)}\n\n{facts(found, machine(), spoken(args, sys.argv[1:]))}"
+        command = spoken("benchmarks.speed", sys.argv[1:], {args.keras_python: "PYTHON", args.out: "FILE"})
+        text = f"{table(shown, found, failed)}\n\n{facts(found, machine(), command)}"
         print(text)
         if args.into:
             write_text(args.into, filled(args.into, place(gpu), text))

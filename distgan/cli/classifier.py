@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
     """Trains, writes the file, and prints its accuracy. Raises DataError, QualityError, ExportError."""
     start, device = time.monotonic(), find_device(args.device)
     schedule = Schedule(args.epochs, seed=args.seed, flip=not args.no_flip, bf16=is_bf16(args.precision, device))
+    check_place(args.out)
     manifest, selection = open_labelled(args.data)
     real, test = read(selection, None if args.test is None else open_test(args.test, selection), args.seed)
-    check_place(args.out)
     network = train_classifier(real, test, len(selection.classes), schedule, device, show=True)
     round_weights(network)
     description = ClassifierDescription(

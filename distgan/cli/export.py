@@ -14,7 +14,7 @@ from distgan.config.networks import GENERATORS
 from distgan.config.registry import Trust
 from distgan.inference.formats import SUFFIXES
 from distgan.inference.generator import Generator, load_generator
-from distgan.inference.generator_file import Description, check_no_program, read_generator, save_generator
+from distgan.inference.generator_file import Description, check_no_program, save_generator
 from distgan.inference.hub.find import fetch, repository_of
 from distgan.inference.sampling import find_file
 from distgan.training.checkpoint import storage
@@ -22,6 +22,8 @@ from distgan.training.early_stopping import BestState
 from distgan.training.report.write import nearest_run
 from distgan.utils.errors import CheckpointError, ExportError
 from distgan.utils.safe_io import printable
+
+COMPARED = 64  # seeds whose images show what fp16 changes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from distgan.inference.formats.write import CHECKED, write_portable  # torch's exporters take a while
 
-    generator = load_generator(path, trust=args.trust) if is_file else generator_of(path, args.weights, args.trust)
+    generator = whole(args, path, is_file)
     difference = write_portable(generator, out, args.format, args.half)
     size, levels = out.stat().st_size / 2**20, f"at most {difference} of 255 grey levels from distgan's"
     print(f"{out}: {size:.1f} MiB, the images of {CHECKED} seeds are {levels}, sha256 {generator.weight_digest}")
@@ -78,16 +80,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_safetensors(args: argparse.Namespace, path: Path, is_file: bool, out: Path) -> str:
-    """Writes the generator of a checkpoint, or the one in a file as fp16, and says so. Errors as of `export`."""
-    if not is_file:
-        digest = export(path, out, args.weights, args.trust, half=args.half)
-        return f"{out}: {args.weights} weights of {path}, sha256 {digest}"
-    if not args.half:
+    """Writes the generator of a checkpoint, or of either as fp16, and says so. Errors as of `export`."""
+    if args.half:
+        return as_fp16(whole(args, path, is_file), path, out, args.trust)
+    if is_file:
         others = ", ".join(SUFFIXES)
         raise ExportError(f"{path} is a safetensors file already; add --half, or choose another --format: {others}")
-    network, description, _ = read_generator(path, args.trust)
-    digest = save_generator(out, network.state_dict(), description, half=True)
-    return f"{out}: the weights of {path} as fp16, sha256 {digest}"
+    return f"{out}: {args.weights} weights of {path}, sha256 {export(path, out, args.weights, args.trust)}"
+
+
+def as_fp16(generator: Generator, path: Path, out: Path, trust: Sequence[str]) -> str:
+    """Writes a generator with rounded weights, without its scores, which are of the others; says how far it is off."""
+    description = generator.description.model_copy(update={"scores": None})
+    digest = save_generator(out, generator.network.state_dict(), description, half=True)
+    rounded = load_generator(out, trust=trust).sample(range(COMPARED))
+    levels = int((rounded.int() - generator.sample(range(COMPARED)).int()).abs().max())
+    found = f"the images of {COMPARED} seeds are at most {levels} of 255 grey levels from its own"
+    return f"{out}: the weights of {path} as fp16, {found}, sha256 {digest}"
+
+
+def whole(args: argparse.Namespace, path: Path, is_file: bool) -> Generator:
+    """The generator in a file or of a checkpoint, in fp32. Errors as of `export`."""
+    return load_generator(path, trust=args.trust) if is_file else generator_of(path, args.weights, args.trust)
 
 
 def generator_of(path: Path, weights: Literal["ema", "raw"], trust: Sequence[str]) -> Generator:
@@ -114,9 +128,7 @@ def find(path: Path) -> Path:
     return newest
 
 
-def export(
-    path: Path, out: Path, weights: Literal["ema", "raw"], trust: Sequence[str] = (), *, half: bool = False
-) -> str:
+def export(path: Path, out: Path, weights: Literal["ema", "raw"], trust: Sequence[str] = ()) -> str:
     """Writes the generator of the checkpoint at `path` to `out`; returns the digest of its weights.
 
     Raises CheckpointError for a damaged checkpoint, ExportError if the file cannot be written.
@@ -146,4 +158,4 @@ def export(
     except (TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
         raise CheckpointError(f"{path} is damaged: its state.json is wrong: {printable(str(error))}") from None
     network = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return save_generator(out, network, description, half=half)
+    return save_generator(out, network, description)

@@ -164,7 +164,8 @@ class ModeSeeking(Frozen):
     on: Literal["images", "features"] = "images"
     """What is compared: the images, or what D's fixed network makes of them (D's family `projected`)."""
     share: PositiveFloat = 1.0
-    """Share of the distance of two real images from which on two fakes are different enough."""
+    """Share of the distance of two real images from which on two fakes are different enough. The two real images are
+    mostly of two classes, and farther apart than two of one class: below 1 asks for less."""
 
 
 class Penalties(Frozen):

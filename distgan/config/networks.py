@@ -102,7 +102,8 @@ class FastganGenerator(GeneratorSettings):
     widths: Widths = (160, 128, 64, 32)
     """Channels of each stage, from 4x4 to full size: 4 make 32x32. Published: 1024, 512, 256, 128, 128, 64 for 128."""
     excitation_stages: PositiveInt = 4
-    """So many stages later each stage's channels are weighted by it: 4 from 4x4 to 64x64, as published."""
+    """So many stages later each stage's channels are weighted by it: 4 from 4x4 to 64x64, as published, so not at all
+    in images of 32x32."""
     modulated: bool = True
     """The latent vector changes the weights and biases of every normalisation (Chen et al. 2019, arXiv:1810.01365);
     false: as published."""

@@ -127,7 +127,7 @@ def _stored_type(tensor: Tensor, half: bool) -> torch.dtype:
 def _check_finite(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor], path: Path) -> None:
     """Raises ExportError for a weight that is too large for fp16."""
     for name, tensor in stored.items():
-        if tensor.is_floating_point() and tensor.isinf().any() and not weights[name].isinf().any():
+        if tensor.is_floating_point() and (tensor.isinf() & ~weights[name].cpu().isinf()).any():
             raise ExportError(f"{path} is not written: {name} has weights above 65504, too large for fp16; use fp32")
 
 
@@ -165,7 +165,7 @@ def read_generator(path: Path, trust: Sequence[str] = ()) -> tuple[nn.Module, De
         found = {name: f"{(part := file.get_slice(name)).get_dtype()} {list(part.get_shape())}" for name in names}
         network = _empty_network(description, found, str(path))
         state = _tensors(file)
-    digest, state = _checked_digest(state, expected, path), in_fp32(state)
+    digest, state = _checked_digest(state, expected, path), _in_fp32(state)
     if isinstance(description.generator, OutsideSection):  # it may have tensors that are in no file
         network = _build(description)
         network.load_state_dict(state)
@@ -183,7 +183,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Description]:
         description, expected = _describe((file.metadata() or {}).get(KEY), str(path), None)
         state = _tensors(file)
     _checked_digest(state, expected, path)
-    return in_fp32(state), description
+    return _in_fp32(state), description
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def _tensors(file: Any) -> dict[str, Tensor]:
     return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # a tensor is a view of the file
 
 
-def in_fp32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _in_fp32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors that a file holds as fp16 as they are computed with."""
     return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}
 

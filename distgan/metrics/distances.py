@@ -21,7 +21,7 @@ from distgan.utils.log import log
 
 PARTS = 10  # consecutive parts of the images, for the spread of a value
 MEMORISED_SHARE = 0.01  # of real images that count as memorised, by definition
-SAME = 1e-6  # ratio of squared distances of two equal images: their features may be rounded differently
+SAME = 1e-6  # of a usual squared distance: that of two equal images, whose features may be rounded differently
 MIN_IMAGES = 2 * PARTS  # since the kernel distance of a part needs two
 
 
@@ -209,12 +209,15 @@ def memorised(comparison: Comparison) -> float:
 
     Of each image: the distance to the nearest image of the reference, divided by that to the second nearest (Lowe 2004,
     section 7.1). It counts if its ratio is at most the one that a share of MEMORISED_SHARE of the reference's own
-    images do not exceed; so does an exact copy always. The ratio's distribution does not depend on how dense the real
+    images do not exceed; so does an exact copy always, also of an image that the reference has twice, where the
+    ratio says nothing. The ratio's distribution does not depend on how dense the real
     images lie at a place, so that images which are only typical do not count more often than others.
     """
-    own = _ratios(comparison.real.nearest[:, :2]).sort().values
+    real = comparison.real.nearest[:, :2]
+    own = _ratios(real).sort().values
     limit = max(own[math.ceil(MEMORISED_SHARE * len(own)) - 1].item(), SAME)
-    return _mean(_ratios(two_nearest(comparison.fake_features, comparison.real_features)) <= limit)
+    found = two_nearest(comparison.fake_features, comparison.real_features)
+    return _mean((_ratios(found) <= limit) | (found[:, 0] <= SAME * real[:, 0].median()))
 
 
 def _ratios(nearest: Tensor) -> Tensor:

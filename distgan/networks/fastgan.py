@@ -1,7 +1,8 @@
 """The generator of FastGAN (Liu et al. 2021, arXiv:2101.04775, section 3.1), for images of 4 * 2**n pixels a side.
 
 Dense to 4x4; each stage doubles the size by nearest neighbours and has two 3x3 convolutions, each with noise, batch
-normalisation and a gated linear unit. Skip-layer excitation: the maps of one stage weight the channels of a later one.
+normalisation and a gated linear unit. Skip-layer excitation: the maps of a stage weight the channels of the fourth
+after it, so from 64x64 on.
 The paper's stages have one or two convolutions in turn, and spectral normalisation, which batch normalisation makes
 nearly without effect on the result. Beyond the paper: classes, and a latent vector that changes the weights and biases
 of every normalisation (Chen et al. 2019, arXiv:1810.01365), without which a discriminator on pretrained features leaves

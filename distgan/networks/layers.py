@@ -120,7 +120,7 @@ def freeze_layers(discriminator: nn.Module, count: int) -> None:
     """
     layers = feature_layers(discriminator)
     if count > len(layers):
-        fix = f"use 0 to {len(layers)}" if layers else "use 0, or give it an nn.Sequential named layers"
+        fix = f"use 0 to {len(layers)}" if layers else "use 0 (a D of your own: give it an nn.Sequential named layers)"
         raise ConfigError(f"discriminator.freeze_layers={count}: this D has a stack of {len(layers)} layers; {fix}")
     for weight in chain.from_iterable(layer.parameters() for layer in layers[:count]):
         weight.requires_grad_(False)

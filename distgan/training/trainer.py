@@ -212,7 +212,7 @@ class Trainer:
         classes = None
         if self.conditional:
             classes = real_classes if self.matched else draws.of(f"class/{purpose}").integers(self.classes)
-            if self.loss_settings.mode_seeking.weight:
+            if self.loss_settings.mode_seeking.weight and purpose == "g":
                 classes = in_pairs(classes)
         key_layers(self.g_keyed, draws.of(f"dropout/g/{purpose}"))
         return Fakes(generator(latents, classes), classes)
@@ -260,7 +260,9 @@ class Trainer:
 
     @torch.no_grad()
     def _reals_judged(self, micro: MicroBatch, fakes: Fakes) -> Judged:
-        """The same of the real images, with logits only for a loss of G that compares with theirs."""
+        """The same of the real images, as far as G's loss compares with them: logits, and maps for mode seeking."""
+        if not (self.loss.needs_real_logits or self.loss_settings.mode_seeking.weight):
+            return Judged([], [])
         reals = Fakes(to_signed(micro.images), None if fakes.classes is None else micro.labels)
         if self.loss.needs_real_logits:
             return self._judged(reals, micro.draws, "rival")  # the key of its random numbers, since 0.1.0
@@ -350,7 +352,7 @@ def _check_pairs(config: Config, rows: Rows, matched: bool) -> None:
     if matched and config.generator.conditional:
         raise ConfigError(
             "loss.mode_seeking makes two fakes of one class, and this loss gives each fake the class of a real image; "
-            "use a loss without pairs of fakes and reals and without gradient_penalty, such as loss.name=hinge"
+            "use a loss and a penalty without pairs of fakes and reals, such as loss.name=hinge with loss.r1_gamma"
         )
 
 

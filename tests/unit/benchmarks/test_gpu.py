@@ -28,7 +28,11 @@ from distgan.training.trainer import Trainer
 from distgan.utils.errors import ConfigError, QualityError
 from tests.support.processes import ROOT, run
 
-STAGES = [Stage(name, ("true",), 60) for name in ("data", "runs-bf16", "runs-fp16", "speed-peaks")]
+STAGES = [
+    Stage("data", ("true",), 60),
+    *(Stage(name, ("true",), 60, needs="data") for name in ("runs-bf16", "runs-fp16")),
+    Stage("speed-peaks", ("true",), 60),
+]
 
 
 def outcome(code: int | None = 0, said: str = "") -> Outcome:
@@ -53,9 +57,10 @@ def named(made: list[Stage]) -> dict[str, Stage]:
         ([], ["data", "runs-bf16", "runs-fp16", "speed-peaks"]),
         (["runs"], ["data", "runs-bf16", "runs-fp16"]),
         (["speed-peaks", "runs-fp16"], ["data", "runs-fp16", "speed-peaks"]),
+        (["speed"], ["speed-peaks"]),
     ],
 )
-def test_stages_are_asked_for_by_name_or_group_and_bring_their_data(asked, names):
+def test_stages_are_asked_for_by_name_or_group_and_bring_what_they_need(asked, names):
     assert [stage.name for stage in plan.chosen(STAGES, asked)] == names
 
 
@@ -66,8 +71,13 @@ def test_an_unknown_stage_is_told_the_nearest_ones():
 
 def test_what_was_never_tried_comes_before_what_failed_and_what_passed_is_not_done_again():
     made = [*STAGES, Stage("tests", ("true",), 60, lacks=NO_GPU)]
-    known = {"data": outcome(1), "runs-bf16": outcome(0), "runs-fp16": outcome(None)}
-    assert [stage.name for stage in plan.to_do(made, known)] == ["speed-peaks", "data", "runs-fp16"]
+    known = {"data": outcome(0), "runs-bf16": outcome(0), "runs-fp16": outcome(None)}
+    assert [stage.name for stage in plan.to_do(made, known)] == ["speed-peaks", "runs-fp16"]
+
+
+def test_what_others_need_is_tried_again_before_them():
+    known = {"data": outcome(None), "speed-peaks": outcome(1)}
+    assert [stage.name for stage in plan.to_do(STAGES, known)] == ["data", "runs-bf16", "runs-fp16", "speed-peaks"]
 
 
 @pytest.mark.parametrize(("left", "given"), [(100.0, 60), (60.0, 60), (59.9, 59), (20.0, 20), (19.9, 0), (-3.0, 0)])
@@ -121,6 +131,13 @@ def test_what_a_stage_leaves_running_ends_with_it(tmp_path):
 def done(out: Path, made: list[Stage], *options: str) -> int:
     args = gpu.parse(["--small", "--out", str(out), *options])
     return gpu.do_all(work_in(out, small=True, gpu=False), made, args, "the command")
+
+
+def test_a_stage_is_not_begun_before_what_it_needs_has_passed(tmp_path, capsys):
+    made = [shell("data", "exit 1"), shell("runs-a", "exit 0", needs="data"), shell("speed", "exit 0")]
+    assert done(tmp_path, made) == 1
+    assert "== runs-a: not begun: data has not passed" in capsys.readouterr().out
+    assert [path.stem for path in sorted((tmp_path / "logs").iterdir())] == ["data", "speed"]
 
 
 def test_a_stage_that_fails_or_hangs_does_not_stop_the_next_and_the_same_command_goes_on(tmp_path, capsys):

@@ -9,6 +9,7 @@ import torch
 
 from distgan import load_generator
 from distgan.cli.main import main
+from distgan.inference.generator_file import save_generator
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.state import capture
 from distgan.training.run import describe
@@ -82,4 +83,17 @@ def test_half_makes_a_safetensors_file_of_a_run_and_of_a_file(run_dir, capsys):
     assert main(["export", str(run)]) == 0
     assert main(["export", str(run / "generator.safetensors"), "--half"]) == 0
     assert (run / "generator_fp16.safetensors").read_bytes() == first
-    assert "as fp16" in capsys.readouterr().out
+    half = load_generator(run / "generator_fp16.safetensors")
+    own = load_generator(run / "generator.safetensors")
+    levels = (half.sample(range(64)).int() - own.sample(range(64)).int()).abs().max()
+    found = f"as fp16, the images of 64 seeds are at most {levels} of 255 grey levels from its own"
+    assert capsys.readouterr().out.count(found) == 2
+
+
+def test_scores_of_the_weights_in_fp32_are_not_those_of_a_half_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole = load_generator(export_file(tmp_path / "g.safetensors"))
+    scored = whole.description.model_copy(update={"scores": {"fd": 1.0}})
+    save_generator(tmp_path / "scored.safetensors", whole.network.state_dict(), scored)
+    assert main(["export", "scored.safetensors", "--half"]) == 0
+    assert load_generator("scored_fp16.safetensors").description.scores is None

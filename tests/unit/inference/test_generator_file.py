@@ -210,6 +210,13 @@ def test_weights_that_fp16_cannot_hold_are_not_written(path, tmp_path):
     assert not (tmp_path / "half").exists()
 
 
+def test_one_weight_that_is_infinite_already_hides_no_other_that_becomes_so(path, tmp_path):
+    weights, description = read_weights(path)
+    weights["dense.weight"][0, :2] = torch.tensor([torch.inf, 1e5])
+    with pytest.raises(ExportError, match=r"dense\.weight has weights above 65504"):
+        save_generator(tmp_path / "half", weights, description, half=True)
+
+
 def test_files_are_fp32_under_another_default_type_too(path, tmp_path):
     images = load_generator(path).sample(range(3))
     torch.set_default_dtype(torch.float64)

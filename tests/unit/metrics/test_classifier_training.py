@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distgan.metrics.classifier_training import Labelled, Schedule, accuracy, moved, split_off, train_classifier
+from distgan.utils.errors import QualityError
 from distgan.utils.rng import Draws, Rows
 
 CPU = torch.device("cpu")
@@ -89,3 +90,8 @@ def test_an_image_is_moved_by_an_eighth_at_most_and_mirrored_only_if_allowed(fli
     assert {x for x, _, _ in found} == {y for _, y, _ in found} == set(range(5))
     assert {turned for _, _, turned in found} == ({True, False} if flip else {False})
     assert len(found) > 20
+
+
+def test_a_training_that_diverges_leaves_no_classifier():
+    with pytest.raises(QualityError, match="diverged: its weights are no numbers"):
+        train_classifier(stripes(64), stripes(20), 2, replace(SCHEDULE, lr=1e25), CPU, show=False)
