@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from pydantic import PositiveInt
 from pydantic.fields import FieldInfo
 
+from distgan.config.base import FREE
 from distgan.config.keys import alternatives, flatten, show_value, walk
 from distgan.config.schema import Config
 
@@ -21,6 +22,8 @@ class KeyHelp(NamedTuple):
     default: str
     """As it is written on the command line; `required` where there is none."""
     meaning: str
+    free: bool
+    """Whether a resumed run may change it."""
 
 
 def help_text() -> str:
@@ -44,7 +47,8 @@ def _key_help(key: str, variants: list[FieldInfo], defaults: dict[str, Any]) -> 
     known = [_default(each) for each in variants if not each.is_required()]
     shown = " | ".join(dict.fromkeys([*usual, *known])) if usual or known else "required"
     meaning = next(each.description for each in variants if each.description)
-    return KeyHelp(key, rule, shown, meaning.replace("\n", " "))
+    free = all(each.json_schema_extra == FREE for each in variants)
+    return KeyHelp(key, rule, shown, meaning.replace("\n", " "), free)
 
 
 def _rule(field: FieldInfo) -> str:

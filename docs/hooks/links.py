@@ -25,10 +25,11 @@ HIDDEN = "---\nsearch:\n  exclude: true\n---\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds a page for every file outside docs/ that a page links to, directly or through another one."""
+    """Adds a page for every file outside docs/ that the nav or a page names, directly or through another one."""
     root = Path(config.docs_dir).parent
     pages = files.documentation_pages()
     todo = [path for page in pages for path in linked(repository_path(page.src_uri), page.content_string)]
+    todo += re.findall(rf"{COPIES}/([\w./-]+)", str(config.nav))
     seen: set[str] = set()
     while todo:
         path = todo.pop()

@@ -41,23 +41,25 @@ def configuration() -> str:
     """Every key, in a table for each section."""
     parts = [
         "# Configuration keys",
-        "Each key may stand in a recipe's YAML, or on the command line as `KEY=VALUE`. *Default* is the value where a "
-        "recipe says nothing (several: of several variants). `distgan train --help` prints the same.",
+        "Each key may stand in a recipe's YAML, or on the command line as `KEY=VALUE`. Below a key stand its rule and, "
+        "after *default*, its value where a recipe says nothing (several: of several variants). *free*: a resumed run "
+        "may change it ([Exact resume](../exact_resume.md)). `distgan train --help` prints the same.",
     ]
     for section, keys in groupby(key_helps(), lambda each: each.key.partition(".")[0]):
-        rows = ["| key | rule | default | meaning |", "| --- | --- | --- | --- |", *map(key_row, keys)]
-        parts += [f"## {section}", "\n".join(rows)]
+        parts += [f"## {section}", "\n".join(["| key | meaning |", "| --- | --- |", *map(key_row, keys)])]
     return "\n\n".join(parts)
 
 
 def key_row(each: KeyHelp) -> str:
-    anchor = f'<span id="{each.key}"></span>'
-    return f"| {anchor}`{each.key}` | {code(each.rule)} | {code(each.default)} | {escaped(each.meaning)} |"
+    """The key with a place that a link can name, its meaning, and in small letters rule and default."""
+    default = "required" if each.default == "required" else f"default {code(each.default)}"
+    small = " · ".join([code(each.rule), default, *(["free"] if each.free else [])])
+    return f'| <span id="{each.key}"></span>`{each.key}` | {prose(each.meaning)}<br><small>{small}</small> |'
 
 
 def commands() -> str:
     """Every command with its options."""
-    rows = [f"| [`{name}`](#{name}) | {escaped(text)} |" for name, (_, text) in COMMANDS.items()]
+    rows = [f"| [`{name}`](#{name}) | {prose(text)} |" for name, (_, text) in COMMANDS.items()]
     parts = [
         "# Commands",
         "`distgan COMMAND --help` prints the same; `python -m distgan` is `distgan`.",
@@ -65,7 +67,7 @@ def commands() -> str:
     ]
     for name, (_, text) in COMMANDS.items():
         parser = parser_of(name)
-        parts += [f"## {name}", escaped(parser.description or text), *usage_and_options(parser)]
+        parts += [f"## {name}", prose(parser.description or text), *usage_and_options(parser)]
         for source, each in sub_parsers(parser):
             if source != HIDDEN_SOURCE:
                 parts += [f"### {name} {source}", *usage_and_options(each)]
@@ -100,7 +102,7 @@ def option_row(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
         name = formatter._format_action_invocation(action)
     else:
         name = formatter._metavar_formatter(action, action.dest)(1)[0]
-    return f"| {code(name)} | {escaped(formatter._expand_help(action) if action.help else '')} |"
+    return f"| {code(name)} | {prose(formatter._expand_help(action) if action.help else '')} |"
 
 
 def recipes() -> str:
@@ -124,14 +126,19 @@ def interface() -> str:
     return "\n\n".join(parts)
 
 
-def escaped(text: str) -> str:
-    """Plain text in a table's cell of Markdown."""
-    text = " ".join(text.split())
-    for sign in "\\`*_[]<>|{}":
-        text = text.replace(sign, f"\\{sign}" if sign not in "<>|" else {"<": "&lt;", ">": "&gt;", "|": "&#124;"}[sign])
-    return text
+def prose(text: str) -> str:
+    """A help text in a table's cell: what stands between backticks stays code, all else is plain text."""
+    parts = " ".join(text.split()).split("`")
+    whole = len(parts) % 2  # an odd number of parts: every backtick has its partner
+    return "".join(code(part) if index % 2 and whole else plain(part) for index, part in enumerate(parts))
+
+
+def plain(text: str) -> str:
+    for sign in "\\*_[]{}`":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("<", "&lt;").replace(">", "&gt;").replace("|", "&#124;")
 
 
 def code(text: str) -> str:
-    """Text as code in a table's cell: `|` would end the cell."""
+    """Text as code in a table's cell, which `|` would end."""
     return f"`{text}`".replace("|", "\\|")
