@@ -10,11 +10,12 @@ import json
 import posixpath
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 DOCS, COPIES = "docs", "repository"
 FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2\s*$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
@@ -26,6 +27,8 @@ HIDDEN = "---\nsearch:\n  exclude: true\n---\n"
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds a page for every file outside docs/ that the nav or a page names, directly or through another one."""
+    from mkdocs.structure.files import File
+
     root = Path(config.docs_dir).parent
     pages = files.documentation_pages()
     todo = [path for page in pages for path in linked(repository_path(page.src_uri), page.content_string)]
@@ -42,7 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
     """The page's text with links and fences as the site needs them."""
     return rewritten(INFO.sub(r"\1", markdown), repository_path(page.file.src_uri), page.file.src_uri)
 

@@ -9,15 +9,17 @@ import argparse
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import groupby
-
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from typing import TYPE_CHECKING
 
 import distgan
 from distgan import extend
 from distgan.cli.main import COMMANDS, LAUNCHED, build_parser
 from distgan.config.help import KeyHelp, key_helps
 from distgan.config.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
 
 HIDDEN_SOURCE = "outside"  # `distgan prepare` puts it before package.module:Name by itself
 NO_OPTIONS = (argparse._HelpAction, argparse._SubParsersAction)
@@ -31,6 +33,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages."""
+    from mkdocs.structure.files import File
+
     pages = {"configuration": configuration(), "commands": commands(), "recipes": recipes(), "python": interface()}
     for name, text in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
@@ -106,9 +110,9 @@ def option_row(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def recipes() -> str:
-    """The file of every recipe."""
+    """The file of every recipe. Its keys are found on the page of the keys, not here."""
     parts = [
-        "# Recipes' files",
+        "---\nsearch:\n  exclude: true\n---\n# Recipes' files",
         "What stands behind `--config NAME`. [Recipes](../recipes.md) compares them; `distgan train --config NAME "
         "--print-config` prints one with every default.",
     ]
@@ -129,8 +133,9 @@ def interface() -> str:
 def prose(text: str) -> str:
     """A help text in a table's cell: what stands between backticks stays code, all else is plain text."""
     parts = " ".join(text.split()).split("`")
-    whole = len(parts) % 2  # an odd number of parts: every backtick has its partner
-    return "".join(code(part) if index % 2 and whole else plain(part) for index, part in enumerate(parts))
+    if len(parts) % 2 == 0:  # a backtick has no partner
+        return plain("`".join(parts))
+    return "".join(code(part) if index % 2 else plain(part) for index, part in enumerate(parts))
 
 
 def plain(text: str) -> str:
