@@ -36,6 +36,11 @@ RANK_0_SECONDS = 5.0  # for rank 0 to report an error that all ranks share
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
     """Parses --config, --resume, --print-config and the overrides. program: the command's name in its help."""
+    return parse_config_arguments(build_parser(program), arguments)
+
+
+def build_parser(program: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the command. program: its name in the help."""
     parser = argparse.ArgumentParser(
         prog=program,
         usage="%(prog)s [--config RECIPE] [--resume auto|never|CHECKPOINT] [--print-config] [KEY=VALUE ...]",
@@ -57,7 +62,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
         ),
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
-    return parse_config_arguments(parser, arguments)
+    return parser
 
 
 @as_it_was()

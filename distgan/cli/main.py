@@ -77,6 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
     """Parses the arguments of a command; its module alone is imported."""
+    parser = build_parser(command)
+    check_values(parser, arguments)
+    if command == "prepare":
+        arguments = import_module(COMMANDS[command][0]).with_kind(arguments)
+    return parser.parse_args(arguments)
+
+
+def build_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of one."""
     parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__, formatter_class=_Wide)
     parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -84,7 +93,4 @@ def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
         subparser = commands.add_parser(name, help=text, description=text)
         if name == command:
             import_module(module).add_arguments(subparser)
-    check_values(parser, arguments)
-    if command == "prepare":
-        arguments = import_module(COMMANDS[command][0]).with_kind(arguments)
-    return parser.parse_args(arguments)
+    return parser

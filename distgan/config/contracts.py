@@ -104,7 +104,7 @@ ends the tracker.
 CONTROLLER = """
 A subclass of distgan.extend.Controller, called with (settings, trainer). Every `every_steps` steps, act(means) is
 given the means of the metrics in `watches` over that window and all ranks, scalars on the device, and changes one
-thing of the training: trainer.lr_factors["d"][name], trainer.augment.p, trainer.d_dropout. It is called on every
-rank and must do the same on each. state() and load_state() hold all that it remembers: tensors and plain values
+thing of the training: its factor in trainer.lr_factors["d"], trainer.augment.p, trainer.d_dropout. It is called on
+every rank and must do the same on each. state() and load_state() hold all that it remembers: tensors and plain values
 under names of its own, so that a resumed training is the same.
 """

@@ -1,32 +1,54 @@
-"""The text of `distgan train --help`: every key with its rule, default and meaning."""
+"""Every key with its rule, default and meaning: the text of `distgan train --help`, and of the site's reference."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import PositiveInt
 from pydantic.fields import FieldInfo
 
+from distgan.config.base import FREE
 from distgan.config.keys import alternatives, flatten, show_value, walk
 from distgan.config.schema import Config
 
 NAMES = {"Path": "path", "str": "text", "Reference": "module:Name", "dict": "{key: value}"}  # of types
 
 
+class KeyHelp(NamedTuple):
+    """What is known of a key."""
+
+    key: str
+    rule: str
+    default: str
+    """As it is written on the command line; `required` where there is none."""
+    meaning: str
+    free: bool
+    """Whether a resumed run may change it."""
+
+
 def help_text() -> str:
     """Two lines for each key: `key  <rule>  [default]`, then its meaning."""
+    return "\n".join(f"  {each.key}  <{each.rule}>  [{each.default}]\n      {each.meaning}" for each in key_helps())
+
+
+def key_helps() -> list[KeyHelp]:
+    """Every key of the configuration, in the order of the sections; the variants of a section share their keys."""
     fields: dict[str, list[FieldInfo]] = {}
     for key, field in walk(Config):
         fields.setdefault(key, []).append(field)
-    lines, defaults = [], flatten(Config().model_dump())
-    for key, variants in fields.items():
-        rule = " | ".join(dict.fromkeys(map(_rule, variants)))
-        usual = [show_value(defaults[key])] if key in defaults else []
-        known = [_default(each) for each in variants if not each.is_required()]
-        shown = " | ".join(dict.fromkeys([*usual, *known])) if usual or known else "required"
-        lines.append(f"  {key}  <{rule}>  [{shown}]")
-        lines.append(f"      {next(each.description for each in variants if each.description).replace(chr(10), ' ')}")
-    return "\n".join(lines)
+    defaults = flatten(Config().model_dump())
+    return [_key_help(key, variants, defaults) for key, variants in fields.items()]
+
+
+def _key_help(key: str, variants: list[FieldInfo], defaults: dict[str, Any]) -> KeyHelp:
+    """variants: the field in each variant that has the key; defaults: of the default variants, by key."""
+    rule = " | ".join(dict.fromkeys(map(_rule, variants)))
+    usual = [show_value(defaults[key])] if key in defaults else []
+    known = [_default(each) for each in variants if not each.is_required()]
+    shown = " | ".join(dict.fromkeys([*usual, *known])) if usual or known else "required"
+    meaning = next(each.description for each in variants if each.description)
+    free = all(each.json_schema_extra == FREE for each in variants)
+    return KeyHelp(key, rule, shown, meaning.replace("\n", " "), free)
 
 
 def _rule(field: FieldInfo) -> str:

@@ -23,6 +23,11 @@ from distgan.utils.system import check_system
 
 def parse(arguments: Sequence[str] | None, program: str | None = None) -> argparse.Namespace:
     """Parses --config, --json, --quick and the overrides. program: the command's name in its help."""
+    return parse_config_arguments(build_parser(program), arguments)
+
+
+def build_parser(program: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the command. program: its name in the help."""
     parser = argparse.ArgumentParser(
         prog=program or "python -m distgan.doctor",
         usage="%(prog)s [--config RECIPE] [--json] [--quick] [KEY=VALUE ...]",
@@ -37,7 +42,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
     add_config_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.add_argument("--quick", action="store_true", help="skip the checksums of the shards")
-    return parse_config_arguments(parser, arguments)
+    return parser
 
 
 @as_it_was()

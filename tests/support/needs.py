@@ -69,6 +69,11 @@ def _openwandb() -> str:
     return "needs openwandb, a W&B-compatible server: DISTGAN_TEST_OPENWANDB=PROGRAM"
 
 
+def _mkdocs() -> str:
+    there = all(map(importlib.util.find_spec, ("mkdocs", "material", "mkdocstrings")))
+    return "" if there else "needs the extra `docs`"
+
+
 def _keras() -> str:
     found = "DISTGAN_TEST_KERAS" in os.environ or importlib.util.find_spec("keras")
     return "" if found else "needs Keras 3: DISTGAN_TEST_KERAS=PYTHON, one that has it and a backend"
@@ -87,6 +92,7 @@ MISSING: dict[str, Callable[[], str]] = {
     "gradio": _gradio,
     "openwandb": _openwandb,
     "keras": _keras,
+    "mkdocs": _mkdocs,
 }
 
 
