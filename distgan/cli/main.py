@@ -13,6 +13,7 @@ from distgan.config.command_line import check_values
 from distgan.utils import cpu
 from distgan.utils.background import leave
 from distgan.utils.errors import DistganError
+from distgan.utils.installed import describe_installation
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 from distgan.utils.system import check_system
 
@@ -40,6 +41,16 @@ class _Wide(argparse.HelpFormatter):
     def add_arguments(self, actions: Iterable[argparse.Action]) -> None:
         super().add_arguments(actions)
         self._action_max_length = max(self._action_max_length, 4 + max(map(len, COMMANDS)))
+
+
+class _Version(argparse.Action):
+    """`--version`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        guard_stdout()
+        print("\n".join(describe_installation()))
+        check_stdout()
+        parser.exit()
 
 
 def entry() -> NoReturn:
@@ -78,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
     """Parses the arguments of a command; its module alone is imported."""
     parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__, formatter_class=_Wide)
-    parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of distgan, Python, torch and "
+                        "accelerate, and this machine's devices")  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():
         subparser = commands.add_parser(name, help=text, description=text)
