@@ -44,6 +44,12 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_arguments(parser)
+    return parse_config_arguments(parser, arguments)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `distgan train`."""
     add_config_arguments(parser)
     parser.add_argument(
         "--resume",
@@ -56,7 +62,6 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
         ),
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
-    return parse_config_arguments(parser, arguments)
 
 
 @as_it_was()

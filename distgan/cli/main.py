@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -31,6 +31,7 @@ COMMANDS = {  # name: (module, help)
     "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
     "report": ("distgan.cli.report", "write the page of a run or of several, or serve a live one"),
     "board": ("distgan.cli.board", "make W&B's page for a project's runs, or a report that compares runs"),
+    "completion": ("distgan.cli.completion", "print a script that completes commands, options and keys in your shell"),
 }
 LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `main` of their own
 
@@ -88,15 +89,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
     """Parses the arguments of a command; its module alone is imported."""
+    parser = build_parser({command})
+    check_values(parser, arguments)
+    if command == "prepare":
+        arguments = import_module(COMMANDS[command][0]).with_kind(arguments)
+    return parser.parse_args(arguments)
+
+
+def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
+    """The parser of all commands. complete: commands whose modules are imported for their arguments."""
     parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__, formatter_class=_Wide)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of distgan, Python, torch and "
                         "accelerate, and this machine's devices")  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():
         subparser = commands.add_parser(name, help=text, description=text)
-        if name == command:
+        if name in complete:
             import_module(module).add_arguments(subparser)
-    check_values(parser, arguments)
-    if command == "prepare":
-        arguments = import_module(COMMANDS[command][0]).with_kind(arguments)
-    return parser.parse_args(arguments)
+    return parser

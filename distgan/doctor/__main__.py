@@ -34,10 +34,15 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
         epilog="`distgan train --help` lists the keys.",
         allow_abbrev=False,
     )
+    add_arguments(parser)
+    return parse_config_arguments(parser, arguments)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `distgan doctor`."""
     add_config_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.add_argument("--quick", action="store_true", help="skip the checksums of the shards")
-    return parse_config_arguments(parser, arguments)
 
 
 @as_it_was()
