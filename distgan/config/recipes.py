@@ -200,8 +200,13 @@ def _named(name: str) -> Path | None:
     return path if Path(name).parent == Path(".") and path.is_file() else None
 
 
+def recipe_names() -> list[str]:
+    """The recipes that come with distgan."""
+    return sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
+
+
 def _names() -> str:
-    return ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
+    return ", ".join(recipe_names())
 
 
 def _read(path: Path) -> str:

@@ -39,10 +39,15 @@ def build_parser(program: str | None = None) -> argparse.ArgumentParser:
         epilog="`distgan train --help` lists the keys.",
         allow_abbrev=False,
     )
+    add_arguments(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `distgan doctor`."""
     add_config_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.add_argument("--quick", action="store_true", help="skip the checksums of the shards")
-    return parser
 
 
 @as_it_was()

@@ -18,6 +18,7 @@ from distgan.distributed.accelerator import choose_precision
 from distgan.doctor.check_result import CheckResult, fail, format_bytes, ok, warn
 from distgan.utils import cpu
 from distgan.utils.errors import ConfigError
+from distgan.utils.installed import built_for
 from distgan.utils.system import usable_cores
 
 DOCKER_SHM = 64 << 20  # bytes of /dev/shm in a container, unless it is given more
@@ -55,7 +56,7 @@ def inspect_machine(environment: Mapping[str, str] = os.environ) -> Machine:
     properties = [torch.cuda.get_device_properties(index) for index in indices]
     return Machine(
         gpus=tuple(Gpu(item.name, item.total_memory) for item in properties),
-        built_for=f"CUDA {torch.version.cuda}" if torch.version.cuda else torch.version.hip and "ROCm",
+        built_for=built_for(torch.version.cuda, torch.version.hip),
         driver=Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None,
         cores=usable_cores(),
         cpu_requested=environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"),

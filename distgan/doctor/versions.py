@@ -12,6 +12,7 @@ from packaging.specifiers import SpecifierSet
 from distgan.config.schema import Config, LogConfig
 from distgan.doctor.check_result import CheckResult, fail, ok, warn
 from distgan.training.tracking.tracker import EXTRAS
+from distgan.utils.installed import installed_version
 
 WHAT = "versions"
 SHOWN = ("torch", "accelerate", "webdataset", "wandb", "safetensors")
@@ -33,14 +34,6 @@ def check_versions(config: Config) -> list[CheckResult]:
         *check_trackers(config.log, installed_version),
     ]
     return problems or [ok(WHAT, ", ".join(versions))]
-
-
-def installed_version(name: str) -> str | None:
-    """The version of a library, or None if it is missing."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def check_python(required: str, version: str) -> list[CheckResult]:

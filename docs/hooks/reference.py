@@ -81,7 +81,7 @@ def commands() -> str:
 def parser_of(command: str) -> argparse.ArgumentParser:
     if command in LAUNCHED:
         return import_module(COMMANDS[command][0]).build_parser(f"distgan {command}")
-    return dict(sub_parsers(build_parser(command)))[command]
+    return dict(sub_parsers(build_parser({command})))[command]
 
 
 def sub_parsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
