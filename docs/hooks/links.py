@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 DOCS, COPIES = "docs", "repository"
-FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2\s*$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2\s*$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(rf"{FENCE.pattern}|`[^`\n]+`", FENCE.flags)
+ITEM = re.compile(r"^ {2,3}(?=\S)", re.MULTILINE)  # what belongs to a list's item; Python-Markdown wants four spaces
+PARAGRAPH = re.compile(r"(\n\n(?: {4}.*\n)+)(?=- |\d+\. )")  # of an item, before the next one: it wants an empty line
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|[#<])([^)\s#]+)(#[^)\s]*)?(?=\))")
 INFO = re.compile(r"^( *```+ *\w+) .*$", re.MULTILINE)  # ```python loader: the second word is for the tests
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "bash", ".sbatch": "bash"}
@@ -46,14 +50,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """The page's text with links and fences as the site needs them."""
-    return rewritten(INFO.sub(r"\1", markdown), repository_path(page.file.src_uri), page.file.src_uri)
+    """The page's text with links, fences and lists as the site needs them."""
+    text = outside(FENCE, markdown, lambda prose: PARAGRAPH.sub(r"\1\n", ITEM.sub("    ", prose)))
+    return rewritten(INFO.sub(r"\1", text), repository_path(page.file.src_uri), page.file.src_uri)
 
 
 def linked(path: str, markdown: str) -> list[str]:
     """The files of the repository that a Markdown file at `path` in it links to, outside of code."""
-    prose = FENCE.sub("", markdown)
-    return [target(path, match[1]) for match in LINK.finditer(prose)]
+    return [target(path, match[1]) for match in LINK.finditer(CODE.sub("", markdown))]
 
 
 def rewritten(markdown: str, path: str, page: str) -> str:
@@ -63,11 +67,16 @@ def rewritten(markdown: str, path: str, page: str) -> str:
         there = posixpath.relpath(site_path(target(path, match[1])), posixpath.dirname(page) or ".")
         return there + (match[2] or "")
 
+    return outside(CODE, markdown, lambda prose: LINK.sub(replace, prose))
+
+
+def outside(code: re.Pattern[str], markdown: str, change: Callable[[str], str]) -> str:
+    """The text with everything between pieces of code changed."""
     parts, end = [], 0
-    for code in FENCE.finditer(markdown):
-        parts += [LINK.sub(replace, markdown[end : code.start()]), code[0]]
-        end = code.end()
-    return "".join([*parts, LINK.sub(replace, markdown[end:])])
+    for piece in code.finditer(markdown):
+        parts += [change(markdown[end : piece.start()]), piece[0]]
+        end = piece.end()
+    return "".join([*parts, change(markdown[end:])])
 
 
 def target(path: str, link: str) -> str:

@@ -2,6 +2,7 @@
 
 python -m tests.support.screenshots live RUN docs       # docs/live_{wide,phone}_{light,dark}.png, of a run that trains
 python -m tests.support.screenshots explore RUN docs    # docs/explore_{served,file}_...png, of a run's generator
+python -m tests.support.screenshots site SITE docs      # docs/site_{wide_light,phone_dark}.png, of a built site
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from distgan.cli import main as cli
 from distgan.training.report.live import serve
 from tests.support import processes
 from tests.support.browser import Browser, Page, browser
+from tests.support.site import files_at
 
 SIZES = {"wide": (1280, 1240), "phone": (390, 1000)}
 MAX_BYTES = 150_000
@@ -87,8 +89,18 @@ def explored(run: Path, folder: Path) -> None:
         processes.kill_all(served)
 
 
+def site(built: Path, folder: Path) -> None:
+    """As a first visitor sees it, whose system prefers these colours."""
+    with files_at(built) as url, browser() as chromium:
+        for kind, size, scheme in (("wide", (1280, 800), "light"), ("phone", (390, 844), "dark")):
+            page = chromium.open(f"{url}404.html", *size)
+            page.prefer(scheme)
+            page.go(f"{url}reference/configuration/" if kind == "phone" else url)
+            shoot(page, folder / f"site_{kind}_{scheme}.png", scheme)
+
+
 def main(page: str, run: str, folder: str) -> None:
-    {"live": live, "explore": explored}[page](Path(run), Path(folder))
+    {"live": live, "explore": explored, "site": site}[page](Path(run), Path(folder))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
 import re
+import threading
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +18,8 @@ LOADED = {  # attributes that a browser fetches by itself
     *(("img", "srcset"), ("source", "srcset"), ("object", "data"), ("video", "poster")),
 }
 RELATIONS = {"stylesheet", "icon", "preload", "preconnect", "prefetch", "modulepreload", "dns-prefetch", "manifest"}
+CODE = {"code", "pre", "script", "style"}
+MARKDOWN = re.compile(r"\n(?:- |\d+\. |\| ?-{3})|\]\(|```|~~~")
 FOREIGN_CSS = re.compile(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s]+)""")
 
 
@@ -24,7 +31,8 @@ class Place(NamedTuple):
 
 
 class HtmlPage(HTMLParser):
-    """Attributes: anchors; links: every href of an `a`; loads: every address that a browser fetches by itself."""
+    """Attributes: anchors; links: every href of an `a`; loads: every address that a browser fetches by itself; prose:
+    the text that is neither code nor script."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -32,16 +40,40 @@ class HtmlPage(HTMLParser):
         self.anchors: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
+        self.prose = ""
+        self._code = 0  # elements of it that are open
         self.feed(path.read_text())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
+        self._code += tag in CODE
         self.anchors |= {given[name] for name in ("id", "name") if name in given}
         self.loads += [value for name, value in given.items() if (tag, name) in LOADED]
         if tag == "link" and RELATIONS & set(given.get("rel", "").split()):
             self.loads.append(given.get("href", ""))
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
+
+    def handle_endtag(self, tag: str) -> None:
+        self._code -= tag in CODE
+
+    def handle_data(self, data: str) -> None:
+        self.prose += "" if self._code else data
+
+
+@contextlib.contextmanager
+def files_at(folder: Path) -> Iterator[str]:
+    """Serves a folder on this machine; gives its address, which ends with /."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
 
 
 def pages_of(site: Path) -> list[HtmlPage]:
@@ -78,3 +110,12 @@ def target(site: Path, page: Path, address: str) -> Place:
     path = unquote(path.partition("?")[0])
     file = page if not path else site / path.lstrip("/") if path.startswith("/") else (page.parent / path).resolve()
     return Place(file / "index.html" if file.is_dir() else file, unquote(anchor))
+
+
+def left_over(site: Path) -> list[str]:
+    """Signs of Markdown that Python-Markdown has taken for text: a list, a table, a link, a fence."""
+    return [
+        f"{page.path.relative_to(site)}: {page.prose[sign.start() :][:60]!r}"
+        for page in pages_of(site)
+        for sign in MARKDOWN.finditer(page.prose)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,10 +36,18 @@ def test_code_and_links_to_other_hosts_stay_as_they_are():
     assert links.linked("docs/page.md", text) == ["i.md", "k.yaml"]
 
 
-def test_a_fence_keeps_the_first_word_after_it_alone():
-    page = type("Page", (), {"file": type("File", (), {"src_uri": "page.md"})})
-    changed = links.on_page_markdown("```python loader\nx = 1\n```\n", page=page, config=None)
-    assert changed == "```python\nx = 1\n```\n"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("```python loader\nx = 1\n```\n", "```python\nx = 1\n```\n"),
+        ("- a\n  b\n  - c\n1. d\n   e\n", "- a\n    b\n    - c\n1. d\n    e\n"),
+        ("- a\n\n  b\n- c\n", "- a\n\n    b\n\n- c\n"),
+        ("- a\n\n```\n  b\n```\n", "- a\n\n```\n  b\n```\n"),
+    ],
+)
+def test_fences_and_lists_are_written_as_python_markdown_wants_them(text, expected):
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
+    assert links.on_page_markdown(text, page=page) == expected
 
 
 def test_a_file_a_folder_and_a_notebook_become_markdown(tmp_path):
