@@ -58,7 +58,8 @@ def key_row(each: KeyHelp) -> str:
     """The key with a place that a link can name, its meaning, and in small letters rule and default."""
     default = "required" if each.default == "required" else f"default {code(each.default)}"
     small = " · ".join([code(each.rule), default, *(["free"] if each.free else [])])
-    return f'| <span id="{each.key}"></span>`{each.key}` | {prose(each.meaning)}<br><small>{small}</small> |'
+    place = f'<span id="{each.key}"></span>' if "." in each.key else ""  # else it is the section's
+    return f"| {place}`{each.key}` | {prose(each.meaning)}<br><small>{small}</small> |"
 
 
 def commands() -> str:
@@ -92,7 +93,7 @@ def sub_parsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse
 
 def usage_and_options(parser: argparse.ArgumentParser) -> list[str]:
     """A usage line and a table; of a command that only chooses another one, the usage line."""
-    formatter = argparse.HelpFormatter(parser.prog, width=110)
+    formatter = argparse.HelpFormatter(parser.prog, width=84)
     formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups, prefix="")
     usage = f"```text\n{formatter.format_help().strip()}\n```"
     rows = [option_row(parser, each) for each in parser._actions if not isinstance(each, NO_OPTIONS)]
