@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 
 import pytest
+from PIL import Image
 
 import distgan
 from tests.support.processes import ROOT
@@ -33,7 +34,7 @@ def content(installed):
 def test_the_wheel_has_every_file_of_the_package_and_the_recipes_and_no_other(content):
     files = [path.relative_to(ROOT) for path in ROOT.glob("distgan/**/*") if path.is_file()]
     expected = {str(path) for path in files if path.suffix != ".pyc"}
-    expected |= {f"distgan/configs/{path.name}" for path in ROOT.glob("configs/*")}
+    expected |= {f"distgan/configs/{path.name}" for path in ROOT.glob("configs/*")} | {"distgan/launch/slurm.sbatch"}
     assert {name for name in content if ".dist-info/" not in name} == expected
     assert "distgan/py.typed" in expected
 
@@ -59,12 +60,11 @@ def test_the_wheel_s_description_has_no_link_that_only_works_in_the_repository(c
 
 
 def test_distgan_prepares_trains_samples_and_explores_where_there_is_no_repository(installed, tmp_path):
-    accelerate = ("python", "-m", "accelerate.commands.accelerate_cli", "launch", "-m", "distgan.train")
     page = ("explore", "runs/tiny/generator.safetensors", "--html", "page.html")
     for command in [
         ("distgan", "prepare", "shapes", "--out", "data/shapes", "--count", "100"),
         ("distgan", "train", *TINY),
-        (*accelerate, *TINY, "run.name=launched"),
+        ("accelerate", "launch", "-m", "distgan.train", *TINY, "run.name=launched"),
         ("distgan", "sample", "runs/launched/generator.safetensors", "--seeds", "0-3", "--out", "grid.png"),
         ("distgan", "sample", "demo", "--seeds", "0-3", "--out", "demo.png"),
         ("distgan", *page),
@@ -73,6 +73,27 @@ def test_distgan_prepares_trains_samples_and_explores_where_there_is_no_reposito
         assert code == 0, out
         assert "Traceback" not in out
     assert {path.name for path in tmp_path.iterdir()} == {"data", "runs", "grid.png", "demo.png", "page.html"}
+
+
+@pytest.mark.parametrize("options", [(), ("--data", "my photos")], ids=["shapes", "own images"])
+def test_the_commands_in_the_readme_of_a_new_project_run_as_they_stand(installed, tmp_path, options):
+    for number in range(20):
+        image = tmp_path / "my photos" / ("cat", "dog")[number % 2] / f"{number}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((80, 70), 10 + number).convert("RGB").save(image)
+    code, out = installed.run(tmp_path, "distgan", "init", "faces", *options)
+    assert code == 0, out
+    project = tmp_path / "faces"
+    (commands,) = re.findall("```bash\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
+    assert len(commands.splitlines()) == 3
+    code, out = installed.bash(project, commands, DISTGAN_OVERRIDES="train.images=32 log.every_steps=1")
+    assert code == 0, out
+    assert (project / "runs" / "faces" / "generator.safetensors").exists()
+    assert Image.open(project / "grid.png").width > 200
+    code, out = installed.bash(project, "git init -q && git status --porcelain --untracked-files=all")
+    assert code == 0, out
+    written = (".gitignore", "README.md", "recipe.yaml", "slurm.sbatch", "train.sh")
+    assert out.splitlines() == [f"?? {name}" for name in written]
 
 
 def test_the_installed_package_is_the_wheel_s_and_not_the_checkout_s(installed, tmp_path):
