@@ -39,13 +39,16 @@ def test_the_wheel_has_every_file_of_the_package_and_the_recipes_and_no_other(co
     assert "distgan/py.typed" in expected
 
 
-def test_the_source_archive_has_every_file_of_the_repository_and_one_of_its_own(tmp_path):
+def test_the_source_archive_has_every_file_of_the_repository(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("needs a clone: git says which files the repository has")
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["git", "ls-files", "--exclude-standard", "--cached"]
+    tracked = set(subprocess.check_output(command, cwd=ROOT, text=True).splitlines())
+    new = set(subprocess.check_output([*command, "--others"], cwd=ROOT, text=True).splitlines())
     with tarfile.open(build("sdist", tmp_path)) as archive:
         files = {member.name.partition("/")[2] for member in archive.getmembers()}
-    assert files == {*listed.stdout.splitlines(), "PKG-INFO"}
+    assert tracked - files == set()
+    assert files - new == {"PKG-INFO"}
 
 
 def test_the_wheel_s_description_has_no_link_that_only_works_in_the_repository(content):
