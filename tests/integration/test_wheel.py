@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import re
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -49,6 +50,23 @@ def test_the_source_archive_has_every_file_of_the_repository(tmp_path):
         files = {member.name.partition("/")[2] for member in archive.getmembers()}
     assert tracked - files == set()
     assert files - new == {"PKG-INFO"}
+
+
+def test_the_files_that_the_image_is_built_from_make_the_same_wheel(content, tmp_path):
+    """The wheel that `pip install .` makes in the Dockerfile, of what its COPY lines bring."""
+    source = tmp_path / "source"
+    for line in re.findall(r"^COPY (?!--from)(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE):
+        *names, target = line.split()
+        for name in names:
+            place = source / target / name if target == "./" else source / target
+            place.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy(ROOT / name, place)
+    with zipfile.ZipFile(build("wheel", tmp_path, source)) as wheel:
+        assert {name: wheel.read(name) for name in wheel.namelist() if name.endswith(("METADATA", ".py"))} == {
+            name: data for name, data in content.items() if name.endswith(("METADATA", ".py"))
+        }
+        assert set(wheel.namelist()) == set(content)
 
 
 def test_the_wheel_s_description_has_no_link_that_only_works_in_the_repository(content):

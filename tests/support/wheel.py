@@ -38,9 +38,9 @@ class Installed(NamedTuple):
         return f"{self.bin}{os.pathsep}{os.environ['PATH']}"
 
 
-def build(target: str, directory: Path) -> Path:
-    """Builds "wheel" or "sdist" from this checkout into a directory. Raises AssertionError."""
-    code, out = _run([sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(directory)], ROOT)
+def build(target: str, directory: Path, source: Path = ROOT) -> Path:
+    """Builds "wheel" or "sdist" of the source into a directory. Raises AssertionError."""
+    code, out = _run([sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(directory)], source)
     assert code == 0, out
     (file,) = directory.glob("*.whl" if target == "wheel" else "*.tar.gz")
     return file
