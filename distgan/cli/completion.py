@@ -97,7 +97,7 @@ end
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the argument of `distgan completion`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = f"{parser.description}:\n\n" + "\n".join(f"  {line}" for line in PLACES.values())
+    parser.epilog = "\n".join(["where a new shell finds it:", *(f"  {line}" for line in PLACES.values())])
     parser.add_argument("shell", choices=tuple(PLACES), help="your shell")
 
 
