@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -53,12 +54,49 @@ def test_the_pytorchjob_is_of_the_operator_s_form_and_its_command_is_one_that_tr
     env = {entry["name"]: entry["value"] for entry in container["env"]}
     assert all(isinstance(value, str) for value in env.values())
     assert int(env["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) < pod["terminationGracePeriodSeconds"]
-    launcher, script, *arguments = container["command"]
-    assert launcher == "torchrun"
-    assert (LAUNCH.parent / script).is_file()
+    launcher, _, module, *arguments = container["command"]
+    assert (launcher, module) == ("torchrun", "distgan.train")
+    check_trains(arguments, int(spec["nprocPerNode"]) * worker["replicas"])
+
+
+def test_the_skypilot_job_has_the_fields_of_sky_and_its_command_is_one_that_trains():
+    """The fields are those of sky.Task (0.14.1), which refuses others."""
+    job = yaml.safe_load((LAUNCH / "skypilot.yaml").read_text())
+    assert job.keys() <= {"name", "workdir", "resources", "envs", "secrets", "file_mounts", "setup", "run"}
+    assert job["resources"].keys() <= {"accelerators", "use_spot", "disk_size", "job_recovery"}
+    assert job["resources"]["job_recovery"].keys() <= {"max_restarts_on_errors"}
+    (mount,) = job["file_mounts"].values()
+    assert mount["mode"] == "MOUNT_CACHED", "a run needs locks and renames, which a plain mount of a bucket lacks"
+    assert {each.rsplit(":")[1] for each in job["resources"]["accelerators"]} == {"8"}
+    for script in (job["setup"], job["run"]):
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    words = shlex.split(job["run"].replace("\\\n", "").replace("$ARGUMENTS", job["envs"]["ARGUMENTS"]))
+    arguments = words[words.index("distgan.train") + 1 :]
+    assert "run.dir=/storage/runs" in arguments
+    check_trains(arguments, 8)
+
+
+def test_the_image_has_a_pinned_base_no_root_and_only_files_that_exist():
+    lines = re.sub(r"\\\n\s*", "", (LAUNCH.parent / "Dockerfile").read_text()).splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    bases = [text.split()[0] for name, text in steps if name == "FROM"]
+    assert all(re.fullmatch(r"python:\$\{PYTHON\}-slim-[a-z]+", base) for base in bases)
+    assert ["USER", "1000:1000"] in steps[-4:]
+    (torch,) = re.findall(r'"(torch[^"]+)"', (LAUNCH.parent / "Dockerfile").read_text())
+    assert f'    "{torch}",\n' in (LAUNCH.parent / "pyproject.toml").read_text()
+    copied = [text.split() for name, text in steps if name == "COPY" and not text.startswith("--from=build")]
+    sources = {path for (*paths, _) in copied for path in paths}
+    assert all((LAUNCH.parent / path).exists() for path in sources)
+    sent = set(re.findall(r"^!(.+)$", (LAUNCH.parent / ".dockerignore").read_text(), re.MULTILINE))
+    assert {path.split("/")[0] for path in sources} == sent
+    assert not [text for name, text in steps if name in ("ARG", "ENV") and re.search(r"TOKEN|KEY|SECRET", text)]
+
+
+def check_trains(arguments, processes):
+    """Whether a trainer's arguments are those of a training, for so many processes."""
     options = parse(arguments)
     config = load_config(options.config, options.overrides)
-    batch_rows(config.train.batch_size, config.train.accumulation, 0, int(spec["nprocPerNode"]) * worker["replicas"])
+    batch_rows(config.train.batch_size, config.train.accumulation, 0, processes)
 
 
 def test_the_readme_names_every_file_and_only_files_that_exist():

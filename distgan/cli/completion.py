@@ -12,8 +12,8 @@ from shlex import quote
 
 import shtab
 
-from distgan.config.candidates import candidates
 from distgan.config.command_line import to_path, to_source
+from distgan.config.help import key_helps
 from distgan.config.recipes import recipe_names
 
 PLACES = {  # what a new shell reads
@@ -97,7 +97,7 @@ end
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the argument of `distgan completion`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = f"{parser.description}:\n\n" + "\n".join(f"  {line}" for line in PLACES.values())
+    parser.epilog = "\n".join(["where a new shell finds it:", *(f"  {line}" for line in PLACES.values())])
     parser.add_argument("shell", choices=tuple(PLACES), help="your shell")
 
 
@@ -145,7 +145,7 @@ def _say_what_completes(action: argparse.Action) -> None:
 
 def _keys() -> dict[str, str]:
     """The functions that complete KEY=VALUE, for each shell."""
-    found = candidates()
+    found = key_helps()
     listed = [each for each in found if each.values]
     pairs = [f"{each.key}={value}" for each in listed for value in each.values]
     return {
@@ -155,10 +155,10 @@ def _keys() -> dict[str, str]:
         ),
         "zsh": ZSH_KEYS.format(
             cases="\n      ".join(f"{each.key}) compadd -- {_words(each.values)} ;;" for each in listed),
-            keys="\n      ".join(quote(f"{each.key}:{each.meaning}") for each in found),
+            keys="\n      ".join(quote(f"{each.key}:{_first_sentence(each.meaning)}") for each in found),
         ),
         "fish": FISH_KEYS.format(
-            keys=" ".join(f"{each.key}= {_fish(each.meaning)}" for each in found), values=_words(pairs)
+            keys=" ".join(f"{each.key}= {_fish(_first_sentence(each.meaning))}" for each in found), values=_words(pairs)
         ),
     }
 
@@ -171,6 +171,10 @@ def _recipes() -> dict[str, str]:
         "zsh": ZSH_RECIPES.format(recipes=_words(names)),
         "fish": FISH_RECIPES.format(recipes=_words(names)),
     }
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition(". ")[0].partition("; ")[0].removesuffix(".")
 
 
 def _words(words: list[str] | tuple[str, ...]) -> str:

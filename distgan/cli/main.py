@@ -18,6 +18,7 @@ from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
 from distgan.utils.system import check_system
 
 COMMANDS = {  # name: (module, help)
+    "init": ("distgan.cli.init", "write a small project: recipe, launch scripts, README"),
     "prepare": ("distgan.cli.prepare", "make a data set: tar shards and manifest.json"),
     "doctor": ("distgan.doctor.__main__", "check everything that a training needs before it is launched"),
     "train": ("distgan.train", "train in this process; `accelerate launch -m distgan.train` for several"),

@@ -24,6 +24,8 @@ class KeyHelp(NamedTuple):
     meaning: str
     free: bool
     """Whether a resumed run may change it."""
+    values: tuple[str, ...]
+    """Those of a choice or a switch; none for numbers, paths and other texts."""
 
 
 def help_text() -> str:
@@ -48,7 +50,19 @@ def _key_help(key: str, variants: list[FieldInfo], defaults: dict[str, Any]) -> 
     shown = " | ".join(dict.fromkeys([*usual, *known])) if usual or known else "required"
     meaning = next(each.description for each in variants if each.description)
     free = all(each.json_schema_extra == FREE for each in variants)
-    return KeyHelp(key, rule, shown, meaning.replace("\n", " "), free)
+    values = tuple(dict.fromkeys(value for each in variants for value in _values(each)))
+    return KeyHelp(key, rule, shown, meaning.replace("\n", " "), free, values)
+
+
+def _values(field: FieldInfo) -> list[str]:
+    """The values of a field that can be listed."""
+    found: list[str] = []
+    for kind in alternatives(field.annotation):
+        if get_origin(kind) is Literal:
+            found += map(str, get_args(kind))
+        elif kind is bool:
+            found += ["true", "false"]
+    return found
 
 
 def _rule(field: FieldInfo) -> str:

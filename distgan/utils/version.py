@@ -1,3 +1,3 @@
 """The version, at the lowest place: files and checkpoints name it."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

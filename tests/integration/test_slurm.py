@@ -67,7 +67,7 @@ def preemption(cluster: Cluster, _job: str) -> None:
 
 
 def sigkill_of_one_task(cluster: Cluster, _job: str) -> None:
-    trainers = [process for process in cluster.hosts.processes(1) if "distgan/train.py" in process.cmdline()]
+    trainers = [process for process in cluster.hosts.processes(1) if "distgan.train" in process.cmdline()]
     assert len(trainers) == 1
     trainers[0].send_signal(signal.SIGKILL)
 
