@@ -103,7 +103,7 @@ def project(title: str, images: Path | None) -> dict[str, str]:
     if images is not None:
         prepare = f"distgan prepare folder {quote(shown_path(images.resolve()))} --size 64 --out {data}"
     budget = load_config(base).train.images
-    slurm = (LAUNCH / SLURM).read_text(encoding="utf-8").replace(f"launch/{SLURM}", SLURM)
+    slurm = (LAUNCH / SLURM).read_text(encoding="utf-8").replace(f"launch/{SLURM}", f"{SLURM} --config recipe.yaml")
     return {
         "README.md": README.format(title=shown_path(title), prepare=prepare, name=name),
         "recipe.yaml": RECIPE.format(base=base, other=other, name=name, data=data, images=budget),

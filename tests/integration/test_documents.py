@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.blocks import MARKED, Block, blocks_of, pages, script_of
+from tests.support.blocks import MARKED, Block, blocks_of, documents, pages, script_of
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
@@ -58,8 +59,9 @@ def test_a_marked_block_is_found_with_its_place_and_its_promises(tmp_path, monke
 
 
 def test_every_mark_stands_before_a_block():
-    for page in pages():
-        assert page.read_text().count("<!-- runs") == len(MARKED.findall(page.read_text())), page
+    for page in documents():
+        text = page.read_text()
+        assert len(re.findall("^<!-- runs", text, re.MULTILINE)) == len(MARKED.findall(text)), page
 
 
 def clone(target: Path) -> None:

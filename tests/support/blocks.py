@@ -34,15 +34,15 @@ class Block(NamedTuple):
         return f"echo '== {self.place}'\n{code}{checks}"
 
 
+def documents() -> list[Path]:
+    """README, CONTRIBUTING and the pages of docs and launch."""
+    folders = (*sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("launch/*.md")))
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *folders]
+
+
 def pages() -> list[Path]:
-    """README and the pages of docs and launch that have a marked block."""
-    found = [
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
-        *sorted(ROOT.glob("docs/**/*.md")),
-        *sorted(ROOT.glob("launch/*.md")),
-    ]
-    return [page for page in found if MARKED.search(page.read_text())]
+    """Those that have a marked block."""
+    return [page for page in documents() if MARKED.search(page.read_text())]
 
 
 def blocks_of(page: Path) -> list[Block]:

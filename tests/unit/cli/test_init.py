@@ -41,6 +41,9 @@ def test_the_scripts_are_executable_bash_and_name_no_file_of_the_repository(tmp_
         assert os.access(script, os.X_OK)
         assert "launch/" not in script.read_text()
         assert "-m distgan.train" in script.read_text()
+    examples = [line for line in script.read_text().splitlines() if line.startswith("#   ") and "sbatch " in line]
+    assert len(examples) == 2
+    assert all("slurm.sbatch --config recipe.yaml" in line for line in examples)
 
 
 @pytest.mark.parametrize(
