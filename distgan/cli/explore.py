@@ -16,6 +16,7 @@ from distgan.config.load import read_config
 from distgan.config.schema import DataConfig
 from distgan.data import reference
 from distgan.inference.explorer.server import Explorer, FindNearest, Nearest, serve
+from distgan.inference.formats import CHECKED
 from distgan.inference.generator import Generator, find_device, load_generator
 from distgan.metrics.nearest_neighbors import neighbours
 from distgan.training.export import LAST
@@ -97,7 +98,6 @@ def _command(args: argparse.Namespace, origin: str, generator: Generator) -> str
 
 def _write(generator: Generator, path: Path, title: str, command: str) -> int:
     from distgan.inference.explorer.single_file import SEEDS, write_html
-    from distgan.inference.formats.write import CHECKED
 
     difference = write_html(generator, path, title, command)
     size = path.stat().st_size / 2**20

@@ -12,7 +12,7 @@ from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.config.load import validate
 from distgan.config.networks import GENERATORS
 from distgan.config.registry import Trust
-from distgan.inference.formats import SUFFIXES
+from distgan.inference.formats import CHECKED, SUFFIXES
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import Description, check_no_program, save_generator
 from distgan.inference.hub.find import fetch, repository_of
@@ -22,8 +22,6 @@ from distgan.training.early_stopping import BestState
 from distgan.training.report.write import nearest_run
 from distgan.utils.errors import CheckpointError, ExportError
 from distgan.utils.safe_io import printable
-
-COMPARED = 64  # seeds whose images show what fp16 changes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "safetensors":
         print(as_safetensors(args, path, is_file, out))
         return 0
-    from distgan.inference.formats.write import CHECKED, write_portable  # torch's exporters take a while
+    from distgan.inference.formats.write import write_portable  # torch's exporters take a while
 
     generator = whole(args, path, is_file)
     difference = write_portable(generator, out, args.format, args.half)
@@ -93,9 +91,9 @@ def as_fp16(generator: Generator, path: Path, out: Path, trust: Sequence[str]) -
     """Writes a generator with rounded weights, without its scores, which are of the others; says how far it is off."""
     description = generator.description.model_copy(update={"scores": None})
     digest = save_generator(out, generator.network.state_dict(), description, half=True)
-    rounded = load_generator(out, trust=trust).sample(range(COMPARED))
-    levels = int((rounded.int() - generator.sample(range(COMPARED)).int()).abs().max())
-    found = f"the images of {COMPARED} seeds are at most {levels} of 255 grey levels from its own"
+    rounded = load_generator(out, trust=trust).sample(range(CHECKED))
+    levels = int((rounded.int() - generator.sample(range(CHECKED)).int()).abs().max())
+    found = f"the images of {CHECKED} seeds are at most {levels} of 255 grey levels from its own"
     return f"{out}: the weights of {path} as fp16, {found}, sha256 {digest}"
 
 

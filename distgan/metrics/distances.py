@@ -209,9 +209,9 @@ def memorised(comparison: Comparison) -> float:
 
     Of each image: the distance to the nearest image of the reference, divided by that to the second nearest (Lowe 2004,
     section 7.1). It counts if its ratio is at most the one that a share of MEMORISED_SHARE of the reference's own
-    images do not exceed; so does an exact copy always, also of an image that the reference has twice, where the
-    ratio says nothing. The ratio's distribution does not depend on how dense the real
-    images lie at a place, so that images which are only typical do not count more often than others.
+    images do not exceed; so does an exact copy always, also of an image that the reference has twice, where the ratio
+    says nothing. The ratio's distribution does not depend on how dense the real images lie at a place, so that images
+    which are only typical do not count more often than others.
     """
     real = comparison.real.nearest[:, :2]
     own = _ratios(real).sort().values

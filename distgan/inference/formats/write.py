@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from distgan.inference.formats import CHECKED
 from distgan.inference.formats.portable import (
     IMAGES,
     METADATA,
@@ -35,7 +36,7 @@ from distgan.utils.files import atomic_path
 
 Format = Literal["pt2", "torchscript", "onnx"]
 OPSET = 18  # of ONNX, 2022; the oldest that torch writes without a conversion
-CHECKED, BATCH = 64, 16  # seeds that are compared, and at a time
+BATCH = 16  # seeds that are compared at a time
 Model = Callable[..., Tensor]
 
 
