@@ -246,7 +246,7 @@ def test_notebook_launcher_trains_with_two_processes_twice(tiny, tmp_path):
         def train(name, precision):
             own = [f"run.name={{name}}", f"train.precision={{precision}}"]
             result = distgan.fit(distgan.load_config("quickstart", [*{tiny("train.images=48")!r}, *own]))
-            print("RESULT", result.reason, result.generator, flush=True)
+            print(f"RESULT {{result.reason}} {{result.generator}}", flush=True)  # one write: a shared pipe
 
         if __name__ == "__main__":
             for name, precision in (("a", "bf16"), ("b", "no")):
