@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 
+from distgan.cli.generators import ANY_SOURCE, open_generator
 from distgan.config.choices import EXTRACTORS
 from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.config.schema import EvaluateConfig
@@ -24,12 +25,7 @@ DEFAULTS = EvaluateConfig()
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan evaluate`."""
-    parser.add_argument(
-        "file",
-        type=to_source,
-        metavar="GENERATOR",
-        help="generator.safetensors, a run's directory, or me/cats on the Hub",
-    )
+    parser.add_argument("file", type=to_source, metavar="RUN|FILE|OWNER/NAME", help=ANY_SOURCE)
     parser.add_argument("--data", metavar="SHARDS", help="directory or URL of real images (default: the training data)")
     parser.add_argument(
         "--extractor",
@@ -69,15 +65,16 @@ def run(args: argparse.Namespace) -> int:
     settings = {name: getattr(args, name) for name in ("extractor", "count", "reference_count", "precision")}
     with process_device(args.device) as device:
         try:
+            generator, found = open_generator(args.file, args.trust, device)
             scores = evaluate(
-                args.file, args.data, device=device, against=before, trust=args.trust, **settings,
+                generator, args.data, device=device, against=before, **settings,
                 weights=args.weights_file, metrics=args.metric,
             )  # fmt: skip
         except (ConfigError, QualityError) as error:
             raise type(error)(to_option_names(str(error))) from None
         main = rank() == 0
     if main:
-        print(table(scores, before))
+        print(f"{table(scores, before)}\nof {found}")
     if main and args.out is not None:
         save_scores(args.out, scores)
         print(f"scores: {args.out}")

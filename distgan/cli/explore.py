@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from distgan.cli.generators import open_generator
+from distgan.cli.generators import ANY_SOURCE, Found, open_generator
 from distgan.cli.report import add_server_arguments, data_of, open_page, serve_until_interrupted
 from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.config.load import read_config
@@ -17,25 +17,19 @@ from distgan.config.schema import DataConfig
 from distgan.data import reference
 from distgan.inference.explorer.server import Explorer, FindNearest, Nearest, serve
 from distgan.inference.formats import CHECKED
-from distgan.inference.generator import Generator, find_device, load_generator
+from distgan.inference.generator import Generator, find_device
 from distgan.metrics.nearest_neighbors import neighbours
 from distgan.training.export import LAST
 from distgan.utils.errors import ConfigError, DataError, DistganError
 from distgan.utils.log import log
 
 NEAREST = 5  # real images that are shown
-EXPORTED = "explored.safetensors"
 BLOCK = 500  # real images that are compared at a time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan explore`."""
-    parser.add_argument(
-        "source", type=to_source, metavar="RUN|FILE|OWNER/NAME",
-        help="RUN for its best generator, or where none was evaluated its newest checkpoint; RUN/checkpoints/step-..., "
-        "a generator's safetensors file, a repository on the Hub (me/cats, hf://me/cats@v1), or demo: the one that "
-        "comes with distgan",
-    )  # fmt: skip
+    parser.add_argument("source", type=to_source, metavar="RUN|FILE|OWNER/NAME", help=ANY_SOURCE)
     parser.add_argument("--html", type=to_path, metavar="FILE", help="write the page with the generator to one HTML "
                         "file, for any browser, also without a network (extra onnx)")  # fmt: skip
     parser.add_argument("--serve", action="store_true", help="serve it on this machine (the default); Ctrl-C ends it")
@@ -52,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C, or writes it. Raises ConfigError, CheckpointError, ExportError, LaunchError."""
     _check(args)
     device = find_device("cpu" if args.html else args.device)
-    generator, origin = open_generator(args.source, args.trust)
-    command = _command(args, origin, generator)
+    generator, found = open_generator(args.source, args.trust)
+    command = _command(args, found)
     title = args.title or Path(args.source).resolve().name.removesuffix(".safetensors")
     if args.html:
         return _write(generator, args.html, title, command)
@@ -82,18 +76,13 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--html {args.html} must end in .html; nearest: {args.html.with_suffix('.html')}")
 
 
-def _command(args: argparse.Namespace, origin: str, generator: Generator) -> str:
-    """What the commands on the page begin with; a checkpoint that is not the run's exported generator is exported."""
-    file, before = origin, ""
-    if Path(origin).is_dir():
-        file = str(Path(args.source) / LAST)
-        if not Path(file).is_file() or load_generator(file, trust=args.trust).weight_digest != generator.weight_digest:
-            file = EXPORTED
-            before = f"{shlex.join(['distgan', 'export', origin, '--out', file])} && "
-    if args.html and Path(args.source).exists():  # for others: without the places on this machine
-        file, before = LAST if before else Path(file).name, ""
+def _command(args: argparse.Namespace, found: Found) -> str:
+    """What the commands on the page begin with."""
+    source = str(found)
+    if args.html and found.repository is None:  # for others: without the places on this machine
+        source = LAST if found.in_checkpoint else found.path.name
     trust = [word for module in args.trust for word in ("--trust", module)]
-    return before + shlex.join(["distgan", "sample", file, *trust])
+    return shlex.join(["distgan", "sample", source, *trust])
 
 
 def _write(generator: Generator, path: Path, title: str, command: str) -> int:

@@ -3,34 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from distgan.cli.export import find, generator_of
+import torch
+
 from distgan.inference.generator import Generator, load_generator
+from distgan.inference.generator_file import check_no_program
 from distgan.inference.hub.find import MODEL, fetch, repository_of
 from distgan.training.checkpoint import storage
+from distgan.training.checkpoint.generator import load_from_checkpoint
 from distgan.training.export import BEST, LAST
+from distgan.training.report.write import nearest_run
+from distgan.utils.errors import CheckpointError
+from distgan.utils.log import log
+
+SOURCE = (
+    "RUN for its best generator, or where none was evaluated its newest checkpoint; RUN/checkpoints/step-..., or a "
+    "generator's safetensors file"
+)
+ANY_SOURCE = f"{SOURCE}; a repository on the Hub (me/cats, hf://me/cats@v1), or demo: the one that comes with distgan"
 
 
-def open_generator(given: Path | str, trust: Sequence[str]) -> tuple[Generator, str]:
-    """The generator, and what it was taken from. Raises CheckpointError, ExportError.
+@dataclass(frozen=True)
+class Found:
+    """Where a generator is. run: the run that was given; repository: or the repository, whose file was downloaded."""
 
-    Of a run the best that evaluation has found, else the averaged weights of its newest checkpoint, else the generator
-    that is left there. given: text may be a repository (me/cats, hf://me/cats@v1).
+    path: Path
+    run: Path | None = None
+    repository: str | None = None
+
+    @property
+    def in_checkpoint(self) -> bool:
+        """Whether `path` is a checkpoint, and not a file."""
+        return storage.NAME.match(self.path.name) is not None
+
+    def __str__(self) -> str:
+        return self.repository or str(self.path)
+
+
+def find_generator(given: Path | str) -> Found:
+    """Finds what a command is given. Raises CheckpointError, ExportError.
+
+    Of a run the best that evaluation has found, else its newest checkpoint, else the generator that is left there.
+    given: text may be a repository (me/cats, hf://me/cats@v1), which is downloaded.
     """
     if repository := repository_of(given):
-        return load_generator(fetch(repository), trust=trust), str(given)
+        return Found(fetch(repository), repository=str(given))
     path = Path(given)
-    file = path if path.is_file() or path.suffix == ".safetensors" else best_file(path)
-    if file is not None:
-        return load_generator(file, trust=trust), str(file)
-    checkpoint = find(path)
-    return generator_of(checkpoint, "ema", trust), str(checkpoint)
+    if path.is_file() or path.suffix == ".safetensors":
+        return Found(path)
+    if storage.NAME.match(path.name):
+        return Found(path)
+    names = (BEST, MODEL) if storage.steps(path / "checkpoints") else (BEST, MODEL, LAST)
+    file = next((path / name for name in names if (path / name).is_file()), None)
+    return Found(file or newest_checkpoint(path), run=path)
 
 
-def best_file(directory: Path) -> Path | None:
-    """The generator file in a directory that is to be taken; None: a checkpoint is."""
-    if storage.NAME.match(directory.name):
-        return None
-    names = (BEST, MODEL) if storage.steps(directory / "checkpoints") else (BEST, MODEL, LAST)
-    return next((directory / name for name in names if (directory / name).is_file()), None)
+def newest_checkpoint(run: Path) -> Path:
+    """The newest complete checkpoint of a run. Raises CheckpointError."""
+    newest = storage.newest(run / "checkpoints", lambda text: log.warning("%s", text))
+    if newest is None:
+        if run.is_file():
+            check_no_program(run)
+        if not run.exists():
+            raise CheckpointError(f"there is no {run}{nearest_run(run)}")
+        raise CheckpointError(f"{run} is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one")
+    return newest
+
+
+def open_generator(
+    given: Path | str, trust: Sequence[str], device: str | torch.device = "cpu"
+) -> tuple[Generator, Found]:
+    """The generator that `find_generator` finds, with averaged weights. Errors as there."""
+    found = find_generator(given)
+    if found.in_checkpoint:
+        return load_from_checkpoint(found.path, "ema", trust).to(device), found
+    return load_generator(found.path, device, trust), found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from distgan.cli.generators import open_generator
+from distgan.cli.generators import SOURCE, Found, open_generator
 from distgan.config.command_line import add_trust_argument, to_path
 from distgan.inference.hub.facts import CardFacts, check_facts, unusual_license
 from distgan.inference.hub.find import check_id
@@ -20,11 +20,7 @@ FACTS = tuple(CardFacts.__annotations__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan push`."""
-    parser.add_argument(
-        "source", type=to_path, metavar="RUN|FILE",
-        help="RUN for its best generator, or where none was evaluated its newest checkpoint; RUN/checkpoints/step-..., "
-        "or a generator's safetensors file",
-    )  # fmt: skip
+    parser.add_argument("source", type=to_path, metavar="RUN|FILE", help=SOURCE)
     parser.add_argument("repository", metavar="OWNER/NAME", help="on the Hub; made if it is not there")
     parser.add_argument("--private", action="store_true", help="a new repository that only you see")
     parser.add_argument("--revision", metavar="BRANCH", help="made if it is not there (default: main)")
@@ -42,18 +38,18 @@ def run(args: argparse.Namespace) -> int:
     """Writes the files and uploads them. Raises CheckpointError, ExportError, before anything is sent if possible."""
     name = check_id(args.repository)
     facts = check_facts(given_facts(args))
-    generator, origin = open_generator(args.source, args.trust)
+    generator, found = open_generator(args.source, args.trust)
     film = not args.no_film
     if args.dry_run is not None:
         warn_of_paths(generator.description)
         warn_of_license(facts)
         files = write_repository(args.dry_run, generator, name, facts, film)
-        print(f"{args.dry_run}: {listed(files)}; of {origin}; nothing was sent")
+        print(f"{args.dry_run}: {listed(files)}; of {found}; nothing was sent")
         return 0
     if "license" in facts:
         warn_of_license(facts)
     target = Target(name, True if args.private else None, args.revision, args.message)
-    report(name, origin, publish(generator, target, facts, film))
+    report(name, found, publish(generator, target, facts, film))
     return 0
 
 
@@ -76,12 +72,12 @@ def given_facts(args: argparse.Namespace) -> CardFacts:
     return CardFacts(**given)  # type: ignore[typeddict-item]
 
 
-def report(name: str, origin: str, done: Pushed) -> None:
+def report(name: str, found: Found, done: Pushed) -> None:
     """Says what was done."""
     if done.facts is None:
         log.info("the README.md in %s is somebody's own, and kept; `--dry-run DIR` writes a new one", name)
     elif "license" not in done.facts:
         log.info("no license was chosen, so nobody else may use it: add one to the card of %s, or --license", name)
     print(
-        f"{name}: {origin}, {done.url}" if done.changed else f"{name} has the generator of {origin} already, {done.url}"
+        f"{name}: {found}, {done.url}" if done.changed else f"{name} has the generator of {found} already, {done.url}"
     )

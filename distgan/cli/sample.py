@@ -12,10 +12,11 @@ from typing import Literal
 
 import torch
 
+from distgan.cli.generators import ANY_SOURCE, open_generator
 from distgan.config.command_line import add_trust_argument, to_source
-from distgan.inference.generator import Class, Generator, load_generator
+from distgan.inference.generator import Class, Generator
 from distgan.inference.generator_file import writing
-from distgan.inference.sampling import Names, classes_of, draw, find_file, write_directory, write_npz
+from distgan.inference.sampling import Names, classes_of, draw, write_directory, write_npz
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
 from distgan.utils.names import split_names
@@ -30,13 +31,7 @@ FORMS = "a grid NAME.png, a file NAME.npz, or a directory NAME"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan sample`."""
-    parser.add_argument(
-        "file",
-        type=to_source,
-        metavar="FILE",
-        help="generator.safetensors, a directory that holds one, a repository on the Hub (me/cats, hf://me/cats@v1), "
-        "or demo: the generator of CIFAR-10's classes that comes with distgan",
-    )
+    parser.add_argument("file", type=to_source, metavar="RUN|FILE|OWNER/NAME", help=ANY_SOURCE)
     parser.add_argument("--seeds", metavar="LIST", help="such as 0-63,70,100-110 (default: 0-63)")
     parser.add_argument("--out", required=True, metavar="PATH", help=f"{FORMS}; with --walk NAME.webp, .gif or .mp4")
     parser.add_argument("--walk", metavar="LIST", help="a film from seed to seed and back, such as 0,7,3")
@@ -85,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     if columns and form != "grid":
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
-    generator, names = open_generator(args)
+    generator, names = _open(args)
     batches = draw(generator, seeds, names, truncation, batch_size, parse_move(args.move))
     if form == "directory":
         write_directory(out, batches)
@@ -107,7 +102,7 @@ def run_walk(args: argparse.Namespace) -> int:
     seeds, out = parse_seeds(args.walk, "--walk"), _path(args.out)
     frames, per_second = _whole("--frames", args.frames or "240"), _whole("--fps", args.fps or "24")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
-    generator, names = open_generator(args)
+    generator, names = _open(args)
     images = walk(generator, seeds, frames, classes_of(seeds, names), truncation, parse_move(args.move))
     write_film(out, track(images, frames, "film", "frames"), per_second)
     print(f"a walk over {len(seeds)} seeds, {frames:,} frames, {frames / per_second:.1f} s: {out}")
@@ -128,7 +123,7 @@ def run_table(args: argparse.Namespace) -> int:
     _refuse(option, {**others, "--frames": args.frames, "--fps": args.fps})
     seeds, out, move = parse_seeds(args.seeds or SEEDS), _path(args.out), parse_move(args.move)
     limits = [] if args.grid_classes else parse_truncations(args.truncations)
-    generator, names = open_generator(args)
+    generator, names = _open(args)
     across = len(names or generator.class_names) if args.grid_classes else len(limits)
     if find_form(args.out, len(seeds) * across) != "grid":
         raise ExportError(f"{option} makes a grid, but --out is {out}; use NAME.png")
@@ -154,9 +149,9 @@ def parse_truncations(text: str) -> list[float | None]:
     return [None if part.strip() == "none" else _number("--truncations", part) for part in text.split(",")]
 
 
-def open_generator(args: argparse.Namespace) -> tuple[Generator, Names]:
+def _open(args: argparse.Namespace) -> tuple[Generator, Names]:
     """The generator, and the classes of --classes or --mix. Raises ExportError for a wrong one, before the work."""
-    generator = load_generator(find_file(args.file), args.device, args.trust)
+    generator, _ = open_generator(args.file, args.trust, args.device)
     names = None if args.classes is None else split_names(name_as_text(args.classes))
     if args.mix is not None:
         if names is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from distgan.cli.generators import open_generator
+from distgan.cli.generators import ANY_SOURCE, open_generator
 from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.inference.hub.find import DEMO, check_id, repository_of
 from distgan.inference.publish import listed
@@ -18,10 +18,7 @@ TITLE = "GAN generator"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan space`."""
-    parser.add_argument(
-        "source", type=to_source, metavar="RUN|FILE|OWNER/NAME",
-        help="as for `distgan push`, or a repository on the Hub: me/cats, hf://me/cats@v1",
-    )  # fmt: skip
+    parser.add_argument("source", type=to_source, metavar="RUN|FILE|OWNER/NAME", help=ANY_SOURCE)
     parser.add_argument("--out", type=to_path, required=True, metavar="DIR", help="the Space's directory")
     parser.add_argument(
         "--title", metavar="TEXT", help="of the page (default: the name on the Hub, else GAN generator)"
@@ -35,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     repository = repository_of(args.source)
     linked = args.model or (repository.id if repository and repository != DEMO else None)
     model = None if linked is None else check_id(linked)
-    generator, origin = open_generator(args.source, args.trust)
+    generator, found = open_generator(args.source, args.trust)
     title = model.rpartition("/")[2] if args.title is None and model else args.title
     files = write_space(args.out, generator, TITLE if title is None else title, model)
-    print(f"{args.out}: {listed(files)}; of {origin}; start it with: python {args.out}/app.py")
+    print(f"{args.out}: {listed(files)}; of {found}; start it with: python {args.out}/app.py")
     return 0

@@ -19,13 +19,14 @@ from distgan.utils.progress import track
 def find_file(given: Path | str) -> Path:
     """A generator file by its path, by a directory of a run or of `save_pretrained`, or by a repository on the Hub.
 
-    given: text may be a repository (me/cats, hf://me/cats@v1), which is downloaded. Raises ExportError.
+    Of a run the best that evaluation has found, else the last. given: text may be a repository (me/cats,
+    hf://me/cats@v1), which is downloaded. Raises ExportError.
     """
     if repository := repository_of(given):
         return fetch(repository)
     path = Path(given)
-    inside = [path / name for name in ("generator.safetensors", "model.safetensors") if (path / name).is_file()]
-    return inside[0] if inside else path
+    names = ("best.safetensors", "generator.safetensors", "model.safetensors")
+    return next((path / name for name in names if (path / name).is_file()), path)
 
 
 Names = Sequence[Class] | Mapping[Class, float] | None

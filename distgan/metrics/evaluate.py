@@ -46,10 +46,11 @@ def evaluate(
 ) -> Scores:
     """The scores of a generator by the images of the seeds 0, 1, 2, ..., as `distgan evaluate` prints them.
 
-    generator: a Generator, a generator file, or a run's directory. data: the real images, a directory or URL of shards;
-    None: the training data, where they are on this machine. device: None: the generator's, for a file auto. against:
-    earlier scores that can be compared with these. trust: modules that a generator file may import (`load_generator`).
-    settings: keys of the section `evaluate` (extractor, metrics, count, reference_count, precision, weights, ...).
+    generator: a Generator, a generator file, or a run's directory (its best, else its last). data: the real images,
+    a directory or URL of shards; None: the training data, where they are on this machine. device: None: the
+    generator's, for a file auto. against: earlier scores that can be compared with these. trust: modules that a
+    generator file may import (`load_generator`). settings: keys of the section `evaluate` (extractor, metrics,
+    count, reference_count, precision, weights, ...).
 
     Raises ConfigError, DataError, ExportError, and QualityError where scores cannot be computed, or not be compared.
 

@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from distgan.cli import export
 from distgan.config.load import load_config, resume_changes, to_yaml
 from distgan.config.networks import SeedGenerator
 from distgan.config.schema import Config, DataConfig, EvaluateConfig
@@ -48,6 +47,7 @@ from distgan.metrics.classifier_file import ClassifierDescription, save_classifi
 from distgan.metrics.extractors.base import load_extractor
 from distgan.networks import build_classifier, build_generator
 from distgan.training.checkpoint import storage
+from distgan.training.checkpoint.generator import export_checkpoint
 from distgan.training.checkpoint.resume import Saved
 from distgan.training.checkpoint.state import capture, restore
 from distgan.training.report import live
@@ -186,7 +186,7 @@ def read_checkpoint(place: Path) -> None:
     for read in (
         lambda: _resume(place, path),
         lambda: _begin(path),
-        lambda: export.export(path, place / "out" / "g.safetensors", "ema"),
+        lambda: export_checkpoint(path, place / "out" / "g.safetensors", "ema"),
     ):
         try:
             read()

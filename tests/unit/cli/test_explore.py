@@ -7,7 +7,7 @@ from argparse import Namespace
 import pytest
 
 from distgan.cli.explore import _command
-from distgan.cli.generators import open_generator
+from distgan.cli.generators import find_generator
 from distgan.cli.main import main
 from tests.support.shards import make
 from tests.unit.cli.test_export import run_dir as run_dir  # a fixture
@@ -49,17 +49,12 @@ def test_a_mistake_is_one_sentence(here, capsys, arguments, said):
 
 def test_the_commands_on_the_page_name_a_file_that_makes_its_images(run_dir, monkeypatch):
     def command(source, html=None, trust=()):
-        generator, origin = open_generator(source, ())
-        return _command(Namespace(source=source, html=html, trust=trust), origin, generator)
+        return _command(Namespace(source=source, html=html, trust=trust), find_generator(source))
 
     run, checkpoint = run_dir[0], run_dir[0] / "checkpoints" / "step-000000002"
     exported = run / "generator.safetensors"
-    assert command(run) == (
-        f"distgan export {checkpoint} --out explored.safetensors && distgan sample explored.safetensors"
-    )
+    assert command(run, trust=["my lab"]) == f"distgan sample {checkpoint} --trust 'my lab'"
     assert main(["export", str(run)]) == 0
-    assert command(run, trust=["my lab"]) == f"distgan sample {exported} --trust 'my lab'"
     assert command(exported) == f"distgan sample {exported}"
     assert command(run, html="a.html") == "distgan sample generator.safetensors", "no place on this machine"
-    exported.unlink()
-    assert command(run, html="a.html") == "distgan sample generator.safetensors"
+    assert command("demo", html="a.html") == "distgan sample demo"

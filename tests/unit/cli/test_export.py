@@ -76,6 +76,43 @@ def test_a_directory_of_the_hub_s_layout_is_exported_like_its_file(tmp_path, mon
     assert (tmp_path / "saved" / "model_fp16.pt").is_file()
 
 
+def test_of_a_run_every_command_takes_the_same_generator_and_a_plain_file_is_of_its_checkpoint(run_dir, capsys):
+    run, best = run_dir[0], run_dir[0] / "best.safetensors"
+    export_file(best)
+    digest = load_generator(best).weight_digest
+    assert main(["export", str(run), "--format", "torchscript"]) == 0
+    assert f"best.pt: the weights of {best}" in (said := capsys.readouterr().out)
+    assert digest in said
+    assert main(["sample", str(run), "--seeds", "0-3", "--out", str(run / "of_run.npz")]) == 0
+    assert main(["sample", str(best), "--seeds", "0-3", "--out", str(run / "of_best.npz")]) == 0
+    assert (run / "of_run.npz").read_bytes() == (run / "of_best.npz").read_bytes()
+    assert main(["export", str(run)]) == 0
+    assert load_generator(run / "generator.safetensors").images_seen == 24, "the checkpoint's"
+
+
+def test_a_checkpoint_is_sampled_as_its_exported_file_is(run_dir):
+    run, checkpoint = run_dir[0], run_dir[0] / "checkpoints" / "step-000000002"
+    assert main(["export", str(checkpoint)]) == 0
+    for source, name in ((checkpoint, "a.npz"), (run / "generator.safetensors", "b.npz")):
+        assert main(["sample", str(source), "--seeds", "0-3", "--out", str(run / name)]) == 0
+    assert (run / "a.npz").read_bytes() == (run / "b.npz").read_bytes()
+
+
+def test_raw_weights_are_a_checkpoint_s_alone(run_dir, capsys):
+    run = run_dir[0]
+    assert main(["export", str(run)]) == 0
+    assert main(["export", str(run / "generator.safetensors"), "--half", "--weights", "raw"]) == 2
+    assert "a checkpoint has both; name RUN/checkpoints/step-" in capsys.readouterr().err
+    assert not (run / "generator_fp16.safetensors").exists()
+
+
+def test_from_inside_the_checkpoints_the_default_place_is_the_run_too(run_dir, monkeypatch):
+    monkeypatch.chdir(run_dir[0] / "checkpoints")
+    assert main(["export", "step-000000002"]) == 0
+    assert (run_dir[0] / "generator.safetensors").is_file()
+    assert not list((run_dir[0] / "checkpoints").glob("*.safetensors"))
+
+
 def test_half_makes_a_safetensors_file_of_a_run_and_of_a_file(run_dir, capsys):
     run = run_dir[0]
     assert main(["export", str(run), "--half"]) == 0

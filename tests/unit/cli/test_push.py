@@ -17,21 +17,21 @@ def test_of_a_run_the_best_generator_is_taken_then_the_newest_checkpoint_then_wh
     run, checkpoint = run_dir[0], run_dir[0] / "checkpoints" / "step-000000002"
     export(run / "generator.safetensors", images_seen=1)
     for given in (run, str(run), checkpoint):
-        generator, origin = open_generator(given, ())
-        assert (generator.images_seen, origin) == (24, str(checkpoint))
+        generator, found = open_generator(given, ())
+        assert (generator.images_seen, str(found)) == (24, str(checkpoint))
     export(run / "best.safetensors", images_seen=2)
-    generator, origin = open_generator(run, ())
-    assert (generator.images_seen, origin) == (2, str(run / "best.safetensors"))
-    assert open_generator(checkpoint, ())[1] == str(checkpoint)
+    generator, found = open_generator(run, ())
+    assert (generator.images_seen, str(found)) == (2, str(run / "best.safetensors"))
+    assert open_generator(checkpoint, ())[1].path == checkpoint
     (run / "best.safetensors").unlink()
     checkpoint.rename(tmp_path / "away")
-    assert open_generator(run, ())[1] == str(run / "generator.safetensors")
+    assert open_generator(run, ())[1].path == run / "generator.safetensors"
 
 
 def test_a_directory_of_the_hub_s_layout_is_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     load_generator(export(tmp_path / "g.safetensors")).save_pretrained("saved")
-    assert open_generator(Path("saved"), ())[1] == "saved/model.safetensors"
+    assert open_generator(Path("saved"), ())[1].path == Path("saved/model.safetensors")
 
 
 def test_a_dry_run_of_a_run_says_which_checkpoint_it_took_and_sends_nothing(run_dir, tmp_path, capsys, monkeypatch):

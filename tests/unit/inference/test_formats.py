@@ -150,7 +150,9 @@ def test_the_command_says_the_difference_and_where_the_file_is(tmp_path, monkeyp
     assert main(["export", "g.safetensors", "--format", "torchscript", "--half"]) == 0
     out = capsys.readouterr().out
     assert re.match(
-        r"g_fp16.pt: 0.1 MiB, the images of 64 seeds are at most \d of 255 grey levels from distgan's, sha256", out
+        r"g_fp16.pt: the weights of g.safetensors, 0.1 MiB, the images of 64 seeds are at most \d of 255 grey levels "
+        r"from distgan's, sha256",
+        out,
     )
     given = {"distgan.json": ""}
     torch.jit.load("g_fp16.pt", _extra_files=given)
