@@ -1,6 +1,6 @@
 """A generator's files: how far their images are from distgan's, how large they are, and how fast.
 
-python -m benchmarks.formats [FILE|RECIPE ...] [--batch 16] [--rounds 7] [--into docs/performance.md]
+python -m benchmarks.formats [FILE|RECIPE ...] [--batch 16] [--rounds 7] [--into docs/performance_formats.md]
 
 For each generator every way of running it is loaded into one process. The ways take turns: in each round each makes
 images for a second while the others wait, and the order is turned by one. A recipe's name stands for its network with

@@ -1,6 +1,6 @@
 """`distgan classifier DATA --out FILE`: trains the small classifier that judges generated images of that data set.
 
-In: labelled images in shards. Out: a file for the extractor `classifier` (docs/quality.md), and its accuracy.
+In: labelled images in shards. Out: a file for the extractor `classifier` (docs/judges.md), and its accuracy.
 """
 
 from __future__ import annotations

@@ -350,7 +350,7 @@ class LogConfig(Frozen):
 
 
 class EvaluateConfig(Frozen):
-    """Quality scores during training (docs/quality.md)."""
+    """Quality scores during training (docs/judges.md)."""
 
     every_images: PositiveInt | None = free(None)
     """Real images between two evaluations, one more at the end; null: none."""

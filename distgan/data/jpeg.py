@@ -1,6 +1,6 @@
 """JPEGs decoded by libjpeg-turbo itself (simplejpeg), where that gives the pixels that Pillow gives, and much sooner.
 
-`pip install "distgan[jpeg]"` installs it. Measured beside Pillow in docs/performance.md.
+`pip install "distgan[jpeg]"` installs it. Measured beside Pillow in docs/performance_data.md.
 """
 
 from __future__ import annotations

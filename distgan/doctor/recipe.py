@@ -72,7 +72,7 @@ def check_scores(config: Config, data_set: DataSet | None) -> list[CheckResult]:
         return [fail(what, str(error), "or set evaluate.every_images=null to train without scores")]
     if config.judged_by_own_features:
         text = "evaluate.extractor=efficientnet_lite0 judges by the features that D is made of, which flatters G"
-        return [warn(what, text, "use evaluate.extractor=classifier or inception; docs/quality.md says why")]
+        return [warn(what, text, "use evaluate.extractor=classifier or inception; docs/judges.md says why")]
     text = f"{config.evaluate.count:,} generated images are evaluated every {every:,} images"
     return [ok(what, f"{text}; the best by {best.metric} is kept")]
 

@@ -73,7 +73,7 @@ class Description(BaseModel):
     data_digest: str
     """Digest of the manifest of the training data."""
     scores: dict[str, Any] | None = None
-    """Scores of this generator with their protocol (docs/quality.md); None: not evaluated."""
+    """Scores of this generator with their protocol (docs/judges.md); None: not evaluated."""
     value_range: tuple[Literal[-1], Literal[1]] = (-1, 1)
     """Meaning of the network's output: -1 is black, 1 is white."""
     versions: dict[str, str] = Field(default_factory=_versions)

@@ -1,4 +1,4 @@
-"""The extractor of a small classifier that was trained on the real images: the second judge (docs/quality.md).
+"""The extractor of a small classifier that was trained on the real images: the second judge (docs/judges.md).
 
 It owes nothing to ImageNet, and knows the classes of the data set. Its weights are the file `evaluate.weights`, which
 `distgan classifier` makes; without one those for CIFAR-10 that come with distgan.

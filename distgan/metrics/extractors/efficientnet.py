@@ -1,6 +1,6 @@
 """The extractor EfficientNet-Lite0, whose weights come with a package.
 
-It is small, needs no download, and ranks damaged images well (docs/quality.md). Its Fréchet distance is not FID.
+It is small, needs no download, and ranks damaged images well (docs/judges.md). Its Fréchet distance is not FID.
 """
 
 from __future__ import annotations

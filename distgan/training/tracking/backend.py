@@ -73,7 +73,7 @@ class TrackerBackend:
         """A line of metrics, by name (docs/metrics.md)."""
 
     def scores(self, images: int, scores: dict[str, Any]) -> None:
-        """An evaluation: plain JSON values, with their protocol (docs/quality.md)."""
+        """An evaluation: plain JSON values, with their protocol (docs/judges.md)."""
 
     def samples(self, images: int, samples: Samples) -> None:
         """New samples: at the start, at some early moments, then every log.samples_every_steps."""
