@@ -27,7 +27,7 @@ from distgan.config.load import load_config, to_yaml
 from distgan.utils import cpu
 from distgan.utils.background import leave
 from distgan.utils.errors import DistganError, Stopped
-from distgan.utils.log import as_it_was, check_stdout, guard_stdout, log, show_on_terminal
+from distgan.utils.log import as_it_was, check_stdout, guard_stdout, launch_rank, log, show_on_terminal
 from distgan.utils.system import check_system
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of a lost connection are 40 lines of C++ stack
@@ -107,7 +107,7 @@ def _resume(text: str) -> str:
 
 def _report(error: DistganError, signals: Signals) -> int:
     """Reports an error on stderr: one that all ranks share on rank 0 only, one of a single rank with its number."""
-    if os.environ.get("RANK", "0") == "0" or not error.everywhere:
+    if launch_rank() == "0" or not error.everywhere:
         log.error("%s", error)
     elif not isinstance(error, Stopped):
         _wait_for_rank_0(signals)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
 
@@ -12,9 +13,10 @@ import distgan
 from distgan.config.command_line import check_values
 from distgan.utils import cpu
 from distgan.utils.background import leave
-from distgan.utils.errors import DistganError
+from distgan.utils.errors import ConfigError, DistganError
 from distgan.utils.installed import describe_installation
 from distgan.utils.log import check_stdout, guard_stdout, log, show_on_terminal
+from distgan.utils.safe_io import printable
 from distgan.utils.system import check_system
 
 COMMANDS = {  # name: (module, help)
@@ -65,17 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     show_on_terminal()
     cpu.spin_briefly()
+    command = arguments[0] if arguments else ""
     try:
         check_system()
-    except DistganError as error:
-        log.error("%s", error)
-        return error.exit_code
-    command = arguments[0] if arguments else ""
-    if command in LAUNCHED:
-        return int(import_module(COMMANDS[command][0]).main(arguments[1:], f"distgan {command}"))
-    cpu.keep_freed_memory()
-    options = parse(arguments, command)
-    try:
+        if command in LAUNCHED:
+            return int(import_module(COMMANDS[command][0]).main(arguments[1:], f"distgan {command}"))
+        cpu.keep_freed_memory()
+        options = parse(arguments, command)
         guard_stdout()
         code = int(import_module(COMMANDS[options.command][0]).run(options))
         check_stdout()
@@ -89,7 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
-    """Parses the arguments of a command; its module alone is imported."""
+    """Parses the arguments of a command; its module alone is imported. Raises ConfigError if there is none."""
+    if command and not command.startswith("-") and command not in COMMANDS:
+        near = get_close_matches(command, COMMANDS, n=1, cutoff=0)[0]
+        raise ConfigError(f"distgan has no command '{printable(command)}'; nearest: distgan {near}")
     parser = build_parser({command})
     check_values(parser, arguments)
     if command == "prepare":

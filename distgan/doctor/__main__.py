@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ from distgan.config.command_line import add_config_arguments, parse_config_argum
 from distgan.config.load import load_config
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError, Stopped
-from distgan.utils.log import as_it_was, check_stdout, guard_stdout, log, show_on_terminal
+from distgan.utils.log import as_it_was, check_stdout, guard_stdout, launch_rank, log, show_on_terminal
 from distgan.utils.system import check_system
 
 
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     """Returns the exit code: 0, or 2 if a check failed; 130 or 143 after a signal."""
     show_on_terminal()
     cpu.spin_briefly()
-    main_process = os.environ.get("RANK", "0") == "0"
+    main_process = launch_rank() == "0"
     with _stopped_by_sigterm():
         return _examine(arguments, program, main_process)
 

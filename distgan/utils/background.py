@@ -136,6 +136,8 @@ def leave(main: Callable[[], int]) -> NoReturn:
     process_ends.set()
     try:
         code = main()
+    except KeyboardInterrupt:  # before the command was ready for it
+        code = 130
     except Exception:
         traceback.print_exc()
         code = 1

@@ -28,7 +28,7 @@ class RankFilter(logging.Filter):
     """Lets through every message of rank 0, and warnings of the others."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING or _rank() == "0"
+        return record.levelno >= logging.WARNING or launch_rank() == "0"
 
 
 log.addFilter(RankFilter())
@@ -38,7 +38,7 @@ class LineFormatter(logging.Formatter):
     """The message with "WARNING: " before a warning, and with the rank before both if that is not 0."""
 
     def format(self, record: logging.LogRecord) -> str:
-        rank = "" if (number := _rank()) == "0" else f"[rank {number}] "
+        rank = "" if (number := launch_rank()) == "0" else f"[rank {number}] "
         return f"{rank}{'WARNING: ' if record.levelno == logging.WARNING else ''}{record.getMessage()}"
 
 
@@ -179,6 +179,6 @@ def fill_closed_descriptors() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def _rank() -> str:
+def launch_rank() -> str:
     """This process' rank as the launcher gave it; a RANK without a world, left in a shell, means nothing."""
     return os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") not in ("", "1") else "0"

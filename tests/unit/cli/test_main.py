@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -46,6 +48,38 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["train", "doctor"])
+def test_a_rank_that_is_left_in_the_shell_without_a_world_hides_no_mistake(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("RANK", "3")
+    assert main([command, "train.imags=1"]) == 2
+    assert "train.images" in "".join(capsys.readouterr())
+
+
+def test_a_mistyped_command_gets_the_nearest(capsys):
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err == "distgan has no command 'trian'; nearest: distgan train\n"
+
+
+@pytest.mark.parametrize("command", ["sample", "train"])
+def test_ctrl_c_while_a_command_is_imported_is_no_traceback(command, monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_module", interrupted)
+    assert main([command, "demo"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_the_versions_that_cannot_be_written_are_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "distgan", "--version"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"No space left" in done.stderr
 
 
 @pytest.mark.parametrize("more", [[], ["--config", "cifar10"]])
