@@ -1,4 +1,4 @@
-"""The loader in docs/generator_file.md, which needs torch and safetensors alone: it makes distgan's images of every family."""
+"""The loader in docs/generator_file.md, which needs torch and safetensors alone: distgan's images of every family."""
 
 from __future__ import annotations
 
