@@ -26,7 +26,7 @@ from distgan.training.fit import fit
 from distgan.utils.errors import ConfigError, DistganError
 
 SEEDS = range(64)
-MOST_LEVELS = 1  # of 256, between CPU and GPU (docs/export.md)
+MOST_LEVELS = 1  # of 256, between CPU and GPU (docs/sampling.md)
 BEFORE, STEPS = 8, 24  # first steps may wait: libraries are loaded, algorithms chosen
 WAITS = "synchronizing CUDA operation"  # as torch's warning has it
 

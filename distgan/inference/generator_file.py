@@ -1,4 +1,4 @@
-"""The generator file: one safetensors file that contains its own description (docs/export.md).
+"""The generator file: one safetensors file that contains its own description (docs/generator_file.md).
 
 In: weights and a `Description`. Out: the file, and from a file the network. The description is sorted JSON under one
 metadata key; another one says `format: pt`, which other loaders ask for. A file is checked before it is used: the

@@ -131,7 +131,7 @@ def test_a_model_card_of_a_forged_generator_has_one_line_per_fact(attack, tmp_pa
 
 
 def test_the_weight_digest_of_an_attacker_is_not_a_signature(attack):
-    """Who changes weights and digests gets a generator with other weights, and nothing else: docs/export.md."""
+    """Who changes weights and digests gets a generator with other weights, and nothing else: docs/generator_file.md."""
 
     def change(place):
         header, body = split((place / NAME).read_bytes())

@@ -93,7 +93,7 @@ def test_what_is_documented_is_read_back_from_an_online_run_of_two_processes_tha
     assert recorded.summary()["state"] == "finished"
     settings = set(flatten(load_config(tmp_path / "quickstart" / "config.yaml").model_dump(mode="json")))
     table = TABLE.format(**names_of(recorded, settings))
-    assert table in (ROOT / "docs" / "metrics.md").read_text(), table
+    assert table in (ROOT / "docs" / "wandb.md").read_text(), table
 
 
 TABLE = """\
@@ -124,7 +124,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def names_of(recorded: Run, settings: set[str]) -> dict[str, str]:
-    """What the server has, by name, for the table of docs/metrics.md."""
+    """What the server has, by name, for the table of docs/wandb.md."""
     names = {name for row in recorded.history() for name in row if not name.startswith("_")}
     scores = {name.removeprefix("quality/") for name in names if name.startswith("quality/")}
     images = {name for name in names if name.startswith("samples/")} | {"report"} & names

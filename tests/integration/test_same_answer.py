@@ -140,7 +140,7 @@ def test_batch_normalisation_spectral_normalisation_and_mixtures_agree_too(tiny,
 
 
 def test_stream_mode_promises_its_answer_for_one_number_of_processes_and_keeps_it(tiny, tmp_path):
-    """Its order depends on the number of processes (docs/data.md): two runs of two are equal, to the bit."""
+    """Its order depends on the number of processes (docs/shards.md): two runs of two are equal, to the bit."""
     overrides = tiny("data.mode=stream", "data.workers=1", "data.shuffle_buffer=50")
     first, second = (play(tmp_path / name, 2, overrides)[0] for name in ("first", "second"))
     assert first["metrics"] == second["metrics"]

@@ -16,7 +16,7 @@ AFTER_THE_FAREWELL = 5.0  # seconds; W&B's own hook takes 15 to 97 more
 
 @pytest.mark.parametrize(("behaviour", "stopped"), [("hang", True), ("drip", True), ("drip", False)])
 def test_a_server_that_does_not_let_go_keeps_the_process_no_longer_than_promised(tiny, tmp_path, behaviour, stopped):
-    """10 s after a signal and 30 s else for W&B, and twice 5 s for its own process, as docs/metrics.md says."""
+    """10 s after a signal and 30 s else for W&B, and twice 5 s for its own process, as docs/wandb.md says."""
     limit = (10 if stopped else 30) + 2 * 5 + AFTER_THE_FAREWELL
     run = tmp_path / "quickstart"
     with fake_wandb() as server:

@@ -150,7 +150,7 @@ PAGE = (ROOT / "docs" / "export.md").read_text()
 EXAMPLES = re.findall(r"^```python standalone\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("name", "number"), [("pt2", 0), ("onnx", 1)])
+@pytest.mark.parametrize(("name", "number"), [("onnx", 0), ("pt2", 1)])
 def test_the_example_in_the_documentation_runs_as_it_stands(tmp_path, bare, monkeypatch, name, number):
     if name == "onnx" and not all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))):
         pytest.skip("needs the extra onnx")

@@ -103,7 +103,7 @@ class WandbClient(TrackerBackend):
             project=config.project or (None if "project" in said else "distgan"),
             entity=config.entity,
             id=self.run_id,
-            resume="allow",
+            resume="allow",  # resume_from (rewind) needs the server at the start, and excludes this
             settings=wandb.Settings(**settings),
             **options,
         )

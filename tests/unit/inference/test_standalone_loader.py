@@ -1,4 +1,4 @@
-"""The loader in docs/export.md, which needs torch and safetensors alone: it makes distgan's images of every family."""
+"""The loader in docs/generator_file.md, which needs torch and safetensors alone: distgan's images of every family."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from distgan.networks import build_generator
 from tests.support.processes import ROOT
 from tests.unit.inference.test_formats import lively
 
-PAGE = (ROOT / "docs" / "export.md").read_text()
+PAGE = (ROOT / "docs" / "generator_file.md").read_text()
 LOADER = "\n".join(re.findall(r"^```python loader\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 
 
 @pytest.fixture(scope="module")
 def loader():
     names: dict[str, object] = {}
-    exec(compile(LOADER, "docs/export.md", "exec"), names)
+    exec(compile(LOADER, "docs/generator_file.md", "exec"), names)
     return names
 
 

@@ -20,8 +20,9 @@ def history(rows: int = 3, **values: float) -> History:
 
 
 def documented() -> list[str]:
-    table = Path(ROOT, "docs", "metrics.md").read_text().split("| metric |")[1].split("\n\n")[0]
-    cells = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    page = Path(ROOT, "docs", "metrics.md").read_text()
+    tables = "\n".join(part.split("\n\n")[0] for part in page.split("| metric |")[1:])
+    cells = re.findall(r"^\| (`.*?`) \|", tables, re.MULTILINE)
     return [name for cell in cells for name in re.findall(r"`([\w/]+)`", cell)]
 
 

@@ -190,14 +190,12 @@ def test_a_call_that_hangs_never_blocks_and_is_given_up(monkeypatch):
 
 
 def documented(header: str) -> list[str]:
-    """First column of the table in docs/metrics.md whose first heading is `header`."""
-    lines = (ROOT / "docs" / "metrics.md").read_text().splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {header} |"))
+    """First columns of the tables in docs/metrics.md and docs/wandb.md whose first heading is `header`."""
+    text = "".join((ROOT / "docs" / name).read_text() + "\n" for name in ("metrics.md", "wandb.md"))
     names = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        names += re.findall(r"`([^`]+)`", re.match(r"^\| (`[^|]+`) \|", line)[1])
+    for table in re.findall(rf"^\| {re.escape(header)} \|.*\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE):
+        for line in table.splitlines():
+            names += re.findall(r"`([^`]+)`", re.match(r"^\| (`[^|]+`) \|", line)[1])
     return names
 
 
