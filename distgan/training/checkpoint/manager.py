@@ -14,7 +14,7 @@ from distgan.config.schema import CheckpointConfig
 from distgan.distributed.collectives import on_main
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.async_writer import AsyncCheckpointWriter
-from distgan.training.checkpoint.state import capture, restore
+from distgan.training.checkpoint.state import capture, copy_to_host, restore
 from distgan.training.checkpoint.storage import State
 from distgan.training.monitors import Monitors
 from distgan.training.telemetry import Telemetry
@@ -51,14 +51,14 @@ class CheckpointManager:
         """
         if wait:
             self._settle()
-        state = self._state()
+        windows = self._windows()
         if self._origin and on_main(lambda: bool(storage.steps(self.directory))):
             self._origin = None
         if self.trainer.accelerator.is_main_process:
             if busy := self.writer.busy():
                 self.telemetry.warn("checkpoint", f"{busy}: a slow disk; that of step {self.trainer.steps} is left out")
             else:
-                self._put(state)
+                self._put(self._state(windows))
 
     def save_last(self, give_up: Callable[[], bool]) -> None:
         """Returns when a checkpoint of this step is on disk; tries again for checkpoint.retry_minutes.
@@ -66,13 +66,14 @@ class CheckpointManager:
         give_up: tells, on the main process after each failure, whether there is no time for another try. Raises, on
         every rank, CheckpointError if it cannot be written, Unsaved if it was given up.
         """
-        state, main = self._state(), self.trainer.accelerator.is_main_process
+        windows = self._windows()
+        state = self._state(windows) if self.trainer.accelerator.is_main_process else None
         minutes = self.config.retry_minutes
         deadline = time.monotonic() + 60 * minutes
         self._settle()
         self.poll()  # reports a failure of the one before
         while True:
-            if main:
+            if state is not None:
                 self._put(state)
             self._settle()
             failure, hurry, over = on_main(
@@ -125,8 +126,14 @@ class CheckpointManager:
         """Waits until nothing is being written."""
         self._settle()
 
-    def _state(self) -> State:
-        state, monitors = capture(self.trainer), self.monitors.state()
+    def _windows(self) -> tuple[State, State]:
+        """What is gathered from all ranks: the state of the controllers and of the monitors."""
+        return self.trainer.controllers.state(), self.monitors.state()
+
+    def _state(self, windows: tuple[State, State]) -> State:
+        """All of it, in host memory: on the main process alone, which writes it."""
+        controllers, monitors = windows
+        state = copy_to_host(self.trainer, controllers)
         tensors = state.tensors | {name: tensor.cpu() for name, tensor in monitors.tensors.items()}
         return State(tensors, state.values | self.facts | monitors.values)
 

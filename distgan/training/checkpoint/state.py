@@ -20,13 +20,17 @@ from distgan.utils.errors import CheckpointError
 
 def capture(trainer: Trainer) -> State:
     """A copy of the state in host memory. Every rank must call it: the controllers' windows are gathered."""
+    return copy_to_host(trainer, trainer.controllers.state())
+
+
+def copy_to_host(trainer: Trainer, controllers: State) -> State:
+    """The same on one rank alone. controllers: their state, gathered from all ranks."""
     tensors = {f"ema/{name}": tensor for name, tensor in trainer.ema.network.state_dict().items()}
     values: dict[str, Any] = {"lr_scale": trainer.lr_scale}
     for name, player in (("g", trainer.g), ("d", trainer.d)):
         tensors |= {f"{name}/{key}": tensor for key, tensor in player.network.state_dict().items()}
         tensors |= {f"optimizer_{name}/{key}": tensor for key, tensor in _optimizer_tensors(player).items()}
         values[name] = {"updates": player.updates, "scaler": player.scaler.state_dict()}
-    controllers = trainer.controllers.state()
     tensors |= controllers.tensors
     return State({key: _to_host(tensor) for key, tensor in tensors.items()}, values | controllers.values)
 
