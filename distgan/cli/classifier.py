@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     schedule = Schedule(args.epochs, seed=args.seed, flip=not args.no_flip, bf16=is_bf16(args.precision, device))
     check_place(args.out)
     manifest, selection = open_labelled(args.data)
-    real, test = read(selection, None if args.test is None else open_test(args.test, selection), args.seed)
+    tests = None if args.test is None else open_test(args.test, selection, manifest.digest)
+    real, test = read(selection, tests, args.seed)
     network = train_classifier(real, test, len(selection.classes), schedule, device, show=True)
     round_weights(network)
     description = ClassifierDescription(
@@ -110,9 +111,16 @@ def open_labelled(path: str) -> tuple[Manifest, ShardSelection]:
     return manifest, selection
 
 
-def open_test(path: str, real: ShardSelection) -> ShardSelection:
-    """The images for the accuracy. Raises DataError, QualityError if they are of other classes or another form."""
-    _, selection = open_labelled(path)
+def open_test(path: str, real: ShardSelection, digest: str) -> ShardSelection:
+    """The images for the accuracy. digest: of the data set to train on.
+
+    Raises DataError, QualityError if they are the same, or of other classes or another form.
+    """
+    manifest, selection = open_labelled(path)
+    if manifest.digest == digest:
+        raise QualityError(
+            f"--test {path} has the images to train on; leave it out: a tenth of them is kept for the test"
+        )
     for name, one, other in (
         ("classes", join_names(selection.classes), join_names(real.classes)),
         ("size", selection.size, real.size),

@@ -41,6 +41,7 @@ _distgan_keys() {{
   fi
 }}
 """
+PATHS = ("SHARDS", "DATA", "FILE", "WHAT")  # names, in the help, of paths that may be URLs or words
 BASH_END = """
 
 # no space after KEY=; file names where there is nothing else to offer
@@ -136,7 +137,7 @@ def _say_what_completes(action: argparse.Action) -> None:
     elif action.dest == "config":
         names = {"bash": "_distgan_recipes", "zsh": "_distgan_recipes", "fish": "(_distgan_recipes)"}
         complete = {**names, "preamble": _recipes()}
-    elif action.type in (to_path, to_source):
+    elif action.type in (to_path, to_source) or action.metavar in PATHS:
         complete = shtab.FILE
     else:
         return

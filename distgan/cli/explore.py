@@ -38,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="SHARDS", help="real images to compare with (default: the run's data set, if it is here)"
     )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
     add_trust_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C, or writes it. Raises ConfigError, CheckpointError, ExportError, LaunchError."""
     _check(args)
-    device = find_device("cpu" if args.html else args.device)
+    device = find_device("cpu" if args.html else args.device or "auto")
     generator, found = open_generator(args.source, args.trust)
     command = _command(args, found)
     title = args.title or Path(args.source).resolve().name.removesuffix(".safetensors")
@@ -69,6 +69,7 @@ def _check(args: argparse.Namespace) -> None:
         ("--port", args.port is not None),
         ("--data", args.data is not None),
         ("--open", args.open),
+        ("--device", args.device is not None),
     ):
         if given:
             raise ConfigError(f"{option} is for the page that is served; leave it out, or leave out --html {args.html}")

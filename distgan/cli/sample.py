@@ -24,6 +24,7 @@ from distgan.utils.paths import name_as_text, user_path
 from distgan.utils.progress import track
 
 SEEDS = "0-63"
+BATCH_SIZE = "16"
 MAX_SEEDS = 1_000_000
 MAX_GRID_IMAGES = 10_000
 FORMS = "a grid NAME.png, a file NAME.npz, or a directory NAME"
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--truncations", metavar="LIST", help="a grid with a row for each truncation and a column for each seed, such "
         "as 0.3,0.5,1,none (none: the full distribution)",
     )  # fmt: skip
-    parser.add_argument("--batch-size", default="16", metavar="N", help="images at a time (default: 16)")
+    parser.add_argument("--batch-size", metavar="N", help=f"images at a time (default: {BATCH_SIZE})")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--columns", metavar="N", help="columns of the grid (default: about square)")
     add_trust_argument(parser)
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     seeds = parse_seeds(args.seeds or SEEDS)
     form = find_form(args.out, len(seeds))
     out = _path(args.out)
-    batch_size = _whole("--batch-size", args.batch_size)
+    batch_size = _whole("--batch-size", args.batch_size or BATCH_SIZE)
     columns = None if args.columns is None else _whole("--columns", args.columns)
     if columns and form != "grid":
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
@@ -98,7 +99,7 @@ def run_walk(args: argparse.Namespace) -> int:
     """Writes a film of a walk. Raises ExportError."""
     from distgan.inference.film import walk, write_film
 
-    _refuse("--walk", {"--seeds": args.seeds, "--columns": args.columns})
+    _refuse("--walk", {"--seeds": args.seeds, "--columns": args.columns, "--batch-size": args.batch_size})
     seeds, out = parse_seeds(args.walk, "--walk"), _path(args.out)
     frames, per_second = _whole("--frames", args.frames or "240"), _whole("--fps", args.fps or "24")
     truncation = None if args.truncation is None else _number("--truncation", args.truncation)
@@ -120,7 +121,7 @@ def run_table(args: argparse.Namespace) -> int:
         "--mix": args.grid_classes and args.mix,
         "--truncation": not args.grid_classes and args.truncation,
     }
-    _refuse(option, {**others, "--frames": args.frames, "--fps": args.fps})
+    _refuse(option, {**others, "--frames": args.frames, "--fps": args.fps, "--batch-size": args.batch_size})
     seeds, out, move = parse_seeds(args.seeds or SEEDS), _path(args.out), parse_move(args.move)
     limits = [] if args.grid_classes else parse_truncations(args.truncations)
     generator, names = _open(args)

@@ -95,7 +95,10 @@ class Trainer:
         """
         with closing(self.reals.batches(self.core.d.updates)) as batches:
             for _ in range(count):
-                yield self.core.step(batches)
+                metrics = self.core.step(batches)
+                for text in self.core.controllers.take_reports():
+                    log.info("%s", text)
+                yield metrics
 
     def generator(self) -> Generator:
         """A copy of the averaged generator as it is now: to sample from, to evaluate, to save."""

@@ -50,8 +50,8 @@ from distgan.utils.rng import Draws, Rows
 LOOK_ROWS = 16  # images that D is shown at once where it only looks
 
 
-class Fakes(NamedTuple):
-    """Generated images."""
+class Classed(NamedTuple):
+    """Images, generated or real, and their classes."""
 
     images: Tensor
     """[b, channels, H, W] in [-1, 1]."""
@@ -153,7 +153,7 @@ class Trainer:
         self.last["images"] = batch.images.chunk(self.settings.accumulation)[-1]
         return metrics | self.controllers.step(metrics)
 
-    def _update_discriminator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
+    def _update_discriminator(self, batch: Batch, shared: Classed | None) -> dict[str, Tensor]:
         """One update of D, on this rank's reals and as many fakes. shared: fakes that G's update uses as well."""
         d, weights = self.d, Weights.of(self.loss_settings, self.d.updates, self.images_seen)
         inputs = StepInputs(self.draws.at("", d.updates), batch, weights)
@@ -163,7 +163,7 @@ class Trainer:
         power_iteration(self.d_norms)
         return metrics | {"grad_norm/d": norm}
 
-    def _discriminator_gradients(self, shared: Fakes | None, inputs: StepInputs) -> dict[str, Tensor]:
+    def _discriminator_gradients(self, shared: Classed | None, inputs: StepInputs) -> dict[str, Tensor]:
         """Adds D's gradients, micro-batch by micro-batch. Returns mean metrics."""
         d, parts, averages, weights = self.d, self.settings.accumulation, Averages(), inputs.weights
         for micro in inputs.micro_batches(parts):
@@ -179,7 +179,7 @@ class Trainer:
             averages.add(discriminator_statistics(fake, real, self.loss.real_probabilities))
         return averages.means()
 
-    def _update_generator(self, batch: Batch, shared: Fakes | None) -> dict[str, Tensor]:
+    def _update_generator(self, batch: Batch, shared: Classed | None) -> dict[str, Tensor]:
         """One update of G through D, whose weights stay as they are. batch: the last that D was shown."""
         g, inputs = self.g, StepInputs(self.draws.at("", self.g.updates), batch, Weights())
         self.d.freeze(True)
@@ -187,7 +187,7 @@ class Trainer:
         self.d.freeze(False)
         return metrics | {"grad_norm/g": g.update(self.g_lr, self.images_seen)}
 
-    def _generator_gradients(self, shared: Fakes | None, inputs: StepInputs) -> dict[str, Tensor]:
+    def _generator_gradients(self, shared: Classed | None, inputs: StepInputs) -> dict[str, Tensor]:
         """Adds G's gradients, micro-batch by micro-batch. Returns mean metrics."""
         g, parts, averages = self.g, self.settings.accumulation, Averages()
         for micro in inputs.micro_batches(parts):
@@ -202,7 +202,7 @@ class Trainer:
 
     # Its parts
 
-    def _fakes(self, purpose: str, draws: Draws, generator: nn.Module, real_classes: Tensor) -> Fakes:
+    def _fakes(self, purpose: str, draws: Draws, generator: nn.Module, real_classes: Tensor) -> Classed:
         """New fakes, [b, channels, H, W], from latents that belong to (purpose, update).
 
         real_classes: int64 [b], of the real images that they will stand beside.
@@ -215,10 +215,10 @@ class Trainer:
             if self.loss_settings.mode_seeking.weight and purpose == "g":
                 classes = in_pairs(classes)
         key_layers(self.g_keyed, draws.of(f"dropout/g/{purpose}"))
-        return Fakes(generator(latents, classes), classes)
+        return Classed(generator(latents, classes), classes)
 
     @torch.no_grad()
-    def _discriminator_input(self, micro: MicroBatch, shared: Fakes | None, weights: Weights) -> DiscriminatorInput:
+    def _discriminator_input(self, micro: MicroBatch, shared: Classed | None, weights: Weights) -> DiscriminatorInput:
         """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, channels, H, W]."""
         draws = micro.draws
         fakes, fake_classes = shared or self._fakes("d", draws, self.g.network, micro.labels)
@@ -247,7 +247,7 @@ class Trainer:
         """Noise on the labels of fakes and reals, [b] each in [0, 1); nothing where the loss takes none."""
         return [draws.of(f"label/{kind}").uniform() for kind in ("fake", "real") if self.loss.needs_label_noise]
 
-    def _judged(self, images: Fakes, draws: Draws, purpose: str) -> Judged:
+    def _judged(self, images: Classed, draws: Draws, purpose: str) -> Judged:
         """What G's loss needs of images that D sees in G's update."""
         key_layers(self.d_keyed, draws.of(f"dropout/d/{purpose}"))
         shown = self.augment(images.images, draws.of(f"augment/{purpose}"))
@@ -259,11 +259,11 @@ class Trainer:
             return Judged([at_least_float32(self.featured.judge(maps, images.classes))], maps)
 
     @torch.no_grad()
-    def _reals_judged(self, micro: MicroBatch, fakes: Fakes) -> Judged:
+    def _reals_judged(self, micro: MicroBatch, fakes: Classed) -> Judged:
         """The same of the real images, as far as G's loss compares with them: logits, and maps for mode seeking."""
         if not (self.loss.needs_real_logits or self.loss_settings.mode_seeking.weight):
             return Judged([], [])
-        reals = Fakes(to_signed(micro.images), None if fakes.classes is None else micro.labels)
+        reals = Classed(to_signed(micro.images), None if fakes.classes is None else micro.labels)
         if self.loss.needs_real_logits:
             return self._judged(reals, micro.draws, "rival")  # the key of its random numbers, since 0.1.0
         if self.featured is None:

@@ -5,6 +5,7 @@ const GOAL = 80; // milliseconds that a question for images should take, so that
 const raw = new Map(); // seed: its latent
 let pace = 4; // images of a question
 let shown = []; // the seeds of the grid
+let written = ""; // the same, as they were typed
 let drawn = []; // the pixels of their images
 let selected = null; // the seed that is enlarged, and its pixels
 let selectedPixels = null;
@@ -34,6 +35,7 @@ const renewGrid = latest(async (current) => {
   let seeds;
   try {
     seeds = seedsOf(state.seeds, MOST_SEEDS, backend.lastSeed);
+    written = state.seeds;
     $("seeds").removeAttribute("aria-invalid");
   } catch (error) {
     $("seeds").setAttribute("aria-invalid", "true");
@@ -108,7 +110,7 @@ function label() {
   $("detail-title").textContent = `Seed ${selected}`;
   $("detail-class").textContent = classOf(selected);
   $("grid").style.setProperty("--columns", columnsOf(shown.length));
-  showCommand($("command"), commandOf([`--seeds ${state.seeds}`, `--columns ${columnsOf(shown.length)}`], "grid.png"));
+  showCommand($("command"), commandOf([`--seeds ${quoted(written)}`, `--columns ${columnsOf(shown.length)}`], "grid.png"));
 }
 
 // All images side by side, enlarged by a whole factor, as a PNG.

@@ -49,10 +49,11 @@ def test_a_tenth_of_the_images_is_kept_for_the_accuracy_which_the_file_holds(sha
 
 
 def test_with_a_test_set_all_images_are_trained_on(gray, tmp_path, trained):
-    out = tmp_path / "c.safetensors"
-    assert main(["classifier", str(gray), "--test", str(gray), "--out", str(out), "--precision", "no"]) == 0
+    out, others = tmp_path / "c.safetensors", tmp_path / "others"
+    prepare(Request(others, Shapes(20, channels="gray")), progress=False)
+    assert main(["classifier", str(gray), "--test", str(others), "--out", str(out), "--precision", "no"]) == 0
     ((real, test, schedule),) = trained
-    assert (len(real.labels), len(test.labels), schedule.bf16) == (30, 30, False)
+    assert (len(real.labels), len(test.labels), schedule.bf16) == (30, 20, False)
     assert load_classifier(out)[1].channels == 1
 
 
@@ -63,6 +64,7 @@ def test_with_a_test_set_all_images_are_trained_on(gray, tmp_path, trained):
         (["SHAPES", "--out", "SHAPES/manifest.json/c"], "SHAPES/manifest.json/c cannot be written: "),
         (["missing", "--out", "c"], "missing"),
         (["SHAPES", "--test", "GRAY", "--out", "c"], "--test GRAY: its channels 1 must be those to train on, 3"),
+        (["SHAPES", "--test", "SHAPES", "--out", "c"], "--test SHAPES has the images to train on; leave it out"),
         (["SHAPES", "--out", "c", "--device", "cuda:99"], "device cuda:99 cannot be used on this machine"),
         (["ftp://x", "--out", "c"], "ftp://x: "),
     ],

@@ -61,6 +61,7 @@ def terminal(tmp_path, capsys):
         if shutil.which(shell) is None:
             pytest.skip(f"needs {shell}")
         assert main(["completion", shell]) == 0
+        (tmp_path / "shards").touch()
         (tmp_path / "_distgan").write_text(capsys.readouterr().out)
         command, told = SHELLS[shell]
         opened.append(Terminal(command, tmp_path))
@@ -74,15 +75,16 @@ def terminal(tmp_path, capsys):
         each.close()
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", ["bash", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zsh", "fish"))])
 @pytest.mark.parametrize(
     "typed",
     [
         {"tr": "ain ", "--conf": "ig ", "cifar10_": "cpu ", "train.prec": "ision=", "b": "f16 "},
         {"doc": "tor ", "--qui": "ck ", "loss.nam": "e=", "rel": "ativistic ", "wandb.mode=on": "line "},
         {"prep": "are ", "cifar100 --lab": "els ", "coa": "rse "},
+        {"eval": "uate ", "demo --da": "ta ", "sha": "rds "},
     ],
-    ids=["recipe, key, value", "switch, registry", "source"],
+    ids=["recipe, key, value", "switch, registry", "source", "path"],
 )
 def test_a_tab_completes_commands_options_recipes_keys_and_values(terminal, shell, typed):
     window = terminal(shell)

@@ -32,6 +32,7 @@ def here(tmp_path, monkeypatch):
         (["g.safetensors", "--html", "out.htm"], "--html out.htm must end in .html; nearest: out.html"),
         (["g.safetensors", "--html", "o.html", "--serve"], f"--serve{SERVED}"),
         (["g.safetensors", "--html", "o.html", "--port", "1"], f"--port{SERVED}"),
+        (["g.safetensors", "--html", "o.html", "--device", "cpu"], f"--device{SERVED}"),
         (["g.safetensors", "--device", "tpu"], "device tpu cannot be used on this machine"),
         (["g.safetensors", "--data", "missing"], "missing does not exist in the working directory"),
         (["g.safetensors", "--data", "reals"], "the real images at reals have 32 pixels a side, not 8"),

@@ -12,6 +12,8 @@ from tests.unit.inference.test_sampling import export
     ("arguments", "said"),
     [
         (["--walk", "0,3", "--seeds", "0-3", "--out", "w.webp"], "--walk and --seeds do not go together"),
+        (["--walk", "0,3", "--batch-size", "2", "--out", "w.webp"], "--walk and --batch-size do not go together"),
+        (["--grid-classes", "--batch-size", "2", "--out", "g.png"], "--grid-classes and --batch-size do not go"),
         (["--walk", "0,3", "--columns", "2", "--out", "w.webp"], "--walk and --columns do not go together"),
         (["--walk", "0,x", "--out", "w.webp"], "--walk: 'x' is not a whole number"),
         (["--walk", "0,1", "--frames", "1000001", "--out", "w.webp"], "must be a whole number from 1 to 1,000,000"),

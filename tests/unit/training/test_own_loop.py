@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 
 import numpy as np
 import pytest
@@ -52,6 +53,14 @@ def test_arrays_give_the_batches_of_a_data_set_of_shards(tiny_config):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
     assert trainer.generator().class_names == shards.classes
+
+
+def test_what_the_controllers_have_done_is_said_once(tiny_config, caplog):
+    trainer = distgan.Trainer.from_config(tiny_config(), IMAGES, LABELS)
+    trainer.core.controllers._reports.append("balance: D's learning rate is halved")
+    with caplog.at_level(logging.INFO, "distgan"):
+        losses(trainer, 2)
+    assert [record.getMessage() for record in caplog.records].count("balance: D's learning rate is halved") == 1
 
 
 def test_arrays_are_put_on_the_device_once_for_all_steps(tiny_config, monkeypatch):
