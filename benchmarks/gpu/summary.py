@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.gpu.plan import Outcome, Outcomes, Stage
 from benchmarks.gpu.stages import Work, of_group
-from benchmarks.quality.rows import RECIPES, Key, finished
+from benchmarks.quality.rows import Key, finished
 from benchmarks.quality.table import NAME, Asked, page
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed.cpu_rows import cpu_rows
@@ -100,7 +100,7 @@ def quality_table(work: Work, stages: Sequence[Stage], known: Outcomes, command:
         return ""
     ended = {stage.name.partition("-")[2]: known.get(stage.name) for stage in of_group(stages, "quality")}
     failed = {Key(name, seconds, 0): end.exit for name, end in ended.items() if end and end.exit}
-    return page(rows, failed, Asked(RECIPES, [seconds], ()), read_json(out / "settings.json", 1 << 16), command)
+    return page(rows, failed, Asked(list(ended), [seconds], ()), read_json(out / "settings.json", 1 << 16), command)
 
 
 def grids(out: Path) -> list[str]:

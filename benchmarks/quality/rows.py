@@ -26,7 +26,7 @@ from distgan.utils.images import save_png, to_grid
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CANDIDATES = Path(__file__).parent / "candidates"
-RECIPES = ("dcgan", "sngan", "sngan_conditional", "r3gan", "cifar10")  # where --recipes is not given
+RECIPES = ("dcgan", "sngan", "sngan_conditional", "r3gan", "cifar10", "cifar10_cpu")  # where --recipes is not given
 ROWS, COLUMNS = 10, 10  # of a grid: a class in each column
 UNLIMITED = 10**9  # images: a row's seconds are its only end
 NAMED = re.compile(r"(?P<recipe>\w+)-(?P<seconds>[1-9]\d*)-seed(?P<seed>\d+)")

@@ -232,7 +232,7 @@ def test_on_a_gpu_with_data_nothing_is_lacking_and_in_order_it_runs_then_speed_t
 def test_without_a_gpu_and_data_what_cannot_be_done_says_why(tmp_path):
     here = {stage.name: stage.lacks for stage in all_stages(work_in(tmp_path, gpu=False)) if stage.lacks}
     assert [name for name, why in here.items() if why == stages.NO_DATA] == [
-        f"quality-{recipe}" for recipe in ("sngan_conditional", "r3gan", "cifar10")
+        f"quality-{recipe}" for recipe in ("sngan_conditional", "r3gan", "cifar10", "cifar10_cpu")
     ]
     assert {name for name, why in here.items() if why == NO_GPU} == {
         *("runs-fp16", "runs-images", "tests"),
