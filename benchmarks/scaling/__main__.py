@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common.arguments import whole, wholes
+from benchmarks.common.command import spoken
 from benchmarks.common.markdown import filled
 from benchmarks.scaling.model import ENOUGH, MAX, SIZE, Link, Prediction, line_through, stops_at, traffic
 from distgan.config.load import load_config
@@ -123,7 +123,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     """Returns the exit code; 2: a mistake to mend, told in a sentence."""
     args = parse(sys.argv[1:])
-    command = f"`{shlex.join(['python', 'benchmarks/scaling', *sys.argv[1:]])}`"
+    command = f"`{spoken('benchmarks.scaling', sys.argv[1:], {})}`"
     try:
         if args.bytes:
             name, text = "bytes", f"{bytes_table()}\n\n{command}; counted."

@@ -201,16 +201,22 @@ def open_session(config: Config, process: Process, saved: Saved | None) -> Sessi
 
 
 def prepare_data(config: Config, accelerator: Accelerator) -> None:
-    """Makes the data set, or looks at shards without a manifest: one process per machine, while the others wait."""
+    """Makes the data set, or looks at shards without a manifest: one process per machine, while the others wait.
+
+    The main process makes it first: where all machines share a disk, the others find it there.
+    """
     path, source = config.data.path, config.data.prepare
     if source is None and isinstance(path, Path) and (path / MANIFEST).exists():
         return
     patient = gloo_group(DOWNLOAD_MINUTES)
-    if accelerator.is_local_main_process and source is not None:
-        ensure(path, source)
-    elif accelerator.is_local_main_process:
-        open_data_set(config.data, accelerator.is_main_process)
-    if patient is not None:
+    if source is None:
+        if accelerator.is_local_main_process:
+            open_data_set(config.data, accelerator.is_main_process)
+        barrier(patient)
+        return
+    for its_turn in (accelerator.is_main_process, accelerator.is_local_main_process):
+        if its_turn:
+            ensure(path, source)
         barrier(patient)
 
 

@@ -22,6 +22,7 @@ PAGES = ("https://huggingface.co/", "http://huggingface.co/", "https://hf.co/", 
 FILES = (".safetensors", ".pt2", ".pt", ".pth", ".ckpt", ".onnx", ".bin", ".pkl")  # no repository's name ends so
 OWNER_NAME = re.compile(r"[A-Za-z0-9_-][\w.-]*/[A-Za-z0-9_-][\w.-]*", re.ASCII)
 PART = re.compile(r"[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
+RUNS = "runs"  # where runs lie: runs/NAME is a mistyped path, and hf://runs/NAME a repository
 MAX_ID = 96  # characters
 
 
@@ -44,7 +45,7 @@ def repository_of(given: str | Path, revision: str | None = None) -> Repository 
 
     `demo` is the generator that comes with distgan, unless something here is called so.
     hf://OWNER/NAME[@REVISION] always means one; OWNER/NAME does where nothing of this name is here, and no directory
-    OWNER. Raises ExportError: a malformed name after hf://, a web page, a revision of a path.
+    OWNER, and OWNER is not `runs`. Raises ExportError: a malformed name after hf://, a web page, a revision of a path.
     """
     text = str(given)
     if isinstance(given, str) and text.startswith((SCHEME, *PAGES)):
@@ -59,6 +60,7 @@ def repository_of(given: str | Path, revision: str | None = None) -> Repository 
         and not text.endswith(FILES)
         and not os.path.lexists(text)
         and not os.path.isdir(owner)
+        and owner != RUNS
     ):
         return Repository(check_id(text), revision)
     if revision is not None:

@@ -93,6 +93,8 @@ def loads(*calls, folder, **variables):
         ("me/cats.safetensors", None),
         ("me/cats.pt2", None),
         ("./me/cats", None),
+        ("runs/quickstart", None),
+        ("hf://runs/quickstart", Named("runs/quickstart")),
         ("~/cats", None),
         ("/me/cats", None),
         ("me/cats/x", None),
