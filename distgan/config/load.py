@@ -36,8 +36,9 @@ def load_config(
     trust: Sequence[str] = (),
 ) -> Config:
     """The configuration in a file and its `base`, with overrides: `key=value` texts, the last of a key wins, or values
-    by key ({"train.images": 1000} or {"train": {"images": 1000}}); a section that chooses another variant, such as
-    {"generator": {"family": "dcgan"}}, replaces the recipe's.
+    by key ({"train.images": 1000} or {"train": {"images": 1000}}). Values that choose another variant, such as
+    {"generator": {"family": "dcgan"}}, replace the recipe's section; a text replaces one key, and a recipe's key that
+    does not go with it is a mistake.
 
     The file's data.prepare is for the file's data.path: an override of data.path without one of data.prepare names a
     data set that must be there. source: a path, or the name of a recipe in configs/. Names of classes from outside are
