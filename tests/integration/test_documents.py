@@ -91,3 +91,12 @@ def environment(home: Path) -> dict[str, str]:
 def active(env: dict[str, str]) -> dict[str, str]:
     """With this environment's commands first, as docs/index.md says that its pages assume."""
     return {**env, "PATH": f"{sys.prefix}/bin:{env['PATH']}"}
+
+
+def test_a_block_with_a_budget_of_its_own_trains_on_after_those_before_it(tmp_path):
+    blocks = [Block("a:1", "bash", f'echo {given} "$DISTGAN_OVERRIDES" | tr " " "\\n" | tail -n 1\n', ()) for given in
+              ("train.batch_size=8", "train.images=40_000")]  # fmt: skip
+    script = "".join(block.script for block in blocks)
+    env = environment(tmp_path) | {"DISTGAN_OVERRIDES": "train.images=640"}
+    ran = subprocess.run(["bash", "-c", script], env=env, text=True, capture_output=True, check=True)
+    assert ran.stdout.split("\n")[1::2] == ["train.images=640", "train.images=960"]

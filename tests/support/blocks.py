@@ -15,6 +15,8 @@ from tests.support.processes import ROOT
 MARKED = re.compile(
     r"^<!-- runs(?:; makes: (?P<makes>[^>]+))? -->\n+```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^```$", re.M | re.S
 )
+MORE = 'export DISTGAN_OVERRIDES="$DISTGAN_OVERRIDES train.images=960"\n'
+"""For a block that gives a training a budget: more than the blocks before it, within a test's small one."""
 
 
 class Block(NamedTuple):
@@ -28,10 +30,11 @@ class Block(NamedTuple):
     @property
     def script(self) -> str:
         """For bash: the block, then a check of what it promises."""
+        budget = MORE if "train.images=" in self.code else ""
         end = "END_OF_BLOCK"
         code = self.code if self.language == "bash" else f"python - <<'{end}'\n{self.code}{end}\n"
         checks = "".join(f"test -e '{path}' || {{ echo 'no {path}'; exit 1; }}\n" for path in self.makes)
-        return f"echo '== {self.place}'\n{code}{checks}"
+        return f"echo '== {self.place}'\n{budget}{code}{checks}"
 
 
 def documents() -> list[Path]:
