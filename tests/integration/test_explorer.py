@@ -273,7 +273,7 @@ def test_wrong_seeds_are_a_sentence_and_the_next_right_ones_go_on(chromium, urls
     page.wait("!document.querySelector('#problem').hidden")
     assert page.text("#problem") == said
     page.click("#grid button")
-    assert "--seeds 0-29 " in page.text("#command"), "of the images that are shown"
+    assert "--seeds 0-23 " in page.text("#command"), "of the images that are shown"
     page.set("#seeds", "1", "change")
     page.wait("document.querySelector('#problem').hidden && document.querySelectorAll('#grid canvas').length === 1")
     assert_unharmed(page)
