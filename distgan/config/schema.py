@@ -307,7 +307,8 @@ class TrainConfig(Frozen):
     cpu_threads: PositiveInt | None = free(None)
     """Threads per process when training on the CPU; null: the machine's cores shared out among its processes."""
     seconds: PositiveFloat | None = free(None)
-    """Time limit, seconds since this start; the same command continues from there. null: no limit."""
+    """Time limit: seconds of training in this start, without evaluations; the last scores, generator and page come
+    after it. The same command continues from there. null: no limit."""
     timeout_minutes: PositiveFloat = free(10.0)
     """Time without an answer from a process after which the run ends."""
 

@@ -12,14 +12,17 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from distgan.config.schema import DataConfig
 from distgan.data.dataset import Batch, deliver
 from distgan.data.resident import Resident
+from distgan.data.sources.base import check_class_names
 from distgan.utils.errors import DataError
 from distgan.utils.rng import Draws, Rows
+from distgan.utils.safe_io import printable
 
 UNKNOWN = "0" * 64  # digest of images that are not known before they are read
 
@@ -112,7 +115,7 @@ class ImageBatches:
 
     def __init__(self, batches: Iterable[Any], classes: Sequence[str] | None, reading: Reading) -> None:
         """classes: their names, by label; None: there is one class. Reads the first batch. Raises DataError."""
-        self.classes, self.reading, self.manifest_digest = tuple(classes or ("0",)), reading, UNKNOWN
+        self.classes, self.reading, self.manifest_digest = to_names(classes or ("0",)), reading, UNKNOWN
         iterator = iter(batches)
         try:
             first = self._checked(next(iterator))
@@ -142,8 +145,8 @@ def open_images(images: Any, labels: Any, classes: Sequence[str] | None, reading
         pixels = to_images(images)
         count = None if classes is None else len(classes)
         numbers = to_labels(labels, len(pixels), count)
-        names = map(str, range(int(numbers.max()) + 1)) if classes is None else classes
-        return ImageArrays(pixels, numbers, tuple(names), reading)
+        names = tuple(map(str, range(int(numbers.max()) + 1))) if classes is None else to_names(classes)
+        return ImageArrays(pixels, numbers, names, reading)
     if isinstance(images, Iterable) and not isinstance(images, (str, bytes)) and labels is None:
         return ImageBatches(images, classes, reading)
     raise DataError(
@@ -159,7 +162,7 @@ def to_images(images: Any) -> Tensor:
     Gray are [N, 1, H, H], [N, H, H, 1] and [N, H, H].
     """
     shape = list(getattr(images, "shape", ()))
-    pixels = torch.as_tensor(images) if shape else torch.empty(0)
+    pixels = _as_tensor(images, "images") if shape else torch.empty(0)
     if pixels.dtype != torch.uint8 or pixels.ndim not in (3, 4) or not len(pixels):
         raise DataError(
             f"images are {pixels.dtype} {shape}; they must be uint8 (0 to 255) of shape [N, 3, H, H], or gray [N, H, H]"
@@ -182,10 +185,30 @@ def to_images(images: Any) -> Tensor:
 
 def to_labels(labels: Any, count: int, classes: int | None) -> Tensor:
     """int64 [count], zeros for None. classes: how many there are; None: as many as labels say. Raises DataError."""
-    numbers = torch.zeros(count, dtype=torch.int64) if labels is None else torch.as_tensor(labels)
+    numbers = torch.zeros(count, dtype=torch.int64) if labels is None else _as_tensor(labels, "labels")
     if numbers.is_floating_point() or list(numbers.shape) != [count]:
         raise DataError(f"labels are {numbers.dtype} {list(numbers.shape)}; they must be whole numbers, [{count}]")
     low, high = int(numbers.min()), int(numbers.max())
     if low < 0 or (classes is not None and high >= classes):
         raise DataError(f"labels are {low} to {high}; they must be 0 to {'N' if classes is None else classes - 1}")
     return numbers.long()
+
+
+def to_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes. Raises DataError for one that no command could be given, or that stands there twice."""
+    check_class_names(names, "class_names")
+    if twice := [name for name in names if list(names).count(name) > 1]:
+        raise DataError(f"class_names has {printable(twice[0])} twice; each class needs a name of its own")
+    return tuple(names)
+
+
+def _as_tensor(values: Any, what: str) -> Tensor:
+    """A tensor of whatever numbers torch or NumPy can hold, a copy of what torch cannot share. Raises DataError."""
+    if isinstance(values, Tensor):
+        return values
+    array = np.asarray(values)
+    if array.dtype.kind not in "iufb":
+        raise DataError(f"{what} are of the type {array.dtype}; they must be whole numbers")
+    if array.dtype != np.uint8:
+        array = array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

@@ -134,6 +134,11 @@ def check_own(config: DataConfig, manifest: Manifest) -> None:
             f"data.label={config.label}: {config.path} was made by `distgan prepare`, which chose the classes; leave "
             "data.label out"
         )
+    if config.fit != "crop":
+        raise DataError(
+            f"data.fit={config.fit}: {config.path} was made by `distgan prepare`, which brought its images to their "
+            f"size; leave data.fit out, or make it again with --fit {config.fit}"
+        )
     made = {"size": manifest.size, "channels": "gray" if manifest.channels == 1 else "rgb"}
     for name, value in made.items():
         if (asked := getattr(config, name)) not in (None, value):

@@ -10,13 +10,14 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from distgan.config.schema import DataConfig
 from distgan.data.bad_samples import BadSample
-from distgan.data.location import open_data_set
+from distgan.data.location import location_of, manifest_beside, named_shards, open_data_set
 from distgan.data.shards.decode import DecodedImage, EncodedImage, try_decode
 from distgan.data.shards.manifest import Manifest
 from distgan.data.shards.reader import scan
@@ -32,6 +33,14 @@ def open_data(config: DataConfig) -> tuple[Manifest, ShardSelection]:
     """Opens the data set at `config.path`, with its class filter. Raises DataError."""
     location, manifest = open_data_set(config)
     return manifest, select_shards(location, manifest, config.classes)
+
+
+def elsewhere(data: DataConfig, path: Path | str) -> DataConfig:
+    """The data set at another path, read as this one is; one by `distgan prepare` says itself how it is read."""
+    alike = data.model_copy(update={"path": path})
+    if named_shards(f"{path}") is None and manifest_beside(location_of(alike, path), True) is not None:
+        return alike.model_copy(update={"size": None, "channels": None, "fit": "crop", "label": "auto"})
+    return alike
 
 
 def fitted(config: DataConfig, size: int, channels: int) -> DataConfig:

@@ -6,6 +6,7 @@ that hangs while it hands a batch over, DataLoader waits for ever, the trainer o
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import multiprocessing
@@ -60,6 +61,8 @@ def batches_of_workers(
     ready: queue.Queue[Any] = queue.Queue(1)
     thread = threading.Thread(target=_pass_on, args=(items, ready, closing), name="data", daemon=True)
     thread.start()
+    end = functools.partial(_end, closing, thread)
+    atexit.register(end)  # where the caller never closes this: Python's end would wait for the workers
     del items  # the thread has it, and ends it: that waits for the workers
     try:
         while True:
@@ -73,8 +76,13 @@ def batches_of_workers(
             process.kill()  # a stopped one would stay for ever
         raise
     finally:
-        closing.value = 1
-        thread.join(EXIT_SECONDS)
+        atexit.unregister(end)
+        end()
+
+
+def _end(closing: c_byte, thread: threading.Thread) -> None:
+    closing.value = 1
+    thread.join(EXIT_SECONDS)
 
 
 def _pass_on(items: Iterator[Any], ready: queue.Queue[Any], closing: c_byte) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,7 +32,9 @@ from distgan.metrics.registry import SHAPES, full_name, scores_of
 from distgan.metrics.shapes_coverage import coverage
 from distgan.utils.errors import QualityError
 from distgan.utils.names import join_names
+from distgan.utils.system import usable_cores
 
+T = TypeVar("T")
 Named = dict[str, float]
 KINDS = {1: "gray", 3: "RGB"}  # of images, by their channels
 
@@ -64,7 +66,7 @@ class Evaluator:
         Raises QualityError or DataError if an extra, weights or images are missing.
         """
         self._config = config
-        real_data = data if config.reference is None else data.model_copy(update={"path": config.reference})
+        real_data = data if config.reference is None else reference.elsewhere(data, config.reference)
         manifest, self._shards = reference.open_data(real_data)
         self.form = self._shards.form
         self._shapes = is_shapes(manifest)
@@ -83,6 +85,7 @@ class Evaluator:
         keep = self._shapes or any(getattr(metric, "needs_images", False) for metric in further.values())
         self._feature_pass = FeaturePass(self._extractor, keep, self.form, Ranks(device), show)
         self._ready = self._extractor is None
+        self._threads = usable_cores() if device.type != "cpu" else torch.get_num_threads()
         self._reference: Manifold | None = None  # on the main process, once ready
         self._floor: Named | None = None
 
@@ -144,7 +147,7 @@ class Evaluator:
         """
         self._prepare_reference()
         columns = self._feature_pass.run(images, self.protocol.count, label)
-        return on_main(lambda: self._values(columns, asked))
+        return self._on_main(lambda: self._values(columns, asked))
 
     def _prepare_reference(self) -> None:
         if self._ready:
@@ -191,8 +194,20 @@ class Evaluator:
 
         if not on_main(load):
             columns = self._real_columns(rows, label)
-            on_main(lambda: store(columns))
+            self._on_main(lambda: store(columns))
         return arrays
+
+    def _on_main(self, work: Callable[[], T]) -> T:
+        """`on_main`, with all cores for the main process where its GPU has nothing to do meanwhile.
+
+        Launchers give each process one thread. On CPUs the threads stay as they were set.
+        """
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            return on_main(work)
+        finally:
+            torch.set_num_threads(before)
 
     def _real_columns(self, rows: range, label: str) -> Columns:
         """The columns of these rows of the randomly ordered real images, which are read in the order of the shards."""

@@ -6,7 +6,6 @@ In: a configuration and real images. Out: metrics of each step, and the generato
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import Any
 
 from accelerate import Accelerator
@@ -21,6 +20,7 @@ from distgan.inference.generator import Generator
 from distgan.training import trainer
 from distgan.training.export import Exporter
 from distgan.training.init import begin_from
+from distgan.training.penalties import check_penalties
 from distgan.utils.log import log
 
 
@@ -37,6 +37,7 @@ class Trainer:
         self.core = trainer.Trainer(config, accelerator, rows, reals.size, len(reals.classes), reals.channels)
         self.reals, self.accelerator, self._own_group = reals, accelerator, own_group
         self._exporter = Exporter(config, self.core, reals)
+        self._batches, self._place = reals.batches(0), 0  # the number of the batch that comes next
         if config.init.from_ is not None:
             for line in begin_from(config, self.core, reals.classes)[1]:
                 log.info("%s", line)
@@ -79,6 +80,7 @@ class Trainer:
         """
         own_group = not in_group()
         accelerator = accelerator or build_accelerator(config.train)[0]
+        check_penalties(config, accelerator.mixed_precision)
         rows, device = own_rows(config.train, accelerator), accelerator.device
         reals: RealImages
         if images is None:
@@ -93,12 +95,21 @@ class Trainer:
         `.item()` of one waits for the device: do so now and then. Another call goes on from there. Raises DataError,
         and Stalled where images no longer come.
         """
-        with closing(self.reals.batches(self.core.d.updates)) as batches:
-            for _ in range(count):
-                metrics = self.core.step(batches)
-                for text in self.core.controllers.take_reports():
-                    log.info("%s", text)
-                yield metrics
+        for _ in range(count):
+            metrics = self._step()
+            for text in self.core.controllers.take_reports():
+                log.info("%s", text)
+            yield metrics
+
+    def _step(self) -> dict[str, Tensor]:
+        """One step, on the open batches if they stand where the counters do, else on others."""
+        if self._place != self.core.d.updates:
+            self._batches.close()
+            self._batches = self.reals.batches(self.core.d.updates)
+        self._place = -1  # unless the step is made
+        metrics = self.core.step(self._batches)
+        self._place = self.core.d.updates
+        return metrics
 
     def generator(self) -> Generator:
         """A copy of the averaged generator as it is now: to sample from, to evaluate, to save."""
@@ -109,6 +120,7 @@ class Trainer:
 
         A group that was there before `from_config` stays, for whoever made it to destroy.
         """
+        self._batches.close()
         accelerator = self.accelerator
-        del self.core, self.reals, self.accelerator, self._exporter
+        del self._batches, self.core, self.reals, self.accelerator, self._exporter
         leave_group(accelerator, destroy=self._own_group)

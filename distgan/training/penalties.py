@@ -14,6 +14,8 @@ from torch import Tensor
 
 from distgan.config.method import PENALTIES, Penalties, PenaltySettings
 from distgan.config.schedule import at
+from distgan.config.schema import Config
+from distgan.utils.errors import ConfigError
 
 TINY = 1e-12  # under the root: its derivative at 0 is infinite
 
@@ -122,3 +124,10 @@ def input_gradients(images: Tensor, logits: Tensor) -> Tensor:
 def _squared(gradients: Tensor) -> Tensor:
     """Squared length per image, [B]."""
     return gradients.square().sum((1, 2, 3))
+
+
+def check_penalties(config: Config, precision: str) -> None:
+    """Raises ConfigError for a penalty on gradients in fp16."""
+    if precision == "fp16" and (penalties := config.loss.penalised):
+        names = ", ".join(penalties)
+        raise ConfigError(f"{names} with fp16: the penalty's gradients underflow; use bf16, or {penalties[0]}=0")

@@ -36,6 +36,7 @@ from distgan.training.finish import end_reason, export_last, stop_reason_text, s
 from distgan.training.init import begin_from, check_there
 from distgan.training.loop import Intervals, Outcome, Peers, TrainingLoop
 from distgan.training.monitors import Monitors
+from distgan.training.penalties import check_penalties
 from distgan.training.run_dir import RunLock, has_ended, keep_directory, locked, mark_ended, run_id_of, write_text
 from distgan.training.samples import SampleGrid
 from distgan.training.session import Process, Session
@@ -46,7 +47,7 @@ from distgan.training.tracking.tracker import Tracker, check_trackers, open_mach
 from distgan.training.trainer import Trainer
 from distgan.training.watchdog import Watchdog
 from distgan.utils.cpu import keep_freed_memory
-from distgan.utils.errors import CallbackError, ConfigError, Halted, LaunchError, Stopped, forget_variables
+from distgan.utils.errors import CallbackError, Halted, LaunchError, Stopped, forget_variables
 from distgan.utils.log import kept_lines, log
 
 MAX_PATIENCE = 60.0  # seconds without a step before the silent ranks are named; less if the timeout is short
@@ -125,13 +126,6 @@ def meet_and_train(
 def lost_early() -> str:
     """What is known of a process that is lost before it has written a sign of life."""
     return "another process has ended while the processes met, before any of them knew the others"
-
-
-def check_penalties(config: Config, precision: str) -> None:
-    """Raises ConfigError for a penalty on gradients in fp16."""
-    if precision == "fp16" and (penalties := config.loss.penalised):
-        names = ", ".join(penalties)
-        raise ConfigError(f"{names} with fp16: the penalty's gradients underflow; use bf16, or {penalties[0]}=0")
 
 
 def train(config: Config, resume: str, process: Process) -> Ended:

@@ -248,6 +248,8 @@ def test_some_shards_of_a_data_set_of_distgan_keep_its_classes(tmp_path):
         assert (some.classes, some.shards) == (whole.classes, whole.shards[1:2])
     with pytest.raises(DataError, match=r"data\.label=none: .* which chose the classes; leave data\.label out"):
         open_data_set(DataConfig(path=tmp_path / "own", label="none"))
+    with pytest.raises(DataError, match=r"data\.fit=pad: .* leave data\.fit out, or make it again with --fit pad"):
+        open_data_set(DataConfig(path=tmp_path / "own", fit="pad"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,6 +16,7 @@ import torch
 from distgan.data import workers as module
 from distgan.data.workers import batches_of_workers
 from distgan.utils.errors import DataError, Stalled
+from tests.support.processes import ROOT
 
 
 def numbers(first: int) -> Iterator[torch.Tensor]:
@@ -51,6 +54,16 @@ def test_two_workers_give_all_batches_in_order():
     batches = batches_of_workers(numbers, 6, 2, False, lambda _: False)
     assert [int(next(batches)) for _ in range(5)] == [6, 7, 8, 9, 10]
     batches.close()
+
+
+def test_a_program_ends_that_never_closes_its_batches():
+    script = (
+        "import tests.unit.data.test_workers as t\n"
+        "batches = t.batches_of_workers(t.numbers, 6, 2, False, lambda _: False)\n"
+        "print(int(next(batches)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, "6\n")
 
 
 def test_a_slow_worker_is_waited_for_and_the_seconds_are_told():

@@ -38,6 +38,7 @@ from distgan.metrics.protocol import load_scores
 from distgan.metrics.registry import BUILT_IN
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, DataError, QualityError
+from distgan.utils.system import usable_cores
 from tests.support.processes import run
 from tests.unit.metrics.test_classifier_file import write
 
@@ -276,6 +277,24 @@ def test_missing_images_are_told_at_once(tmp_path):
 
 def test_another_reference_may_be_named(shapes, tmp_path):
     Evaluator(FEW.model_copy(update={"reference": shapes}), DataConfig(path=tmp_path), CPU, show=False)
+
+
+def test_a_prepared_reference_is_not_read_as_the_shards_of_another_maker_that_are_trained_on(shapes, tmp_path):
+    foreign = DataConfig(path=tmp_path, label="json:class", size=64, channels="gray", fit="pad")
+    assert Evaluator(FEW.model_copy(update={"reference": shapes}), foreign, CPU, show=False).form[:2] == (32, 3)
+
+
+@pytest.mark.parametrize(("device", "threads"), [("cpu", 1), ("cuda", usable_cores())])
+def test_the_main_process_uses_all_cores_for_its_sums_where_the_gpus_wait(shapes, device, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        none = FEW.model_copy(update={"extractor": "none"})
+        made = Evaluator(none, DataConfig(path=shapes), torch.device(device), show=False)
+        assert made._on_main(torch.get_num_threads) == threads
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 # The command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from distgan.data.dataset import ImageDataset
 from distgan.data.resident import Resident
 from distgan.distributed.accelerator import build_accelerator
 from distgan.distributed.collectives import in_group
+from distgan.training.checkpoint.state import capture, restore
 from distgan.utils.errors import ConfigError, DataError
 from distgan.utils.rng import Rows
 
@@ -53,6 +55,27 @@ def test_arrays_give_the_batches_of_a_data_set_of_shards(tiny_config):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
     assert trainer.generator().class_names == shards.classes
+
+
+def test_another_call_of_steps_goes_on_with_the_open_batches_and_a_restored_state_opens_others(
+    tiny_config, monkeypatch
+):
+    trainer = distgan.Trainer.from_config(tiny_config(), IMAGES, LABELS)
+    opened, batches = [], trainer.reals.batches
+    monkeypatch.setattr(type(trainer.reals), "batches", lambda self, start: opened.append(start) or batches(start))
+    state = capture(trainer.core)
+    first = losses(trainer, 1) + losses(trainer, 1)
+    assert opened == []
+    restore(trainer.core, state)
+    assert losses(trainer, 2) == first
+    assert opened == [0]
+
+
+def test_a_penalty_in_fp16_is_refused_as_fit_refuses_it(tiny_config):
+    with pytest.raises(ConfigError, match="loss.r1_gamma with fp16: the penalty's gradients underflow"):
+        distgan.Trainer.from_config(
+            tiny_config("loss.r1_gamma=1"), IMAGES, LABELS, accelerator=SimpleNamespace(mixed_precision="fp16")
+        )
 
 
 def test_what_the_controllers_have_done_is_said_once(tiny_config, caplog):
@@ -131,6 +154,9 @@ def test_an_iterator_that_ends_says_so(tiny_config):
         (IMAGES[:, :, :16], None, "RGB and square"),
         (IMAGES, LABELS[:5], r"labels are torch.int64 \[5\]; they must be whole numbers, \[40\]"),
         (IMAGES, LABELS / 2, "labels are torch.float32"),
+        (IMAGES, ["cat", "dog"] * 20, "labels are of the type <U3; they must be whole numbers"),
+        (np.array([object()]), None, "images are of the type object"),
+        (itertools.repeat((IMAGES[:12], ["cat"] * 12)), None, "labels are of the type <U3"),
         (IMAGES, LABELS - 1, "labels are -1 to 8; they must be 0 to N"),
         ("data/shapes", None, "images=str must be a uint8 tensor or array .*: .*|named by data.path"),
         ([], None, "an iterator that gives no batch"),
@@ -140,6 +166,23 @@ def test_an_iterator_that_ends_says_so(tiny_config):
 def test_images_that_cannot_be_used_are_refused_in_a_sentence(images, labels, sentence, tiny_config):
     with pytest.raises(DataError, match=sentence):
         distgan.Trainer.from_config(tiny_config(), images, labels)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"), [(["a", "a"], "class_names has a twice"), (["a", "b\n"], "class_names")]
+)
+def test_names_that_would_mean_no_class_or_two_are_refused(names, sentence, tiny_config):
+    with pytest.raises(DataError, match=sentence):
+        distgan.Trainer.from_config(tiny_config(), IMAGES, LABELS % 2, class_names=names)
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_torch_cannot_share_are_copied(tiny_config):
+    expected = losses(distgan.Trainer.from_config(tiny_config(), IMAGES.flip(1), LABELS))
+    pixels = np.asarray(IMAGES.permute(0, 2, 3, 1))[..., ::-1]  # OpenCV's order of colours
+    pixels.flags.writeable = False
+    for labels in (LABELS.numpy().astype(np.uint16), LABELS.numpy().astype(">i8")):
+        assert losses(distgan.Trainer.from_config(tiny_config(), pixels, labels)) == expected
 
 
 def test_more_labels_than_names_are_refused(tiny_config):
