@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from distgan.metrics.nearest_neighbors import Likeness
+from distgan.metrics.registry import Direction
 from distgan.training.report.history import History
 from distgan.utils.errors import DistganError
 from distgan.utils.safe_io import printable
@@ -42,6 +43,8 @@ class Evaluation:
     real_values: dict[str, float]
     """The same values of other real images, for comparison."""
     protocol: dict[str, str]
+    better: dict[str, Direction]
+    """Which values of a score are better, for those of which it is known."""
 
 
 @dataclass(frozen=True)

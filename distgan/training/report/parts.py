@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from distgan.metrics.registry import BETTER
+from distgan.metrics.registry import Direction
 from distgan.training.report.charts import Chart, Curve, Point
 from distgan.training.report.contents import Evaluation, Facts, Grid, Missing
 from distgan.training.report.history import History
@@ -111,22 +111,28 @@ def score_chart(name: str, curves: list[Curve], last: list[Evaluation]) -> Chart
 
     last: the last evaluation of each run, whose real images are compared.
     """
+    better = direction_of(name, last)
     marked = [
-        Curve(curve.label, curve.points, style=curve.style, best=best_of(name, list(curve.points))) for curve in curves
+        Curve(curve.label, curve.points, style=curve.style, best=best_of(better, list(curve.points)))
+        for curve in curves
     ]
     longest = [point for curve in curves for point in curve.points]
     reals = dict.fromkeys(row.real_values[name] for row in last if name in row.real_values)
     limits = [Curve("real images", floor(longest, value), dashed=True) for value in list(reals)[:1]]
-    direction = f" ({BETTER[name]} is better)" if name in BETTER else ""
-    return metric_chart(name + direction, [*marked, *limits])
+    return metric_chart(f"{name} ({better} is better)" if better else name, [*marked, *limits])
 
 
-def best_of(name: str, points: list[Point]) -> Point | None:
+def direction_of(name: str, evaluations: list[Evaluation]) -> Direction | None:
+    """Which values of a score are better; None if none of the evaluations knows."""
+    return next((row.better[name] for row in evaluations if name in row.better), None)
+
+
+def best_of(better: Direction | None, points: list[Point]) -> Point | None:
     """The best point of a score; None if it is not known which is better, or if there is none."""
     finite = [point for point in points if math.isfinite(point[1])]
-    if name not in BETTER or not finite:
+    if better is None or not finite:
         return None
-    return (min if BETTER[name] == "lower" else max)(finite, key=lambda point: point[1])
+    return (min if better == "lower" else max)(finite, key=lambda point: point[1])
 
 
 def best_text(facts: Facts) -> str:
@@ -134,7 +140,7 @@ def best_text(facts: Facts) -> str:
     name, scores = facts.best, facts.scores
     if name is None or isinstance(scores, Missing):
         return ""
-    best = best_of(name, score_points(name, comparable_with_last(scores)))
+    best = best_of(direction_of(name, scores[-1:]), score_points(name, comparable_with_last(scores)))
     return f"{best[1]:.4g} after {best[0]:,.0f} images" if best else ""
 
 

@@ -18,6 +18,7 @@ from distgan.config.method import AUGMENTATIONS, LOSSES
 from distgan.config.networks import GENERATORS
 from distgan.config.recipes import read_alone
 from distgan.config.schema import Config
+from distgan.metrics.registry import BETTER, Direction, full_name, scores_of
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import EarlyStopping
 from distgan.training.report.contents import Evaluation, Event, Events, Facts, Grid, Missing, State, part
@@ -220,7 +221,19 @@ def _evaluation(row: Row) -> Evaluation | None:
     protocol = scores.get("protocol")
     entries = list(protocol.items())[:MAX_PROTOCOL] if isinstance(protocol, dict) else []
     shown = {printable(name, 40): printable(str(value), 200) for name, value in entries}
-    return Evaluation(int(row["images"]), values, _numbers(scores.get("real_values")), shown)
+    better = {name: direction for name in values if (direction := _better(name, scores, shown.get("extractor", "")))}
+    return Evaluation(int(row["images"]), values, _numbers(scores.get("real_values")), shown, better)
+
+
+def _better(name: str, scores: Row, extractor: str) -> Direction | None:
+    """Which values of a score are better: known for distgan's own, and as the line says for a metric from outside."""
+    own = {full_name(value, extractor): score.better for value, score in scores_of(extractor).items()} | BETTER
+    if name in own:
+        return own[name]
+    further = scores.get("further")
+    metric = further.get(name) if isinstance(further, dict) else None
+    said = metric.get("better") if isinstance(metric, dict) else None
+    return said if said in ("lower", "higher") else None
 
 
 def _numbers(values: Any) -> dict[str, float]:

@@ -28,6 +28,8 @@ from distgan.training.report.charts import Chart, Curve, line_chart, y_label
 from distgan.training.report.collect import gather
 from distgan.training.report.contents import Missing
 from distgan.training.report.data_uri import MAX_BYTES, data_uri
+from distgan.training.report.parts import best_of, direction_of, score_points
+from distgan.training.report.run_reader import RunReader
 from distgan.training.report.templates import asset
 from distgan.training.report.write import write_report
 from distgan.utils.errors import ConfigError
@@ -125,6 +127,23 @@ def test_a_whole_run_gives_all_sections_and_the_facts(run, shapes):
     assert "of 300 (of 300) real images" in reader.text
     assert "fid (lower is better)" in reader.text
     assert "latent_dim: 24" in reader.text
+
+
+def test_the_scores_of_an_extractor_or_metric_from_outside_have_a_direction_and_a_best(run):
+    with open(run / "scores.jsonl", "w") as file:
+        for images, fd, mine in ((1000, 9.0, 1.0), (2000, 5.0, 3.0), (3000, 7.0, 2.0)):
+            scores = {
+                "protocol": {"extractor": "mylab.features:Dino"},
+                "values": {"fd_Dino": fd, "mine_Dino": mine, "odd_Dino": 1.0},
+                "further": {"mine_Dino": {"better": "higher"}, "odd_Dino": {"better": "sideways"}},
+            }
+            file.write(json.dumps({"images": images, "scores": scores}) + "\n")
+    evaluations = RunReader(run).read_all().scores
+    better = {name: direction_of(name, evaluations) for name in evaluations[0].values}
+    assert better == {"fd_Dino": "lower", "mine_Dino": "higher", "odd_Dino": None}
+    best = {name: best_of(better[name], score_points(name, evaluations)) for name in better}
+    assert best == {"fd_Dino": (2000, 5.0), "mine_Dino": (2000, 3.0), "odd_Dino": None}
+    assert "mine_Dino (higher is better)" in Reader(page_of(run)).text
 
 
 def test_the_page_needs_no_network_and_is_small(run):
