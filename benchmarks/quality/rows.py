@@ -18,9 +18,9 @@ import torch
 
 from distgan.config.recipes import read_recipe
 from distgan.inference.generator import load_generator
+from distgan.inference.sampling import LAST
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.protocol import Scores, load_scores, save_scores
-from distgan.training.export import LAST
 from distgan.training.run_dir import locked
 from distgan.utils.images import save_png, to_grid
 

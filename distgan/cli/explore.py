@@ -18,8 +18,8 @@ from distgan.data import reference
 from distgan.inference.explorer.server import Explorer, FindNearest, Nearest, serve
 from distgan.inference.formats import CHECKED
 from distgan.inference.generator import Generator, find_device
+from distgan.inference.sampling import LAST
 from distgan.metrics.nearest_neighbors import neighbours
-from distgan.training.export import LAST
 from distgan.utils.errors import ConfigError, DataError, DistganError
 from distgan.utils.log import log
 

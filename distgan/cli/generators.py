@@ -11,10 +11,8 @@ import torch
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import check_no_program
 from distgan.inference.hub.find import MODEL, fetch, repository_of
+from distgan.inference.sampling import BEST, LAST
 from distgan.training.checkpoint import storage
-from distgan.training.checkpoint.generator import load_from_checkpoint
-from distgan.training.export import BEST, LAST
-from distgan.training.report.write import nearest_run
 from distgan.utils.errors import CheckpointError
 from distgan.utils.log import log
 
@@ -67,6 +65,8 @@ def newest_checkpoint(run: Path) -> Path:
         if run.is_file():
             check_no_program(run)
         if not run.exists():
+            from distgan.training.report.write import nearest_run  # needs what training needs
+
             raise CheckpointError(f"there is no {run}{nearest_run(run)}")
         raise CheckpointError(f"{run} is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one")
     return newest
@@ -78,5 +78,7 @@ def open_generator(
     """The generator that `find_generator` finds, with averaged weights. Errors as there."""
     found = find_generator(given)
     if found.in_checkpoint:
+        from distgan.training.checkpoint.generator import load_from_checkpoint  # needs what training needs
+
         return load_from_checkpoint(found.path, "ema", trust).to(device), found
     return load_generator(found.path, device, trust), found

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from distgan.inference.generator import Class, Classes, Generator
 from distgan.inference.generator_file import writing
-from distgan.inference.hub.find import fetch, repository_of
+from distgan.inference.hub.find import MODEL, fetch, repository_of
 from distgan.utils.files import atomic_path
 from distgan.utils.images import save_png, to_image
 from distgan.utils.progress import track
+
+LAST, BEST = "generator.safetensors", "best.safetensors"  # of RUN
 
 
 def find_file(given: Path | str) -> Path:
@@ -25,8 +27,7 @@ def find_file(given: Path | str) -> Path:
     if repository := repository_of(given):
         return fetch(repository)
     path = Path(given)
-    names = ("best.safetensors", "generator.safetensors", "model.safetensors")
-    return next((path / name for name in names if (path / name).is_file()), path)
+    return next((path / name for name in (BEST, LAST, MODEL) if (path / name).is_file()), path)
 
 
 Names = Sequence[Class] | Mapping[Class, float] | None

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.distributed.collectives import on_main
+from distgan.inference.sampling import BEST
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.protocol import Scores
 from distgan.training.early_stopping import EarlyStopping
-from distgan.training.export import BEST, Exporter
+from distgan.training.export import Exporter
 from distgan.training.telemetry import Telemetry
 from distgan.utils.errors import DistganError
 

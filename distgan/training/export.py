@@ -15,8 +15,6 @@ from distgan.inference.generator_file import Description, check_described, save_
 from distgan.metrics.protocol import Scores
 from distgan.training.trainer import Trainer
 
-LAST, BEST = "generator.safetensors", "best.safetensors"  # of RUN
-
 
 class Exported(NamedTuple):
     """A generator file that has been written."""

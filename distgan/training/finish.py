@@ -7,8 +7,9 @@ from distgan.config.schema import Config
 from distgan.distributed.collectives import on_main
 from distgan.distributed.stop import StopReason
 from distgan.inference.generator_file import read_generator
+from distgan.inference.sampling import BEST, LAST
 from distgan.training.early_stopping import EarlyStopping
-from distgan.training.export import BEST, LAST, Exported, Exporter
+from distgan.training.export import Exported, Exporter
 from distgan.training.report.write import write_report
 from distgan.training.telemetry import Telemetry
 from distgan.training.trainer import Trainer

@@ -16,9 +16,9 @@ from distgan.config.load import load_config
 from distgan.config.schema import Config
 from distgan.distributed.signals import Signals
 from distgan.inference.generator import Generator, load_generator
+from distgan.inference.sampling import LAST
 from distgan.metrics.protocol import Scores
 from distgan.training.callbacks import Callback, check_callbacks
-from distgan.training.export import LAST
 from distgan.training.run import run
 
 

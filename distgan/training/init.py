@@ -18,10 +18,10 @@ from distgan.config.schema import HUB, Config, InitConfig
 from distgan.distributed.collectives import DOWNLOAD_MINUTES, broadcast_tensors, gloo_group, on_main
 from distgan.inference.generator_file import read_weights
 from distgan.inference.hub.find import MODEL, download
+from distgan.inference.sampling import BEST, LAST
 from distgan.networks.class_weights import ClassEntries, class_entries
 from distgan.networks.spectral_norm import FIRST_ITERATIONS, power_iteration, spectral_norms_of
 from distgan.training.checkpoint import storage
-from distgan.training.export import BEST, LAST
 from distgan.training.trainer import Trainer
 from distgan.utils.errors import CheckpointError, ConfigError
 from distgan.utils.log import log

@@ -566,7 +566,9 @@ def test_a_local_generator_needs_no_huggingface_hub(path):
 def test_a_checkpoint_or_a_run_without_a_generator_is_told_how_to_make_one(given, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     storage.save(Path("run/checkpoints"), 7, {"a": torch.zeros(1)}, {})
+    with pytest.raises(ExportError, match=f"make a generator of it with `distgan export {given}`"):
+        load_generator(given)
     assert main(["sample", given, "--seeds", "0-3", "--out", "grid.png"]) == 2
-    assert f"make a generator of it with `distgan export {given}`" in capsys.readouterr().err
+    assert "step-000000007 is damaged: its state.json has no 'config'" in capsys.readouterr().err
     with pytest.raises(ExportError, match=r"make a generator with `distgan export run/checkpoints/step-000000007`$"):
         load_generator("run/checkpoints/step-000000007/state.safetensors")
