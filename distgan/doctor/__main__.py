@@ -55,8 +55,11 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     show_on_terminal()
     cpu.spin_briefly()
     main_process = launch_rank() == "0"
-    with _stopped_by_sigterm():
-        return _examine(arguments, program, main_process)
+    try:
+        with _stopped_by_sigterm():
+            return _examine(arguments, program, main_process)
+    except Stopped as error:  # it came while another mistake was being told: a launcher ends the other ranks so
+        return error.exit_code
 
 
 def _examine(arguments: Sequence[str] | None, program: str | None, main_process: bool) -> int:
