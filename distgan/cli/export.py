@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from distgan.cli.generators import ANY_SOURCE, Found, find_generator, newest_checkpoint
+from distgan.cli.generators import ANY_SOURCE, Found, find_generator, load, newest_checkpoint
 from distgan.config.command_line import add_trust_argument, to_path, to_source
 from distgan.inference.formats import CHECKED, SUFFIXES
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import check_no_program, save_generator
-from distgan.training.checkpoint.generator import export_checkpoint, load_from_checkpoint
+from distgan.training.checkpoint.generator import export_checkpoint
 from distgan.utils.errors import ExportError
 
 
@@ -48,10 +48,7 @@ def run(args: argparse.Namespace) -> int:
         digest = export_checkpoint(found.path, out, args.weights, args.trust)
         print(f"{out}: {args.weights} weights of {found}, sha256 {digest}")
         return 0
-    if found.in_checkpoint:
-        generator = load_from_checkpoint(found.path, args.weights, args.trust)
-    else:
-        generator = load_generator(found.path, trust=args.trust)
+    generator = load(found, args.trust, args.weights)
     write = as_fp16 if args.format == "safetensors" else as_portable
     print(f"{out}: the weights of {found}{write(generator, out, args)}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -49,9 +50,7 @@ def find_generator(given: Path | str) -> Found:
     if repository := repository_of(given):
         return Found(fetch(repository), repository=str(given))
     path = Path(given)
-    if path.is_file() or path.suffix == ".safetensors":
-        return Found(path)
-    if storage.NAME.match(path.name):
+    if path.is_file() or path.suffix == ".safetensors" or storage.NAME.match(path.name):
         return Found(path)
     names = (BEST, MODEL) if storage.steps(path / "checkpoints") else (BEST, MODEL, LAST)
     file = next((path / name for name in names if (path / name).is_file()), None)
@@ -77,8 +76,13 @@ def open_generator(
 ) -> tuple[Generator, Found]:
     """The generator that `find_generator` finds, with averaged weights. Errors as there."""
     found = find_generator(given)
-    if found.in_checkpoint:
-        from distgan.training.checkpoint.generator import load_from_checkpoint  # needs what training needs
+    return load(found, trust).to(device), found
 
-        return load_from_checkpoint(found.path, "ema", trust).to(device), found
-    return load_generator(found.path, device, trust), found
+
+def load(found: Found, trust: Sequence[str], weights: Literal["ema", "raw"] = "ema") -> Generator:
+    """The generator that was found, on the CPU. weights: of a checkpoint. Raises CheckpointError, ExportError."""
+    if not found.in_checkpoint:
+        return load_generator(found.path, trust=trust)
+    from distgan.training.checkpoint.generator import load_from_checkpoint  # needs what training needs
+
+    return load_from_checkpoint(found.path, weights, trust)

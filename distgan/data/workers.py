@@ -61,13 +61,12 @@ def batches_of_workers(
     ready: queue.Queue[Any] = queue.Queue(1)
     thread = threading.Thread(target=_pass_on, args=(items, ready, closing), name="data", daemon=True)
     thread.start()
-    end = functools.partial(_end, closing, thread)
-    atexit.register(end)  # where the caller never closes this: Python's end would wait for the workers
+    # where the caller never closes this, Python's end would wait for the workers
+    end = atexit.register(functools.partial(_end, closing, thread))
     del items  # the thread has it, and ends it: that waits for the workers
     try:
         while True:
-            item = _next_item(ready, processes, give_up)
-            if isinstance(item, Exception):
+            if isinstance(item := _next_item(ready, processes, give_up), Exception):
                 _check_killed(processes)  # DataLoader may have noticed it first
                 raise item
             yield item

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from distgan.config.messages import first_mistake
-from distgan.metrics.registry import Direction, better, full_name, scores_of
+from distgan.metrics.registry import Direction, better, directions_of
 from distgan.utils.errors import QualityError
 from distgan.utils.files import atomic_path
 from distgan.utils.safe_io import printable, read_bytes
@@ -110,8 +110,7 @@ class Scores(_Model):
         """Whether lower or higher values of this name are better. Raises QualityError for an unknown name."""
         if name in self.further:
             return self.further[name].better
-        extractor = self.protocol.extractor
-        own = {full_name(value, extractor): score.better for value, score in scores_of(extractor).items()}
+        own = directions_of(self.protocol.extractor)
         return own[name] if name in own else better(name)
 
 

@@ -39,10 +39,13 @@ def scores_of(extractor: str) -> dict[str, Score]:
     return {name: score for name, score in OWN.items() if extractor != "none" and score.only_with in ("", extractor)}
 
 
+def directions_of(extractor: str) -> dict[str, Direction]:
+    """Whether lower or higher values are better, of distgan's own scores by that extractor's features, by full name."""
+    return {full_name(value, extractor): score.better for value, score in scores_of(extractor).items()}
+
+
 BETTER: dict[str, Direction] = {
-    full_name(value, extractor): score.better
-    for extractor in EXTRACTORS.entries
-    for value, score in scores_of(extractor).items()
+    name: direction for extractor in EXTRACTORS.entries for name, direction in directions_of(extractor).items()
 } | {f"shapes_{value}": "higher" for value in SHAPES}
 
 

@@ -15,13 +15,14 @@ from distgan.config.load import read_config
 from distgan.config.schema import Config, DataConfig
 from distgan.data import reference
 from distgan.inference.generator import load_generator
+from distgan.inference.sampling import BEST, LAST
 from distgan.metrics.nearest_neighbors import Likeness, likeness
 from distgan.training.report.contents import Figure, Missing, Report, part
 from distgan.training.report.own_files import own_file
 from distgan.training.report.run_reader import RunReader
 from distgan.utils.images import to_grid
 
-FILES = ("best.safetensors", "generator.safetensors")  # in RUN; the first that exists is shown
+FILES = (BEST, LAST)  # in RUN; the first that exists is shown
 SEEDS = range(64)  # of the generator's grid
 COMPARED = 10  # generated images whose nearest real images are shown
 

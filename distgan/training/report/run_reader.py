@@ -18,7 +18,7 @@ from distgan.config.method import AUGMENTATIONS, LOSSES
 from distgan.config.networks import GENERATORS
 from distgan.config.recipes import read_alone
 from distgan.config.schema import Config
-from distgan.metrics.registry import BETTER, Direction, full_name, scores_of
+from distgan.metrics.registry import BETTER, Direction, directions_of
 from distgan.training.checkpoint import storage
 from distgan.training.early_stopping import EarlyStopping
 from distgan.training.report.contents import Evaluation, Event, Events, Facts, Grid, Missing, State, part
@@ -221,15 +221,13 @@ def _evaluation(row: Row) -> Evaluation | None:
     protocol = scores.get("protocol")
     entries = list(protocol.items())[:MAX_PROTOCOL] if isinstance(protocol, dict) else []
     shown = {printable(name, 40): printable(str(value), 200) for name, value in entries}
-    better = {name: direction for name in values if (direction := _better(name, scores, shown.get("extractor", "")))}
+    own = directions_of(shown.get("extractor", "")) | BETTER
+    better = {name: direction for name in values if (direction := own.get(name) or _said_better(name, scores))}
     return Evaluation(int(row["images"]), values, _numbers(scores.get("real_values")), shown, better)
 
 
-def _better(name: str, scores: Row, extractor: str) -> Direction | None:
-    """Which values of a score are better: known for distgan's own, and as the line says for a metric from outside."""
-    own = {full_name(value, extractor): score.better for value, score in scores_of(extractor).items()} | BETTER
-    if name in own:
-        return own[name]
+def _said_better(name: str, scores: Row) -> Direction | None:
+    """Which values of a metric from outside are better, as its line says."""
     further = scores.get("further")
     metric = further.get(name) if isinstance(further, dict) else None
     said = metric.get("better") if isinstance(metric, dict) else None
