@@ -14,8 +14,9 @@ import torch
 
 from distgan.cli.generators import ANY_SOURCE, open_generator
 from distgan.config.command_line import add_trust_argument, to_source
-from distgan.inference.generator import Class, Generator
+from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
+from distgan.inference.labels import Class
 from distgan.inference.sampling import Names, classes_of, draw, write_directory, write_npz
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid

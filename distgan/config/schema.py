@@ -152,8 +152,8 @@ class DataConfig(Frozen):
     shuffle_buffer: PositiveInt = 4096
     """Images that stream mode shuffles at a time, per worker."""
     workers: Literal["auto"] | NonNegativeInt = free("auto")
-    """Reader processes per rank in stream mode; 0 reads in the training process; auto: 0 for a directory with
-    blocks, or when training on the CPU; else 2."""
+    """Reader processes per rank in stream mode; 0 reads in the training process; auto: 0 for a local directory with
+    blocks, or any local directory when training on the CPU; else 2."""
     flip: bool = False
     """Mirror each image left to right with probability 1/2."""
     cache: LocalPath | None = free(None)

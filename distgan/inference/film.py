@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from distgan.inference.generator import Classes, Generator
+from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
+from distgan.inference.labels import Classes
 from distgan.inference.latents import slerp_at
 from distgan.networks.classes import as_weights
 from distgan.utils.animation import write_gif, write_webp

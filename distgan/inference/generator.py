@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import operator
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -24,12 +23,12 @@ from distgan.inference.directions import main_directions
 from distgan.inference.generator_file import Description, read_generator
 from distgan.inference.hub.find import check_id, fetch, find, repository_of
 from distgan.inference.hub.upload import MESSAGE, Target, save
-from distgan.inference.latents import slerp, truncate
+from distgan.inference.labels import Classes, labels_of
+from distgan.inference.latents import check_seeds, slerp, truncate
 from distgan.networks import to_device
 from distgan.networks.classes import as_weights
 from distgan.utils.errors import ExportError
-from distgan.utils.images import to_bytes, to_grid, to_image
-from distgan.utils.names import is_number, join_names, known_names
+from distgan.utils.images import MAX_COLUMNS, to_bytes, to_grid, to_image
 from distgan.utils.numerics import exact_numerics
 from distgan.utils.paths import user_path
 from distgan.utils.rng import generator
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from distgan.inference.hub.facts import CardFacts
-
-MAX_COLUMNS = 20  # of a grid with a column for each class
-Class = str | int
-Classes = Sequence[Class] | Class | Mapping[Class, float] | None
 
 
 def load_generator(
@@ -277,49 +272,7 @@ class Generator:
             if classes is not None:
                 raise ExportError("this generator is unconditional: it cannot make a chosen class; leave classes out")
             return None
-        if classes is None:
-            return torch.tensor([seed % len(self.class_names) for seed in seeds], dtype=torch.int64)
-        if isinstance(classes, Mapping):
-            return self._mixture(classes).expand(len(seeds), -1)
-        if isinstance(classes, (str, int)):
-            classes = [classes] * len(seeds)
-        if len(classes) != len(seeds):
-            raise ExportError(f"{len(classes)} classes for {len(seeds)} seeds; give one for all, or one per seed")
-        return torch.tensor([self._class_number(name) for name in classes], dtype=torch.int64)
-
-    def _mixture(self, shares: Mapping[Class, float]) -> Tensor:
-        if not all(0 <= share < math.inf for share in shares.values()) or not math.isclose(sum(shares.values()), 1):
-            raise ExportError(
-                f"the shares of a mixture of classes must be 0 or more and add up to 1, not {dict(shares)}"
-            )
-        weights = torch.zeros(len(self.class_names))
-        for name, share in shares.items():
-            weights[self._class_number(name)] += share
-        return weights
-
-    def _class_number(self, name: Class) -> int:
-        """The class that a name or number means. Raises ExportError: none, or several.
-
-        Text that is a class's name means this class. A number means the class with this number for a name; where there
-        are names that are no numbers, also the class at this place, counted from 0.
-        """
-        names = self.class_names
-        if isinstance(name, str) and name in names:
-            return names.index(name)
-        text = name if isinstance(name, str) else str(operator.index(name))
-        if not is_number(text):
-            raise ExportError(f"there is no class {text}; {known_names(text, names)}")
-        numbers = [is_number(known) for known in names]
-        found = {place for place, known in enumerate(names) if numbers[place] and int(known) == int(text)}
-        if not all(numbers) and int(text) < len(names):
-            found.add(int(text))
-        if len(found) > 1:
-            meant = join_names((names[place] for place in sorted(found)), " or ")
-            raise ExportError(f"class {text} is ambiguous: it may be {meant}; give the name as text")
-        if not found:
-            places = "" if all(numbers) else f", or 0 to {len(names) - 1}"
-            raise ExportError(f"there is no class {text}; {known_names(text, names)}{places}")
-        return found.pop()
+        return labels_of(seeds, classes, self.class_names)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Writes the Hub's layout: model.safetensors, config.json, and README.md if there is none yet.
@@ -374,22 +327,6 @@ def _local(path: str | Path) -> Path:
         return user_path(path)
     except ValueError as error:
         raise ExportError(f"'{path}': {error}") from None
-
-
-def check_seeds(seeds: Iterable[int]) -> list[int]:
-    """Seeds as a list. Raises ExportError unless each is a whole number in 0 ... 2**63 - 1."""
-    if isinstance(seeds, (str, int)):
-        raise ExportError(f"seeds={seeds!r} must be a list of whole numbers, such as range(64) or [{seeds}]")
-    checked = []
-    for seed in seeds:
-        try:
-            number = operator.index(seed)
-        except TypeError:
-            number = -1
-        if not 0 <= number < 2**63:
-            raise ExportError(f"seed {seed} must be a whole number from 0 to 2**63 - 1")
-        checked.append(number)
-    return checked
 
 
 def find_device(device: str | torch.device) -> torch.device:

@@ -1,13 +1,31 @@
-"""Pure functions of latent vectors: truncation, and the way between two of them."""
+"""Pure functions of seeds and latent vectors: what a seed may be, truncation, the way between two latents."""
 
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from distgan.utils.errors import ExportError
+
+
+def check_seeds(seeds: Iterable[int]) -> list[int]:
+    """Seeds as a list. Raises ExportError unless each is a whole number in 0 ... 2**63 - 1."""
+    if isinstance(seeds, (str, int)):
+        raise ExportError(f"seeds={seeds!r} must be a list of whole numbers, such as range(64) or [{seeds}]")
+    checked = []
+    for seed in seeds:
+        try:
+            number = operator.index(seed)
+        except TypeError:
+            number = -1
+        if not 0 <= number < 2**63:
+            raise ExportError(f"seed {seed} must be a whole number from 0 to 2**63 - 1")
+        checked.append(number)
+    return checked
 
 
 def truncate(normal: Tensor, limit: float) -> Tensor:

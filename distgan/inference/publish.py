@@ -8,13 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from distgan.inference.film import walk, write_film
-from distgan.inference.generator import MAX_COLUMNS, Generator
+from distgan.inference.generator import Generator
 from distgan.inference.generator_file import Description, writing
 from distgan.inference.hub.card import FILM, GRID, Place
 from distgan.inference.hub.facts import CardFacts, check_facts, renewed
 from distgan.inference.hub.find import CARD, CONFIG, MODEL, check_id
 from distgan.inference.hub.upload import Pushed, Target, held_card, open_repository, save, upload
-from distgan.utils.images import save_png
+from distgan.utils.images import MAX_COLUMNS, save_png
 from distgan.utils.log import log
 from distgan.utils.progress import track
 from distgan.utils.safe_io import printable

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from distgan.inference.generator import Class, Classes, Generator
+from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
 from distgan.inference.hub.find import MODEL, fetch, repository_of
+from distgan.inference.labels import Class, Classes
 from distgan.utils.files import atomic_path
 from distgan.utils.images import save_png, to_image
 from distgan.utils.progress import track

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from distgan.inference.generator import Class, Classes, Generator
+from distgan.inference.generator import Generator
+from distgan.inference.labels import Class, Classes
 from distgan.utils.errors import ExportError
 
 

@@ -17,9 +17,9 @@ from distgan.inference.interpolation import interpolate
 from distgan.metrics.protocol import Scores
 from distgan.training.tracking.backend import INTERPOLATION_STEPS, Samples, TrackerBackend
 from distgan.training.trainer import Trainer
+from distgan.utils.images import MAX_COLUMNS
 
 CHOSEN_FROM = 4  # times the images of a grid: the reals that its columns are chosen from
-MAX_COLUMNS = 20  # of a grid with a column for each class
 DIVERSITY_SAMPLES = 64  # images that the diversity is measured on
 INTERPOLATED = ((0, 1), (2, 3), (4, 5), (6, 7))  # pairs of seeds
 BETWEEN = ", ".join(f"{start} and {end}" for start, end in INTERPOLATED)

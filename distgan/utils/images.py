@@ -19,6 +19,7 @@ PAD = 2  # pixels around each image of a grid
 SEPARATOR = 8  # pixels between the real and the fake half
 VISIBLE = 64  # small images are enlarged by a whole factor up to about this many pixels a side
 BACKGROUND = 255
+MAX_COLUMNS = 20  # of a grid with a column for each class
 
 
 def to_grid(images: Tensor, columns: int | None = None) -> Image.Image:

@@ -26,7 +26,7 @@ PARAGRAPH = re.compile(r"(\n\n(?: {4}.*\n)+)(?=- |\d+\. )")  # of an item, befor
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|[#<])([^)\s#]+)(#[^)\s]*)?(?=\))")
 INFO = re.compile(r"^( *```+ *\w+) .*$", re.MULTILINE)  # ```python loader: the second word is for the tests
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "bash", ".sbatch": "bash"}
-HIDDEN = "---\nsearch:\n  exclude: true\n---\n"
+HIDDEN = "---\nsearch:\n  exclude: true\n---\n"  # the search finds pages, not source code
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -44,7 +44,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             continue  # mkdocs reports a link that leads nowhere
         seen.add(path)
         text = page_of(root / path)
-        files.append(File.generated(config, site_path(path), content=HIDDEN + text))
+        content = text if path.endswith(".md") else HIDDEN + text
+        files.append(File.generated(config, site_path(path), content=content))
         todo += linked(path, text)
     return files
 
