@@ -165,9 +165,9 @@ def main() -> None:
     if args.into:
         revision = subprocess.run(
             ["git", "-C", str(other), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        )
-        command = shlex.join(["python", "-m", "benchmarks.speed.against", revision.stdout.strip(), *sys.argv[2:]])
-        facts = f"`{command}`; {os.cpu_count()} cores of {processor()}; {datetime.date.today()}."
+        ).stdout.strip()
+        command = shlex.join(["python", "-m", "benchmarks.speed.against", f"../{revision}", *sys.argv[2:]])
+        facts = f"`git worktree add ../{revision} {revision} && {command}`; {os.cpu_count()} cores of {processor()}; {datetime.date.today()}."
         args.into.write_text(filled(args.into, "against", "\n".join([*lines, "", facts])))
 
 
