@@ -61,8 +61,8 @@ MUTANTS = (
         "tests/unit/metrics/test_evaluator.py tests/integration/test_evaluate_ranks.py",
     ),
     Mutant(
-        "the step", "D learns in G's step, too: it is not frozen", "distgan/training/trainer.py",
-        "self.d.freeze(True)", "self.d.freeze(False)",
+        "the step", "D learns in G's step, too: it is not frozen", "distgan/training/player.py",
+        "weight.requires_grad_(False)", "weight.requires_grad_(True)",
         "tests/unit/training/test_trainer.py",
     ),
     Mutant(

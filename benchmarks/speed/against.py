@@ -49,7 +49,8 @@ config = load_config(recipe, [f"data.path={data}", "data.prepare=null", "data.cl
 torch.set_num_threads(config.train.cpu_threads or 1)
 rows = Rows(0, config.train.batch_size, config.train.batch_size)
 reals = ImageDataset(config.data, config.run.seed, rows, torch.device("cpu"), show=False)
-trainer = Trainer(config, Accelerator(cpu=True), rows, reals.size, len(reals.classes))
+counts = getattr(reals, "class_counts", len(reals.classes))  # an older checkout's trainer takes their number
+trainer = Trainer(config, Accelerator(cpu=True), rows, reals.size, counts)
 batches = reals.batches(0)
 for _ in range(2):
     trainer.step(batches)
@@ -167,7 +168,8 @@ def main() -> None:
             ["git", "-C", str(other), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
         ).stdout.strip()
         command = shlex.join(["python", "-m", "benchmarks.speed.against", f"../{revision}", *sys.argv[2:]])
-        facts = f"`git worktree add ../{revision} {revision} && {command}`; {os.cpu_count()} cores of {processor()}; {datetime.date.today()}."
+        command = f"git worktree add ../{revision} {revision} && {command}"
+        facts = f"`{command}`; {os.cpu_count()} cores of {processor()}; {datetime.date.today()}."
         args.into.write_text(filled(args.into, "against", "\n".join([*lines, "", facts])))
 
 

@@ -172,7 +172,8 @@ class Penalties(Frozen):
     """Gradient penalties on D, for any loss."""
 
     r1_gamma: ScheduledWeight = 0.0
-    """Weight of the R1 penalty: D's loss grows by gamma / 2 * |dD/dx|^2 on reals (Mescheder et al. 2018); 0: none."""
+    """Weight of the R1 penalty: D's loss grows by gamma / 2 * |dD/dx|^2 on reals (Mescheder et al. 2018); 0: none.
+    Beside bce, a mean over fakes and reals where the others are sums of two, it is worth twice as much."""
     r2_gamma: ScheduledWeight = 0.0
     """Weight of the R2 penalty: the same on fakes."""
     gradient_penalty: NonNegativeFloat = 0.0

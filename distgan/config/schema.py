@@ -218,7 +218,7 @@ class BalanceConfig(Frozen):
     every_steps: PositiveInt = 50
     """Steps between two decisions; each uses the means since the last."""
     d_loss_low: PositiveFloat = 0.2
-    """D overwhelms G if its loss is below this ..."""
+    """D overwhelms G if its loss is below this (a number for bce; the other losses are twice as large) ..."""
     accuracy_high: Annotated[float, Field(gt=0.5, le=1)] = 0.95
     """... and it is right on at least this share of both the real and the fake images ..."""
     g_loss_high: PositiveFloat = 2.0

@@ -82,6 +82,11 @@ class ImageDataset:
         return self.selection.classes
 
     @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Images of each class."""
+        return self.selection.class_counts
+
+    @property
     def size(self) -> int:
         """Height and width of the images, pixels."""
         return self.selection.size

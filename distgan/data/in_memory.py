@@ -46,6 +46,11 @@ class RealImages(Protocol):
         ...
 
     @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Images of each class; ones where that is not known."""
+        ...
+
+    @property
     def manifest_digest(self) -> str:
         """64 hexadecimal digits that stand for the images."""
         ...
@@ -95,6 +100,10 @@ class ImageArrays:
     def channels(self) -> int:
         return self.images.shape[1]
 
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        return tuple(self.labels.bincount(minlength=len(self.classes)).tolist())
+
     def batches(self, start: int) -> Generator[Batch, None, None]:
         """Yields batches without end, in the order in which an `ImageDataset` of these images would."""
         pairs = self._resident.batches(start, lambda _: False)
@@ -122,6 +131,7 @@ class ImageBatches:
         except StopIteration:
             raise DataError("images is an iterator that gives no batch") from None
         self.size, self.channels = first[0].shape[-1], first[0].shape[1]
+        self.class_counts = (1,) * len(self.classes)
         self._pairs = chain([first], map(self._checked, iterator))
 
     def batches(self, start: int) -> Generator[Batch, None, None]:

@@ -141,7 +141,7 @@ def measure(
     memory_before = psutil.Process().memory_info().rss
     rows = own_rows(config.train, accelerator)
     reals = ImageDataset(config.data, config.run.seed, rows, device, accelerator.is_main_process)
-    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes), reals.channels)
+    trainer = Trainer(config, accelerator, rows, reals.size, reals.class_counts, reals.channels)
     load = time.monotonic() - start
     times, metrics = time_steps(trainer, reals, progress)
     ConsistencyCheck(accelerator, images=False).check(trainer)

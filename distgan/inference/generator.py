@@ -128,7 +128,7 @@ class Generator:
         labels: for a conditional generator only; float32 [B, classes]: weights that mix classes. The result is on the
         generator's device; gradients reach the latents.
         r3gan's images may lie a little outside [-1, 1], since its last layer is linear; `sample` clips them.
-        Raises ExportError for another shape, and for missing or unexpected labels.
+        Raises ExportError for another shape, for missing or unexpected labels, and for one that is no class.
         """
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ExportError(
@@ -140,10 +140,18 @@ class Generator:
                 if self.conditional
                 else "an unconditional generator takes no labels"
             )
+        if labels is not None and not labels.is_floating_point() and labels.device.type == "cpu":
+            self._check_labels(labels)
         labels = None if labels is None else labels.to(self.device)
         with exact_numerics(self.device):
             dtype = next(self.network.parameters()).dtype  # fp32 from a file
             return self.network(latents.to(self.device, dtype), labels).float()
+
+    def _check_labels(self, labels: Tensor) -> None:
+        """Raises ExportError for the number of a class that there is not. Labels on a GPU are not waited for."""
+        classes = len(self.class_names)
+        if bad := [label for label in labels.tolist() if not 0 <= label < classes]:
+            raise ExportError(f"label {bad[0]} must be 0 to {classes - 1}, the number of one of the {classes} classes")
 
     def sample(
         self,

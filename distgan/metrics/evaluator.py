@@ -7,7 +7,7 @@ main process computes the values and sends them to the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -32,6 +32,7 @@ from distgan.metrics.registry import SHAPES, full_name, scores_of
 from distgan.metrics.shapes_coverage import coverage
 from distgan.utils.errors import QualityError
 from distgan.utils.names import join_names
+from distgan.utils.shares import is_even, spread
 from distgan.utils.system import usable_cores
 
 T = TypeVar("T")
@@ -103,8 +104,11 @@ class Evaluator:
         """
         self._check_size(generator)
         floor = self.prepare()
-        asked = requested(generator, self.protocol.count)
-        values, spreads = self.values_of(partial(_generate, generator), "generated images", asked)
+        counts = self.protocol.class_counts
+        shares = dict(zip(self.protocol.reference_classes, counts, strict=True)) if counts else {}
+        asked = requested(generator, self.protocol.count, shares)
+        make = partial(_generate, generator, asked and asked.labels)
+        values, spreads = self.values_of(make, "generated images", asked)
         return Scores(
             protocol=self.protocol,
             values=values,
@@ -295,10 +299,17 @@ def check_known(extractor: Extractor | None, reals: ShardSelection) -> None:
         )
 
 
-def requested(generator: Generator, count: int) -> Asked | None:
-    """The classes that seeds 0 ... count - 1 request; None if the generator is unconditional."""
-    labels = generator.labels(range(count))
-    return None if labels is None else Asked(labels, tuple(generator.class_names))
+def requested(generator: Generator, count: int, shares: Mapping[str, int] | None = None) -> Asked | None:
+    """The classes that seeds 0 ... count - 1 request; None if the generator is unconditional.
+
+    shares: real images of each class, where they are not equally many: the requested ones are as many. Classes that the
+    real images do not have are left out then.
+    """
+    labels, names = generator.labels(range(count)), tuple(generator.class_names)
+    if labels is None:
+        return None
+    counts = [(shares or {}).get(name, 0) for name in names]
+    return Asked(spread(count, counts) if any(counts) else labels, names)
 
 
 def _protocol(
@@ -316,6 +327,7 @@ def _protocol(
         channels=manifest.channels,
         reference_split=manifest.split,
         reference_classes=shards.classes,
+        class_counts=None if is_even(shards.class_counts) else shards.class_counts,
         reference_count=config.reference_count if extractor else None,
         manifold_k=MANIFOLD_K if extractor else None,
         density_k=DENSITY_K if extractor else None,
@@ -327,7 +339,9 @@ def _finite(named: Named) -> Named:
     return {name: number for name, number in named.items() if math.isfinite(number)}
 
 
-def _generate(generator: Generator, seeds: range, batch: int) -> Iterator[Tensor]:
-    """Yields the images of consecutive seeds, uint8 [<= batch, channels, size, size] at a time."""
+def _generate(generator: Generator, labels: Tensor | None, seeds: range, batch: int) -> Iterator[Tensor]:
+    """Yields the images of consecutive seeds, uint8 [<= batch, channels, size, size] at a time. labels: by seed."""
     for start in range(seeds.start, seeds.stop, batch):
-        yield generator.sample(range(start, min(start + batch, seeds.stop)), batch_size=batch)
+        part = range(start, min(start + batch, seeds.stop))
+        chosen = None if labels is None else labels[part.start : part.stop]
+        yield generator.pixels(generator.latents(part), chosen, batch)

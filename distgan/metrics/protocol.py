@@ -48,7 +48,7 @@ class Protocol(_Model):
     count: PositiveInt
     """Number of generated images."""
     seeds: str
-    """Seeds of the generated images; the class of a seed is seed % number of classes."""
+    """Seeds of the generated images; the class of a seed is seed % number of classes, if `class_counts` is null."""
     reference_digest: str
     """Digest of the manifest of the real images."""
     channels: Literal[1, 3] = 3
@@ -57,6 +57,8 @@ class Protocol(_Model):
     """train or test."""
     reference_classes: tuple[str, ...]
     """Classes of the real images."""
+    class_counts: tuple[NonNegativeInt, ...] | None = None
+    """Images of each of them, if they differ: then the seeds' classes are as many (utils/shares.py)."""
     reference_count: PositiveInt | None
     """Number of real images."""
     manifold_k: PositiveInt | None
@@ -67,16 +69,15 @@ class Protocol(_Model):
     """Version of the code that computes the values."""
 
     @model_serializer(mode="wrap")
-    def _as_before_there_was_gray(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_usual(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialize(self)
-        if self.channels == 3:
-            content.pop("channels", None)
-        return content
+        usual = {"channels": 3, "class_counts": None}
+        return {name: value for name, value in content.items() if name not in usual or value != usual[name]}
 
     def key(self, *leave_out: str) -> dict[str, Any]:
-        """All that the values depend on, for a cache; the same as before there were extractors from outside."""
+        """All that values of real images depend on, for a cache; the same as before there were later fields."""
         unused = () if self.extractor_options else ("extractor_options",)
-        return self.model_dump(mode="json", exclude={*leave_out, *unused})
+        return self.model_dump(mode="json", exclude={*leave_out, *unused, "class_counts"})
 
 
 class FurtherMetric(_Model):

@@ -6,6 +6,8 @@ averaged over all ranks, which have equally many rows. One rank has torch's kern
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,6 +32,8 @@ class GlobalBatchNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
+    parts = 1
+    """Equal parts of the rows that have statistics of their own in training: D sees fakes and reals joined."""
 
     def __init__(self, channels: int, classes: int | None = None) -> None:
         super().__init__()
@@ -47,7 +51,10 @@ class GlobalBatchNorm(nn.Module):
         weight, bias = self.of(labels)
         if added is not None:
             weight, bias = (table + more for table, more in zip((weight, bias), added.chunk(2, dim=1), strict=True))
-        return self._normalise(x, weight, bias)
+        if self.parts == 1 or not self.training:
+            return self._normalise(x, weight, bias)
+        of_parts = (rows.chunk(self.parts) if rows.ndim == 2 else [rows] * self.parts for rows in (weight, bias))
+        return torch.cat(list(map(self._normalise, x.chunk(self.parts), *of_parts)))
 
     def of(self, _labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weight and bias, [C], or [B, C] of the images' classes."""
@@ -67,7 +74,10 @@ class GlobalBatchNorm(nn.Module):
         """The same in training mode on one rank; in bfloat16, weights and biases are rounded, too."""
         by_channel = {"weight": weight, "bias": bias} if weight.ndim == 1 else {}
         running = self.running_mean, self.running_var
+        before = [statistic.clone() for statistic in running] if x.dtype == torch.float16 else []
         x = F.batch_norm(x, *running, **by_channel, training=True, momentum=MOMENTUM, eps=EPSILON)  # type: ignore[arg-type]
+        for statistic, old in zip(running, before, strict=False):
+            statistic.copy_(_finite_or(statistic, old))
         return x if by_channel else torch.addcmul(_as_map(bias.to(x.dtype)), x, _as_map(weight.to(x.dtype)))
 
     def _measure(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,8 +87,8 @@ class GlobalBatchNorm(nn.Module):
         variance = _mean_over_ranks(own_variance + (own_mean - mean).square())
         with torch.no_grad():
             count = x.numel() // x.shape[1] * _ranks()
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), MOMENTUM)
-            self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), MOMENTUM)
+            for running, found in ((self.running_mean, mean), (self.running_var, variance * count / (count - 1))):
+                running.lerp_(_finite_or(found.to(running.dtype), running), MOMENTUM)
         return mean, variance
 
     def extra_repr(self) -> str:
@@ -104,6 +114,26 @@ def batch_norm(channels: int, classes: int) -> GlobalBatchNorm:
     return ConditionalBatchNorm(channels, classes) if classes else GlobalBatchNorm(channels)
 
 
+def batch_norms_of(network: nn.Module) -> list[GlobalBatchNorm]:
+    """Every batch normalisation of a network."""
+    return [module for module in network.modules() if isinstance(module, GlobalBatchNorm)]
+
+
+@contextmanager
+def joined(layers: Sequence[GlobalBatchNorm], parts: int) -> Iterator[None]:
+    """Within it, the rows are so many equal parts, each normalised by its own statistics, as if it were alone.
+
+    D would otherwise be another function of fakes where they stand beside reals than in G's update.
+    """
+    for layer in layers:
+        layer.parts = parts
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.parts = 1
+
+
 class _SumOverRanks(torch.autograd.Function):
     """Sum over all ranks. Every rank's loss depends on it, so its gradient is the sum of the ranks' gradients."""
 
@@ -124,6 +154,11 @@ def _mean_over_ranks(x: Tensor) -> Tensor:
 
 def _ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _finite_or(found: Tensor, old: Tensor) -> Tensor:
+    """Statistics [C]; the old one where an fp16 overflow made one infinite or NaN, whose update is skipped as well."""
+    return torch.where(found.isfinite(), found, old)
 
 
 def _as_map(values: Tensor) -> Tensor:

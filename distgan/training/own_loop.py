@@ -34,7 +34,7 @@ class Trainer:
     def __init__(self, config: Config, accelerator: Accelerator, reals: RealImages, own_group: bool = False) -> None:
         """reals: of this rank's rows of the global batch. own_group: whether `close` ends the group of processes."""
         rows = own_rows(config.train, accelerator)
-        self.core = trainer.Trainer(config, accelerator, rows, reals.size, len(reals.classes), reals.channels)
+        self.core = trainer.Trainer(config, accelerator, rows, reals.size, reals.class_counts, reals.channels)
         self.reals, self.accelerator, self._own_group = reals, accelerator, own_group
         self._exporter = Exporter(config, self.core, reals)
         self._batches, self._place = reals.batches(0), 0  # the number of the batch that comes next

@@ -7,6 +7,8 @@ of D's input as it is, after augmentation.
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import Literal, NamedTuple, Protocol, cast
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from distgan.config.method import PENALTIES, Penalties, PenaltySettings
 from distgan.config.schedule import at
 from distgan.config.schema import Config
+from distgan.networks.layers import verdict
 from distgan.utils.errors import ConfigError
 
 TINY = 1e-12  # under the root: its derivative at 0 is infinite
@@ -90,29 +93,45 @@ def kinds_needed(weights: Weights, further: Penalty | None) -> tuple[str, ...]:
 
 
 def gradient_penalty(
-    weights: Weights, images: Tensor, logits: Tensor, kinds: tuple[str, ...], further: Penalty | None = None
+    weights: Weights,
+    images: Tensor,
+    logits: Tensor,
+    kinds: tuple[str, ...],
+    further: Penalty | None = None,
+    signs: Tensor | None = None,
 ) -> Tensor:
     """gamma / 2 * mean(|dD/dx|^2) of the reals (R1) and the fakes (R2); weight * mean((|dD/dx| - 1)^2) of mixtures;
     and the further penalty.
 
-    images: of each kind in `kinds`, joined: [2B or 3B, C, H, W], requiring grad; logits: [2B or 3B]. Returns a scalar
-    that can be differentiated; a plain 0 where no penalty is taken.
+    images: of each kind in `kinds`, joined: [2B or 3B, C, H, W], requiring grad; logits: [2B or 3B], or [2B or 3B,
+    heads] with random signs, -1 or 1, of the same shape. R1 and R2 are the mean over the heads: one gradient, of
+    sum(sign * logit) / sqrt(heads), has this expected square, whereas slopes of opposite heads would vanish in their
+    mean's. The other two are of the heads' mean, which is the critic of a loss that is linear in the logits.
+    Returns a scalar that can be differentiated; a plain 0 where no penalty is taken.
     """
-    total = logits.new_zeros(())
-    if not any(weights.taken):
-        return total
-    gradients = input_gradients(images, logits)
-    squared = dict(zip(kinds, _squared(gradients).chunk(len(kinds)), strict=True))
-    if weights.r2 is not None:
-        total = total + weights.r2 / 2 * squared["fake"].mean()
-    if weights.r1 is not None:
-        total = total + weights.r1 / 2 * squared["real"].mean()
+    total, mean = logits.new_zeros(()), verdict(logits)
+    slopes = cache(lambda: _by_kind(input_gradients(images, mean), kinds))
+    if weights.r1 is not None or weights.r2 is not None:
+        of_heads = slopes() if signs is None else _by_kind(input_gradients(images, _summed(logits, signs)), kinds)
+        for weight, kind in ((weights.r2, "fake"), (weights.r1, "real")):
+            if weight is not None:
+                total = total + weight / 2 * _squared(of_heads[kind]).mean()
     if weights.mixed is not None:
-        total = total + weights.mixed * ((squared["mixed"] + TINY).sqrt() - 1).square().mean()
+        total = total + weights.mixed * ((_squared(slopes()["mixed"]) + TINY).sqrt() - 1).square().mean()
     if weights.further is not None and further is not None:
-        place, count = kinds.index(further.on), len(kinds)
-        total = total + weights.further * further(gradients.chunk(count)[place], logits.chunk(count)[place]).mean()
+        values = further(slopes()[further.on], _by_kind(mean, kinds)[further.on])
+        total = total + weights.further * values.mean()
     return total
+
+
+def _summed(logits: Tensor, signs: Tensor) -> Tensor:
+    """sum(sign * logit) / sqrt(heads) of each image, [B]. logits, signs: [B, heads]."""
+    return (logits * signs).sum(1) / math.sqrt(logits.shape[1])
+
+
+def _by_kind(rows: Tensor, kinds: tuple[str, ...]) -> dict[str, Tensor]:
+    """The equal parts of joined rows, by the kinds of their images."""
+    return dict(zip(kinds, rows.chunk(len(kinds)), strict=True))
 
 
 def input_gradients(images: Tensor, logits: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal, cast
 
 import torch
@@ -45,10 +45,16 @@ class Player:
         self.updates = 0
         self._accelerator = accelerator
 
-    def freeze(self, frozen: bool) -> None:
-        """frozen: backward gives the trained weights no gradients; the others never get any."""
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within it, backward gives the trained weights no gradients; the others never get any."""
         for weight in self.trained:
-            weight.requires_grad_(not frozen)
+            weight.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for weight in self.trained:
+                weight.requires_grad_(True)
 
     @property
     def lr_varies(self) -> bool:

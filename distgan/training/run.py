@@ -178,7 +178,7 @@ def open_session(config: Config, process: Process, saved: Saved | None) -> Sessi
     unsupported = why_unsupported(config.train, accelerator.device, accelerator.num_processes)
     if config.train.graphs == "on" and unsupported:
         log.info("train.graphs=on has no effect: %s", unsupported)
-    trainer = Trainer(config, accelerator, rows, reals.size, len(reals.classes), reals.channels)
+    trainer = Trainer(config, accelerator, rows, reals.size, reals.class_counts, reals.channels)
     monitors = Monitors(Watchdog(config.watchdog), EarlyStopping(config.best, config.evaluate))
     init_path = ""
     if config.init.from_ is not None and not saved:

@@ -9,7 +9,7 @@ and a step computes the same on any number of processes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -21,6 +21,7 @@ from distgan.config.schema import Config
 from distgan.data.dataset import Batch
 from distgan.distributed.accelerator import autocast
 from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
+from distgan.networks.batch_norm import batch_norms_of, joined
 from distgan.networks.dropout import dropouts, key_layers, keyed
 from distgan.networks.layers import HasFeatures, freeze_layers, has_features, verdict
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
@@ -46,6 +47,7 @@ from distgan.utils.errors import ConfigError
 from distgan.utils.images import to_signed
 from distgan.utils.numerics import at_least_float32
 from distgan.utils.rng import Draws, Rows
+from distgan.utils.shares import ClassDraws
 
 LOOK_ROWS = 16  # images that D is shown at once where it only looks
 
@@ -83,10 +85,10 @@ class Trainer:
     """G, D, the moving average of G, and the counters."""
 
     def __init__(
-        self, config: Config, accelerator: Accelerator, rows: Rows, size: int, classes: int, channels: int = 3
+        self, config: Config, accelerator: Accelerator, rows: Rows, size: int, counts: Sequence[int], channels: int = 3
     ) -> None:
-        """rows: this rank's rows of the global batch; images are size x size, of `classes` classes."""
-        device, bucket_mb = accelerator.device, config.train.bucket_mb
+        """rows: this rank's rows of the global batch; images are size x size; counts: of the images of each class."""
+        device, bucket_mb, classes = accelerator.device, config.train.bucket_mb, len(counts)
         self.accelerator, self.classes, self.conditional = accelerator, classes, config.generator.conditional
         self.settings, self.loss_settings, self.ema_settings = config.train, config.loss, config.ema
         self.latent_dim, self.images_per_step = config.generator.latent_dim, config.images_per_step
@@ -101,6 +103,7 @@ class Trainer:
         self.g = Player(generator, config.optimizer.generator, accelerator, bucket_mb)
         self.d = Player(discriminator, config.optimizer.discriminator, accelerator, bucket_mb)
         self.g_keyed, self.d_keyed, self.d_dropouts = keyed(generator), keyed(discriminator), dropouts(discriminator)
+        self.d_batch_norms = batch_norms_of(discriminator)
         self.d_norms = [norm for norm in spectral_norms_of(discriminator) if norm[1].requires_grad]
         self.loss, self.penalty = build_loss(config.loss), build_penalty(config.loss)
         # whether each fake has the class of the real image beside it
@@ -110,7 +113,7 @@ class Trainer:
         # D, where mode seeking compares its features
         self.featured = _featured(discriminator, config) if config.loss.mode_seeking.on == "features" else None
         self.augment = Augmenter(config.augment, device)
-        self.draws = Draws(config.run.seed, rows, device)
+        self.draws, self.draw_classes = Draws(config.run.seed, rows, device), ClassDraws(counts, device)
         self.lr_scale = 1.0  # of both learning rates; rollbacks lower it
         self.lr_factors: dict[str, dict[str, float]] = {"g": {}, "d": {}}  # of the controllers, by their names
         self.moved_lrs: set[str] = set()  # of whom the learning rate has been another than the configured number
@@ -143,6 +146,8 @@ class Trainer:
         Returns metrics: means over this rank's rows, scalars on the device.
         """
         averages = Averages()
+        for player in self.players.values():
+            player.optimizer.zero_grad(set_to_none=True)  # of a step that was interrupted
         for _ in range(self.settings.d_steps):
             batch, shared = next(batches), None
             if self.settings.share_fakes:
@@ -172,7 +177,8 @@ class Trainer:
                 logits = self._discriminator_logits(shown, micro.draws, any(weights.taken))
                 fake, real = logits.chunk(len(shown.kinds))[:2]
                 loss = self._discriminator_loss(fake, real, micro.draws)
-                penalty = gradient_penalty(weights, shown.images, verdict(logits), shown.kinds, self.penalty)
+                signs = self._head_signs(logits, micro.draws, shown.kinds)
+                penalty = gradient_penalty(weights, shown.images, logits, shown.kinds, self.penalty, signs)
                 d.backward((loss + penalty) / parts)
             averages.add({"loss/d": loss} | ({"loss/penalty": penalty} if any(weights.taken) else {}))
             fake, real = verdict(fake.detach()), verdict(real.detach())
@@ -182,9 +188,8 @@ class Trainer:
     def _update_generator(self, batch: Batch, shared: Classed | None) -> dict[str, Tensor]:
         """One update of G through D, whose weights stay as they are. batch: the last that D was shown."""
         g, inputs = self.g, StepInputs(self.draws.at("", self.g.updates), batch, Weights())
-        self.d.freeze(True)
-        metrics = self.compute(("g", self.d_dropout), partial(self._generator_gradients, shared), inputs, g.trained)
-        self.d.freeze(False)
+        with self.d.frozen():
+            metrics = self.compute(("g", self.d_dropout), partial(self._generator_gradients, shared), inputs, g.trained)
         return metrics | {"grad_norm/g": g.update(self.g_lr, self.images_seen)}
 
     def _generator_gradients(self, shared: Classed | None, inputs: StepInputs) -> dict[str, Tensor]:
@@ -211,7 +216,7 @@ class Trainer:
         self.last["latents"] = latents
         classes = None
         if self.conditional:
-            classes = real_classes if self.matched else draws.of(f"class/{purpose}").integers(self.classes)
+            classes = real_classes if self.matched else self.draw_classes(draws.of(f"class/{purpose}"))
             if self.loss_settings.mode_seeking.weight and purpose == "g":
                 classes = in_pairs(classes)
         key_layers(self.g_keyed, draws.of(f"dropout/g/{purpose}"))
@@ -235,8 +240,15 @@ class Trainer:
     def _discriminator_logits(self, shown: DiscriminatorInput, draws: Draws, penalised: bool) -> Tensor:
         """D's logits, [2b or 3b] or [2b or 3b, heads]. penalised: they will be differentiated by the images, twice."""
         key_layers(self.d_keyed, *(draws.of(f"dropout/d/{kind}") for kind in shown.kinds))
-        with eager(self.settings.compile, penalised):
+        with eager(self.settings.compile, penalised), joined(self.d_batch_norms, len(shown.kinds)):
             return self.d.wrapped(shown.images.requires_grad_(penalised), shown.classes)  # type: ignore[no-any-return]
+
+    def _head_signs(self, logits: Tensor, draws: Draws, kinds: tuple[str, ...]) -> Tensor | None:
+        """-1 or 1 for each image and head, [2b or 3b, heads], where D has several: see `gradient_penalty`."""
+        if logits.ndim == 1 or logits.shape[1] == 1:
+            return None
+        uniform = torch.cat([draws.of(f"heads/{kind}").uniform([logits.shape[1]]) for kind in kinds])
+        return 1 - 2 * (uniform < 0.5).to(logits.dtype)
 
     def _discriminator_loss(self, fake: Tensor, real: Tensor, draws: Draws) -> Tensor:
         """D's loss without penalties, a scalar, of its logits, [b] or [b, heads] each."""

@@ -144,7 +144,7 @@ def _trainer() -> Any:
 
     config = load_config("quickstart", TINY)
     accelerator, _ = build_accelerator(config.train)
-    return Trainer(config, accelerator, batch_rows(2, 1, 0, 1), 8, 2)
+    return Trainer(config, accelerator, batch_rows(2, 1, 0, 1), 8, (1, 1))
 
 
 def make_checkpoint(place: Path) -> None:

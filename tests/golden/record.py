@@ -63,7 +63,7 @@ def play(recipe: str, data: Path, dtype: str) -> list[dict[str, float]]:
     try:
         rows = Rows(0, config.train.batch_size, config.train.batch_size)
         reals = images_of(recipe, config, rows)
-        trainer = Trainer(config, Accelerator(cpu=True), rows, reals.size, len(reals.classes), reals.channels)
+        trainer = Trainer(config, Accelerator(cpu=True), rows, reals.size, reals.class_counts, reals.channels)
         batches = reals.batches(0)
         played = [trainer.step(batches) for _ in range(steps if dtype == "float64" else 1)]
     finally:

@@ -35,6 +35,11 @@ class ShardSelection:
         return sum(shard.class_counts[label] for label in self.label_map)
 
     @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Images of each selected class."""
+        return tuple(sum(shard.class_counts[label] for shard in self.shards) for label in self.label_map)
+
+    @property
     def size(self) -> int:
         """Height and width of the images, pixels."""
         return self.form.size

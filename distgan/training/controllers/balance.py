@@ -1,8 +1,9 @@
 """Keeps D from overwhelming G: the tutorial's advice as a controller with one number of state, the level.
 
-At level 0, D trains as configured. At level n, it learns with lr * lr_factor**n and drops out dropout + n *
-dropout_step, each within its limit. D overwhelms G when D's loss is low, D is right about nearly all images and G's
-loss is high; then the level rises by one. When D's accuracy has fallen, the level falls by one.
+At level 0, D trains as configured. At level n, it learns with lr * lr_factor**n and each of its KeyedDropout drops out
+its own probability + n * dropout_step, within their limits. D overwhelms G when D's loss is low, D is right about
+nearly all images and G's loss is high; then the level rises by one. When D's accuracy has fallen, the level falls by
+one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import torch
 from torch import Tensor
 
 from distgan.config.schema import BalanceConfig
-from distgan.networks.dropout import set_dropout
 from distgan.training.checkpoint.storage import State, counter, finite
 from distgan.training.controllers.base import Controller
 
@@ -33,6 +33,7 @@ class BalanceController(Controller):
 
     def __init__(self, config: BalanceConfig, trainer: Trainer) -> None:
         self.config, self.base_dropout, self.trainer = config, trainer.d_dropout, trainer
+        self.layers = [(layer, layer.p) for layer in trainer.d_dropouts]  # each with its own probability
         self.every_steps = config.every_steps if config.enabled else None
         self.level, self.actions = 0, 0
         self.set_level(0)
@@ -55,7 +56,8 @@ class BalanceController(Controller):
         self.level, trainer = level, self.trainer
         trainer.lr_factors["d"]["balance"] = lr_scale(self.config, level)
         trainer.d_dropout = dropout(self.config, self.base_dropout, level)
-        set_dropout(trainer.d_dropouts, trainer.d_dropout)
+        for layer, base in self.layers:
+            layer.p = dropout(self.config, base, level)
 
     def line_metrics(self) -> dict[str, float]:
         """balance/action: net number of actions since the last line. Disabled, it has none."""

@@ -220,6 +220,12 @@ def test_an_unconditional_generator_refuses_classes(generator):
         generator.sample([1], classes="frog")
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_is_refused(conditional, label):
+    with pytest.raises(ExportError, match=f"label {label} must be 0 to 2"):
+        conditional(conditional.latents([0, 1]), torch.tensor([0, label]))
+
+
 def test_a_conditional_forward_needs_labels(conditional):
     with pytest.raises(ExportError, match="needs labels"):
         conditional(conditional.latents([1]))

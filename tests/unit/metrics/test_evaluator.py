@@ -30,7 +30,7 @@ from distgan.metrics import cache
 from distgan.metrics import evaluator as evaluator_module
 from distgan.metrics.distances import Comparison, compare_sets
 from distgan.metrics.evaluate import process_device, reference_data
-from distgan.metrics.evaluator import Evaluator, check
+from distgan.metrics.evaluator import Evaluator, check, requested
 from distgan.metrics.extractors.base import Extractor
 from distgan.metrics.extractors.inception import STANDARD_SHA256
 from distgan.metrics.manifold import estimate_manifold
@@ -189,6 +189,21 @@ def test_a_conditional_generator_is_asked_for_each_class_in_turn(shapes, tmp_pat
     evaluator(shapes, EvaluateConfig(extractor="none", count=40)).evaluate(generator)
     assert asked[0] is None, "the floor is not asked for anything"
     assert asked[1].tolist() == [seed % 10 for seed in range(40)]
+
+
+def test_classes_are_asked_for_as_often_as_the_real_images_have_them(shapes, tmp_path, empty_cache):
+    generator = load_generator(export(tmp_path / "c.safetensors", conditional=True))
+    star, heart = CLASSES.index("star"), CLASSES.index("heart")
+    asked = requested(generator, 1000, {"star": 900, "heart": 100})
+    found = asked.labels.bincount(minlength=10)
+    assert abs(found[star] - 900) <= 2
+    assert found[star] + found[heart] == 1000
+    uneven = tmp_path / "uneven"
+    prepare(Request(out=uneven, source=Shapes(count=305)), progress=False)
+    config = EvaluateConfig(extractor="none", count=40)
+    protocol = evaluator(uneven, config).evaluate(generator).protocol
+    assert protocol.class_counts == (31,) * 5 + (30,) * 5
+    assert "class_counts" not in evaluator(shapes, config).protocol.model_dump(), "where all are equally many"
 
 
 def test_images_in_memory_are_judged_like_a_generator_s(shapes, path):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from distgan.networks.batch_norm import ConditionalBatchNorm, GlobalBatchNorm, batch_norm
+from distgan.networks.batch_norm import ConditionalBatchNorm, GlobalBatchNorm, batch_norm, joined
 
 
 def _numbers(*shape, dtype=torch.float64, seed=0):
@@ -110,3 +110,24 @@ def test_a_large_mean_does_not_drown_the_variance():
 def test_the_memory_format_is_kept(layer, training):
     x = _numbers(4, 5, 3, 2).contiguous(memory_format=torch.channels_last)
     assert layer.train(training)(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_joined_parts_are_normalised_as_if_each_were_alone(classes):
+    layer, x, labels = batch_norm(5, classes).double(), _numbers(6, 5, 3, 2), torch.arange(6) % 3
+    with torch.no_grad():
+        layer.weight.copy_(_numbers(*layer.weight.shape, seed=1))
+    with joined([layer], 2):
+        together = layer(x, labels)
+    alone = torch.cat([layer(x[:3], labels[:3]), layer(x[3:], labels[3:])])
+    torch.testing.assert_close(together, alone)
+    assert not torch.allclose(together, layer(x, labels))
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_an_overflow_in_fp16_does_not_reach_the_running_statistics(labelled):
+    layer, x = batch_norm(2, 3 if labelled else 0), torch.ones(4, 2, 2, 2, dtype=torch.float16)
+    x[0, 0, 0, 0] = torch.inf
+    layer(x, torch.arange(4) % 3)
+    assert (layer.running_mean[0], layer.running_var[0]) == (0, 1), "the channel that overflowed"
+    assert layer.running_mean[1] == pytest.approx(0.1)

@@ -40,7 +40,7 @@ def checkpoint(tiny_config, tmp_path):
 
     def write(*overrides: str, classes=NAMES, step=1, size=32):
         config = tiny_config(*overrides)
-        trainer = build(config, size, len(classes))
+        trainer = build(config, size, (1,) * len(classes))
         batch = noise_batch(config, size)
         batch = batch._replace(labels=batch.labels % len(classes))
         trainer.step(iter([batch]))
@@ -110,7 +110,7 @@ def test_class_entries_are_all_tensors_whose_shape_follows_the_number_of_classes
         f"generator={{family: {family}, conditional: true}}",
         f"discriminator={{family: {family}, conditional: true, spectral_norm: {spectral}}}",
     )
-    few, many = build(config, classes=3), build(config, classes=7)
+    few, many = build(config, counts=(1,) * 3), build(config, counts=(1,) * 7)
     for player in ("g", "d"):
         small, large = (getattr(trainer, player).network for trainer in (few, many))
         entries = class_entries(small)
@@ -145,7 +145,7 @@ def test_every_weight_of_a_checkpoint_is_taken_and_the_optimisers_begin_anew(che
 def test_a_run_with_other_classes_and_another_depth_gives_what_fits(checkpoint, tiny_config):
     path, old = checkpoint()
     config = tiny_config(f"init.from={path}", "generator.depth=0", "run.seed=5")
-    trainer = build(config, classes=3)
+    trainer = build(config, counts=(1,) * 3)
     before = trainer.g.network.dense.weight.clone()
     _, lines = begin_from(config, trainer, ("x", "j", "y"))
     ours, theirs = trainer.g.network.dense.weight, old.g.network.dense.weight
@@ -259,7 +259,7 @@ def test_strict_names_the_first_tensor_that_is_not_taken(checkpoint, generator_f
     config = tiny_config(f"init.from={path}", "init.strict=true")
     begin_from(config, build(config), NAMES)
     with pytest.raises(ConfigError, match=r"of the generator dense.weight \[512, 27\] \(there: \[512, 34\]\) is not"):
-        begin_from(config, build(config, classes=3), tuple("xyz"))
+        begin_from(config, build(config, counts=(1,) * 3), tuple("xyz"))
     generator_file(file := tmp_path / "g.safetensors")
     config = tiny_config(f"init.from={file}", "init.strict=true")
     with pytest.raises(ConfigError, match=r"of the discriminator layers.0.weight \[8, 3, 3, 3\] \(not there\)"):
@@ -288,7 +288,7 @@ def test_a_source_of_which_nothing_fits_is_refused_with_what_differs(checkpoint,
 def test_spectral_norms_are_those_of_the_weights_that_were_taken(checkpoint, tiny_config):
     path, _ = checkpoint("discriminator.spectral_norm=true")
     config = tiny_config(f"init.from={path}", "discriminator.spectral_norm=true", "run.seed=5")
-    trainer = build(config, classes=3)
+    trainer = build(config, counts=(1,) * 3)
     begin_from(config, trainer, ("a", "y", "z"))
     for norm, weight in spectral_norms_of(trainer.d.network):
         weight = weight.detach().flatten(1)

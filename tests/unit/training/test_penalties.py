@@ -37,6 +37,27 @@ def test_r1_is_of_the_reals_and_r2_of_the_fakes():
     torch.testing.assert_close(_penalty(Weights(r1=3.0, r2=5.0), images, logits), 1.5 * reals + 2.5 * fakes)
 
 
+def test_slopes_of_opposite_heads_do_not_cancel_in_r1_whose_expectation_is_the_mean_of_each_head_s():
+    weight, images = torch.zeros(48, 2, dtype=torch.float64), _images(4)
+    weight[0] = torch.tensor([10.0, -10.0])  # the mean of the heads is flat
+    logits = images.flatten(1) @ weight
+    found = [
+        gradient_penalty(Weights(r1=2.0), images, logits, ("fake", "real"), None, signs.expand(4, 2)).item()
+        for signs in torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
+    ]
+    assert sum(found) / 4 == pytest.approx(100.0)
+    assert _penalty(Weights(r1=2.0), images, logits).item() == 0
+
+
+def test_the_wasserstein_penalty_is_of_the_mean_of_the_heads_whatever_their_signs():
+    weight, images = torch.zeros(48, 2, dtype=torch.float64), _images(6)
+    weight[0] = torch.tensor([4.0, 2.0])  # slope 3 of the mean
+    signs = torch.tensor([1.0, -1.0], dtype=torch.float64).expand(6, 2)
+    kinds = ("fake", "real", "mixed")
+    found = gradient_penalty(Weights(r1=2.0, mixed=10.0), images, images.flatten(1) @ weight, kinds, None, signs)
+    assert found.item() == pytest.approx((4 - 2) ** 2 / 2 + 10 * (3 - 1) ** 2)
+
+
 def test_the_wasserstein_penalty_is_of_the_mixtures_distance_from_slope_one():
     weight = torch.zeros(48, dtype=torch.float64)
     weight[0] = 3.0  # slope 3 everywhere

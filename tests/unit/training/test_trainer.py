@@ -16,18 +16,19 @@ from distgan.config import method
 from distgan.config.load import load_config
 from distgan.data.dataset import Batch, ImageDataset
 from distgan.distributed.accelerator import batch_rows, build_accelerator
+from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.networks.dropout import KeyedDropout
 from distgan.networks.spectral_norm import power_iteration
 from distgan.training.checkpoint.state import capture, restore
 from distgan.training.controllers.balance import last_level
-from distgan.training.trainer import Trainer
+from distgan.training.trainer import DiscriminatorInput, Trainer
 from distgan.utils.images import to_signed
 
 
-def build(config, size=32, classes=10):
+def build(config, size=32, counts=(1,) * 10):
     accelerator, _ = build_accelerator(config.train)
     rows = batch_rows(config.train.batch_size, config.train.accumulation, 0, 1)
-    return Trainer(config, accelerator, rows, size, classes)
+    return Trainer(config, accelerator, rows, size, counts)
 
 
 def reals_of(config):
@@ -184,7 +185,7 @@ def test_three_steps_of_the_seed_recipe_equal_a_literal_transcription_of_the_doc
     """The recipe written out with plain torch and numpy, sharing nothing but the networks and the random numbers."""
     small = ("generator.width=6", "generator.stem_channels=4", "discriminator.width=6", "train.batch_size=8")
     config = load_config("seed_frogs", [*small, "data.prepare=null"])
-    trainer = build(config, classes=1)
+    trainer = build(config, counts=(1,))
     g, d = copy.deepcopy(trainer.g.network), copy.deepcopy(trainer.d.network)
     for module in d.modules():
         if isinstance(module, KeyedDropout):
@@ -553,3 +554,62 @@ def test_with_several_updates_of_d_the_metrics_are_means_over_all_of_them(tiny_c
     assert metrics["loss/penalty"].item() == pytest.approx(
         (told[0]["loss/penalty"] + told[2]["loss/penalty"]).item() / 2
     )
+
+
+def test_fakes_have_the_classes_of_the_data_as_often_as_the_data_has_them(tiny_config):
+    config = tiny_config("train.batch_size=2000", "train.accumulation=1")
+    trainer = build(config, counts=(90, 10))
+    fakes = trainer._fakes("d", trainer.draws.at("", 0), trainer.g.network, torch.zeros(2000, dtype=torch.int64))
+    assert fakes.classes.float().mean().item() == pytest.approx(0.1, abs=0.035)
+
+
+@pytest.mark.parametrize("where", ["g", "d"])
+def test_a_step_that_was_interrupted_leaves_nothing_in_the_next_one(tiny_config, where):
+    config = tiny_config()
+    undisturbed, trainer = build(config), build(config)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    player = getattr(trainer, where)
+    backward = player.backward
+    player.backward = lambda loss: (backward(loss), interrupt())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.step(iter([noise_batch(config)]))
+    player.backward = backward
+    if where == "d":  # in G's the update of D was made before
+        for each in (undisturbed, trainer):
+            each.step(iter([noise_batch(config)]))
+        assert moved(snapshot(undisturbed.d.network), trainer.d.network) == set()
+        assert moved(snapshot(undisturbed.g.network), trainer.g.network) == set()
+    assert all(weight.requires_grad for weight in trainer.d.trained)
+    trainer.step(iter([noise_batch(config)]))
+
+
+class WithBatchNorm(nn.Module):
+    """A discriminator with batch normalisation, and a dropout of its own."""
+
+    def __init__(self, settings, size, classes):
+        super().__init__()
+        self.norm, self.dropout, self.dense = GlobalBatchNorm(3), KeyedDropout(0.25), nn.Linear(3 * size * size, 1)
+
+    def forward(self, images, labels):
+        return self.dense(self.norm(images).flatten(1)).squeeze(1)
+
+
+OWN = ("generator.conditional=false", f"discriminator={{family: {__name__}:WithBatchNorm}}")
+
+
+def test_batch_normalisation_in_d_sees_fakes_beside_reals_as_it_sees_them_alone(tiny_config):
+    trainer = build(tiny_config(*OWN))
+    fakes, reals = torch.randn(12, 3, 32, 32), 5 + torch.randn(12, 3, 32, 32)
+    shown = DiscriminatorInput(torch.cat([fakes, reals]), None, ("fake", "real"))
+    together = trainer._discriminator_logits(shown, trainer.draws.at("", 0), False)
+    torch.testing.assert_close(together[:12], trainer.d.network(fakes, None))
+
+
+def test_a_dropout_that_a_discriminator_of_one_s_own_chose_stays(tiny_config):
+    assert build(tiny_config(*OWN)).d.network.dropout.p == 0.25
+    trainer = build(tiny_config(*OWN, "balance={enabled: true, dropout_step: 0.1, dropout_max: 0.9}"))
+    trainer.controllers.by_name["balance"].set_level(2)
+    assert trainer.d.network.dropout.p == pytest.approx(0.45)
