@@ -18,13 +18,14 @@ DISCRIMINATOR = """
 A class, called with (settings, size, classes), and with `channels` as a generator is. It is a torch.nn.Module;
 forward takes images, float [B, channels, size, size] in [-1, 1] (3 channels, or 1), augmented, and labels, int64 [B],
 or None where settings.conditional is false, and returns logits, float [B], or [B, heads] for several heads, of whose
-losses the mean is taken (R1 and R2 are means over the heads, other penalties of their mean); the loss gives their sign
-a meaning. It can be differentiated twice by the images, for gradient penalties. It may have two methods of which forward is made, features(images), a list of maps, float [b, C,
-H, W], and judge(maps, labels), logits: loss.mode_seeking.on=features compares the maps. A logit depends on its own
-image and label only, or on the global batch (GlobalBatchNorm, which takes fakes and reals apart); dropout is KeyedDropout with settings.dropout, best
-before the last layer, where the balance changes it. settings.spectral_norm normalises its convolutions, dense layers
-and embeddings; nothing is to be done for it. settings.freeze_layers freezes the first entries of an nn.Sequential
-named `layers` or `blocks`. A size that it cannot take: ConfigError.
+losses the mean is taken (R1 and R2 are means over the heads, other penalties of their mean); the loss gives their
+sign a meaning. It can be differentiated twice by the images, for gradient penalties. It may have two methods of which
+forward is made, features(images), a list of maps, float [b, C, H, W], and judge(maps, labels), logits:
+loss.mode_seeking.on=features compares the maps. A logit depends on its own image and label only, or on the global
+batch (GlobalBatchNorm, which takes fakes and reals apart); dropout is KeyedDropout with settings.dropout, best before
+the last layer, where the balance changes it. settings.spectral_norm normalises its convolutions, dense layers and
+embeddings; nothing is to be done for it. settings.freeze_layers freezes the first entries of an nn.Sequential named
+`layers` or `blocks`. A size that it cannot take: ConfigError.
 """
 
 OPTIMIZER = """
