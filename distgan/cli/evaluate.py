@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reference-count", default=DEFAULTS.reference_count, metavar="N",
-        help="number of real images (default: %(default)s)",
+        help="number of real images (default: 10,000, or all where there are fewer)",
     )  # fmt: skip
     parser.add_argument(
         "--precision", choices=("no", "bf16"), default="no", help="precision of the features (default: no, fp32)"

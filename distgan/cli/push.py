@@ -10,9 +10,10 @@ import argparse
 from distgan.cli.generators import SOURCE, Found, open_generator
 from distgan.config.command_line import add_trust_argument, to_path
 from distgan.inference.hub.facts import CardFacts, check_facts, unusual_license
-from distgan.inference.hub.find import check_id
+from distgan.inference.hub.find import check_id, repository_of
 from distgan.inference.hub.upload import MESSAGE, Pushed, Target
 from distgan.inference.publish import listed, publish, warn_of_paths, write_repository
+from distgan.utils.errors import ExportError
 from distgan.utils.log import log
 
 FACTS = tuple(CardFacts.__annotations__)
@@ -38,6 +39,10 @@ def run(args: argparse.Namespace) -> int:
     """Writes the files and uploads them. Raises CheckpointError, ExportError, before anything is sent if possible."""
     name = check_id(args.repository)
     facts = check_facts(given_facts(args))
+    if repository_of(str(args.source)):
+        raise ExportError(
+            f"push sends what is here, and {args.source} is not; give RUN, RUN/checkpoints/step-..., or a file"
+        )
     generator, found = open_generator(args.source, args.trust)
     film = not args.no_film
     if args.dry_run is not None:

@@ -35,5 +35,6 @@ def run(args: argparse.Namespace) -> int:
     generator, found = open_generator(args.source, args.trust)
     title = model.rpartition("/")[2] if args.title is None and model else args.title
     files = write_space(args.out, generator, TITLE if title is None else title, model)
-    print(f"{args.out}: {listed(files)}; of {found}; start it with: python {args.out}/app.py")
+    start = f"start it, where gradio is installed, with: python {args.out}/app.py"
+    print(f"{args.out}: {listed(files)}; of {found}; {start}")
     return 0

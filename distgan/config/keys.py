@@ -58,7 +58,11 @@ def kinds_of(model: type[BaseModel]) -> Kinds:
     for key, field in walk(model):
         accepted.setdefault(key, set()).update(map(_kind, alternatives(field.annotation)))
     texts = {key: None in kinds for key, kinds in accepted.items() if kinds <= {str, tuple, Path, None}}
-    return Kinds(texts, *(frozenset(key for key in accepted if kind in accepted[key]) for kind in (tuple, Path, bool)))
+    names, paths, switches = (
+        frozenset(key for key, kinds in accepted.items() if kind in kinds) for kind in (tuple, Path, bool)
+    )
+    whole = frozenset(key for key, kinds in accepted.items() if int in kinds and float not in kinds)
+    return Kinds(texts, names, paths, switches, whole)
 
 
 def _kind(accepted: Any) -> Any:

@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from distgan.config.base import FREE
 from distgan.config.keys import flatten, walk
-from distgan.config.messages import config_mistakes, nearest_key
+from distgan.config.messages import config_mistakes, near_key, nearest_key
 from distgan.config.recipes import BASE, KINDS, forget_prepare, may_be_a_run_s, merge, read_alone, read_recipe
 from distgan.config.registry import TYPED, Trust
 from distgan.config.schedule import Schedule
 from distgan.config.schema import Config
-from distgan.config.yaml_loader import parse_yaml, plain_value
+from distgan.config.yaml_loader import parse_yaml
 from distgan.utils.errors import ConfigError
 from distgan.utils.paths import name_as_text
 from distgan.utils.safe_io import printable
@@ -36,9 +36,9 @@ def load_config(
     trust: Sequence[str] = (),
 ) -> Config:
     """The configuration in a file and its `base`, with overrides: `key=value` texts, the last of a key wins, or values
-    by key ({"train.images": 1000} or {"train": {"images": 1000}}). Values that choose another variant, such as
-    {"generator": {"family": "dcgan"}}, replace the recipe's section; a text replaces one key, and a recipe's key that
-    does not go with it is a mistake.
+    by key ({"train.images": 1000} or {"train": {"images": 1000}}). A text and a dotted key replace one key, and a
+    recipe's key that does not go with it is a mistake. A section that chooses another variant, such as {"generator":
+    {"family": "dcgan"}}, replaces the recipe's, as it would in a file.
 
     The file's data.prepare is for the file's data.path: an override of data.path without one of data.prepare names a
     data set that must be there. source: a path, or the name of a recipe in configs/. Names of classes from outside are
@@ -54,13 +54,15 @@ def load_config(
     tree, given = recipe.tree, dict[str, Any]()
     if isinstance(overrides, Mapping):
         given = _nested(overrides)
-        tree = merge(tree, given)
+        tree = merge(tree, _nested({key: value for key, value in overrides.items() if isinstance(value, Mapping)}))
+        pairs = [(key, value) for key, value in overrides.items() if not isinstance(value, Mapping)]
     else:
-        for key, value in map(_parsed, overrides):
-            _apply(tree, key, value)
-            _apply(given, key, value)
-        if isinstance(data := given.get("data"), dict):
-            tree["data"] = forget_prepare(tree["data"], data)
+        pairs = list(map(_parsed, overrides))
+    for key, value in pairs:
+        _apply(tree, key, value)
+        _apply(given, key, value)
+    if isinstance(data := given.get("data"), dict):
+        tree["data"] = forget_prepare(tree["data"], data)
     recipe.places.update(dict.fromkeys(flatten(given), recipe.files[0]))
     trust_in_it = Trust(tuple(trust)) if any(map(may_be_a_run_s, recipe.files)) else TYPED
     return _validated(tree, trust_in_it, recipe.place_of)
@@ -131,6 +133,7 @@ def _parsed(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")) or key.startswith("-"):
         fixed = key.lstrip("-").strip(".").replace("-", "_") or "train.batch_size"
+        fixed = near_key(fixed) or fixed
         raise ConfigError(f"'{override}' is not an override; write key=value, as in {fixed}={text or 'VALUE'}")
     if key == BASE:
         raise ConfigError(
@@ -169,7 +172,7 @@ def _override_value(key: str, text: str, override: str) -> Any:
     if quoted or text.startswith(("[", "{")):
         return parse_yaml(text, override, KINDS, key)
     try:
-        value = plain_value(text.strip()) if text else ""
+        value = KINDS.number_at(key, text.strip()) if text else ""
     except ValueError as error:
         raise ConfigError(f"{override}: {error}") from None
     return text if isinstance(value, bool) and key not in KINDS.switches else value

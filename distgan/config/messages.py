@@ -52,12 +52,18 @@ def config_mistakes(error: ValidationError, most: int) -> list[str]:
 
 def nearest_key(key: str) -> str:
     """`; nearest: KEY`, or where all keys are listed if no key is near."""
+    near = near_key(key)
+    return f"; nearest: {near}" if near else "; `distgan train --help` lists all keys"
+
+
+def near_key(key: str) -> str | None:
+    """The key that is most like another: one with the same last part first. None if none is like it."""
     key = printable(key).replace("-", "_")
     keys = list(dict.fromkeys(known for known, _ in walk(Config)))
     same_leaf = [known for known in keys if known.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     close = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0)
     close = close or difflib.get_close_matches(key, [*keys, *Config.model_fields], n=1, cutoff=0.6)
-    return f"; nearest: {close[0]}" if close else "; `distgan train --help` lists all keys"
+    return close[0] if close else None
 
 
 def _one_per_key(errors: list[Any]) -> list[Any]:

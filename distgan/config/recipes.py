@@ -19,8 +19,9 @@ from pydantic import BaseModel
 from distgan.config.keys import alternatives, flatten, is_section, kinds_of
 from distgan.config.messages import CHOICE_KEYS
 from distgan.config.schema import Config
-from distgan.config.yaml_loader import Kinds, parse_yaml
+from distgan.config.yaml_loader import parse_yaml
 from distgan.utils.errors import ConfigError
+from distgan.utils.names import nearest_name
 from distgan.utils.paths import user_path
 from distgan.utils.safe_io import printable, read_bytes
 
@@ -34,7 +35,7 @@ OF_A_RUN = (
 )
 MAX_BYTES = 1 << 16  # of a file; the recipes have about 1,000
 KINDS = kinds_of(Config)
-FILE_KINDS = Kinds({**KINDS.texts, BASE: True}, KINDS.names, KINDS.paths | {BASE}, KINDS.switches)
+FILE_KINDS = KINDS._replace(texts={**KINDS.texts, BASE: True}, paths=KINDS.paths | {BASE})
 
 Tree = dict[str, Any]
 
@@ -126,7 +127,9 @@ def find_recipe(source: str | Path) -> Path:
         return path
     if named := _named(str(path)):
         return named
-    raise ConfigError(f"no configuration file {source}; recipes that come with distgan: {_names()}")
+    near = nearest_name(str(source), recipe_names())
+    hint = f"nearest: {near}; " if near else ""
+    raise ConfigError(f"no configuration file {source}; {hint}recipes that come with distgan: {_names()}")
 
 
 def may_be_a_run_s(path: Path) -> bool:

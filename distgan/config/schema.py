@@ -59,6 +59,7 @@ def _is_label_place(text: str) -> str:
     return text
 
 
+MAX_REALS = 10_000  # that scores compare with, where nothing else is asked for
 URL_FORMS = {
     "http": ("HOST/DIR", "~/.netrc"),
     "https": ("HOST/DIR", "~/.netrc"),
@@ -109,10 +110,21 @@ ForeignLabel = Annotated[str, AfterValidator(_is_label_place)]
 Location = Annotated[Path | URL, PlainValidator(_directory_or_url), AS_TEXT]
 
 
+def _run_name(name: str) -> str:
+    """Raises ValueError for what no directory should be called."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        return name
+    nearest = re.sub("[^A-Za-z0-9._-]+", "_", name).lstrip("._-") or "mine"
+    raise ValueError(
+        f"'{printable(name)}' must be letters, digits, '.', '_' and '-', with a letter or a digit first; nearest: "
+        f"{nearest}"
+    )
+
+
 class RunConfig(Frozen):
     """Name, place and seed of a training run."""
 
-    name: str = Field(default="quickstart", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", json_schema_extra=FREE)
+    name: Annotated[str, AfterValidator(_run_name)] = Field(default="quickstart", json_schema_extra=FREE)
     """Run name: letters, digits, '.', '_', '-'; the run directory is DIR/NAME."""
     dir: LocalPath = free(Path("runs"))
     """Directory that holds the run directories; with several machines, one that all of them share."""
@@ -369,10 +381,14 @@ class EvaluateConfig(Frozen):
     """Number of generated images, from the seeds 0, 1, 2, ..."""
     reference: Location | None = free(None)
     """Data set of the real images to compare with; null: data.path."""
-    reference_count: Annotated[int, Field(ge=20)] = free(10_000)
-    """Number of real images from the reference."""
+    reference_count: Literal["auto"] | Annotated[int, Field(ge=20)] = free("auto")
+    """Number of real images from the reference; auto: 10,000, or all where there are fewer."""
     precision: Literal["no", "bf16"] = free("no")
     """Precision of the features: no (float32) or bf16; scores of the two are not compared."""
+
+    def reals_of(self, images: int) -> int:
+        """`reference_count` for a reference of so many images."""
+        return min(MAX_REALS, images) if self.reference_count == "auto" else self.reference_count
 
     @model_validator(mode="after")
     def _check_outside(self) -> EvaluateConfig:

@@ -25,6 +25,7 @@ BOOLEANS = {word: word.lower() == "true" for word in ("true", "True", "TRUE", "f
 _DIGITS = "[0-9]+(?:_[0-9]+)*"
 _WHOLE = re.compile(f"[-+]?{_DIGITS}")
 _NUMBER = re.compile(rf"[-+]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+]?[0-9]{{1,4}})?")
+_THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}\.000")
 
 
 class Kinds(NamedTuple):
@@ -38,6 +39,16 @@ class Kinds(NamedTuple):
     """Those of them that take a path."""
     switches: frozenset[str]
     """Keys that take true and false; elsewhere these are text."""
+    whole: frozenset[str]
+    """Keys whose numbers are whole."""
+
+    def number_at(self, key: str, text: str) -> Any:
+        """`plain_value` at a key. Raises ValueError for 3.000 where a number is whole: it may mean 3, or 3,000."""
+        value = plain_value(text)
+        if key in self.whole and _THOUSANDS.fullmatch(text):
+            number = text.removesuffix(".000")
+            raise ValueError(f"{key}: {text} may mean {number}, or thousands; write {number}, or {number}_000")
+        return value
 
 
 def parse_yaml(text: str, origin: str, kinds: Kinds, key: str = "") -> Any:
@@ -111,7 +122,7 @@ def _value(node: yaml.Node, kinds: Kinds, key: str, in_list: bool = False) -> An
     if key in kinds.texts:
         is_null = text in NULLS if kinds.texts[key] else text == "null" and key in kinds.paths
         return None if is_null else text
-    value = plain_value(text)
+    value = kinds.number_at(key, text)
     return text if isinstance(value, bool) and key not in kinds.switches else value
 
 

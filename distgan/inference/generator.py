@@ -28,7 +28,7 @@ from distgan.inference.latents import check_seeds, slerp, truncate
 from distgan.networks import to_device
 from distgan.networks.classes import as_weights
 from distgan.utils.errors import ExportError
-from distgan.utils.images import MAX_COLUMNS, to_bytes, to_grid, to_image
+from distgan.utils.images import class_columns, to_bytes, to_grid, to_image
 from distgan.utils.numerics import exact_numerics
 from distgan.utils.paths import user_path
 from distgan.utils.rng import generator
@@ -204,16 +204,18 @@ class Generator:
     ) -> Image.Image:
         """One Pillow image with all of them, row by row; small images are enlarged by a whole factor.
 
-        columns: None: one for each class of a conditional generator of at most 20 where `classes` is None, else about
-        square. Other arguments and errors as of `sample`. Raises ExportError for no seeds, or less than one column.
+        columns: None: about square, and where `classes` is None each column has one class of a conditional generator
+        of at most 20. Other arguments and errors as of `sample`. Raises ExportError for no seeds, or less than one
+        column.
         """
         seeds = check_seeds(seeds)
         if not seeds or (columns is not None and columns < 1):
             raise ExportError(
                 f"a grid needs at least one seed and one column; there are {len(seeds)} seeds, columns={columns}"
             )
-        by_class = columns is None and classes is None and self.conditional and len(self.class_names) <= MAX_COLUMNS
-        return to_grid(self.sample(seeds, classes, truncation), len(self.class_names) if by_class else columns)
+        if columns is None and classes is None and self.conditional:
+            columns = class_columns(len(self.class_names), len(seeds))
+        return to_grid(self.sample(seeds, classes, truncation), columns)
 
     def interpolate(
         self, start: int, end: int, steps: int, classes: Classes = None, truncation: float | None = None
@@ -233,7 +235,7 @@ class Generator:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the description, and a grid of some seeds."""
-        columns = len(self.class_names) if self.conditional and len(self.class_names) <= MAX_COLUMNS else 8
+        columns = (self.conditional and class_columns(len(self.class_names), 64)) or 8
         file = BytesIO()
         self.grid(range(2 * columns), columns=columns).save(file, format="PNG")
         data = b64encode(file.getvalue()).decode()

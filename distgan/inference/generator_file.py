@@ -294,7 +294,8 @@ def _check_path(path: Path) -> None:
     folder = path.parent
     others = sorted(file.name for file in folder.glob("*.safetensors")) if folder.is_dir() else []
     close = difflib.get_close_matches(path.name, others, n=1, cutoff=0) if others else []
-    hint = f"nearest: {folder / close[0]}" if close else "make one with `distgan export CHECKPOINT`"
+    make = "make one with `distgan export RUN`; a repository on the Hub is OWNER/NAME"
+    hint = f"nearest: {folder / close[0]}" if close else make
     raise ExportError(f"there is no file {path}; {hint}")
 
 

@@ -15,7 +15,7 @@ from distgan.utils.errors import ExportError
 def check_seeds(seeds: Iterable[int]) -> list[int]:
     """Seeds as a list. Raises ExportError unless each is a whole number in 0 ... 2**63 - 1."""
     if isinstance(seeds, (str, int)):
-        raise ExportError(f"seeds={seeds!r} must be a list of whole numbers, such as range(64) or [{seeds}]")
+        raise ExportError(f"seeds={seeds!r} must be a list of whole numbers, such as range(64)")
     checked = []
     for seed in seeds:
         try:

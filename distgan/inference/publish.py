@@ -14,7 +14,7 @@ from distgan.inference.hub.card import FILM, GRID, Place
 from distgan.inference.hub.facts import CardFacts, check_facts, renewed
 from distgan.inference.hub.find import CARD, CONFIG, MODEL, check_id
 from distgan.inference.hub.upload import Pushed, Target, held_card, open_repository, save, upload
-from distgan.utils.images import MAX_COLUMNS, save_png
+from distgan.utils.images import class_columns, save_png
 from distgan.utils.log import log
 from distgan.utils.progress import track
 from distgan.utils.safe_io import printable
@@ -91,5 +91,6 @@ def grid_of(generator: Generator) -> tuple[int, int]:
     """Number of seeds and of columns of a grid: a column for each class where they are few; no more than fits."""
     fit = max(2, min(8, MAX_GRID // generator.size))
     classes = len(generator.class_names) if generator.conditional else 0
-    columns = classes if 0 < classes <= MAX_COLUMNS and classes * generator.size <= 2 * MAX_GRID else fit
+    by_class = class_columns(classes, fit * max(fit, classes))
+    columns = by_class if by_class and by_class * generator.size <= 2 * MAX_GRID else fit
     return fit * columns, columns

@@ -273,7 +273,7 @@ def check(config: EvaluateConfig, images: int, shapes: bool) -> None:
         raise QualityError(
             f"the reference has {images} images, and scores need {MIN_IMAGES} or more; choose a larger data set"
         )
-    elif config.reference_count > images:
+    elif config.reals_of(images) > images:
         raise QualityError(
             f"evaluate.reference_count={config.reference_count} must be {MIN_IMAGES} to {images}, the images that the "
             f"reference has; nearest valid: {images}"
@@ -328,7 +328,7 @@ def _protocol(
         reference_split=manifest.split,
         reference_classes=shards.classes,
         class_counts=None if is_even(shards.class_counts) else shards.class_counts,
-        reference_count=config.reference_count if extractor else None,
+        reference_count=config.reals_of(shards.total) if extractor else None,
         manifold_k=MANIFOLD_K if extractor else None,
         density_k=DENSITY_K if extractor else None,
         version=VERSION,

@@ -17,7 +17,7 @@ from distgan.inference.interpolation import interpolate
 from distgan.metrics.protocol import Scores
 from distgan.training.tracking.backend import INTERPOLATION_STEPS, Samples, TrackerBackend
 from distgan.training.trainer import Trainer
-from distgan.utils.images import MAX_COLUMNS
+from distgan.utils.images import class_columns
 
 CHOSEN_FROM = 4  # times the images of a grid: the reals that its columns are chosen from
 DIVERSITY_SAMPLES = 64  # images that the diversity is measured on
@@ -50,12 +50,13 @@ class SampleGrid:
         cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend, *, metric: str
     ) -> SampleGrid:
         """shown: images of a grid; metric: name of the score in the caption."""
-        columns = columns_for(len(generator.class_names) if generator.conditional else 1, shown)
+        columns = class_columns(len(generator.class_names) if generator.conditional else 1, shown)
         reals = chosen = torch.empty(0)
         if rank() == 0:
             images, labels = data.first(CHOSEN_FROM * max(shown, DIVERSITY_SAMPLES))
             reals = images[: max(shown, DIVERSITY_SAMPLES)]
-            chosen = reals[:shown] if columns is None else images[in_columns(labels.tolist(), columns, shown)]
+            ordered = in_columns(labels.tolist(), len(generator.class_names), shown)
+            chosen = reals[:shown] if columns is None else images[ordered]
         return cls(generator, reals, chosen, columns=columns, shown=shown, tracker=tracker, metric=metric)
 
     def draw(self, trainer: Trainer, scores: Scores | None) -> tuple[float, float]:
@@ -90,18 +91,13 @@ class SampleGrid:
         return f"{self.metric} {scores.values[self.metric]:.4g} at {scores.images_seen:,}, "
 
 
-def columns_for(classes: int, shown: int) -> int | None:
-    """A column for each class, whose seeds are this many apart; None of many classes, or of one."""
-    return classes if 1 < classes <= min(shown, MAX_COLUMNS) else None
-
-
-def in_columns(labels: Sequence[int], columns: int, count: int) -> list[int]:
+def in_columns(labels: Sequence[int], classes: int, count: int) -> list[int]:
     """Positions of at most `count` images, row by row, so that column c has the class c; where the class has no more
     images, the first that is left. labels: of the images to choose from."""
     left = list(range(len(labels)))
     chosen = []
     for place in range(min(count, len(labels))):
-        position = next((at for at in left if labels[at] == place % columns), left[0])
+        position = next((at for at in left if labels[at] == place % classes), left[0])
         left.remove(position)
         chosen.append(position)
     return chosen

@@ -19,7 +19,7 @@ PAD = 2  # pixels around each image of a grid
 SEPARATOR = 8  # pixels between the real and the fake half
 VISIBLE = 64  # small images are enlarged by a whole factor up to about this many pixels a side
 BACKGROUND = 255
-MAX_COLUMNS = 20  # of a grid with a column for each class
+MAX_COLUMNS = 20  # classes that have columns of their own in a grid
 
 
 def to_grid(images: Tensor, columns: int | None = None) -> Image.Image:
@@ -38,6 +38,16 @@ def to_grid(images: Tensor, columns: int | None = None) -> Image.Image:
     canvas = cells.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
     canvas = pad(canvas, (PAD, 0, PAD, 0), value=BACKGROUND)
     return to_image(canvas)
+
+
+def class_columns(classes: int, count: int) -> int | None:
+    """Columns of a grid of `count` images whose classes come in turn, about square, so that each column has one class.
+
+    A multiple of the number of classes; None where there is one class, or where there are many.
+    """
+    if not 1 < classes <= min(count, MAX_COLUMNS):
+        return None
+    return classes * max(1, round(math.sqrt(count) / classes))
 
 
 def enlarged(pixels: Tensor, side: int) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from distgan.utils.names import nearest_name
+
 
 def user_path(text: str | os.PathLike[str]) -> Path:
     """The path that somebody wrote, with `~` and `~name` expanded; `./~` means a file of that name.
@@ -31,6 +33,13 @@ def storable_path(text: str | os.PathLike[str]) -> Path:
     if not _is_text(shown_path(path)):
         raise ValueError("its name is not UTF-8, so it cannot be stored with a run; rename it")
     return path
+
+
+def nearest_beside(path: Path) -> Path | None:
+    """The directory beside a missing one whose name is most like its; None if none is like it."""
+    beside = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    near = nearest_name(path.name, beside)
+    return path.parent / near if near else None
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:

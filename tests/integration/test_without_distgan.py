@@ -156,6 +156,8 @@ def test_the_example_in_the_documentation_runs_as_it_stands(tmp_path, bare, monk
         pytest.skip("needs the extra onnx")
     assert len(EXAMPLES) == 2
     monkeypatch.chdir(tmp_path)
-    write_portable(generator_of("quickstart"), tmp_path / f"generator{SUFFIXES[name]}", name)
+    run = tmp_path / "runs" / "quickstart"
+    run.mkdir(parents=True)
+    write_portable(generator_of("quickstart"), run / f"generator{SUFFIXES[name]}", name)
     code = EXAMPLES[number] + "\nassert images.shape == (5, 3, 32, 32) and abs(images).max() <= 1"
     run_bare(bare(PACKAGES[name]), code)

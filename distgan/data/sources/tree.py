@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from distgan.utils.errors import DataError
+from distgan.utils.paths import nearest_beside
 from distgan.utils.safe_io import read_bytes
 
 IGNORED_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
@@ -89,7 +90,9 @@ class Directory(Tree):
                 f"{self.path} is a file, not a directory of images{other_source([self.path.name])}"
             ) from None
         except OSError as error:
-            raise DataError(f"{self.path} cannot be read: {error.strerror}") from None
+            near = None if os.path.lexists(self.path) else nearest_beside(Path(self.path))
+            hint = f"; nearest: {near}" if near else ""
+            raise DataError(f"{self.path} cannot be read: {error.strerror}{hint}") from None
         return sorted(visible, key=lambda entry: os.fsencode(entry.name))
 
     @cached_property

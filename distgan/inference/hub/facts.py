@@ -44,7 +44,9 @@ def check_facts(facts: CardFacts) -> CardFacts:
         near = difflib.get_close_matches(name.lower(), LICENSES, n=1, cutoff=0)[0]
         raise ExportError(f"license={printable(name)} is no identifier of a license on the Hub; nearest: {near}")
     if name == "other" and not facts.get("license_name"):
-        raise ExportError("the license `other` needs license_name, such as my-license-1.0, and may have license_link")
+        raise ExportError(
+            "the license `other` needs license_name (--license-name), such as my-license-1.0; license_link may be given"
+        )
     if name != "other" and facts.get("license_name"):
         raise ExportError(f"license_name goes with the license `other`, not with {name}; leave it out")
     return facts

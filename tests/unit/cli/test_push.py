@@ -72,7 +72,7 @@ def test_a_space_of_a_run_is_written_and_says_how_it_is_started(run_dir, tmp_pat
     pytest.importorskip("onnxscript")
     assert main(["space", str(run_dir[0]), "--out", str(tmp_path / "space"), "--model", "me/cats"]) == 0
     shown = capsys.readouterr().out
-    assert f"start it with: python {tmp_path}/space/app.py" in shown
+    assert f"start it, where gradio is installed, with: python {tmp_path}/space/app.py" in shown
     assert "title: cats\n" in (tmp_path / "space" / "README.md").read_text()
 
 

@@ -216,7 +216,8 @@ REFUSALS = [
     ("loss.real_label=2", "loss.real_label=2", "must be one of 0, 1", ""),
     ("data.prepare=cifar", "data.prepare=cifar", "must be one of shapes, cifar10", "nearest: cifar10"),
     ("data.classes=", "data.classes=", "must have at least 1 item", ""),
-    ("run.name=a/b", "run.name=a/b", "must match pattern", ""),
+    ("run.name=a/b", "run.name: 'a/b'", "must be letters, digits", "nearest: a_b"),
+    ("train.images=3.000", "train.images=3.000", "may mean 3, or thousands", "write 3, or 3_000"),
     ("run.dir=null", "run.dir=null", "must be text", "write it in quotes: \"'null'\""),
     ("data.path=null", "data.path=null", "must be text", "write it in quotes: \"'null'\""),
     ("run={dir: null}", "run.dir=null", "must be text", "write it in quotes"),
@@ -364,7 +365,8 @@ def test_an_unreadable_file_is_refused_with_the_reason(write, monkeypatch):
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.yaml", "./quickstart.yml", "configs", "sub/quickstart"])
 def test_a_missing_file_is_refused_with_the_recipes_that_exist(name):
-    with pytest.raises(ConfigError, match=rf"^no configuration file {re.escape(name)}; recipes .*quickstart"):
+    hint = "(nearest: quickstart; )?recipes .*quickstart"
+    with pytest.raises(ConfigError, match=rf"^no configuration file {re.escape(name)}; {hint}"):
         load_config(name)
 
 
@@ -555,3 +557,15 @@ def test_a_width_that_is_none_is_refused_in_one_sentence(text, sentence):
     with pytest.raises(ConfigError) as caught:
         load_config("sngan", [f"generator.width={text}"])
     assert str(caught.value).endswith(f"sngan.yaml: {sentence}")
+
+
+def test_a_dotted_key_of_a_mapping_replaces_one_key_as_its_text_does_and_a_section_what_it_chooses():
+    as_text = load_config("quickstart", ["loss.name=hinge", "optimizer.generator.name=adamw"])
+    assert load_config("quickstart", {"loss.name": "hinge", "optimizer.generator.name": "adamw"}) == as_text
+    assert as_text.loss.r1_gamma == 1.0
+    assert load_config("quickstart", {"loss": {"name": "hinge"}}).loss.r1_gamma == 0.0
+
+
+def test_an_option_that_does_not_exist_gets_the_key_that_is_meant():
+    with pytest.raises(ConfigError, match="as in train.images=3000"):
+        load_config("quickstart", ["--images=3000"])

@@ -285,7 +285,7 @@ def test_a_missing_file_names_the_nearest_one(path):
 
 
 def test_a_missing_directory_names_the_command(tmp_path):
-    with pytest.raises(ExportError, match="distgan export CHECKPOINT"):
+    with pytest.raises(ExportError, match="distgan export RUN"):
         load_generator(tmp_path / "nowhere" / "g.safetensors")
 
 

@@ -56,7 +56,7 @@ def test_a_notebook_shows_the_description_and_a_grid(generator):
     html = generator._repr_html_()
     assert html.startswith("<p>Generator(")
     data = re.search(r"data:image/png;base64,([A-Za-z0-9+/=]+)", html)[1]
-    columns = len(NAMES) if generator.conditional else 8
+    columns = 3 * len(NAMES) if generator.conditional else 8  # about square
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
     assert shown.tobytes() == generator.grid(range(2 * columns), columns=columns).tobytes()
 

@@ -219,6 +219,10 @@ def test_a_data_set_of_another_size_is_refused(shapes, tmp_path):
         evaluator(shapes).evaluate(small)
 
 
+def test_a_small_reference_is_taken_as_a_whole_where_no_number_is_asked_for(shapes):
+    assert evaluator(shapes, EvaluateConfig(count=20)).protocol.reference_count == 300
+
+
 def test_more_images_than_the_reference_has_are_refused_before_anything_is_read(shapes):
     with pytest.raises(QualityError, match="evaluate.reference_count=10000 must be 20 to 300, .*; nearest valid: 300"):
         evaluator(shapes, EvaluateConfig(count=40))

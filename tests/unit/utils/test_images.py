@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from distgan.training.tracking.curves import PANELS, draw_curves, readable_top
-from distgan.utils.images import PAD, SEPARATOR, save_png, side_by_side, to_grid
+from distgan.utils.images import PAD, SEPARATOR, class_columns, save_png, side_by_side, to_grid
 
 
 def plain(count: int, size: int = 32) -> torch.Tensor:
@@ -108,3 +108,11 @@ def test_only_an_axis_that_outliers_would_flatten_is_cut():
     assert readable_top([0.5] * 99 + [1e6]) == 0.75
     assert readable_top([0.5] * 99 + [4.0]) is None
     assert readable_top([0.5, 1e6]) is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "count", "columns"),
+    [(10, 64, 10), (10, 100, 10), (3, 100, 9), (2, 16, 4), (1, 64, None), (21, 64, None), (8, 4, None)],
+)
+def test_a_grid_is_about_square_and_each_of_its_columns_has_one_class(classes, count, columns):
+    assert class_columns(classes, count) == columns

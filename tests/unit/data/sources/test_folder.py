@@ -227,3 +227,9 @@ def test_folders_without_end_are_refused(tmp_path):
     put(place.joinpath(*"x" * 70) / "1.png", noise(4, 4, 3))
     with pytest.raises(DataError, match="set holds more than 64 folders within one another"):
         Folder(place).offer("train", None)
+
+
+def test_a_mistyped_folder_gets_the_one_beside_it_that_is_meant(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=f"cannot be read: No such file or directory; nearest: {tmp_path}/photos"):
+        Folder(tmp_path / "phtos").offer("train", None)

@@ -118,6 +118,7 @@ def test_every_mistake_is_one_sentence_and_exit_code_2(hub, file, tmp_path):
         ([*push, "you/cats"], "you/cats cannot be uploaded to the Hub (403: the token may not do this", ""),
         ([*push, "me/cats", "--dry-run", "here"], "here/model.safetensors cannot be written: ", "File exists"),
         (["push", "nothing", "me/cats"], "there is no nothing", ""),
+        (["push", "demo", "me/cats"], "push sends what is here, and demo is not", ""),
     ]
     results = commands([line for line, *_ in cases], hub.environment(tmp_path / "cache"), tmp_path)
     for (line, start, end), (code, said) in zip(cases, results, strict=True):
