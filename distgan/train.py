@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from distgan.distributed.signals import Signals  # first: launcher.py remembers who started this process
 
 # isort: split
-from distgan.config.command_line import ENVIRONMENT, add_config_arguments, parse_config_arguments, to_path
+from distgan.config.command_line import ENVIRONMENT, Parser, add_config_arguments, parse_config_arguments, to_path
 from distgan.config.help import help_text
 from distgan.config.load import load_config, to_yaml
 from distgan.utils import cpu
@@ -41,7 +41,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
 
 def build_parser(program: str | None = None) -> argparse.ArgumentParser:
     """The parser of the command. program: its name in the help."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program,
         usage="%(prog)s [--config RECIPE] [--resume auto|never|CHECKPOINT] [--print-config] [KEY=VALUE ...]",
         description="Train a GAN. With no arguments: configs/quickstart.yaml, on the embedded shapes.",

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import NoReturn
 
 import distgan
-from distgan.config.command_line import check_values
+from distgan.config.command_line import Parser, check_values
 from distgan.utils import cpu
 from distgan.utils.background import leave
 from distgan.utils.errors import ConfigError, DistganError
@@ -95,12 +95,16 @@ def parse(arguments: Sequence[str], command: str) -> argparse.Namespace:
     check_values(parser, arguments)
     if command == "prepare":
         arguments = import_module(COMMANDS[command][0]).with_kind(arguments)
-    return parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        more = printable(" ".join(unknown))
+        raise ConfigError(f"distgan {command} does not take {more}; `distgan {command} --help` has all that it takes")
+    return options
 
 
 def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
     """The parser of all commands. complete: commands whose modules are imported for their arguments."""
-    parser = argparse.ArgumentParser(prog="distgan", description=distgan.__doc__, formatter_class=_Wide)
+    parser = Parser(prog="distgan", description=distgan.__doc__, formatter_class=_Wide)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of distgan, Python, torch and "
                         "accelerate, and this machine's devices")  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

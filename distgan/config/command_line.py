@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from distgan.config.yaml_loader import plain_value
 from distgan.utils.errors import ConfigError
 from distgan.utils.log import log
+from distgan.utils.names import nearest_name
 from distgan.utils.paths import user_path
 
 ENVIRONMENT = "DISTGAN_OVERRIDES"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, with the nearest choice, in place of its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}{_nearest_choice(message)}; `{self.prog} --help` has all that it takes\n")
+
+
+def _nearest_choice(message: str) -> str:
+    """`; nearest: NAME` for argparse's error of a choice that there is not, else nothing."""
+    found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+    near = found and nearest_name(found[1], [choice.strip(" '") for choice in found[2].split(",")])
+    return f"; nearest: {near}" if near else ""
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -72,7 +72,7 @@ def build_accelerator(config: TrainConfig, environment: Mapping[str, str] = os.e
     check_connected(environment, accelerator.num_processes)
     if not gpu:
         torch.set_num_threads(config.cpu_threads or cpu_share(environment))
-    return accelerator, f"precision {precision}: {reason}"
+    return accelerator, f"precision {'float32' if precision == 'no' else precision}: {reason}"
 
 
 def backend_of(gpu: bool) -> str:
@@ -224,7 +224,7 @@ def choose_precision(configured: str, launcher: str | None, gpu: bool) -> tuple[
     elif gpu and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):
         precision, reason = "bf16", "train.precision=auto on a GPU with bf16"
     else:
-        precision, reason = "no", "train.precision=auto without a bf16 GPU"
+        precision, reason = "no", "train.precision=auto, and no GPU with bf16"
     if precision == "fp16" and not gpu:
         raise ConfigError("fp16 needs a GPU (on the CPU it would silently be fp32); use bf16 or no")
     return precision, reason

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
-from distgan.config.command_line import add_config_arguments, parse_config_arguments
+from distgan.config.command_line import Parser, add_config_arguments, parse_config_arguments
 from distgan.config.load import load_config
 from distgan.utils import cpu
 from distgan.utils.errors import DistganError, Stopped
@@ -27,7 +27,7 @@ def parse(arguments: Sequence[str] | None, program: str | None = None) -> argpar
 
 def build_parser(program: str | None = None) -> argparse.ArgumentParser:
     """The parser of the command. program: its name in the help."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program or "python -m distgan.doctor",
         usage="%(prog)s [--config RECIPE] [--json] [--quick] [KEY=VALUE ...]",
         description=(

@@ -29,7 +29,7 @@ TWO_UNDER_ACCELERATE = (ACCELERATE, "launch", "--multi_gpu", "--num_processes", 
 def test_training_starts_and_ends(tiny, tmp_path, command, env, processes):
     code, output = run([*command, *tiny("train.images=24")], HF_HOME=str(tmp_path), **env)
     assert code == 0, output
-    assert f"{processes} process(es) on cpu, precision no" in output
+    assert f"{processes} process(es) on cpu, precision float32" in output
     assert (tmp_path / "quickstart" / "generator.safetensors").exists()
     assert "Traceback" not in output
 
@@ -39,7 +39,7 @@ def test_the_command_of_the_readme_starts_without_the_launcher_s_warning(tiny, t
     assert shlex.join(command[1:]) in (ROOT / "README.md").read_text()
     code, output = run([*command, *tiny("train.images=24")], HF_HOME=str(tmp_path))
     assert code == 0, output
-    assert "1 process(es) on cpu, precision no" in output
+    assert "1 process(es) on cpu, precision float32" in output
     assert "not passed to `accelerate launch`" not in output
 
 

@@ -13,7 +13,7 @@ from distgan.training.tracking.jsonl import read_metrics
 from tests.support.processes import ALONE, ROOT, environment
 
 STREAMS = ("2>/dev/full", ">/dev/full", "2>&-", ">&-", "2>&- >&-", "<&- 2>&- >&-")
-MESSAGES = (b"precision no", b"images/s", b"done: ", b"WARNING")
+MESSAGES = (b"precision float32", b"images/s", b"done: ", b"WARNING")
 
 
 def shell(command, redirection, **env):

@@ -11,6 +11,8 @@ from distgan.utils.log import log
 from distgan.utils.progress import bar_size
 
 SHOWN = {"loss/d": "loss_d", "loss/g": "loss_g", "d/real_prob": "d_real", "d/fake_prob": "d_fake"}
+FORM = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images, {remaining} left, {rate_noinv_fmt}{postfix}"
+WIDE = 110  # columns, from which on there is room for D's answers
 INTERVAL = 5.0  # seconds between two plain lines, at least
 
 
@@ -28,7 +30,7 @@ class ProgressBar:
         if self.enabled and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self.total, initial=images, desc="training", unit=" images", **bar_size(140))
+            self._bar = tqdm(total=self.total, initial=images, unit="", bar_format=FORM, **bar_size(140))
 
     def step(self, images: int) -> None:
         """After every step."""
@@ -41,7 +43,9 @@ class ProgressBar:
             return
         shown = {short: f"{metrics[name]:.3f}" for name, short in SHOWN.items() if name in metrics}
         if self._bar is not None:
-            self._bar.set_postfix(shown, refresh=False)
+            losses = {name: shown[key] for name, key in (("D", "loss_d"), ("G", "loss_g")) if key in shown}
+            fitting = shown if self._bar.ncols >= WIDE else losses
+            self._bar.set_postfix(fitting, refresh=False)
         if (now := time.monotonic()) - self._last_line >= INTERVAL or images >= self.total:
             self._last_line = now
             rate = metrics["speed/images_per_second"]
