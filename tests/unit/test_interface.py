@@ -90,7 +90,7 @@ def test_values_by_key_are_the_command_line_s_overrides(values, texts):
         ({5: 3}, "5 is no key; write it as in 'train.batch_size'"),
         ({"train..images": 3}, "'train..images' is no key"),
         ({"train.images": -1}, "train.images=-1"),
-        ({"run.name.x": 1}, "run.name={.x.: 1} must be a valid string"),
+        ({"run.name.x": 1}, "run.name.x=1: name is a value, not a section; nearest: run.name"),
     ],
 )
 def test_wrong_values_are_told_as_wrong_overrides_are(values, sentence):

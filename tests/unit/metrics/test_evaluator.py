@@ -224,8 +224,8 @@ def test_a_small_reference_is_taken_as_a_whole_where_no_number_is_asked_for(shap
 
 
 def test_more_images_than_the_reference_has_are_refused_before_anything_is_read(shapes):
-    with pytest.raises(QualityError, match="evaluate.reference_count=10000 must be 20 to 300, .*; nearest valid: 300"):
-        evaluator(shapes, EvaluateConfig(count=40))
+    with pytest.raises(QualityError, match="evaluate.reference_count=400 must be 20 to 300, .*; nearest valid: 300"):
+        evaluator(shapes, EvaluateConfig(count=40, reference_count=400))
 
 
 def test_a_reference_that_is_too_small_for_every_count_is_not_answered_with_a_count():
@@ -238,7 +238,7 @@ def test_a_reference_that_is_too_small_for_every_count_is_not_answered_with_a_co
 
 @pytest.mark.parametrize("key", ["count", "reference_count"])
 def test_fewer_than_twenty_images_are_refused_by_the_configuration(key):
-    with pytest.raises(ConfigError, match=f"evaluate.{key}=19 must be greater than or equal to 20; nearest valid: 20"):
+    with pytest.raises(ConfigError, match=f"evaluate.{key}=19 must be .*greater than or equal to 20; nearest.*: 20"):
         load_config("quickstart", [f"evaluate.{key}=19"])
 
 

@@ -44,6 +44,7 @@ OTHERS = {
     "channels": 1,
     "reference_split": "test",
     "reference_classes": ("frog",),
+    "class_counts": (500, 100),
     "reference_count": 5000,
     "manifold_k": 5,
     "density_k": 3,

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from distgan.training.samples import columns_for, in_columns
-
-
-def test_a_few_classes_have_a_column_each_and_one_or_many_classes_have_none():
-    assert columns_for(10, 64) == 10
-    assert columns_for(1, 64) is None
-    assert columns_for(10, 9) is None, "no row would be full"
-    assert columns_for(100, 400) is None
+from distgan.training.samples import in_columns
 
 
 def test_reals_stand_in_the_column_of_their_class_and_what_lacks_is_filled_up_in_order():

@@ -112,7 +112,16 @@ def test_only_an_axis_that_outliers_would_flatten_is_cut():
 
 @pytest.mark.parametrize(
     ("classes", "count", "columns"),
-    [(10, 64, 10), (10, 100, 10), (3, 100, 9), (2, 16, 4), (1, 64, None), (21, 64, None), (8, 4, None)],
+    [
+        (10, 64, 10),
+        (10, 100, 10),
+        (3, 100, 9),
+        (2, 16, 4),
+        (1, 64, None),
+        (21, 64, None),
+        (8, 4, None),
+        (100, 400, None),
+    ],
 )
 def test_a_grid_is_about_square_and_each_of_its_columns_has_one_class(classes, count, columns):
     assert class_columns(classes, count) == columns
