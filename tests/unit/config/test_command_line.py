@@ -31,7 +31,7 @@ def test_overrides_may_stand_before_and_after_options_and_the_last_of_a_key_is_t
 
 
 def test_an_unknown_option_becomes_an_override_for_the_loader_to_refuse():
-    assert parse("--run.seed=1", "data.workers=2").overrides == ["data.workers=2", "--run.seed=1"]
+    assert parse("--run.seed=1", "data.workers=2").overrides == ["--run.seed=1", "data.workers=2"]
 
 
 def test_overrides_of_the_environment_come_last_and_are_reported(monkeypatch, caplog):
