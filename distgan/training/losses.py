@@ -182,3 +182,18 @@ def keras_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Keras' binary cross-entropy: on probabilities clipped to [1e-7, 1 - 1e-7]; bounded for targets outside [0, 1]."""
     probability = torch.sigmoid(logits).clamp(KERAS_EPSILON, 1 - KERAS_EPSILON)
     return -(targets * probability.log() + (1 - targets) * (1 - probability).log()).mean()
+
+
+def discriminator_statistics(
+    fake_logits: Tensor, real_logits: Tensor, real_probabilities: RealProbabilities
+) -> dict[str, Tensor]:
+    """Means of D's logits, of its probabilities that an image is real, and its accuracies. Logits: [b]."""
+    fake, real = real_probabilities(fake_logits, real_logits)
+    return {
+        "d/fake_logit": fake_logits.mean(),
+        "d/real_logit": real_logits.mean(),
+        "d/fake_prob": fake.mean(),
+        "d/real_prob": real.mean(),
+        "d/fake_accuracy": (fake < 0.5).to(fake.dtype).mean(),
+        "d/real_accuracy": (real > 0.5).to(real.dtype).mean(),
+    }

@@ -1,13 +1,18 @@
-"""Regularisers of G: pure functions of its images, beside the adversarial loss."""
+"""Regularisers of G beside the adversarial loss: pure functions of its images, and what they need of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from distgan.config.schema import Config
+from distgan.networks.layers import HasFeatures, has_features
+from distgan.utils.errors import ConfigError
 from distgan.utils.numerics import at_least_float32
+from distgan.utils.rng import Rows
 
 SAME = 1e-6  # distance of two real images that are one: they ask for no distance of two fakes
 
@@ -32,3 +37,35 @@ def _apart(maps: Tensor) -> Tensor:
 def in_pairs(classes: Tensor) -> Tensor:
     """Classes [b] of which rows 2i + 1 have that of rows 2i."""
     return classes[::2].repeat_interleave(2, output_size=len(classes))
+
+
+def check_pairs(config: Config, rows: Rows, matched: bool) -> None:
+    """Raises ConfigError where loss.mode_seeking finds no pairs of fakes of one class.
+
+    matched: each fake has the class of the real image beside it.
+    """
+    if not config.loss.mode_seeking.weight:
+        return
+    images = len(rows) // config.train.accumulation
+    if images % 2:
+        raise ConfigError(
+            f"loss.mode_seeking compares pairs of fakes, and a process makes {images} at a time; use an even number: "
+            "another train.batch_size, or another train.accumulation"
+        )
+    if matched and config.generator.conditional:
+        raise ConfigError(
+            "loss.mode_seeking makes two fakes of one class, and this loss gives each fake the class of a real image; "
+            "use a loss and a penalty without pairs of fakes and reals, such as loss.name=hinge with loss.r1_gamma"
+        )
+
+
+def featured(discriminator: nn.Module, config: Config) -> HasFeatures | None:
+    """D, or None without mode seeking. Raises ConfigError if D has no features to compare."""
+    if not config.loss.mode_seeking.weight:
+        return None
+    if not has_features(discriminator):
+        raise ConfigError(
+            "loss.mode_seeking.on=features compares the features of D, and this discriminator has none to compare; "
+            "use discriminator.family=projected, or on=images"
+        )
+    return cast(HasFeatures, discriminator)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +23,7 @@ from distgan.distributed.accelerator import autocast
 from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
 from distgan.networks.batch_norm import batch_norms_of, joined
 from distgan.networks.dropout import dropouts, key_layers, keyed
-from distgan.networks.layers import HasFeatures, freeze_layers, has_features, verdict
+from distgan.networks.layers import freeze_layers, verdict
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.augment import Augmenter
 from distgan.training.controllers import Controllers
@@ -38,12 +38,11 @@ from distgan.training.execution import (
     run_eager,
     why_unsupported,
 )
-from distgan.training.losses import RealProbabilities, build_loss, mean_over_heads
+from distgan.training.losses import build_loss, discriminator_statistics, mean_over_heads
 from distgan.training.meters import Averages
 from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed, mix
 from distgan.training.player import Player, total_norm
-from distgan.training.regularisers import in_pairs, mode_seeking
-from distgan.utils.errors import ConfigError
+from distgan.training.regularisers import check_pairs, featured, in_pairs, mode_seeking
 from distgan.utils.images import to_signed
 from distgan.utils.numerics import at_least_float32
 from distgan.utils.rng import Draws, Rows
@@ -109,9 +108,9 @@ class Trainer:
         # whether each fake has the class of the real image beside it
         mixed = self.penalty is not None and self.penalty.on == "mixed"
         self.matched = self.loss.needs_real_logits or config.loss.gradient_penalty > 0 or mixed
-        _check_pairs(config, rows, self.matched)
+        check_pairs(config, rows, self.matched)
         # D, where mode seeking compares its features
-        self.featured = _featured(discriminator, config) if config.loss.mode_seeking.on == "features" else None
+        self.featured = featured(discriminator, config) if config.loss.mode_seeking.on == "features" else None
         self.augment = Augmenter(config.augment, device)
         self.draws, self.draw_classes = Draws(config.run.seed, rows, device), ClassDraws(counts, device)
         self.lr_scale = 1.0  # of both learning rates; rollbacks lower it
@@ -346,50 +345,3 @@ class Trainer:
         if self.g.scaler.is_enabled():
             metrics |= {"precision/scale_d": self.d.scaler.get_scale(), "precision/scale_g": self.g.scaler.get_scale()}
         return metrics
-
-
-def _check_pairs(config: Config, rows: Rows, matched: bool) -> None:
-    """Raises ConfigError where loss.mode_seeking finds no pairs of fakes of one class.
-
-    matched: each fake has the class of the real image beside it.
-    """
-    if not config.loss.mode_seeking.weight:
-        return
-    images = len(rows) // config.train.accumulation
-    if images % 2:
-        raise ConfigError(
-            f"loss.mode_seeking compares pairs of fakes, and a process makes {images} at a time; use an even number: "
-            "another train.batch_size, or another train.accumulation"
-        )
-    if matched and config.generator.conditional:
-        raise ConfigError(
-            "loss.mode_seeking makes two fakes of one class, and this loss gives each fake the class of a real image; "
-            "use a loss and a penalty without pairs of fakes and reals, such as loss.name=hinge with loss.r1_gamma"
-        )
-
-
-def _featured(discriminator: nn.Module, config: Config) -> HasFeatures | None:
-    """D, or None without mode seeking. Raises ConfigError if D has no features to compare."""
-    if not config.loss.mode_seeking.weight:
-        return None
-    if not has_features(discriminator):
-        raise ConfigError(
-            "loss.mode_seeking.on=features compares the features of D, and this discriminator has none to compare; "
-            "use discriminator.family=projected, or on=images"
-        )
-    return cast(HasFeatures, discriminator)
-
-
-def discriminator_statistics(
-    fake_logits: Tensor, real_logits: Tensor, real_probabilities: RealProbabilities
-) -> dict[str, Tensor]:
-    """Means of D's logits, of its probabilities that an image is real, and its accuracies. Logits: [b]."""
-    fake, real = real_probabilities(fake_logits, real_logits)
-    return {
-        "d/fake_logit": fake_logits.mean(),
-        "d/real_logit": real_logits.mean(),
-        "d/fake_prob": fake.mean(),
-        "d/real_prob": real.mean(),
-        "d/fake_accuracy": (fake < 0.5).to(fake.dtype).mean(),
-        "d/real_accuracy": (real > 0.5).to(real.dtype).mean(),
-    }
