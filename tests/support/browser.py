@@ -58,6 +58,10 @@ def missing() -> str:
     return "" if program() else "needs a browser: apt-get install chromium"
 
 
+class Navigated(Exception):
+    """The page went to another one before it answered."""
+
+
 class Browser:
     """A running Chromium; `open` gives a page with a profile of its own."""
 
@@ -100,6 +104,8 @@ class Browser:
         end = time.monotonic() + SECONDS
         while (answer := self._next(end)).get("id") != self._number:
             pass
+        if "navigated or closed" in answer.get("error", {}).get("message", ""):
+            raise Navigated(method)
         assert "error" not in answer, f"{method}: {answer['error']}"
         return answer["result"]
 
@@ -162,16 +168,28 @@ class Page:
         assert not answer.get("errorText"), f"{url}: {answer['errorText']}"
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
+    def reload(self) -> None:
+        """Loads the page again and waits for it."""
+        self.js("window.old = true")
+        self.call("Page.reload")
+        self.wait("!window.old && document.readyState === 'complete'")
+
     def js(self, expression: str) -> Any:
         """The value of an expression, of a promise what it ends with. Raises AssertionError for what it throws."""
         answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, f"{expression}: {answer['exceptionDetails']}"
         return answer["result"].get("value")
 
+    def _holds(self, expression: str) -> bool:
+        try:
+            return bool(self.js(f"Boolean({expression})"))
+        except Navigated:
+            return False
+
     def wait(self, expression: str, seconds: float = SECONDS) -> Any:
         """The expression's value as soon as it is true."""
         end = time.monotonic() + seconds
-        while not (value := self.js(f"Boolean({expression})")):
+        while not (value := self._holds(expression)):
             assert time.monotonic() < end, f"did not come: {expression}; problems: {self.problems}"
             time.sleep(0.05)
         return value
