@@ -90,9 +90,9 @@ def parse_config_arguments(parser: argparse.ArgumentParser, arguments: Sequence[
     """
     check_values(parser, sys.argv[1:] if arguments is None else arguments)
     options, unknown = parser.parse_known_args(arguments)
-    unknown.sort(key=lambda text: not text.startswith("-"))
     mistaken = [text for text in unknown if text.startswith("-")]  # told before the value that stands behind it
-    options.overrides = [*mistaken, *options.overrides, *unknown[len(mistaken) :], *_overrides_of_environment()]
+    later = [text for text in unknown if text not in mistaken]
+    options.overrides = [*mistaken, *options.overrides, *later, *_overrides_of_environment()]
     return options
 
 

@@ -54,13 +54,15 @@ def load_config(
     tree, given = recipe.tree, dict[str, Any]()
     if isinstance(overrides, Mapping):
         given = _nested(overrides)
-        tree = merge(tree, _nested({key: value for key, value in overrides.items() if isinstance(value, Mapping)}))
-        pairs = [(key, value) for key, value in overrides.items() if not isinstance(value, Mapping)]
+        for key, value in overrides.items():
+            if isinstance(value, Mapping):
+                tree = merge(tree, _nested({key: value}))
+            else:
+                _apply(tree, key, value)
     else:
-        pairs = list(map(_parsed, overrides))
-    for key, value in pairs:
-        _apply(tree, key, value)
-        _apply(given, key, value)
+        for key, value in map(_parsed, overrides):
+            _apply(tree, key, value)
+            _apply(given, key, value)
     if isinstance(data := given.get("data"), dict):
         tree["data"] = forget_prepare(tree["data"], data)
     recipe.places.update(dict.fromkeys(flatten(given), recipe.files[0]))
@@ -172,7 +174,6 @@ def _override_value(key: str, text: str, override: str) -> Any:
     if quoted or text.startswith(("[", "{")):
         return parse_yaml(text, override, KINDS, key)
     try:
-        value = KINDS.number_at(key, text.strip()) if text else ""
+        return KINDS.value_at(key, text.strip()) if text else ""
     except ValueError as error:
         raise ConfigError(f"{override}: {error}") from None
-    return text if isinstance(value, bool) and key not in KINDS.switches else value

@@ -42,13 +42,13 @@ class Kinds(NamedTuple):
     whole: frozenset[str]
     """Keys whose numbers are whole."""
 
-    def number_at(self, key: str, text: str) -> Any:
-        """`plain_value` at a key. Raises ValueError for 3.000 where a number is whole: it may mean 3, or 3,000."""
+    def value_at(self, key: str, text: str) -> Any:
+        """What a word without quotes means at a key. Raises ValueError for 3.000 at a key of whole numbers."""
         value = plain_value(text)
         if key in self.whole and _THOUSANDS.fullmatch(text):
             number = text.removesuffix(".000")
             raise ValueError(f"{key}: {text} may mean {number}, or thousands; write {number}, or {number}_000")
-        return value
+        return text if isinstance(value, bool) and key not in self.switches else value
 
 
 def parse_yaml(text: str, origin: str, kinds: Kinds, key: str = "") -> Any:
@@ -122,8 +122,7 @@ def _value(node: yaml.Node, kinds: Kinds, key: str, in_list: bool = False) -> An
     if key in kinds.texts:
         is_null = text in NULLS if kinds.texts[key] else text == "null" and key in kinds.paths
         return None if is_null else text
-    value = kinds.number_at(key, text)
-    return text if isinstance(value, bool) and key not in kinds.switches else value
+    return kinds.value_at(key, text)
 
 
 def _mapping(node: yaml.MappingNode, kinds: Kinds, key: str) -> dict[str, Any]:

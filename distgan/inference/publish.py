@@ -88,7 +88,7 @@ def listed(files: Sequence[Path]) -> str:
 
 
 def grid_of(generator: Generator) -> tuple[int, int]:
-    """Number of seeds and of columns of a grid: a column for each class where they are few; no more than fits."""
+    """Number of seeds and of columns of a grid: each column has one class where they are few; no more than fits."""
     fit = max(2, min(8, MAX_GRID // generator.size))
     classes = len(generator.class_names) if generator.conditional else 0
     by_class = class_columns(classes, fit * max(fit, classes))

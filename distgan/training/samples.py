@@ -50,13 +50,13 @@ class SampleGrid:
         cls, generator: Generator, data: ImageDataset, shown: int, tracker: TrackerBackend, *, metric: str
     ) -> SampleGrid:
         """shown: images of a grid; metric: name of the score in the caption."""
-        columns = class_columns(len(generator.class_names) if generator.conditional else 1, shown)
+        classes = len(generator.class_names) if generator.conditional else 1
+        columns = class_columns(classes, shown)
         reals = chosen = torch.empty(0)
         if rank() == 0:
             images, labels = data.first(CHOSEN_FROM * max(shown, DIVERSITY_SAMPLES))
             reals = images[: max(shown, DIVERSITY_SAMPLES)]
-            ordered = in_columns(labels.tolist(), len(generator.class_names), shown)
-            chosen = reals[:shown] if columns is None else images[ordered]
+            chosen = reals[:shown] if columns is None else images[in_columns(labels.tolist(), classes, shown)]
         return cls(generator, reals, chosen, columns=columns, shown=shown, tracker=tracker, metric=metric)
 
     def draw(self, trainer: Trainer, scores: Scores | None) -> tuple[float, float]:

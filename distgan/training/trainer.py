@@ -176,7 +176,7 @@ class Trainer:
                 logits = self._discriminator_logits(shown, micro.draws, any(weights.taken))
                 fake, real = logits.chunk(len(shown.kinds))[:2]
                 loss = self._discriminator_loss(fake, real, micro.draws)
-                signs = self._head_signs(logits, micro.draws, shown.kinds)
+                signs = self._head_signs(logits, micro.draws, shown.kinds) if any(weights.taken) else None
                 penalty = gradient_penalty(weights, shown.images, logits, shown.kinds, self.penalty, signs)
                 d.backward((loss + penalty) / parts)
             averages.add({"loss/d": loss} | ({"loss/penalty": penalty} if any(weights.taken) else {}))
