@@ -21,7 +21,9 @@ or None where settings.conditional is false, and returns logits, float [B], or [
 losses the mean is taken (R1 and R2 are means over the heads, other penalties of their mean); the loss gives their
 sign a meaning. It can be differentiated twice by the images, for gradient penalties. It may have two methods of which
 forward is made, features(images), a list of maps, float [b, C, H, W], and judge(maps, labels), logits:
-loss.mode_seeking.on=features compares the maps. A logit depends on its own image and label only, or on the global
+loss.mode_seeking.on=features compares the maps. Where nothing trains what makes the maps, an attribute
+fixed_features = True says so, and forward takes known `maps` by name: with train.share_fakes they are computed once
+for both updates. A logit depends on its own image and label only, or on the global
 batch (GlobalBatchNorm, which takes fakes and reals apart); dropout is KeyedDropout with settings.dropout, best before
 the last layer, where the balance changes it. settings.spectral_norm normalises its convolutions, dense layers and
 embeddings; nothing is to be done for it. settings.freeze_layers freezes the first entries of an nn.Sequential named

@@ -54,6 +54,11 @@ def has_features(discriminator: nn.Module) -> bool:
     return all(callable(getattr(discriminator, name, None)) for name in ("features", "judge"))
 
 
+def has_fixed_features(discriminator: nn.Module) -> bool:
+    """Whether training leaves D's features as they are: `fixed_features` is true, and forward takes known `maps`."""
+    return has_features(discriminator) and bool(getattr(discriminator, "fixed_features", False))
+
+
 def verdict(logits: Tensor) -> Tensor:
     """D's logit of each image, [B]: the mean over its heads, if it has several ([B, heads])."""
     return logits.mean(1) if logits.ndim == 2 and logits.shape[1] > 1 else logits

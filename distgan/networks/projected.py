@@ -34,6 +34,7 @@ SLOPE = 0.2  # of the leaky ReLU
 class Discriminator(nn.Module):
     """images [B, channels, size, size] in [-1, 1], labels [B] int64 or None -> logits [B, 4], one of each scale."""
 
+    fixed_features = True
     features_digest: Tensor
 
     def __init__(self, config: ProjectedDiscriminator, size: int, classes: int, channels: int = 3) -> None:
@@ -51,8 +52,9 @@ class Discriminator(nn.Module):
             ScaleHead(mixed, side, config, classes) for mixed, side in zip(MIXED, sides, strict=True)
         )
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.judge(self.features(images), labels)
+    def forward(self, images: Tensor, labels: Tensor | None = None, maps: Sequence[Tensor] | None = None) -> Tensor:
+        """maps: the images' `features`, where they are known."""
+        return self.judge(self.features(images) if maps is None else maps, labels)
 
     def judge(self, maps: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
         """Logits [B, 4] of images whose maps are those of `features`."""

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import flop_registry
 from distgan.config.schema import Config
 from distgan.networks import build_discriminator, build_generator
 from distgan.networks.layers import HasFeatures, freeze_layers, verdict
+from distgan.training.features import reusable
 from distgan.training.losses import build_loss, mean_over_heads
 from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed
 
@@ -123,7 +124,21 @@ def _per_image(config: Config, networks: _Networks) -> float:
         penalised = _counted(lambda: _discriminator_loss(config, networks, penalties).backward())
     d_update = g_forward + (penalised + (every - 1) * plain) / every
     g_update = _counted(lambda: _generator_loss(config, networks).backward())
-    return train.d_steps * d_update + g_update - (g_forward if train.share_fakes else 0)
+    return train.d_steps * d_update + g_update - (_shared(config, networks, g_forward) if train.share_fakes else 0)
+
+
+def _shared(config: Config, networks: _Networks, g_forward: int) -> float:
+    """FLOPs of what a step with shared fakes does once in the place of twice."""
+    if not reusable(networks.d, config):
+        return g_forward
+    every = config.loss.penalty_every_steps
+    penalised = (
+        any(Weights.of(config.loss, 0, 0).taken) / every
+    )  # the share of steps, whose D needs features of its own
+    seeking = config.loss.mode_seeking
+    seen_by_g = 1 + (build_loss(config.loss).needs_real_logits or bool(seeking.weight and seeking.on == "features"))
+    features = _counted(lambda: cast(HasFeatures, networks.d).features(networks.image))
+    return g_forward + features * (seen_by_g - 2 * penalised)
 
 
 def _counted(call: Callable[[], object]) -> int:

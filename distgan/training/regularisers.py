@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distgan.config.schema import Config
-from distgan.networks.layers import HasFeatures, has_features
 from distgan.utils.errors import ConfigError
 from distgan.utils.numerics import at_least_float32
 from distgan.utils.rng import Rows
@@ -57,15 +55,3 @@ def check_pairs(config: Config, rows: Rows, matched: bool) -> None:
             "loss.mode_seeking makes two fakes of one class, and this loss gives each fake the class of a real image; "
             "use a loss and a penalty without pairs of fakes and reals, such as loss.name=hinge with loss.r1_gamma"
         )
-
-
-def featured(discriminator: nn.Module, config: Config) -> HasFeatures | None:
-    """D, or None without mode seeking. Raises ConfigError if D has no features to compare."""
-    if not config.loss.mode_seeking.weight:
-        return None
-    if not has_features(discriminator):
-        raise ConfigError(
-            "loss.mode_seeking.on=features compares the features of D, and this discriminator has none to compare; "
-            "use discriminator.family=projected, or on=images"
-        )
-    return cast(HasFeatures, discriminator)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, cast
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +23,7 @@ from distgan.distributed.accelerator import autocast
 from distgan.networks import build_discriminator, build_generator, check_same_answer, to_device
 from distgan.networks.batch_norm import batch_norms_of, joined
 from distgan.networks.dropout import dropouts, key_layers, keyed
-from distgan.networks.layers import freeze_layers, verdict
+from distgan.networks.layers import HasFeatures, freeze_layers, verdict
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.augment import Augmenter
 from distgan.training.controllers import Controllers
@@ -38,46 +38,19 @@ from distgan.training.execution import (
     run_eager,
     why_unsupported,
 )
+from distgan.training.features import featured, reusable
 from distgan.training.losses import build_loss, discriminator_statistics, mean_over_heads
 from distgan.training.meters import Averages
 from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed, mix
 from distgan.training.player import Player, total_norm
-from distgan.training.regularisers import check_pairs, featured, in_pairs, mode_seeking
+from distgan.training.regularisers import check_pairs, in_pairs, mode_seeking
+from distgan.training.shown import Classed, DiscriminatorInput, Judged, Pair
 from distgan.utils.images import to_signed
 from distgan.utils.numerics import at_least_float32
 from distgan.utils.rng import Draws, Rows
 from distgan.utils.shares import ClassDraws
 
 LOOK_ROWS = 16  # images that D is shown at once where it only looks
-
-
-class Classed(NamedTuple):
-    """Images, generated or real, and their classes."""
-
-    images: Tensor
-    """[b, channels, H, W] in [-1, 1]."""
-    classes: Tensor | None
-    """int64 [b]; None for an unconditional generator."""
-
-
-class Judged(NamedTuple):
-    """What D makes of images in G's update."""
-
-    logits: list[Tensor]
-    """One tensor, [b] or [b, heads]; none of reals where G's loss does not need them."""
-    maps: list[Tensor]
-    """What mode seeking compares: the images themselves, or D's features, each [b, channels, H, W]."""
-
-
-class DiscriminatorInput(NamedTuple):
-    """Images that go through D in one forward: b fakes, b reals and, for a penalty on them, b mixtures of the two."""
-
-    images: Tensor
-    """[2b or 3b, channels, H, W], augmented, channels last."""
-    classes: Tensor | None
-    """int64 [2b or 3b]; None for an unconditional generator."""
-    kinds: tuple[str, ...]
-    """("fake", "real") or ("fake", "real", "mixed")."""
 
 
 class Trainer:
@@ -109,9 +82,9 @@ class Trainer:
         mixed = self.penalty is not None and self.penalty.on == "mixed"
         self.matched = self.loss.needs_real_logits or config.loss.gradient_penalty > 0 or mixed
         check_pairs(config, rows, self.matched)
-        # D, where mode seeking compares its features
-        self.featured = featured(discriminator, config) if config.loss.mode_seeking.on == "features" else None
         self.augment = Augmenter(config.augment, device)
+        self.featured = featured(discriminator, config)  # D, where its features are looked at by themselves
+        self.seeks_on_features, self.reuses = config.loss.mode_seeking.on == "features", reusable(discriminator, config)
         self.draws, self.draw_classes = Draws(config.run.seed, rows, device), ClassDraws(counts, device)
         self.lr_scale = 1.0  # of both learning rates; rollbacks lower it
         self.lr_factors: dict[str, dict[str, float]] = {"g": {}, "d": {}}  # of the controllers, by their names
@@ -150,15 +123,15 @@ class Trainer:
         for _ in range(self.settings.d_steps):
             batch, shared = next(batches), None
             if self.settings.share_fakes:
-                shared = self._fakes("g", self.draws.at("", self.steps), self.g.wrapped, batch.labels)
+                shared = self._shared(batch)
             averages.add(self._update_discriminator(batch, shared))
         metrics = averages.means() | self._update_generator(batch, shared)
         self.ema.update(ema_decay(self.ema_settings, self.images_per_step, self.images_seen))
         self.last["images"] = batch.images.chunk(self.settings.accumulation)[-1]
         return metrics | self.controllers.step(metrics)
 
-    def _update_discriminator(self, batch: Batch, shared: Classed | None) -> dict[str, Tensor]:
-        """One update of D, on this rank's reals and as many fakes. shared: fakes that G's update uses as well."""
+    def _update_discriminator(self, batch: Batch, shared: Pair | None) -> dict[str, Tensor]:
+        """One update of D, on this rank's reals and as many fakes. shared: those that G's update uses as well."""
         d, weights = self.d, Weights.of(self.loss_settings, self.d.updates, self.images_seen)
         inputs = StepInputs(self.draws.at("", d.updates), batch, weights)
         work = partial(self._discriminator_gradients, shared)
@@ -167,11 +140,11 @@ class Trainer:
         power_iteration(self.d_norms)
         return metrics | {"grad_norm/d": norm}
 
-    def _discriminator_gradients(self, shared: Classed | None, inputs: StepInputs) -> dict[str, Tensor]:
+    def _discriminator_gradients(self, shared: Pair | None, inputs: StepInputs) -> dict[str, Tensor]:
         """Adds D's gradients, micro-batch by micro-batch. Returns mean metrics."""
         d, parts, averages, weights = self.d, self.settings.accumulation, Averages(), inputs.weights
         for micro in inputs.micro_batches(parts):
-            shown = self._discriminator_input(micro, shared, weights)
+            shown = self._discriminator_input(shared or self._pair("d", micro), micro.draws, weights)
             with d.part(micro.number, parts):
                 logits = self._discriminator_logits(shown, micro.draws, any(weights.taken))
                 fake, real = logits.chunk(len(shown.kinds))[:2]
@@ -184,20 +157,20 @@ class Trainer:
             averages.add(discriminator_statistics(fake, real, self.loss.real_probabilities))
         return averages.means()
 
-    def _update_generator(self, batch: Batch, shared: Classed | None) -> dict[str, Tensor]:
+    def _update_generator(self, batch: Batch, shared: Pair | None) -> dict[str, Tensor]:
         """One update of G through D, whose weights stay as they are. batch: the last that D was shown."""
         g, inputs = self.g, StepInputs(self.draws.at("", self.g.updates), batch, Weights())
         with self.d.frozen():
             metrics = self.compute(("g", self.d_dropout), partial(self._generator_gradients, shared), inputs, g.trained)
         return metrics | {"grad_norm/g": g.update(self.g_lr, self.images_seen)}
 
-    def _generator_gradients(self, shared: Classed | None, inputs: StepInputs) -> dict[str, Tensor]:
+    def _generator_gradients(self, shared: Pair | None, inputs: StepInputs) -> dict[str, Tensor]:
         """Adds G's gradients, micro-batch by micro-batch. Returns mean metrics."""
         g, parts, averages = self.g, self.settings.accumulation, Averages()
         for micro in inputs.micro_batches(parts):
             with g.part(micro.number, parts):
-                fakes = shared or self._fakes("g", micro.draws, g.wrapped, micro.labels)
-                fake, real = self._judged(fakes, micro.draws, "g"), self._reals_judged(micro, fakes)
+                pair = shared or self._pair("g", micro)
+                fake, real = self._judged(pair.fakes, micro.draws, "g"), self._reals_judged(pair.reals, micro.draws)
                 loss = mean_over_heads(self.loss.generator, *fake.logits, *real.logits)
                 added = self._regularisers(fake, real)
                 g.backward((loss + sum(added.values())) / parts)
@@ -221,26 +194,47 @@ class Trainer:
         key_layers(self.g_keyed, draws.of(f"dropout/g/{purpose}"))
         return Classed(generator(latents, classes), classes)
 
+    def _pair(self, purpose: Literal["d", "g"], micro: MicroBatch) -> Pair:
+        """New fakes beside a micro-batch's reals, for an update of D or of G."""
+        with torch.set_grad_enabled(purpose == "g"):
+            generator = self.g.wrapped if purpose == "g" else self.g.network
+            fakes = self._fakes(purpose, micro.draws, generator, micro.labels)
+        return Pair(fakes, Classed(to_signed(micro.images), None if fakes.classes is None else micro.labels))
+
+    def _shared(self, batch: Batch) -> Pair:
+        """The fakes and reals of both updates of a step; with D's features of them where nothing changes these."""
+        pair = self._pair("g", MicroBatch(0, batch.images, batch.labels, self.draws.at("", self.steps)))
+        if not self.reuses:
+            return pair
+        return Pair(*(each._replace(maps=self._features(each.images)) for each in pair))
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """D's maps of augmented images, with the graph of those images that have one."""
+        with autocast(self.accelerator):
+            return cast(HasFeatures, self.featured).features(images.contiguous(memory_format=torch.channels_last))
+
     @torch.no_grad()
-    def _discriminator_input(self, micro: MicroBatch, shared: Classed | None, weights: Weights) -> DiscriminatorInput:
+    def _discriminator_input(self, pair: Pair, draws: Draws, weights: Weights) -> DiscriminatorInput:
         """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, channels, H, W]."""
-        draws = micro.draws
-        fakes, fake_classes = shared or self._fakes("d", draws, self.g.network, micro.labels)
-        joined = torch.cat([fakes.detach(), to_signed(micro.images)])
+        fakes, reals = pair
+        joined = torch.cat([fakes.images, reals.images])
         images = self.augment(joined, draws.of("augment/fake"), draws.of("augment/real"))
         kinds = kinds_needed(weights, self.penalty)
         if "mixed" in kinds:
             images = torch.cat([images, mix(images, draws.of("mix").uniform())])
-        classes = None
-        if fake_classes is not None:
-            classes = torch.cat([fake_classes, micro.labels, micro.labels][: len(kinds)])
-        return DiscriminatorInput(images.contiguous(memory_format=torch.channels_last), classes, kinds)
+        classes, maps = None, None
+        if fakes.classes is not None and reals.classes is not None:
+            classes = torch.cat([fakes.classes, reals.classes, reals.classes][: len(kinds)])
+        if fakes.maps and reals.maps and not any(weights.taken):  # a penalty differentiates the features, too
+            maps = [torch.cat(scale) for scale in zip(fakes.maps, reals.maps, strict=True)]
+        return DiscriminatorInput(images.contiguous(memory_format=torch.channels_last), classes, kinds, maps)
 
     def _discriminator_logits(self, shown: DiscriminatorInput, draws: Draws, penalised: bool) -> Tensor:
         """D's logits, [2b or 3b] or [2b or 3b, heads]. penalised: they will be differentiated by the images, twice."""
         key_layers(self.d_keyed, *(draws.of(f"dropout/d/{kind}") for kind in shown.kinds))
+        known = {} if shown.maps is None else {"maps": shown.maps}
         with eager(self.settings.compile, penalised), joined(self.d_batch_norms, len(shown.kinds)):
-            return self.d.wrapped(shown.images.requires_grad_(penalised), shown.classes)  # type: ignore[no-any-return]
+            return self.d.wrapped(shown.images.requires_grad_(penalised), shown.classes, **known)  # type: ignore[no-any-return]
 
     def _head_signs(self, logits: Tensor, draws: Draws, kinds: tuple[str, ...]) -> Tensor | None:
         """-1 or 1 for each image and head, [2b or 3b, heads], where D has several: see `gradient_penalty`."""
@@ -258,29 +252,26 @@ class Trainer:
         """Noise on the labels of fakes and reals, [b] each in [0, 1); nothing where the loss takes none."""
         return [draws.of(f"label/{kind}").uniform() for kind in ("fake", "real") if self.loss.needs_label_noise]
 
-    def _judged(self, images: Classed, draws: Draws, purpose: str) -> Judged:
+    def _judged(self, shown: Classed, draws: Draws, purpose: str) -> Judged:
         """What G's loss needs of images that D sees in G's update."""
         key_layers(self.d_keyed, draws.of(f"dropout/d/{purpose}"))
-        shown = self.augment(images.images, draws.of(f"augment/{purpose}"))
-        shown = shown.contiguous(memory_format=torch.channels_last)
+        images = self.augment(shown.images, draws.of(f"augment/{purpose}"))
         if self.featured is None:
-            return Judged([self.d.network(shown, images.classes)], [images.images])
+            images = images.contiguous(memory_format=torch.channels_last)
+            return Judged([self.d.network(images, shown.classes)], [shown.images])
+        maps = shown.maps or self._features(images)
         with autocast(self.accelerator):
-            maps = self.featured.features(shown)
-            return Judged([at_least_float32(self.featured.judge(maps, images.classes))], maps)
+            logits = at_least_float32(self.featured.judge(maps, shown.classes))
+        return Judged([logits], maps if self.seeks_on_features else [shown.images])
 
     @torch.no_grad()
-    def _reals_judged(self, micro: MicroBatch, fakes: Classed) -> Judged:
+    def _reals_judged(self, reals: Classed, draws: Draws) -> Judged:
         """The same of the real images, as far as G's loss compares with them: logits, and maps for mode seeking."""
-        if not (self.loss.needs_real_logits or self.loss_settings.mode_seeking.weight):
-            return Judged([], [])
-        reals = Classed(to_signed(micro.images), None if fakes.classes is None else micro.labels)
         if self.loss.needs_real_logits:
-            return self._judged(reals, micro.draws, "rival")  # the key of its random numbers, since 0.1.0
-        if self.featured is None:
-            return Judged([], [reals.images])
-        with autocast(self.accelerator):
-            return Judged([], self.featured.features(reals.images))
+            return self._judged(reals, draws, "rival")  # the key of its random numbers, since 0.1.0
+        if not self.loss_settings.mode_seeking.weight:
+            return Judged([], [])
+        return Judged([], (reals.maps or self._features(reals.images)) if self.seeks_on_features else [reals.images])
 
     def _regularisers(self, fakes: Judged, reals: Judged) -> dict[str, Tensor]:
         """What G's loss grows by because of its images, by the names of metrics."""

@@ -14,7 +14,7 @@ from distgan.doctor.contracts.subject import Broken, Check, Subject
 from distgan.networks import build_discriminator, build_generator, check_same_answer, takes_channels
 from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.networks.dropout import dropouts, set_dropout
-from distgan.networks.layers import HasFeatures, has_features, verdict
+from distgan.networks.layers import HasFeatures, has_features, has_fixed_features, verdict
 from distgan.networks.spectral_norm import power_iteration, spectral_norms_of
 from distgan.training.penalties import input_gradients
 from distgan.utils.errors import ConfigError
@@ -128,8 +128,18 @@ def check_features(build: Callable[..., nn.Module]) -> str:
             raise Broken(f"a map of features has the shape {list(bad[0])}, not [{BATCH}, C, H, W]")
         if not torch.allclose(rival.judge(maps, labels), network(images, labels), rtol=1e-4, atol=1e-5):
             raise Broken("judge of features gives other logits than forward")
+        if has_fixed_features(network):
+            _check_fixed(network, images, labels, maps)
         counts.append(len(maps))
     return f"{counts[0]} maps, of which judge makes the logits of forward"
+
+
+def _check_fixed(network: nn.Module, images: Tensor, labels: Tensor | None, maps: list[Tensor]) -> None:
+    """fixed_features promises that no weight is trained through the maps, and that forward takes them."""
+    if any(each.requires_grad for each in maps):
+        raise Broken("fixed_features is true, and a weight is trained through the features")
+    if not torch.allclose(network(images, labels, maps=maps), network(images, labels), rtol=1e-4, atol=1e-5):
+        raise Broken("forward of known maps gives other logits than forward of the images")
 
 
 def _check_shape(what: str, found: Tensor, shape: tuple[int, ...]) -> None:

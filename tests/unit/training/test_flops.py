@@ -15,6 +15,8 @@ from distgan.training.own_loop import Trainer
     [
         ("quickstart", {}),
         ("quickstart", {"train.share_fakes": True, "train.d_steps": 1}),
+        ("cifar10_cpu", {"generator.widths": [16, 16, 16, 16], "train.precision": "no"}),
+        ("cifar10_cpu", {"loss.r1_gamma": 1, "loss.penalty_every_steps": 2, "train.precision": "no"}),
         ("r3gan_small", {"loss.penalty_every_steps": 2}),
         ("dcgan", {"generator.width": 16, "discriminator.width": 16, "train.d_steps": 2, "train.precision": "no"}),
         (

@@ -21,7 +21,8 @@ from distgan.networks.dropout import KeyedDropout
 from distgan.networks.spectral_norm import power_iteration
 from distgan.training.checkpoint.state import capture, restore
 from distgan.training.controllers.balance import last_level
-from distgan.training.trainer import DiscriminatorInput, Trainer
+from distgan.training.shown import DiscriminatorInput
+from distgan.training.trainer import Trainer
 from distgan.utils.images import to_signed
 
 
@@ -79,7 +80,7 @@ def test_shared_fakes_move_both_players_and_neither_in_the_other_s_update(tiny_c
     config = tiny_config("train.share_fakes=true")
     trainer = build(config)
     batch = noise_batch(config)
-    shared = trainer._fakes("g", trainer.draws.at("", 0), trainer.g.wrapped, batch.labels)
+    shared = trainer._shared(batch)
     g = snapshot(trainer.g.network)
     trainer._update_discriminator(batch, shared)
     assert moved(g, trainer.g.network) == set()
@@ -94,6 +95,49 @@ def float64():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("loss", "seen"),
+    [
+        ("{name: hinge}", 24),
+        ("{name: hinge, mode_seeking: {weight: 2, on: features}}", 24),
+        ("{name: hinge, mode_seeking: {weight: 2}}", 24),
+        ("{name: relativistic}", 24),
+        ("{name: hinge, r1_gamma: 0.1}", 48),  # a penalty differentiates D's own features
+    ],
+)
+def test_both_updates_use_the_same_features_of_shared_fakes_where_nothing_trains_them(
+    tiny_config, float64, monkeypatch, loss, seen
+):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    config = tiny_config(
+        "train.share_fakes=true", f"loss={loss}", "discriminator={family: projected, width: 4, conditional: true}"
+    )
+    states, counts = [], []
+    for fixed in (True, False):
+        monkeypatch.setattr("distgan.networks.projected.Discriminator.fixed_features", fixed)
+        trainer, images = build(config), []
+        trainer.d.network._fixed[0].stem.register_forward_hook(lambda _, shown, __: images.append(len(shown[0])))  # noqa: B023
+        for _ in range(2):
+            trainer.step(iter([noise_batch(config)]))
+        states.append({**snapshot(trainer.g.network), **snapshot(trainer.d.network)})
+        counts.append(sum(images) / 2)
+    for name, weight in states[0].items():
+        torch.testing.assert_close(weight, states[1][name], rtol=1e-9, atol=1e-12)
+    assert counts[0] == seen
+    assert counts[1] > 24  # batches of 12 fakes and 12 reals
+
+
+def test_augmented_images_have_features_of_their_own_in_each_update(tiny_config):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    config = tiny_config(
+        "train.share_fakes=true",
+        "augment={kind: diffaugment}",
+        "discriminator={family: projected, width: 4, conditional: true}",
+    )
+    trainer = build(config)
+    assert trainer._shared(noise_batch(config)).fakes.maps is None
 
 
 def test_accumulated_micro_batches_give_the_weights_of_the_whole_batch(tiny_config, float64):
@@ -129,9 +173,9 @@ def test_d_steps_show_d_new_images_each_and_count_them(tiny_config):
 
 def test_g_s_update_draws_other_latents_than_d_s(tiny_config):
     trainer = build(tiny_config("generator.conditional=false", "discriminator.conditional=false"))
-    for_d, _ = trainer._fakes("d", trainer.draws.at("", 0), trainer.g.network, torch.zeros(12))
-    for_g, _ = trainer._fakes("g", trainer.draws.at("", 0), trainer.g.network, torch.zeros(12))
-    later, _ = trainer._fakes("d", trainer.draws.at("", 1), trainer.g.network, torch.zeros(12))
+    for_d, *_ = trainer._fakes("d", trainer.draws.at("", 0), trainer.g.network, torch.zeros(12))
+    for_g, *_ = trainer._fakes("g", trainer.draws.at("", 0), trainer.g.network, torch.zeros(12))
+    later, *_ = trainer._fakes("d", trainer.draws.at("", 1), trainer.g.network, torch.zeros(12))
     assert not torch.equal(for_d, for_g)
     assert not torch.equal(for_d, later)
 

@@ -153,6 +153,43 @@ def test_the_features_of_a_discriminator_are_what_its_logits_are_made_of(write, 
     assert ("FAIL" in out) == (words[:2] != "ok")
 
 
+FIXED = """
+import torch
+from torch import nn
+from distgan.extend import *
+
+class Discriminator(nn.Module):
+    class Settings(DiscriminatorSettings):
+        pass
+    fixed_features = True
+    def __init__(self, settings, size, classes):
+        super().__init__()
+        if settings.conditional:
+            raise ConfigError("no classes")
+        self.dense, self.scale = nn.Linear(3 * size**2, 8), nn.Parameter(torch.ones(8))
+    def features(self, images):
+        return [images{maps}]
+    def judge(self, maps, labels):
+        return (self.dense(maps[0].flatten(1)).relu() * self.scale).sum(1)
+    def forward(self, images, labels=None, maps=None):
+        return self.judge(self.features(images) if maps is None else {known}, labels)
+"""
+
+
+@pytest.mark.parametrize(
+    ("maps", "known", "words"),
+    [
+        ("", "maps", "ok    features: 1 maps"),
+        ("", "[-maps[0]]", "forward of known maps gives other logits than forward of the images"),
+        (" * self.scale.mean()", "maps", "fixed_features is true, and a weight is trained through the features"),
+    ],
+)
+def test_fixed_features_are_trained_by_nothing_and_taken_by_forward(write, capsys, maps, known, words):
+    out = _lines(capsys, write(FIXED.format(maps=maps, known=known), "Discriminator"))
+    assert words in out
+    assert ("FAIL" in out) == (words[:2] != "ok")
+
+
 D, G = "lambda f, r: (f - r).square().mean()", "lambda f, r: -f.mean()"
 PARTS = {
     f"lambda f, r: (f - r).square().sum(), {G}, lambda f, r: (f, r)": "must be a mean",
