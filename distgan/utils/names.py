@@ -27,12 +27,12 @@ def is_number(name: str) -> bool:
     return name.isascii() and name.isdigit() and len(name) < 20
 
 
-def nearest_name(name: str, names: Sequence[str]) -> str | None:
-    """The name most like `name`: among numbers, the next one; None if none is like it."""
+def nearest_name(name: str, names: Sequence[str], least: float = ALIKE) -> str | None:
+    """The name most like `name`: among numbers, the next one; None if none is as like it as `least`, 0 to 1."""
     if names and is_number(name) and all(map(is_number, names)):
         return min(names, key=lambda known: abs(int(known) - int(name)))
     spellings = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=ALIKE)
+    close = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=least)
     return spellings[close[0]] if close else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from distgan.utils.names import nearest_name
+from distgan.utils.names import ALIKE, nearest_name
 
 
 def user_path(text: str | os.PathLike[str]) -> Path:
@@ -35,10 +35,10 @@ def storable_path(text: str | os.PathLike[str]) -> Path:
     return path
 
 
-def nearest_beside(path: Path) -> Path | None:
-    """The directory beside a missing one whose name is most like its; None if none is like it."""
+def nearest_beside(path: Path, least: float = ALIKE) -> Path | None:
+    """The directory beside a missing one whose name is most like its; None if none is as like it as `least`, 0 to 1."""
     beside = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
-    near = nearest_name(path.name, beside)
+    near = nearest_name(path.name, beside, least)
     return path.parent / near if near else None
 
 

@@ -6,7 +6,6 @@ In: run directories. Out: the page. A missing or damaged part is left out, with 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from distgan.config.schema import DataConfig
@@ -20,6 +19,7 @@ from distgan.training.report.run_reader import RunReader
 from distgan.training.report.templates import fill_page
 from distgan.utils.errors import ConfigError
 from distgan.utils.files import atomic_path
+from distgan.utils.paths import nearest_beside
 
 NAME = "report.html"
 RUN_FILES = ("config.yaml", "metrics.jsonl")  # a run directory has one of them
@@ -61,9 +61,8 @@ def check_run(run_dir: Path) -> None:
 
 def nearest_run(run_dir: Path) -> str:
     """What a missing directory's name may be meant for, as the end of a sentence; empty if nothing is beside it."""
-    siblings = [path.name for path in run_dir.parent.iterdir() if path.is_dir()] if run_dir.parent.is_dir() else []
-    near = get_close_matches(run_dir.name, siblings, n=1, cutoff=0)
-    return f"; the nearest that is there: {run_dir.parent / near[0]}" if near else ""
+    near = nearest_beside(run_dir, least=0)
+    return f"; the nearest that is there: {near}" if near else ""
 
 
 def _embedded(_: int, grid: Grid) -> str:
