@@ -301,7 +301,8 @@ class TrainConfig(Frozen):
     d_steps: PositiveInt = 1
     """D updates per G update."""
     share_fakes: bool = False
-    """One forward of G for both updates: faster, but G learns from the fakes that D has just seen."""
+    """One forward of G for both updates: faster, but G learns from the fakes that D has just seen. Without augmentation
+    a D with fixed features (family `projected`) computes them once for both, too."""
     precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """Mixed precision; `accelerate launch --mixed_precision fp16|bf16` wins over this. auto: bf16 on GPUs with it."""
     gradient_compression: Literal["none", "bf16"] = "none"

@@ -117,12 +117,14 @@ def test_the_modern_recipe_s_answer_is_that_of_one_process_to_1e_12(tiny, tmp_pa
     assert distance(many, one) < 1e-12
 
 
-def test_noise_pairs_and_heads_on_fixed_features_agree_too(tiny, tmp_path):
+@pytest.mark.parametrize("shared", ["false", "true"])
+def test_noise_pairs_and_heads_on_fixed_features_agree_too(tiny, tmp_path, shared):
     pytest.importorskip("efficientnet_lite_pytorch")
     overrides = tiny(
         "generator={family: fastgan, widths: [8, 8, 8, 8], excitation_stages: 3, conditional: true}",
         "discriminator={family: projected, width: 8, resolution: 32, conditional: true}",
         "loss={name: hinge, mode_seeking: {weight: 1, on: features}}", "train.batch_size=24",
+        f"train.share_fakes={shared}",
     )  # fmt: skip
     one = play(tmp_path / "one", 1, overrides, steps=4)[0]
     two = play(tmp_path / "two", 2, overrides, steps=4)[0]
