@@ -10,17 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from distgan.cli.generators import ANY_SOURCE, open_generator
 from distgan.config.command_line import add_trust_argument, to_source
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
 from distgan.inference.labels import Class
-from distgan.inference.sampling import Names, classes_of, draw, write_directory, write_npz
+from distgan.inference.sampling import Names, classes_of, draw, write_directory, write_grid, write_npz
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
-from distgan.utils.names import split_names
+from distgan.utils.names import join_names, split_names
 from distgan.utils.paths import name_as_text, user_path
 from distgan.utils.progress import track
 
@@ -62,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--batch-size", metavar="N", help=f"images at a time (default: {BATCH_SIZE})")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument("--columns", metavar="N", help="columns of the grid (default: about square)")
+    parser.add_argument("--columns", metavar="N", help="columns of the grid (default: about square, a class in each)")
     add_trust_argument(parser)
 
 
@@ -89,9 +87,8 @@ def run(args: argparse.Namespace) -> int:
     elif form == "npz":
         write_npz(out, generator, seeds, names, batches)
     else:
-        images = torch.cat([images for _, images in batches])
-        with writing(out):
-            save_png(to_grid(images, columns), out)
+        classes = write_grid(out, generator, seeds, names, columns, batches)
+        print(f"columns: {join_names(classes, ', ')}\n" if classes else "", end="")
     print(f"{len(seeds):,} images of {generator.size}x{generator.size}: {out}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Samples images and writes them as a directory of PNGs or one .npz file."""
+"""Samples images and writes them as a grid, a directory of PNGs or one .npz file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from distgan.inference.generator import Generator
@@ -13,7 +14,7 @@ from distgan.inference.generator_file import writing
 from distgan.inference.hub.find import MODEL, fetch, repository_of
 from distgan.inference.labels import Class, Classes
 from distgan.utils.files import atomic_path
-from distgan.utils.images import save_png, to_image
+from distgan.utils.images import class_columns, save_png, to_grid, to_image
 from distgan.utils.progress import track
 
 LAST, BEST = "generator.safetensors", "best.safetensors"  # of RUN
@@ -52,6 +53,29 @@ def draw(
 def classes_of(seeds: Sequence[int], names: Names) -> Classes:
     """The class of each seed: names[seed % len(names)], which does not depend on the order of the seeds; a mixture."""
     return names if names is None or isinstance(names, Mapping) else [names[seed % len(names)] for seed in seeds]
+
+
+def write_grid(
+    path: Path,
+    generator: Generator,
+    seeds: Sequence[int],
+    names: Names,
+    columns: int | None,
+    batches: Iterator[tuple[Sequence[int], Tensor]],
+) -> list[str]:
+    """Writes one PNG. Returns the class of each column, or [] where a column has several. Raises ExportError.
+
+    columns: None: about square, where possible with one class in each.
+    """
+    labels = None if isinstance(names, Mapping) else generator.labels(seeds, classes_of(seeds, names))
+    if columns is None and labels is not None:
+        columns = class_columns(len(names or generator.class_names), len(seeds))
+    images = torch.cat([images for _, images in batches])
+    with writing(path):
+        save_png(to_grid(images, columns), path)
+    if labels is None or columns is None or not all(row.equal(labels[: len(row)]) for row in labels.split(columns)):
+        return []
+    return [generator.class_names[label] for label in labels[:columns].tolist()]
 
 
 def write_directory(directory: Path, batches: Iterator[tuple[Sequence[int], Tensor]]) -> None:

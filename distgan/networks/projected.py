@@ -110,7 +110,7 @@ class Mixing(nn.Module):
 
 
 class ScaleHead(nn.Module):
-    """Maps [B, channels, side, side], labels -> logits [B]: 3x3, strided 4x4 down to at most 4x4, sum over the map, dense.
+    """Maps [B, channels, side, side], labels -> logits [B]: 3x3, strided 4x4 down to at most 4x4, sum, dense.
 
     Each convolution is followed by a leaky ReLU; classes: projection. The sum is divided so that the variance is kept;
     weights for each place of the map learn more slowly (docs/quality.md).

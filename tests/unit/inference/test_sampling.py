@@ -306,6 +306,28 @@ def test_a_png_is_a_grid(path, tmp_path, capsys):
     assert capsys.readouterr().out == f"6 images of 8x8: {out}\n"
 
 
+@pytest.mark.parametrize(
+    ("options", "columns", "words"),
+    [
+        ("--seeds 0-8", 3, "columns: frog, cat, ship\n"),
+        ("--seeds 4-9 --columns 3", 3, "columns: cat, ship, frog\n"),
+        ("--seeds 0-3 --classes ship,cat", 2, "columns: ship, cat\n"),
+        ("--seeds 0-8 --columns 4", 4, ""),
+        ("--seeds 0-8 --mix cat,ship,0.5", 3, ""),
+    ],
+)
+def test_the_columns_of_a_grid_have_a_class_each_where_they_can_and_it_is_told(
+    tmp_path, capsys, options, columns, words
+):
+    out = tmp_path / "grid.png"
+    assert cli(export(tmp_path / "g.safetensors", True), *options.split(), "--out", out, "--device", "cpu") == 0
+    with Image.open(out) as image:
+        assert image.width == columns * (64 + PAD) + PAD
+    told = capsys.readouterr().out
+    assert told.startswith(words)
+    assert ("columns: " in told) == bool(words)
+
+
 def test_a_directory_gets_one_png_per_seed_with_the_images_of_the_library(path, generator, tmp_path):
     cli(path, "--seeds", "7,63-64", "--out", tmp_path / "images", "--batch-size", "2")
     files = sorted((tmp_path / "images").iterdir())
