@@ -110,10 +110,9 @@ class Mixing(nn.Module):
 
 
 class ScaleHead(nn.Module):
-    """Maps [B, channels, side, side], labels -> logits [B]: 3x3, strided 4x4 down to at most 4x4, sum, dense.
+    """Maps [B, channels, side, side], labels -> logits [B]: 3x3, strided 4x4 down to at most 4x4, dense.
 
-    Each convolution is followed by a leaky ReLU; classes: projection. The sum is divided so that the variance is kept;
-    weights for each place of the map learn more slowly (docs/quality.md).
+    Each convolution is followed by a leaky ReLU; classes: projection.
     """
 
     def __init__(self, channels: int, side: int, config: ProjectedDiscriminator, classes: int) -> None:
@@ -123,14 +122,13 @@ class ScaleHead(nn.Module):
             convs.append(nn.Conv2d(config.width, config.width, 4, stride=2, padding=1))
             side //= 2
         self.convs = nn.ModuleList(convs)
-        self.side = side
-        self.head = Head(config.width, classes, config.dropout)
+        self.head = Head(config.width * side**2, classes, config.dropout)
         self.apply(_begin)
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
-        return self.head(x.sum((2, 3)) / self.side, labels)  # type: ignore[no-any-return]
+        return self.head(x.flatten(1), labels)  # type: ignore[no-any-return]
 
 
 def _random(after: int, before: int, kernel: int) -> Tensor:
