@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
         write_npz(out, generator, seeds, names, batches)
     else:
         classes = write_grid(out, generator, seeds, names, columns, batches)
-        print(f"columns: {join_names(classes, ', ')}\n" if classes else "", end="")
+        if classes:
+            print(f"columns: {join_names(classes, ', ')}")
     print(f"{len(seeds):,} images of {generator.size}x{generator.size}: {out}")
     return 0
 
