@@ -123,23 +123,18 @@ def check_features(build: Callable[..., nn.Module]) -> str:
         if not has_features(network):
             return "none: it has no methods `features` and `judge`, so mode seeking compares images"
         rival, labels = cast(HasFeatures, network.eval()), _labels(conditional)
-        maps = rival.features(images)
+        maps, logits = rival.features(images), network(images, labels)
         if bad := [tuple(each.shape) for each in maps if each.ndim != 4 or len(each) != BATCH]:
             raise Broken(f"a map of features has the shape {list(bad[0])}, not [{BATCH}, C, H, W]")
-        if not torch.allclose(rival.judge(maps, labels), network(images, labels), rtol=1e-4, atol=1e-5):
+        if not torch.allclose(rival.judge(maps, labels), logits, rtol=1e-4, atol=1e-5):
             raise Broken("judge of features gives other logits than forward")
         if has_fixed_features(network):
-            _check_fixed(network, images, labels, maps)
+            if any(each.requires_grad for each in maps):
+                raise Broken("fixed_features is true, and a weight is trained through the features")
+            if not torch.allclose(network(images, labels, maps=maps), logits, rtol=1e-4, atol=1e-5):
+                raise Broken("forward of known maps gives other logits than forward of the images")
         counts.append(len(maps))
     return f"{counts[0]} maps, of which judge makes the logits of forward"
-
-
-def _check_fixed(network: nn.Module, images: Tensor, labels: Tensor | None, maps: list[Tensor]) -> None:
-    """fixed_features promises that no weight is trained through the maps, and that forward takes them."""
-    if any(each.requires_grad for each in maps):
-        raise Broken("fixed_features is true, and a weight is trained through the features")
-    if not torch.allclose(network(images, labels, maps=maps), network(images, labels), rtol=1e-4, atol=1e-5):
-        raise Broken("forward of known maps gives other logits than forward of the images")
 
 
 def _check_shape(what: str, found: Tensor, shape: tuple[int, ...]) -> None:
