@@ -159,13 +159,18 @@ class ModeSeeking(Frozen):
     """G's loss grows by how much nearer two fakes of one class are than two real images (after Mao et al. 2019,
     arXiv:1903.05628)."""
 
-    weight: NonNegativeFloat = 0.0
-    """Weight in G's loss; 0: none."""
+    weight: ScheduledWeight = 0.0
+    """Weight in G's loss; 0: none. One that falls gives variety first, and likeness at the end."""
     on: Literal["images", "features"] = "images"
     """What is compared: the images, or what D's fixed network makes of them (D's family `projected`)."""
     share: PositiveFloat = 1.0
     """Share of the distance of two real images from which on two fakes are different enough. The two real images are
     mostly of two classes, and farther apart than two of one class: below 1 asks for less."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is ever part of G's loss."""
+        return largest(self.weight) > 0
 
 
 class Penalties(Frozen):

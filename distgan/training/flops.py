@@ -117,7 +117,7 @@ def _per_image(config: Config, networks: _Networks) -> float:
     """FLOPs of a step for one fake and one real image."""
     train, every = config.train, config.loss.penalty_every_steps
     g_forward = _counted(lambda: networks.g(networks.latents, networks.labels(1)))
-    penalties = Weights.of(config.loss, 0, 0)
+    penalties = Weights.of_d(config.loss, 0, 0)
     plain = _counted(lambda: _discriminator_loss(config, networks, Weights()).backward())
     penalised = plain
     if any(penalties.taken):
@@ -133,10 +133,10 @@ def _shared(config: Config, networks: _Networks, g_forward: int) -> float:
         return g_forward
     every = config.loss.penalty_every_steps
     penalised = (
-        any(Weights.of(config.loss, 0, 0).taken) / every
+        any(Weights.of_d(config.loss, 0, 0).taken) / every
     )  # the share of steps, whose D needs features of its own
     seeking = config.loss.mode_seeking
-    seen_by_g = 1 + (build_loss(config.loss).needs_real_logits or bool(seeking.weight and seeking.on == "features"))
+    seen_by_g = 1 + (build_loss(config.loss).needs_real_logits or (seeking.wanted and seeking.on == "features"))
     features = _counted(lambda: cast(HasFeatures, networks.d).features(networks.image))
     return g_forward + features * (seen_by_g - 2 * penalised)
 
@@ -166,7 +166,7 @@ def _generator_loss(config: Config, networks: _Networks) -> Tensor:
     fake = d(networks.g(networks.latents, networks.labels(1)), networks.labels(1))
     real = [d(networks.image, networks.labels(1))] if loss.needs_real_logits else []
     seeking = config.loss.mode_seeking
-    if seeking.weight and seeking.on == "features" and not real:
+    if seeking.wanted and seeking.on == "features" and not real:
         cast(HasFeatures, d).features(networks.image)
     for weight in trained:
         weight.requires_grad_(True)

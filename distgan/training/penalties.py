@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from distgan.config.method import PENALTIES, Penalties, PenaltySettings
+from distgan.config.method import PENALTIES, ModeSeeking, Penalties, PenaltySettings
 from distgan.config.schedule import at
 from distgan.config.schema import Config
 from distgan.networks.layers import verdict
@@ -24,16 +24,18 @@ TINY = 1e-12  # under the root: its derivative at 0 is infinite
 
 
 class Weights(NamedTuple):
-    """Factors of the penalties in one update, numbers or scalars on the device; None: the penalty is not taken."""
+    """Factors of what one update's loss grows by, numbers or scalars on the device; None: it is not taken."""
 
     r1: float | Tensor | None = None
     r2: float | Tensor | None = None
     mixed: float | Tensor | None = None
     further: float | Tensor | None = None
     """Of the penalty `loss.penalty`."""
+    seeking: float | Tensor | None = None
+    """Of mode seeking, which is G's; the others are D's."""
 
     @classmethod
-    def of(cls, config: Penalties, update: int, images: int) -> Weights:
+    def of_d(cls, config: Penalties, update: int, images: int) -> Weights:
         """update: D's updates so far; images: real images that D has been shown."""
         every = config.penalty_every_steps
         if update % every:
@@ -41,6 +43,11 @@ class Weights(NamedTuple):
         further = at(config.penalty.weight, images)
         wanted = at(config.r1_gamma, images), at(config.r2_gamma, images), config.gradient_penalty, further
         return cls(*(every * weight or None for weight in wanted))
+
+    @classmethod
+    def of_g(cls, config: ModeSeeking, images: int) -> Weights:
+        """images: real images that D has been shown."""
+        return cls(seeking=at(config.weight, images) or None)
 
     @property
     def taken(self) -> tuple[bool, ...]:

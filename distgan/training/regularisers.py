@@ -42,7 +42,7 @@ def check_pairs(config: Config, rows: Rows, matched: bool) -> None:
 
     matched: each fake has the class of the real image beside it.
     """
-    if not config.loss.mode_seeking.weight:
+    if not config.loss.mode_seeking.wanted:
         return
     images = len(rows) // config.train.accumulation
     if images % 2:

@@ -132,7 +132,7 @@ class Trainer:
 
     def _update_discriminator(self, batch: Batch, shared: Pair | None) -> dict[str, Tensor]:
         """One update of D, on this rank's reals and as many fakes. shared: those that G's update uses as well."""
-        d, weights = self.d, Weights.of(self.loss_settings, self.d.updates, self.images_seen)
+        d, weights = self.d, Weights.of_d(self.loss_settings, self.d.updates, self.images_seen)
         inputs = StepInputs(self.draws.at("", d.updates), batch, weights)
         work = partial(self._discriminator_gradients, shared)
         metrics = self.compute(("d", self.d_dropout), work, inputs, d.trained)
@@ -159,7 +159,8 @@ class Trainer:
 
     def _update_generator(self, batch: Batch, shared: Pair | None) -> dict[str, Tensor]:
         """One update of G through D, whose weights stay as they are. batch: the last that D was shown."""
-        g, inputs = self.g, StepInputs(self.draws.at("", self.g.updates), batch, Weights())
+        g, weights = self.g, Weights.of_g(self.loss_settings.mode_seeking, self.images_seen)
+        inputs = StepInputs(self.draws.at("", g.updates), batch, weights)
         with self.d.frozen():
             metrics = self.compute(("g", self.d_dropout), partial(self._generator_gradients, shared), inputs, g.trained)
         return metrics | {"grad_norm/g": g.update(self.g_lr, self.images_seen)}
@@ -170,9 +171,10 @@ class Trainer:
         for micro in inputs.micro_batches(parts):
             with g.part(micro.number, parts):
                 pair = shared or self._pair("g", micro)
-                fake, real = self._judged(pair.fakes, micro.draws, "g"), self._reals_judged(pair.reals, micro.draws)
+                fake = self._judged(pair.fakes, micro.draws, "g")
+                real = self._reals_judged(pair.reals, micro.draws, inputs.weights)
                 loss = mean_over_heads(self.loss.generator, *fake.logits, *real.logits)
-                added = self._regularisers(fake, real)
+                added = self._regularisers(fake, real, inputs.weights)
                 g.backward((loss + sum(added.values())) / parts)
             averages.add({"loss/g": loss} | added)
         return averages.means()
@@ -189,7 +191,7 @@ class Trainer:
         classes = None
         if self.conditional:
             classes = real_classes if self.matched else self.draw_classes(draws.of(f"class/{purpose}"))
-            if self.loss_settings.mode_seeking.weight and purpose == "g":
+            if self.loss_settings.mode_seeking.wanted and purpose == "g":
                 classes = in_pairs(classes)
         key_layers(self.g_keyed, draws.of(f"dropout/g/{purpose}"))
         return Classed(generator(latents, classes), classes)
@@ -265,20 +267,20 @@ class Trainer:
         return Judged([logits], maps if self.seeks_on_features else [shown.images])
 
     @torch.no_grad()
-    def _reals_judged(self, reals: Classed, draws: Draws) -> Judged:
+    def _reals_judged(self, reals: Classed, draws: Draws, weights: Weights) -> Judged:
         """The same of the real images, as far as G's loss compares with them: logits, and maps for mode seeking."""
         if self.loss.needs_real_logits:
             return self._judged(reals, draws, "rival")  # the key of its random numbers, since 0.1.0
-        if not self.loss_settings.mode_seeking.weight:
+        if weights.seeking is None:
             return Judged([], [])
         return Judged([], (reals.maps or self._features(reals.images)) if self.seeks_on_features else [reals.images])
 
-    def _regularisers(self, fakes: Judged, reals: Judged) -> dict[str, Tensor]:
+    def _regularisers(self, fakes: Judged, reals: Judged, weights: Weights) -> dict[str, Tensor]:
         """What G's loss grows by because of its images, by the names of metrics."""
-        settings = self.loss_settings.mode_seeking
-        if not settings.weight:
+        if weights.seeking is None:
             return {}
-        return {"loss/mode_seeking": settings.weight * mode_seeking(fakes.maps, reals.maps, settings.share)}
+        distance = mode_seeking(fakes.maps, reals.maps, self.loss_settings.mode_seeking.share)
+        return {"loss/mode_seeking": weights.seeking * distance}
 
     # State and metrics
 

@@ -34,7 +34,7 @@ PROJECTED = (
     "generator={family: fastgan, widths: [8, 8, 8, 8], latent_dim: 8, conditional: true}",
     "discriminator={family: projected, width: 8, resolution: 32, conditional: true}",
     *(
-        "loss={name: hinge, mode_seeking: {weight: 1, on: features}}",
+        "loss={name: hinge, mode_seeking: {weight: {start: 9, end: 1, images: 30}, on: features}}",
         "augment={kind: none}",
         "train.share_fakes=false",
     ),

@@ -71,7 +71,7 @@ def test_the_penalty_wgan_lp_is_of_slopes_above_one_only(slope, expected):
     weight = torch.zeros(48, dtype=torch.float64)
     weight[0] = slope
     config = _loss(penalty={"name": "wgan_lp", "weight": 10.0})
-    weights, further, images = Weights.of(config, 0, 0), build_penalty(config), _images(6)
+    weights, further, images = Weights.of_d(config, 0, 0), build_penalty(config), _images(6)
     found = _penalty(weights, images, images.flatten(1) @ weight, further)
     assert kinds_needed(weights, further) == ("fake", "real", "mixed")
     assert found.item() == pytest.approx(10 * expected, rel=1e-9)
@@ -99,16 +99,16 @@ def test_a_mixture_lies_between_its_fake_and_its_real():
 
 def test_a_lazy_penalty_is_taken_every_so_many_updates_with_so_many_times_the_weight():
     config = _loss(r1_gamma=2.0, r2_gamma=1.0, gradient_penalty=10.0, penalty_every_steps=4)
-    weights = [Weights.of(config, update, 0) for update in range(8)]
-    assert weights[0] == weights[4] == (8.0, 4.0, 40.0, None)
+    weights = [Weights.of_d(config, update, 0) for update in range(8)]
+    assert weights[0] == weights[4] == Weights(8.0, 4.0, 40.0)
     assert [any(w.taken) for w in weights] == [True, False, False, False] * 2
-    eager = Weights.of(_loss(r1_gamma=2.0, r2_gamma=1.0, gradient_penalty=10.0), 3, 0)
+    eager = Weights.of_d(_loss(r1_gamma=2.0, r2_gamma=1.0, gradient_penalty=10.0), 3, 0)
     assert sum(w.r1 or 0 for w in weights) == 8 * eager.r1, "the same on average"
 
 
 def test_gamma_follows_its_schedule_over_the_images():
     config = _loss(r1_gamma=Schedule(start=2.0, end=0.2, images=1000, shape="cosine"))
-    values = [Weights.of(config, 0, images).r1 for images in (0, 250, 500, 1000, 5000)]
+    values = [Weights.of_d(config, 0, images).r1 for images in (0, 250, 500, 1000, 5000)]
     assert values == pytest.approx([2.0, 0.2 + 1.8 * (1 + math.cos(math.pi / 4)) / 2, 1.1, 0.2, 0.2])
 
 

@@ -55,6 +55,18 @@ def test_it_changes_g_s_gradients_and_no_loss_that_is_told(tiny_config):
     assert not torch.isclose(steps[0]["grad_norm/g"], steps[1]["grad_norm/g"])
 
 
+def test_its_weight_follows_a_schedule_and_ends_at_nothing(tiny_config):
+    amounts = []
+    for weight in ("1", "{start: 4, end: 0, images: 16, shape: linear}"):
+        config = tiny_config(f"loss={{name: hinge, mode_seeking: {{weight: {weight}}}}}", "train.batch_size=8")
+        trainer = build(config)
+        trainer.d.updates = 1  # half of the schedule
+        amounts.append(trainer._update_generator(noise_batch(config), None)["loss/mode_seeking"])
+    assert amounts[1] == 2 * amounts[0] > 0
+    trainer.d.updates = 2
+    assert "loss/mode_seeking" not in trainer._update_generator(noise_batch(config), None)
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
