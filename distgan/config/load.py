@@ -65,7 +65,7 @@ def load_config(
             _apply(given, key, value)
     if isinstance(data := given.get("data"), dict):
         tree["data"] = forget_prepare(tree["data"], data)
-    recipe.places.update(dict.fromkeys(flatten(given), recipe.files[0]))
+    recipe.places.update(dict.fromkeys(flatten(given), "override"))
     trust_in_it = Trust(tuple(trust)) if any(map(may_be_a_run_s, recipe.files)) else TYPED
     return _validated(tree, trust_in_it, recipe.place_of)
 

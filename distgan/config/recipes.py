@@ -47,11 +47,11 @@ class Recipe(NamedTuple):
     """Sections of plain values, not validated."""
     files: tuple[Path, ...]
     """The file itself, the one it builds on, and so on."""
-    places: dict[str, Path]
-    """The file that sets a dotted key."""
+    places: dict[str, str | Path]
+    """What sets a dotted key: a file, or something else by its name."""
 
-    def place_of(self, sentence: str) -> Path:
-        """The file in which the mistake of a sentence stands: the first key in it that a file sets; else the file."""
+    def place_of(self, sentence: str) -> str | Path:
+        """Where the mistake of a sentence stands: what sets the first known key in it; else the file itself."""
         for word in re.findall(r"[\w.]+", sentence):
             key = word.rstrip(".")
             while key:
@@ -75,7 +75,7 @@ def read_recipe(source: str | Path) -> Recipe:
         trees.append(tree)
         path = _find_base(tree.pop(BASE, None), path)
     merged: Tree = {}
-    places: dict[str, Path] = {}
+    places: dict[str, str | Path] = {}
     for place, tree in zip(reversed(paths), reversed(trees), strict=True):
         merged = merge(merged, tree)
         places |= dict.fromkeys(_keys(tree), place)

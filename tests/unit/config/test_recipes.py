@@ -138,7 +138,7 @@ def test_a_mistake_is_said_of_the_file_that_it_stands_in(write, tmp_path):
         f"{path}: unknown key log.every_stepz",
     ]
     assert _refusal(write(mine="base: first.yaml\nlog: 3\n"))[1].startswith(f"{path}: log=3 is wrong")
-    assert _refusal(path, "train.batch_size=-1", "los=null")[0].startswith(f"{path}: train.batch_size=-1")
+    assert _refusal(path, "train.batch_size=-1", "los=null")[0].startswith("override: train.batch_size=-1")
     (line,) = _refusal(write(broken="train: [", mine="base: broken.yaml"))
     assert line.startswith(f"{tmp_path / 'broken.yaml'} is not valid YAML")
 
