@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of real images (default: 10,000, or all where there are fewer)",
     )  # fmt: skip
     parser.add_argument(
+        "--truncation", type=float, metavar="T", help="limit the latent numbers to [-T, T], as distgan sample does"
+    )
+    parser.add_argument(
         "--precision", choices=("no", "bf16"), default="no", help="precision of the features (default: no, fp32)"
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             generator, found = open_generator(args.file, args.trust, device)
             scores = evaluate(
-                generator, args.data, device=device, against=before, **settings,
+                generator, args.data, device=device, against=before, truncation=args.truncation, **settings,
                 weights=args.weights_file, metrics=args.metric,
             )  # fmt: skip
         except (ConfigError, QualityError) as error:
@@ -110,7 +113,8 @@ def table(scores: Scores, before: Scores | None) -> str:
 
 def describe(protocol: Protocol) -> str:
     """The protocol as lines of text."""
-    generated = f"{protocol.count:,} generated (seeds {protocol.seeds})"
+    limit = "" if protocol.truncation is None else f", truncation {protocol.truncation:g}"
+    generated = f"{protocol.count:,} generated (seeds {protocol.seeds}{limit})"
     reference = f"{protocol.reference_digest[:12]} ({printable(protocol.reference_split)})"
     if protocol.extractor == "none":
         return f"{generated}, data {reference}; pixels only, version {protocol.version}"

@@ -40,6 +40,7 @@ def evaluate(
     *,
     device: str | torch.device | None = None,
     against: Scores | None = None,
+    truncation: float | None = None,
     progress: bool = True,
     trust: Sequence[str] = (),
     **settings: Any,
@@ -49,8 +50,8 @@ def evaluate(
     generator: a Generator, a generator file, or a run's directory (its best, else its last). data: the real images,
     a directory or URL of shards; None: the training data, where they are on this machine. device: None: the
     generator's, for a file auto. against: earlier scores that can be compared with these. trust: modules that a
-    generator file may import (`load_generator`). settings: keys of the section `evaluate` (extractor, metrics,
-    count, reference_count, precision, weights, ...).
+    generator file may import (`load_generator`). truncation: of the latents, as of `Generator.sample`. settings:
+    keys of the section `evaluate` (extractor, metrics, count, reference_count, precision, weights, ...).
 
     Raises ConfigError, DataError, ExportError, and QualityError where scores cannot be computed, or not be compared.
 
@@ -69,10 +70,11 @@ def evaluate(
         else:
             path = find_file(generator if repository_of(generator) else _local(generator))
             loaded, name = load_generator(path, own, trust), str(path)
+        loaded.latents([0], truncation)  # a wrong one is refused before the long work
         evaluator = Evaluator(config, reference_data(loaded, name, data), own, show=progress and rank() == 0)
         if against is not None:
-            check_same(against.protocol, evaluator.protocol)
-        return evaluator.evaluate(loaded)
+            check_same(against.protocol, evaluator.protocol.truncated(truncation))
+        return evaluator.evaluate(loaded, truncation)
 
 
 def evaluate_config(settings: dict[str, Any]) -> EvaluateConfig:

@@ -97,8 +97,8 @@ class Evaluator:
         asked = requested(generator, 1)
         return names_of(self._config, self._shapes, asked is not None and asked.among(named) is not None)
 
-    def evaluate(self, generator: Generator) -> Scores:
-        """The generator's scores, the same on every rank.
+    def evaluate(self, generator: Generator, truncation: float | None = None) -> Scores:
+        """The generator's scores, the same on every rank. truncation: of its latents.
 
         Raises QualityError if its images have another size, or other channels.
         """
@@ -107,10 +107,10 @@ class Evaluator:
         counts = self.protocol.class_counts
         shares = dict(zip(self.protocol.reference_classes, counts, strict=True)) if counts else {}
         asked = requested(generator, self.protocol.count, shares)
-        make = partial(_generate, generator, asked and asked.labels)
+        make = partial(_generate, generator, truncation, asked and asked.labels)
         values, spreads = self.values_of(make, "generated images", asked)
         return Scores(
-            protocol=self.protocol,
+            protocol=self.protocol.truncated(truncation),
             values=values,
             further=self._further,
             spreads=spreads,
@@ -339,9 +339,11 @@ def _finite(named: Named) -> Named:
     return {name: number for name, number in named.items() if math.isfinite(number)}
 
 
-def _generate(generator: Generator, labels: Tensor | None, seeds: range, batch: int) -> Iterator[Tensor]:
+def _generate(
+    generator: Generator, truncation: float | None, labels: Tensor | None, seeds: range, batch: int
+) -> Iterator[Tensor]:
     """Yields the images of consecutive seeds, uint8 [<= batch, channels, size, size] at a time. labels: by seed."""
     for start in range(seeds.start, seeds.stop, batch):
         part = range(start, min(start + batch, seeds.stop))
         chosen = None if labels is None else labels[part.start : part.stop]
-        yield generator.pixels(generator.latents(part), chosen, batch)
+        yield generator.pixels(generator.latents(part, truncation), chosen, batch)

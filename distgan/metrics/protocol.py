@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -59,6 +60,8 @@ class Protocol(_Model):
     """Classes of the real images."""
     class_counts: tuple[NonNegativeInt, ...] | None = None
     """Images of each of them, if they differ: then the seeds' classes are as many (utils/shares.py)."""
+    truncation: PositiveFloat | None = None
+    """Limit of the latent numbers (`Generator.sample`). Only written if there is one."""
     reference_count: PositiveInt | None
     """Number of real images."""
     manifold_k: PositiveInt | None
@@ -71,13 +74,17 @@ class Protocol(_Model):
     @model_serializer(mode="wrap")
     def _without_what_is_usual(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = serialize(self)
-        usual = {"channels": 3, "class_counts": None}
+        usual = {"channels": 3, "class_counts": None, "truncation": None}
         return {name: value for name, value in content.items() if name not in usual or value != usual[name]}
+
+    def truncated(self, truncation: float | None) -> Protocol:
+        """The same for latents within [-truncation, truncation]; None: no limit."""
+        return self.model_copy(update={"truncation": truncation})
 
     def key(self, *leave_out: str) -> dict[str, Any]:
         """All that values of real images depend on, for a cache; the same as before there were later fields."""
         unused = () if self.extractor_options else ("extractor_options",)
-        return self.model_dump(mode="json", exclude={*leave_out, *unused, "class_counts"})
+        return self.model_dump(mode="json", exclude={*leave_out, *unused, "class_counts", "truncation"})
 
 
 class FurtherMetric(_Model):

@@ -37,7 +37,7 @@ from distgan.metrics.manifold import estimate_manifold
 from distgan.metrics.protocol import load_scores
 from distgan.metrics.registry import BUILT_IN
 from distgan.networks import build_generator
-from distgan.utils.errors import ConfigError, DataError, QualityError
+from distgan.utils.errors import ConfigError, DataError, ExportError, QualityError
 from distgan.utils.system import usable_cores
 from tests.support.processes import run
 from tests.unit.metrics.test_classifier_file import write
@@ -125,6 +125,17 @@ def test_the_values_are_those_of_exactly_the_images_of_the_seeds(shapes, path):
     expected = compare_sets(Comparison(real, fake, logits, reals[:0]), BUILT_IN)
     for name, value in expected.values.items():
         assert found[f"{name}_efficientnet_lite0"] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+def test_images_of_truncated_latents_are_scored_against_the_same_real_images(shapes, path):
+    generator, judge = load_generator(path), evaluator(shapes)
+    plain, truncated = judge.evaluate(generator), judge.evaluate(generator, 0.5)
+    images = generator.sample(range(20), truncation=0.5)
+    expected, _ = judge.values_of(lambda seeds, batch: images[seeds.start : seeds.stop].split(batch), "images")
+    assert truncated.values == pytest.approx(expected)
+    assert truncated.values["fd_efficientnet_lite0"] != plain.values["fd_efficientnet_lite0"]
+    assert truncated.real_values == plain.real_values
+    assert (plain.protocol.truncation, truncated.protocol.truncation) == (None, 0.5)
 
 
 def test_the_floor_is_made_of_images_that_are_not_in_the_reference(shapes, monkeypatch, empty_cache):
@@ -385,6 +396,14 @@ def test_training_data_that_are_not_here_must_be_named_and_a_file_s_url_is_not_f
 def test_mistakes_are_told_by_the_option_s_name(path, arguments, sentence):
     with pytest.raises(ConfigError, match=sentence):
         command(path, *arguments)
+
+
+def test_the_command_truncates_and_refuses_a_wrong_truncation_before_the_work(shapes, path, capsys, monkeypatch):
+    assert command(path, "--data", shapes, "--extractor", "none", "--truncation", 0.5) == 0
+    assert "20 generated (seeds 0-19, truncation 0.5)" in capsys.readouterr().out
+    monkeypatch.setattr(Evaluator, "evaluate", None)
+    with pytest.raises(ExportError, match="truncation=0.0 must be above 0"):
+        command(path, "--data", shapes, "--extractor", "none", "--truncation", 0)
 
 
 def test_an_unwritable_out_is_told(shapes, path, tmp_path):

@@ -45,6 +45,7 @@ OTHERS = {
     "reference_split": "test",
     "reference_classes": ("frog",),
     "class_counts": (500, 100),
+    "truncation": 0.7,
     "reference_count": 5000,
     "manifold_k": 5,
     "density_k": 3,
@@ -66,6 +67,13 @@ def test_only_the_protocol_of_gray_images_says_their_channels():
     assert gray.key()["channels"] == 1
     assert "channels" not in PROTOCOL.key()
     assert Protocol.model_validate_json(gray.model_dump_json()) == gray
+
+
+def test_only_truncated_latents_are_told_and_real_images_do_not_depend_on_them():
+    assert "truncation" not in SCORES.model_dump_json()
+    truncated = PROTOCOL.truncated(0.7)
+    assert truncated.key() == PROTOCOL.key()
+    assert Protocol.model_validate_json(truncated.model_dump_json()) == truncated != PROTOCOL
     assert Protocol.model_validate_json(PROTOCOL.model_dump_json()) == PROTOCOL
 
 
