@@ -172,6 +172,11 @@ class ModeSeeking(Frozen):
         """Whether it is ever part of G's loss."""
         return largest(self.weight) > 0
 
+    @property
+    def wants_features(self) -> bool:
+        """Whether it ever compares D's features."""
+        return self.wanted and self.on == "features"
+
 
 class Penalties(Frozen):
     """Gradient penalties on D, for any loss."""

@@ -502,8 +502,7 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _check_mode_seeking(self) -> Config:
-        seeking = self.loss.mode_seeking
-        if seeking.wanted and seeking.on == "features" and self.augment.kind != "none":
+        if self.loss.mode_seeking.wants_features and self.augment.kind != "none":
             raise ValueError(
                 "loss.mode_seeking.on=features takes the augmentation of two fakes for their distance; use "
                 "augment.kind=none, or loss.mode_seeking.on=images"

@@ -49,9 +49,8 @@ def evaluate(
 
     generator: a Generator, a generator file, or a run's directory (its best, else its last). data: the real images,
     a directory or URL of shards; None: the training data, where they are on this machine. device: None: the
-    generator's, for a file auto. against: earlier scores that can be compared with these. trust: modules that a
-    generator file may import (`load_generator`). truncation: of the latents, as of `Generator.sample`. settings:
-    keys of the section `evaluate` (extractor, metrics, count, reference_count, precision, weights, ...).
+    generator's, for a file auto. against: earlier scores to compare with. truncation, trust: as of `Generator.sample`
+    and `load_generator`. settings: keys of the section `evaluate` (extractor, metrics, count, precision, ...).
 
     Raises ConfigError, DataError, ExportError, and QualityError where scores cannot be computed, or not be compared.
 

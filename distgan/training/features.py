@@ -16,8 +16,7 @@ def featured(discriminator: nn.Module, config: Config) -> HasFeatures | None:
 
     Raises ConfigError if mode seeking is to compare features and D has none.
     """
-    seeking = config.loss.mode_seeking
-    if not (seeking.wanted and seeking.on == "features"):
+    if not config.loss.mode_seeking.wants_features:
         return cast(HasFeatures, discriminator) if reusable(discriminator, config) else None
     if not has_features(discriminator):
         raise ConfigError(

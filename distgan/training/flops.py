@@ -135,8 +135,7 @@ def _shared(config: Config, networks: _Networks, g_forward: int) -> float:
     penalised = (
         any(Weights.of_d(config.loss, 0, 0).taken) / every
     )  # the share of steps, whose D needs features of its own
-    seeking = config.loss.mode_seeking
-    seen_by_g = 1 + (build_loss(config.loss).needs_real_logits or (seeking.wanted and seeking.on == "features"))
+    seen_by_g = 1 + (build_loss(config.loss).needs_real_logits or config.loss.mode_seeking.wants_features)
     features = _counted(lambda: cast(HasFeatures, networks.d).features(networks.image))
     return g_forward + features * (seen_by_g - 2 * penalised)
 
@@ -165,8 +164,7 @@ def _generator_loss(config: Config, networks: _Networks) -> Tensor:
         weight.requires_grad_(False)
     fake = d(networks.g(networks.latents, networks.labels(1)), networks.labels(1))
     real = [d(networks.image, networks.labels(1))] if loss.needs_real_logits else []
-    seeking = config.loss.mode_seeking
-    if seeking.wanted and seeking.on == "features" and not real:
+    if config.loss.mode_seeking.wants_features and not real:
         cast(HasFeatures, d).features(networks.image)
     for weight in trained:
         weight.requires_grad_(True)

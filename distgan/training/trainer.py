@@ -279,8 +279,8 @@ class Trainer:
         """What G's loss grows by because of its images, by the names of metrics."""
         if weights.seeking is None:
             return {}
-        distance = mode_seeking(fakes.maps, reals.maps, self.loss_settings.mode_seeking.share)
-        return {"loss/mode_seeking": weights.seeking * distance}
+        too_near = mode_seeking(fakes.maps, reals.maps, self.loss_settings.mode_seeking.share)
+        return {"loss/mode_seeking": weights.seeking * too_near}
 
     # State and metrics
 
