@@ -51,6 +51,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for what in mark.args:
             if why := needs.missing(what):
                 pytest.skip(why)
+    torch.manual_seed(0)  # what a test draws does not depend on the tests that ran before it in this worker
 
 
 @pytest.fixture(scope="session")
