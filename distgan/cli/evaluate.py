@@ -11,7 +11,7 @@ import re
 
 from distgan.cli.generators import ANY_SOURCE, open_generator
 from distgan.config.choices import EXTRACTORS
-from distgan.config.command_line import add_trust_argument, to_path, to_source
+from distgan.config.command_line import add_trust_argument, to_path, to_source, to_truncation
 from distgan.config.schema import EvaluateConfig
 from distgan.distributed.collectives import rank
 from distgan.metrics.evaluate import evaluate, process_device
@@ -51,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of real images (default: 10,000, or all where there are fewer)",
     )  # fmt: skip
     parser.add_argument(
-        "--truncation", type=float, metavar="T", help="limit the latent numbers to [-T, T], as distgan sample does"
-    )
+        "--truncation", type=to_truncation, metavar="T",
+        help="limit the latent numbers to [-T, T], as distgan sample does",
+    )  # fmt: skip
     parser.add_argument(
         "--precision", choices=("no", "bf16"), default="no", help="precision of the features (default: no, fp32)"
     )

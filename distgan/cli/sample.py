@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from distgan.cli.generators import ANY_SOURCE, open_generator
-from distgan.config.command_line import add_trust_argument, to_source
+from distgan.config.command_line import add_trust_argument, to_source, to_truncation
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
 from distgan.inference.labels import Class
@@ -44,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name with a comma; of N classes seed s takes number s modulo N",
     )
     parser.add_argument(
-        "--truncation", metavar="T", help="limit the latent numbers to [-T, T]: less variety, fewer failures"
-    )
+        "--truncation", type=to_truncation, metavar="T",
+        help="limit the latent numbers to [-T, T]: less variety, fewer failures",
+    )  # fmt: skip
     parser.add_argument(
         "--mix", metavar="A,B,SHARE", help="two classes, and the share of the second, such as cat,dog,0.3"
     )
@@ -79,9 +80,8 @@ def run(args: argparse.Namespace) -> int:
     columns = None if args.columns is None else _whole("--columns", args.columns)
     if columns and form != "grid":
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
-    truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator, names = _open(args)
-    batches = draw(generator, seeds, names, truncation, batch_size, parse_move(args.move))
+    batches = draw(generator, seeds, names, args.truncation, batch_size, parse_move(args.move))
     if form == "directory":
         write_directory(out, batches)
     elif form == "npz":
@@ -101,9 +101,8 @@ def run_walk(args: argparse.Namespace) -> int:
     _refuse("--walk", {"--seeds": args.seeds, "--columns": args.columns, "--batch-size": args.batch_size})
     seeds, out = parse_seeds(args.walk, "--walk"), _path(args.out)
     frames, per_second = _whole("--frames", args.frames or "240"), _whole("--fps", args.fps or "24")
-    truncation = None if args.truncation is None else _number("--truncation", args.truncation)
     generator, names = _open(args)
-    images = walk(generator, seeds, frames, classes_of(seeds, names), truncation, parse_move(args.move))
+    images = walk(generator, seeds, frames, classes_of(seeds, names), args.truncation, parse_move(args.move))
     write_film(out, track(images, frames, "film", "frames"), per_second)
     print(f"a walk over {len(seeds)} seeds, {frames:,} frames, {frames / per_second:.1f} s: {out}")
     return 0
@@ -128,8 +127,7 @@ def run_table(args: argparse.Namespace) -> int:
     if find_form(args.out, len(seeds) * across) != "grid":
         raise ExportError(f"{option} makes a grid, but --out is {out}; use NAME.png")
     if args.grid_classes:
-        truncation = None if args.truncation is None else _number("--truncation", args.truncation)
-        images = by_class(generator, seeds, None if names is None else list(names), truncation, move)
+        images = by_class(generator, seeds, None if names is None else list(names), args.truncation, move)
     else:
         images = by_truncation(generator, seeds, limits, classes_of(seeds, names), move)
     with writing(out):

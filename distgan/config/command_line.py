@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import shlex
@@ -64,6 +65,17 @@ def to_source(text: str) -> Path | str:
     """The type of an argument that is a generator: text where it may be a repository or `demo`, else as `to_path`."""
     is_path = text.startswith((".", "/", "~")) or ("/" not in text and text != "demo")
     return to_path(text) if is_path else text
+
+
+def to_truncation(text: str) -> float:
+    """The type of `--truncation`: a finite number above 0."""
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not 0 < limit < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0, such as 0.7")
+    return limit
 
 
 def option_of(text: str) -> tuple[str, Any]:

@@ -50,6 +50,19 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, tmp_path, monkeypa
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("value", ["big", "0", "-1", "nan", "inf"])
+@pytest.mark.parametrize("arguments", [["evaluate", "demo"], ["sample", "demo", "--out", "grid.png"]])
+def test_a_truncation_that_is_no_number_above_0_is_refused_alike_by_each_command(
+    arguments, value, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, f"--truncation={value}"])
+    assert ended.value.code == 2
+    assert f"argument --truncation: '{value}' must be a number above 0, such as 0.7" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("command", ["train", "doctor"])
 def test_a_rank_that_is_left_in_the_shell_without_a_world_hides_no_mistake(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

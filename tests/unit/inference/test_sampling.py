@@ -379,8 +379,6 @@ def test_a_run_or_hub_directory_stands_for_the_file_inside(path, tmp_path):
         (["--out", "images", "--columns", "4"], "--columns=4 goes with a grid"),
         (["--out", "grid.png", "--columns", "0"], "--columns=0 must be"),
         (["--out", "grid.png", "--batch-size", "x"], "--batch-size=x must be"),
-        (["--out", "grid.png", "--truncation", "big"], "--truncation=big must be"),
-        (["--out", "grid.png", "--truncation", "0"], "truncation=0"),
         (["--out", "grid.png", "--classes", "cat"], "unconditional"),
         (["--out", "grid.png", "--device", "tpu9"], "device tpu9"),
         (["--out", "grid.png", "--seeds", "0-10000"], "a grid holds up to 10,000"),
