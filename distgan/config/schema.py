@@ -40,7 +40,6 @@ from distgan.config.method import AugmentConfig, EmaConfig, Loss, LossConfig, No
 from distgan.config.networks import (
     DiscriminatorConfig,
     GeneratorConfig,
-    ProjectedDiscriminator,
     SeedDiscriminator,
     SeedGenerator,
 )
@@ -508,12 +507,6 @@ class Config(Frozen):
                 "augment.kind=none, or loss.mode_seeking.on=images"
             )
         return self
-
-    @property
-    def judged_by_own_features(self) -> bool:
-        """Whether scores are computed from the features that G is trained against (Kynkäänniemi et al. 2022)."""
-        projected = isinstance(self.discriminator, ProjectedDiscriminator)
-        return projected and self.evaluate.extractor == "efficientnet_lite0"
 
     @property
     def run_dir(self) -> Path:

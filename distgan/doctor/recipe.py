@@ -15,6 +15,7 @@ from distgan.doctor.check_result import CheckResult, fail, ok, warn
 from distgan.doctor.data import DataSet
 from distgan.metrics.evaluator import check, check_known, is_shapes, names_of
 from distgan.metrics.extractors.base import load_extractor
+from distgan.metrics.flattery import flattery
 from distgan.training.checkpoint import storage
 from distgan.training.checkpoint.resume import NEW_RUN, check_resume
 from distgan.training.checkpoint.storage import State
@@ -70,9 +71,8 @@ def check_scores(config: Config, data_set: DataSet | None) -> list[CheckResult]:
                 return [fail(what, text, "choose another evaluate.reference")]
     except (ConfigError, DataError, QualityError) as error:
         return [fail(what, str(error), "or set evaluate.every_images=null to train without scores")]
-    if config.judged_by_own_features:
-        text = "evaluate.extractor=efficientnet_lite0 judges by the features that D is made of, which flatters G"
-        return [warn(what, text, "use evaluate.extractor=classifier or inception; docs/judges.md says why")]
+    if flattered := flattery(config.model_dump(include={"discriminator"}), config.evaluate.extractor):
+        return [warn(what, flattered, "use evaluate.extractor=classifier or inception; docs/judges.md says why")]
     text = f"{config.evaluate.count:,} generated images are evaluated every {every:,} images"
     return [ok(what, f"{text}; the best by {best.metric} is kept")]
 

@@ -209,15 +209,16 @@ def memorised(comparison: Comparison) -> float:
 
     Of each image: the distance to the nearest image of the reference, divided by that to the second nearest (Lowe 2004,
     section 7.1). It counts if its ratio is at most the one that a share of MEMORISED_SHARE of the reference's own
-    images do not exceed; so does an exact copy always, also of an image that the reference has twice, where the ratio
-    says nothing. The ratio's distribution does not depend on how dense the real images lie at a place, so that images
-    which are only typical do not count more often than others.
+    images do not exceed, those left out that the reference has twice. So does an exact copy always, also of such an
+    image, where the ratio says nothing. The ratio's distribution does not depend on how dense the real images lie at a
+    place, so that images which are only typical do not count more often than others.
     """
     real = comparison.real.nearest[:, :2]
-    own = _ratios(real).sort().values
-    limit = max(own[math.ceil(MEMORISED_SHARE * len(own)) - 1].item(), SAME)
+    same = SAME * real[:, 1].median()
+    own = _ratios(real[real[:, 0] > same]).sort().values
+    limit = own[math.ceil(MEMORISED_SHARE * len(own)) - 1].item() if len(own) else 0.0
     found = two_nearest(comparison.fake_features, comparison.real_features)
-    return _mean((_ratios(found) <= limit) | (found[:, 0] <= SAME * real[:, 0].median()))
+    return _mean((_ratios(found) <= limit) | (found[:, 0] <= same))
 
 
 def _ratios(nearest: Tensor) -> Tensor:

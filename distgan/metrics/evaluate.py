@@ -26,6 +26,7 @@ from distgan.inference.generator import Generator, find_device, load_generator
 from distgan.inference.hub.find import repository_of
 from distgan.inference.sampling import find_file
 from distgan.metrics.evaluator import Evaluator
+from distgan.metrics.flattery import warn_of_flattery
 from distgan.metrics.protocol import Scores, check_same
 from distgan.utils.errors import ConfigError, DataError, QualityError
 from distgan.utils.paths import user_path
@@ -64,12 +65,9 @@ def evaluate(
     """
     config = evaluate_config(settings)
     with process_device(_device(generator, device)) as own:
-        if isinstance(generator, Generator):
-            loaded, name = generator, "the generator"
-        else:
-            path = find_file(generator if repository_of(generator) else _local(generator))
-            loaded, name = load_generator(path, own, trust), str(path)
+        loaded, name = _loaded(generator, own, trust)
         loaded.latents([0], truncation)  # a wrong one is refused before the long work
+        warn_of_flattery(loaded.description.config, config.extractor)
         evaluator = Evaluator(config, reference_data(loaded, name, data), own, show=progress and rank() == 0)
         if against is not None:
             check_same(against.protocol, evaluator.protocol.truncated(truncation))
@@ -132,8 +130,16 @@ def reference_data(generator: Generator, name: str, given: DataConfig | str | Pa
                 return DataConfig(path=path, classes=classes, **reading)
     raise QualityError(
         f"{name} was trained on {printable(str(directory))}, which is not a data set on this machine; "
-        "name the real images with evaluate.data=SHARDS"
+        "name the real images with data=SHARDS"
     )
+
+
+def _loaded(generator: Generator | str | Path, device: torch.device, trust: Sequence[str]) -> tuple[Generator, str]:
+    """The generator, and what errors call it."""
+    if isinstance(generator, Generator):
+        return generator, "the generator"
+    path = find_file(generator if repository_of(generator) else _local(generator))
+    return load_generator(path, device, trust), str(path)
 
 
 def _device(generator: Generator | str | Path, device: str | torch.device | None) -> str | torch.device:

@@ -266,8 +266,7 @@ def check(config: EvaluateConfig, images: int, shapes: bool) -> None:
         if not shapes:
             raise QualityError(
                 "evaluate.extractor=none is for the embedded shapes in colour only (`distgan prepare shapes`), and the "
-                "reference is another data set; use efficientnet_lite0, or train without scores "
-                "(evaluate.every_images=null)"
+                "reference is another data set; use efficientnet_lite0 or classifier"
             )
     elif images < MIN_IMAGES:
         raise QualityError(

@@ -79,7 +79,7 @@ class Protocol(_Model):
 
     def truncated(self, truncation: float | None) -> Protocol:
         """The same for latents within [-truncation, truncation]; None: no limit."""
-        return self.model_copy(update={"truncation": truncation})
+        return self.model_copy(update={"truncation": None if truncation is None else float(truncation)})
 
     def key(self, *leave_out: str) -> dict[str, Any]:
         """All that values of real images depend on, for a cache; the same as before there were later fields."""

@@ -14,6 +14,7 @@ from distgan.config.schema import DataConfig, EvaluateConfig
 from distgan.distributed.collectives import on_main
 from distgan.inference.sampling import BEST
 from distgan.metrics.evaluator import Evaluator
+from distgan.metrics.flattery import warn_of_flattery
 from distgan.metrics.protocol import Scores
 from distgan.training.early_stopping import EarlyStopping
 from distgan.training.export import Exporter
@@ -33,8 +34,12 @@ def open_evaluator(
     if config.every_images is None:
         return None
     accelerator = exporter.trainer.accelerator
-    evaluator = Evaluator(config, data, accelerator.device, accelerator.is_main_process)
-    best.check(evaluator.names(exporter.generator()))
+    evaluator, generator = (
+        Evaluator(config, data, accelerator.device, accelerator.is_main_process),
+        exporter.generator(),
+    )
+    best.check(evaluator.names(generator))
+    warn_of_flattery(generator.description.config, config.extractor)
     evaluator.prepare()
     return evaluator
 

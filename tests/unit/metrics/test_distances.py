@@ -278,6 +278,21 @@ def test_copies_are_found_also_where_real_images_are_there_twice():
     assert memorised(compared(real, rounded)) == 1
 
 
+@pytest.mark.parametrize("twice", [0, 20, 150])
+def test_images_that_are_nearly_copies_are_found_however_many_real_images_are_there_twice(twice):
+    once = points(1000, 24, 1)
+    real = torch.cat([once, once[:twice]])
+    near = once[500:] + 0.05 * torch.randn(500, 24, generator=torch.Generator().manual_seed(0))
+    new = points(1000, 24, 2)
+    assert memorised(compared(real, near)) == 1
+    assert memorised(compared(real, new)) == pytest.approx(0.01, abs=0.01)
+
+
+def test_where_every_real_image_is_there_twice_only_exact_copies_are_found():
+    real, new = points(300, 24, 1), points(300, 24, 2)
+    assert memorised(compared(torch.cat([real, real]), torch.cat([real, new]))) == 0.5
+
+
 def test_typical_images_are_not_taken_for_copies_although_they_are_nearer_to_real_ones():
     """They lie where real images are many, in the middle."""
     real, typical = points(1000, 8, 1), points(500, 8, 2) / 4
