@@ -11,7 +11,8 @@ labels, int64 [B], or None where settings.conditional is false, and returns imag
 have as many; without it the network is for RGB images only. It can be differentiated once. An image depends on its
 own latent vector and label only: batch normalisation is distgan.extend.GlobalBatchNorm (over the global batch),
 dropout is distgan.extend.KeyedDropout, noise on maps distgan.extend.KeyedNoise. Its weights are drawn from torch's
-generator in __init__, which runs under a seed. A size that it cannot make: ConfigError.
+generator in __init__, which runs under a seed. An attribute latent_layers may list the layers that take latents, for
+main directions; else the first one does. A size that it cannot make: ConfigError.
 """
 
 DISCRIMINATOR = """

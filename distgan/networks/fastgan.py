@@ -48,6 +48,12 @@ class Generator(nn.Module):
         self.to_rgb = nn.Conv2d(widths[-1], channels, 3, padding=1)
         self.apply(_begin)
 
+    @property
+    def latent_layers(self) -> list[nn.Module]:
+        """What main directions are made of: where latents modulate, the next norm takes the scale of `dense` away."""
+        stages = [stage for stage in self.stages if isinstance(stage, UpStage)]
+        return [style for stage in stages for style in stage.styles] or [self.dense]
+
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.embed is not None:
             assert labels is not None, "a conditional generator needs labels"

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from distgan.inference.directions import main_directions
+from distgan.inference.generator import load_generator
 from distgan.utils.errors import ExportError
 from tests.unit.inference.test_formats import RECIPES, generator_of
 from tests.unit.inference.test_sampling import NAMES
@@ -21,13 +22,19 @@ def test_a_layer_that_stretches_its_inputs_by_known_factors_has_their_axes_as_di
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_directions_of_every_family_are_orthogonal_and_the_first_changes_the_first_layer_most(recipe):
+def test_directions_of_every_family_are_orthogonal_and_the_first_changes_most_what_layers_make_of_latents(recipe):
     found = generator_of(recipe)
     directions, latent_dim = found.directions(), found.latent_dim
     torch.testing.assert_close(directions @ directions.T, torch.eye(latent_dim), atol=1e-4, rtol=0)
-    effects = (found.network.dense.weight[:, :latent_dim].detach() @ directions.T).norm(dim=0)
+    layers = (
+        [s for stage in found.network.stages for s in stage.styles]
+        if recipe == "cifar10_cpu"
+        else [found.network.dense]
+    )
+    weights = torch.cat([layer.weight[:, :latent_dim].detach() for layer in layers])
+    effects = (weights @ directions.T).norm(dim=0)
     assert (effects.diff() <= 1e-4).all()
-    strongest = torch.linalg.matrix_norm(found.network.dense.weight[:, :latent_dim].detach(), 2)
+    strongest = torch.linalg.matrix_norm(weights, 2)
     torch.testing.assert_close(effects[0], strongest, rtol=1e-4, atol=0)
 
 
@@ -42,6 +49,28 @@ def _dense(weight):
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight.data = weight
     return layer
+
+
+def test_the_first_direction_of_a_trained_generator_changes_images_more_than_any_by_chance_and_the_last_less():
+    demo = load_generator("demo")
+    directions, seeds = demo.directions(), range(40)
+
+    def change(vector):
+        latents, labels = demo.latents(seeds), demo.labels(seeds)
+        there, back = (demo.pixels(latents + way * vector, labels).float() for way in (1.5, -1.5))
+        return (there - back).abs().mean().item()
+
+    by_chance = torch.randn(10, 48, generator=torch.Generator().manual_seed(0))
+    chances = [change(vector / vector.norm()) for vector in by_chance]
+    assert change(directions[0]) > 2 * max(chances)
+    assert change(directions[-1]) < min(chances) / 2
+
+
+def test_a_network_from_outside_may_name_the_layers_that_take_its_latents():
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 5))
+    assert torch.equal(main_directions(network, 3), main_directions(network[0], 3))
+    network.latent_layers = [network[1]]
+    assert torch.equal(main_directions(network, 3), main_directions(network[1], 3))
 
 
 def test_a_network_without_such_a_layer_is_a_sentence():

@@ -30,6 +30,7 @@ RECIPES = {
     "dcgan": ["generator.width=8", "discriminator.width=8"],
     "sngan_conditional": ["generator.width=8", "discriminator.width=8"],
     "r3gan_small": [],
+    "cifar10_cpu": ["discriminator={family: sngan, width: 8, conditional: true}", "loss={name: hinge}"],
 }
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))), reason="needs the extra onnx"
