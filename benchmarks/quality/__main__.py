@@ -1,7 +1,7 @@
 """Quality against seconds of training, for every recipe, by one protocol: one command makes table, grids and chart.
 
 python -m benchmarks.quality OUT --data SHARDS [--recipes dcgan,sngan,...] [--seconds 60,300,600] [--seeds 0]
-    [--budget seconds|images] [--clock wall|cpu] [--extractors efficientnet_lite0,inception=WEIGHTS] [--count 5000]
+    [--budget seconds|images] [--clock wall|cpu] [--extractors efficientnet_lite0,classifier] [--count 5000]
     [--reference-count 10000] [--launch="--multi_gpu"] [--into docs/quality.md] [--chart FILE.svg] [KEY=VALUE ...]
 
 SHARDS: CIFAR-10 by `distgan prepare cifar10`. Recipes: those of configs/ for all of its classes, and the candidates in

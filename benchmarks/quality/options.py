@@ -23,6 +23,7 @@ from distgan.utils.safe_io import read_json
 PLACES = ("run.dir", "run.name", "data.path", "data.prepare", "data.classes")
 ENDS = ("train.seconds", "train.images", "evaluate.every_images", "best.patience")
 OWN = (*PLACES, *ENDS, "run.seed", "wandb.mode")  # keys that are no override's
+JUDGES = "efficientnet_lite0,classifier"  # the first is flattered by recipes whose D is made of its features
 MAX_BYTES = 1 << 18  # of a file of settings
 
 
@@ -50,7 +51,7 @@ def parse(arguments: Sequence[str], description: str | None = None) -> argparse.
     parser.add_argument("--turn-seconds", type=whole, default=30, help="of each turn that measures a speed")
     parser.add_argument("--count", type=int, default=5_000)
     parser.add_argument("--reference-count", type=int, default=10_000)
-    parser.add_argument("--extractors", default="efficientnet_lite0", type=judges, metavar="NAME[=WEIGHTS],...")
+    parser.add_argument("--extractors", default=JUDGES, type=judges, metavar="NAME[=WEIGHTS],...")
     parser.add_argument("--launch", default="", help='for accelerate launch, with the sign =: --launch="--multi_gpu"')
     parser.add_argument("--into", type=Path, help="document whose table is replaced")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg")

@@ -121,6 +121,17 @@ def test_seeds_and_judges_are_lists_and_a_judge_may_have_a_file(monkeypatch, tmp
     assert (args.seeds, args.extractors) == ([0], [Judge("none", None)]), "as before there were several"
 
 
+def test_an_independent_judge_is_asked_too_where_nothing_is_said_and_the_document_has_a_line_for_each_recipe():
+    args = parse(["out", "--data", "shards"])
+    names = [judge.name for judge in args.extractors]
+    assert names == ["efficientnet_lite0", "classifier"]
+    text = (rows.ROOT / "docs" / "quality.md").read_text().split(MARKS[0])[1].split(MARKS[1])[0]
+    head, _, *lines = [line for line in text.splitlines() if line.startswith("|")]
+    shown = [line.split(" | ")[0].strip("| ") for line in lines]
+    assert [name for name in shown if name in RECIPES] == [name for name in RECIPES for _ in args.seconds]
+    assert all(f"fd_{name}" in head for name in names)
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
