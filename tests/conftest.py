@@ -25,8 +25,10 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 if "DISTGAN_TEST_GPU" not in os.environ:  # the tests' exact figures are the CPU's
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["ACCELERATE_USE_CPU"] = "true"
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the tests' processes would inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background job ignores SIGINT, and nohup SIGHUP; the tests' processes would inherit it.
+for ignorable, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(ignorable) is signal.SIG_IGN:
+        signal.signal(ignorable, usual)
 torch.set_num_threads(1)  # tiny networks; tests often share the machine
 
 pytest_addoption, pytest_configure = times.pytest_addoption, times.pytest_configure

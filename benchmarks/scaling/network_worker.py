@@ -54,6 +54,16 @@ def build(config: Config) -> tuple[Trainer, Iterator[Batch]]:
     return owner.core, owner.reals.batches(0)
 
 
+def stepping(trainer: Trainer, batches: Iterator[Batch], stop: StopSignal) -> Callable[[], None]:
+    """One step as the loop does it, with the agreement to go on."""
+
+    def step() -> None:
+        trainer.step(batches)
+        stop.agreed()
+
+    return step
+
+
 def main(*arguments: str) -> None:
     leave_group(measure(*arguments))  # the trainers are gone: their networks are freed before the group is left
 
@@ -65,15 +75,8 @@ def measure(out: str, rounds: str, steps: str, against: str, recipe: str, *overr
     weights = sum(weight.numel() for player in (trainer.g, trainer.d) for weight in player.network.parameters())
     one, all_weights = torch.ones(1), torch.ones(weights)
 
-    def stepping(trainer: Trainer, batches: Iterator[Batch]) -> Callable[[], None]:
-        def step() -> None:
-            trainer.step(batches)
-            stop.agreed()
-
-        return step
-
-    step = stepping(trainer, batches)
-    other = stepping(*build(load_config(recipe, [*overrides, against]))) if against else None
+    step = stepping(trainer, batches, stop)
+    other = stepping(*build(load_config(recipe, [*overrides, against])), stop) if against else None
     for _ in range(WARM_UP):
         step()
         if other:

@@ -30,17 +30,7 @@ def cpu_rows() -> list[Row]:
         keras("keras_bf16", "bf16", "bf16"),
         *feeds(),
         *loading(),
-        *(
-            Row(
-                f"two_{recipe}",
-                f"step of {recipe}, 2 gloo processes, the same global batch",
-                training(recipe, steps, OFF, processes=2),
-                training(recipe, steps, OFF, "1 process, 2 threads"),
-                target=1.10,
-                shorter=shorter,
-            )
-            for recipe, steps, shorter in (("seed_frogs", 2, 1), ("quickstart", 10, 5), ("r3gan_small", 8, 5))
-        ),
+        *two_processes(),
         Row(
             "compiled",
             "step of r3gan_small, train.compile=on",
@@ -57,6 +47,20 @@ def cpu_rows() -> list[Row]:
         ),
         *memories(),
         *using(),
+    ]
+
+
+def two_processes() -> list[Row]:
+    return [
+        Row(
+            f"two_{recipe}",
+            f"step of {recipe}, 2 gloo processes, the same global batch",
+            training(recipe, steps, OFF, processes=2),
+            training(recipe, steps, OFF, "1 process, 2 threads"),
+            target=1.10,
+            shorter=shorter,
+        )
+        for recipe, steps, shorter in (("seed_frogs", 2, 1), ("quickstart", 10, 5), ("r3gan_small", 8, 5))
     ]
 
 

@@ -90,7 +90,7 @@ def to_option_names(text: str) -> str:
     text = (
         re.sub(r"evaluate\.metrics(\.\d+\.name)?", "--metric", text)
         .replace("evaluate.weights", "--weights-file")
-        .replace("evaluate.data=", "--data ")
+        .replace(" with data=", " with --data ")
     )
     return re.sub(r"evaluate\.(\w+)", lambda key: f"--{key[1].replace('_', '-')}", text)
 

@@ -26,8 +26,8 @@ from distgan.utils.errors import ExportError
 from distgan.utils.files import atomic_path
 from distgan.utils.images import enlarged, to_image
 
-MOST_PER_SECOND = {".webp": 90, ".gif": 50, ".mp4": 240}
-SUFFIXES = tuple(MOST_PER_SECOND)
+MAX_PER_SECOND = {".webp": 90, ".gif": 50, ".mp4": 240}
+SUFFIXES = tuple(MAX_PER_SECOND)
 VISIBLE = 256  # pixels a side that small images are enlarged to, by a whole factor
 BATCH = 16  # frames at a time
 MP4 = {"quality": 8, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
@@ -67,7 +67,7 @@ def write_film(path: Path, images: Iterator[Image.Image], per_second: int) -> No
     """
     if path.suffix not in SUFFIXES:
         raise ExportError(f"{path} must end in {', '.join(SUFFIXES)}; nearest: {path.with_suffix('.webp')}")
-    if per_second > (most := MOST_PER_SECOND[path.suffix]):
+    if per_second > (most := MAX_PER_SECOND[path.suffix]):
         raise ExportError(f"{path}: browsers show up to {most} frames per second of {path.suffix}, not {per_second}")
     write_mp4 = _mp4_writer() if path.suffix == ".mp4" else None
     first = next(images).convert("RGB")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
@@ -33,13 +34,16 @@ def truncate(normal: Tensor, limit: float) -> Tensor:
 
     The map Phi^-1(Phi(-t) + Phi(z) (Phi(t) - Phi(-t))) is exact, without rejection, and continuous in the limit t.
     It is odd, so it is computed on the lower tail, where float64 is precise. Raises ExportError unless limit is finite
-    and above 0.
+    and above 0, also a number of numpy's or a tensor of one.
     """
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < math.inf:
-        raise ExportError(f"truncation={limit} must be above 0, such as 0.7; leave it out for the full distribution")
-    below = _lower_tail(torch.tensor(float(limit), dtype=torch.float64))
+    number = float(limit) if isinstance(limit, SupportsFloat) and not isinstance(limit, bool) else math.nan
+    if not 0 < number < math.inf:
+        raise ExportError(
+            f"truncation={limit!r} must be a number above 0, such as 0.7; leave it out for the full distribution"
+        )
+    below = _lower_tail(torch.tensor(number, dtype=torch.float64))
     lower = torch.special.ndtri(below + _lower_tail(normal.abs()) * (1 - 2 * below))
-    return torch.copysign(lower.clamp(-limit, 0.0), normal)
+    return torch.copysign(lower.clamp(-number, 0.0), normal)
 
 
 def _lower_tail(x: Tensor) -> Tensor:

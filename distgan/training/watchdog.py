@@ -116,7 +116,7 @@ class Watchdog:
         return None
 
     def reaction(self, finding: Finding) -> str:
-        """The configured reaction: off, warn, stop or rollback."""
+        """The configured reaction: off, warn, alert, stop or rollback."""
         return str(getattr(self.config, finding.fault))
 
     def _exploding(self, metrics: Mapping[str, float], before: int) -> list[Finding]:

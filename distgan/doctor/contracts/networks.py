@@ -122,11 +122,11 @@ def check_features(build: Callable[..., nn.Module]) -> str:
             continue
         if not has_features(network):
             return "none: it has no methods `features` and `judge`, so mode seeking compares images"
-        rival, labels = cast(HasFeatures, network.eval()), _labels(conditional)
-        maps, logits = rival.features(images), network(images, labels)
+        featured, labels = cast(HasFeatures, network.eval()), _labels(conditional)
+        maps, logits = featured.features(images), network(images, labels)
         if bad := [tuple(each.shape) for each in maps if each.ndim != 4 or len(each) != BATCH]:
             raise Broken(f"a map of features has the shape {list(bad[0])}, not [{BATCH}, C, H, W]")
-        if not torch.allclose(rival.judge(maps, labels), logits, rtol=1e-4, atol=1e-5):
+        if not torch.allclose(featured.judge(maps, labels), logits, rtol=1e-4, atol=1e-5):
             raise Broken("judge of features gives other logits than forward")
         if has_fixed_features(network):
             if any(each.requires_grad for each in maps):

@@ -34,7 +34,7 @@ async function drawPoints(points, draw, current) {
 const renewGrid = latest(async (current) => {
   let seeds;
   try {
-    seeds = seedsOf(state.seeds, MOST_SEEDS, backend.lastSeed);
+    seeds = seedsOf(state.seeds, MAX_SEEDS, backend.lastSeed);
     written = state.seeds;
     $("seeds").removeAttribute("aria-invalid");
   } catch (error) {

@@ -20,7 +20,7 @@ from distgan.utils.local_server import BYTES, Answer, LocalServer, Question, sen
 
 SCRIPTS = (*BEFORE, "server_backend.js", *AFTER)
 ASSETS = {"style.css": "text/css", **dict.fromkeys(SCRIPTS, "text/javascript")}
-MOST_SEEDS, MOST_IMAGES = 256, 32  # of one question
+MAX_SEEDS, MAX_IMAGES = 256, 32  # of one question
 BATCH = 16  # images at a time
 
 
@@ -104,17 +104,17 @@ def serve(explorer: Explorer, port: int | None = None) -> LocalServer:
 def _seeds(body: bytes) -> list[int]:
     """Seeds from text such as 0,1,7. Raises ExportError."""
     parts = body.decode("ascii", "replace").split(",")
-    if len(parts) > MOST_SEEDS or not all(part.isdecimal() and len(part) < 20 for part in parts):
-        raise ExportError(f"seeds are up to {MOST_SEEDS} whole numbers with commas between them")
+    if len(parts) > MAX_SEEDS or not all(part.isdecimal() and len(part) < 20 for part in parts):
+        raise ExportError(f"seeds are up to {MAX_SEEDS} whole numbers with commas between them")
     return [int(part) for part in parts]
 
 
 def _rows(body: bytes, kind: np.dtype[Any], shape: tuple[int, ...]) -> Tensor:
-    """[n, *shape] from bytes, 1 <= n <= MOST_IMAGES. Raises ExportError."""
+    """[n, *shape] from bytes, 1 <= n <= MAX_IMAGES. Raises ExportError."""
     size = kind.itemsize * math.prod(shape)
     count, rest = divmod(len(body), size)
-    if rest or not 1 <= count <= MOST_IMAGES:
-        raise ExportError(f"{len(body)} bytes are not 1 to {MOST_IMAGES} times {size} bytes")
+    if rest or not 1 <= count <= MAX_IMAGES:
+        raise ExportError(f"{len(body)} bytes are not 1 to {MAX_IMAGES} times {size} bytes")
     return torch.from_numpy(np.frombuffer(body, kind).reshape(count, *shape).astype(kind.newbyteorder("=")))
 
 

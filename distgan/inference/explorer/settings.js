@@ -1,7 +1,7 @@
 // The controls: which seeds, classes, truncation, and steps along directions; as a link and as a command.
 "use strict";
 
-const MOST_SEEDS = 100;
+const MAX_SEEDS = 100;
 const FULL = 3.05; // of the truncation's slider: no truncation
 const OWN = -1; // the class that each seed has in `distgan sample`
 const directions = rowsOf(facts.directions, facts.latentDim);
@@ -163,8 +163,8 @@ function randomSeeds() {
 
 function currentSeeds() {
   try {
-    return seedsOf(state.seeds, MOST_SEEDS, backend.lastSeed);
+    return seedsOf(state.seeds, MAX_SEEDS, backend.lastSeed);
   } catch {
-    return seedsOf(usual.seeds, MOST_SEEDS, backend.lastSeed);
+    return seedsOf(usual.seeds, MAX_SEEDS, backend.lastSeed);
   }
 }

@@ -207,9 +207,7 @@ def test_a_class_with_a_comma_in_its_name_is_chosen_in_quotes(tmp_path):
     options = "--seeds", "0-1", "--out", tmp_path / "x.npz", "--classes"
     cli(path, *options, '"a,b",c')
     assert np.load(tmp_path / "x.npz")["labels"].tolist() == [0, 2]
-    with pytest.raises(
-        ExportError, match='there is no class b; nearest: a; there are "a,b", a, c, or 0 to 2|no class b'
-    ):
+    with pytest.raises(ExportError, match='there is no class b; nearest: a; there are "a,b", a, c, or 0 to 2'):
         cli(path, *options, "a,b")
     with pytest.raises(ExportError, match="names no class"):
         cli(path, *options, ",")
@@ -263,10 +261,16 @@ def test_truncation_follows_its_definition(generator):
     torch.testing.assert_close(phi(cut), low + phi(normal) * (high - low), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("limit", [0, -1, math.nan, math.inf, True])
-def test_a_truncation_that_is_not_above_zero_is_refused(generator, limit):
-    with pytest.raises(ExportError, match=r"truncation=.* must be above 0"):
+@pytest.mark.parametrize("limit", [0, -1, math.nan, math.inf, True, "0.7"])
+def test_a_truncation_that_is_no_number_above_zero_is_refused(generator, limit):
+    with pytest.raises(ExportError, match=r"truncation=.* must be a number above 0"):
         generator.sample([1], truncation=limit)
+
+
+def test_a_truncation_may_be_a_number_of_numpy_s_or_a_tensor_s(generator):
+    wanted = generator.sample([1], truncation=0.5)
+    for limit in (np.float32(0.5), torch.tensor(0.5)):
+        assert torch.equal(generator.sample([1], truncation=limit), wanted)
 
 
 def test_untruncated_latents_are_standard_normal(generator):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from distgan.inference.explorer.page import _argument, facts_of
-from distgan.inference.explorer.server import MOST_IMAGES, MOST_SEEDS, Explorer, serve
+from distgan.inference.explorer.server import MAX_IMAGES, MAX_SEEDS, Explorer, serve
 from distgan.inference.generator import Generator, load_generator
 from distgan.utils.local_server import BYTES, LocalServer
 from tests.unit.inference.test_sampling import export
@@ -72,10 +72,10 @@ def test_latents_of_seeds_and_images_of_latents_are_the_generator_s(server, gene
         ("/latents", b"\xff", "seeds are up to"),
         ("/latents", b"1" * 19 + b"9", "seeds are up to"),
         ("/latents", b"9223372036854775808", "whole number from 0 to 2\\*\\*63 - 1".replace("\\", "")),
-        ("/latents", b",".join([b"1"] * (MOST_SEEDS + 1)), "seeds are up to"),
+        ("/latents", b",".join([b"1"] * (MAX_SEEDS + 1)), "seeds are up to"),
         ("/images", b"", "bytes are not 1 to"),
         ("/images", bytes(41), "bytes are not 1 to"),
-        ("/images", bytes(40 * (MOST_IMAGES + 1)), "bytes are not 1 to"),
+        ("/images", bytes(40 * (MAX_IMAGES + 1)), "bytes are not 1 to"),
         ("/images", np.full(10, np.nan, "<f4").tobytes(), "not finite"),
     ],
 )
