@@ -204,9 +204,9 @@ class Generator:
     ) -> Image.Image:
         """One Pillow image with all of them, row by row; small images are enlarged by a whole factor.
 
-        columns: None: about square, and where `classes` is None each column has one class of a conditional generator
-        of at most 20. Other arguments and errors as of `sample`. Raises ExportError for no seeds, or less than one
-        column.
+        columns: None: about square, and where `classes` is None and the seeds are consecutive each column has one class
+        of a conditional generator of at most 20. Other arguments and errors as of `sample`. Raises ExportError for no
+        seeds, or less than one column.
         """
         seeds = check_seeds(seeds)
         if not seeds or (columns is not None and columns < 1):

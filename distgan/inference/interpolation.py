@@ -11,11 +11,12 @@ from distgan.inference.generator import Generator
 from distgan.inference.latents import slerp
 
 
-def interpolate(generator: Generator, pairs: Sequence[tuple[int, int]], steps: int) -> Tensor:
+def rows_between(generator: Generator, pairs: Sequence[tuple[int, int]], steps: int) -> Tensor:
     """The images on the way from each pair's first seed to its second, both included.
 
-    steps: for each pair, at least 2. Returns uint8 [pairs * steps, channels, size, size] on the CPU. The images of a
-    conditional generator are of the class that the first seed has in `sample`. Raises ExportError for a wrong seed.
+    steps: for each pair, at least 2. Returns uint8 [pairs * steps, channels, size, size] on the CPU. Unlike those of
+    `Generator.interpolate`, the images of a conditional generator are all of the class that the first seed has in
+    `sample`. Raises ExportError for a wrong seed.
     """
     latents = [generator.latents(pair) for pair in pairs]
     ways = [slerp(ends[0], ends[1], steps) for ends in latents]

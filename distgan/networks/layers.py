@@ -1,4 +1,4 @@
-"""Parts that several families share: the last layers of a discriminator, its first layers, and halvings of a size."""
+"""What several families share: first weights, the first and last layers of a discriminator, halvings of a size."""
 
 from __future__ import annotations
 
@@ -57,6 +57,14 @@ def has_features(discriminator: nn.Module) -> bool:
 def has_fixed_features(discriminator: nn.Module) -> bool:
     """Whether training leaves D's features as they are: `fixed_features` is true, and forward takes known `maps`."""
     return has_features(discriminator) and bool(getattr(discriminator, "fixed_features", False))
+
+
+def glorot(module: nn.Module, gain: float = 1.0) -> None:
+    """Sets Glorot-uniform weights times a gain, and zero biases: with 1 Keras' defaults."""
+    if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
+        nn.init.xavier_uniform_(module.weight, gain)
+    if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)) and module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 def verdict(logits: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from distgan.config.networks import ProjectedDiscriminator
 from distgan.networks.efficientnet import SHA256, Maps, load_lite0
-from distgan.networks.layers import MIN_SIDE, Head
+from distgan.networks.layers import MIN_SIDE, Head, glorot
 from distgan.utils.errors import CheckpointError
 
 CUTS = {2: 24, 4: 40, 10: 112, 15: 320}  # channels after these blocks
@@ -123,7 +123,7 @@ class ScaleHead(nn.Module):
             side //= 2
         self.convs = nn.ModuleList(convs)
         self.head = Head(config.width * side**2, classes, config.dropout)
-        self.apply(_begin)
+        self.apply(glorot)
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         for conv in self.convs:
@@ -139,11 +139,3 @@ def _random(after: int, before: int, kernel: int) -> Tensor:
 def _digest() -> Tensor:
     """The sha256 of the fixed network's file, uint8 [32], as D's state holds it."""
     return torch.tensor([*bytes.fromhex(SHA256)], dtype=torch.uint8)
-
-
-def _begin(module: nn.Module) -> None:
-    """Sets Glorot-uniform weights and zero biases."""
-    if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
-        nn.init.xavier_uniform_(module.weight)
-    if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
-        nn.init.zeros_(module.bias)

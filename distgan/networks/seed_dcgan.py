@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from distgan.config.networks import SeedDiscriminator, SeedGenerator
 from distgan.networks.classes import as_weights
 from distgan.networks.dropout import KeyedDropout
+from distgan.networks.layers import glorot
 from distgan.utils.errors import ConfigError
 
 LEAK = 0.3
@@ -41,7 +42,7 @@ class Generator(nn.Module):
         for _ in range(config.depth):
             layers += [nn.Conv2d(width, width, 5, padding=2), nn.LeakyReLU(LEAK), KeyedDropout(config.dropout)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 7, padding=3), nn.Tanh())
-        self.apply(_keras_init)
+        self.apply(glorot)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.classes:
@@ -69,7 +70,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), KeyedDropout(config.dropout))
         self.dense = nn.Linear(width * side**2, 1)
         self.project = nn.Embedding(classes, width * side**2) if config.conditional else None
-        self.apply(_keras_init)
+        self.apply(glorot)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         features = self.layers(images)
@@ -86,13 +87,3 @@ def _max_downsamples(size: int) -> int:
     while side >= 4:
         side, steps = (side - 4) // 2 + 1, steps + 1
     return steps
-
-
-def _keras_init(module: nn.Module) -> None:
-    """Sets Keras' defaults: Glorot-uniform kernels, zero biases."""
-    if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Embedding):
-        nn.init.xavier_uniform_(module.weight)

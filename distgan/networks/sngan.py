@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from distgan.config.networks import SnganDiscriminator, SnganGenerator
 from distgan.networks.batch_norm import batch_norm
-from distgan.networks.layers import MIN_SIDE, Head, check_stages, halvings
+from distgan.networks.layers import MIN_SIDE, Head, check_stages, glorot, halvings
 
 RESIDUAL_GAIN = math.sqrt(2)  # of a block's convolutions, except on its shortcut
 
@@ -36,7 +36,7 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(UpBlock(before, width, classes) for before, width in pairwise(widths))
         self.norm = batch_norm(widths[-1], 0)
         self.to_rgb = _conv(widths[-1], channels, 3)
-        _glorot(self.dense)
+        glorot(self.dense)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         x = self.dense(latents).unflatten(1, (-1, MIN_SIDE, MIN_SIDE))
@@ -59,7 +59,7 @@ class Discriminator(nn.Module):
         plain = [PlainBlock(before, width) for before, width in pairwise(widths[halved - 1 :])]
         self.blocks = nn.Sequential(DownBlock(channels, widths[0], nn.Identity()), *down, *plain, nn.ReLU())
         self.head = Head(widths[-1], classes if config.conditional else 0, config.dropout)
-        self.head.apply(_glorot)
+        self.head.apply(glorot)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.head(self.blocks(images).sum((2, 3)), labels)
@@ -116,17 +116,9 @@ class PlainBlock(nn.Module):
 def _conv(channels: int, width: int, kernel: int, gain: float = 1.0) -> nn.Conv2d:
     """A convolution that keeps height and width."""
     conv = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
-    _glorot(conv, gain)
+    glorot(conv, gain)
     return conv
 
 
 def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2)  # nearest
-
-
-def _glorot(module: nn.Module, gain: float = 1.0) -> None:
-    """Sets Glorot-uniform weights times a gain, and zero biases."""
-    if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
-        nn.init.xavier_uniform_(module.weight, gain)
-    if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
-        nn.init.zeros_(module.bias)

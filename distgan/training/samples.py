@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from distgan.data.dataset import ImageDataset
 from distgan.distributed.collectives import on_main, rank
 from distgan.inference.generator import Generator
-from distgan.inference.interpolation import interpolate
+from distgan.inference.interpolation import rows_between
 from distgan.metrics.protocol import Scores
 from distgan.training.tracking.backend import INTERPOLATION_STEPS, Samples, TrackerBackend
 from distgan.training.trainer import Trainer
@@ -79,7 +79,7 @@ class SampleGrid:
                 reals=self.shown_reals,
                 columns=self.columns,
                 caption=f"{seen}, seeds 0 to {self.shown - 1}, {self._score(scores)}D's logits {_range(logits)}",
-                interpolation=interpolate(self.generator, INTERPOLATED, INTERPOLATION_STEPS),
+                interpolation=rows_between(self.generator, INTERPOLATED, INTERPOLATION_STEPS),
                 interpolation_caption=f"{seen}, between the seeds {BETWEEN}",
             ),
         )

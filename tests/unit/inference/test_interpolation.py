@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distgan.inference.generator import load_generator
-from distgan.inference.interpolation import interpolate
+from distgan.inference.interpolation import rows_between
 from distgan.inference.latents import slerp
 from tests.unit.inference.test_sampling import export
 
@@ -29,7 +29,7 @@ def test_the_length_changes_evenly_and_one_direction_is_no_arc():
 def test_the_ends_of_an_interpolation_are_the_images_of_the_seeds_in_one_class(tmp_path, conditional):
     export(tmp_path / "g.safetensors", conditional)
     generator = load_generator(tmp_path / "g.safetensors")
-    strip = interpolate(generator, [(3, 5)], 6)
+    strip = rows_between(generator, [(3, 5)], 6)
     assert strip.shape[0] == 6
     ends = generator.sample([3, 5], [3 % len(generator.class_names)] * 2 if conditional else None)
     assert (strip[[0, -1]].int() - ends.int()).abs().max() <= 1
