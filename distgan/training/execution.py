@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from distgan.config.schema import TrainConfig
 from distgan.data.dataset import Batch
 from distgan.networks.dropout import keyed
+from distgan.networks.layers import has_features
 from distgan.training.penalties import Weights
 from distgan.utils.rng import Draws
 
@@ -38,6 +39,9 @@ def compile_network(network: nn.Module, mode: Mode) -> None:
         for layer in keyed(network):
             layer.drawn = torch.compiler.disable(layer.drawn)  # type: ignore[method-assign]
         network.compile(dynamic=False)
+        if has_features(network):  # called by themselves, too
+            for part in ("features", "judge"):
+                setattr(network, part, torch.compile(getattr(network, part), dynamic=False))
 
 
 def eager(mode: Mode, penalised: bool) -> AbstractContextManager[object]:
