@@ -15,6 +15,7 @@ MAX_POINTS = 500  # of a curve; longer ones are thinned
 MAX_DOTTED = 50  # points of a line that are marked by dots; an isolated point is visible only by its dot
 DOTS = (3.2, 2.0, 1.2, 0.6, 3.2, 2.0, 1.2, 0.6)  # radius by style: equal curves stay visible
 LARGEST = 1e300  # a larger value is a gap: the difference of two would be infinite
+ROOM = 0.1  # below and above a constant, as a share of it: a fixed room is lost in the rounding of a huge one
 STYLES = len(DOTS)  # colour and dashes; style.css has .s0, .s1, ...
 
 Point = tuple[float, float]
@@ -93,7 +94,8 @@ def line_chart(title: str, curves: Sequence[Curve], span: tuple[float, float] | 
     right = max((x for x, _ in finite), default=1.0) or 1.0
     low, high = span or (min((y for _, y in finite), default=0.0), max((y for _, y in finite), default=1.0))
     if low == high:
-        low, high = low - 0.5, high + 0.5
+        room = max(0.5, abs(low) * ROOM)
+        low, high = low - room, high + room
 
     def to_pixels(x: float, y: float) -> Point:
         share = (min(max(y, low), high) - low) / (high - low)

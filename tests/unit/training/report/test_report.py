@@ -358,6 +358,14 @@ def test_a_chart_runs_from_corner_to_corner_and_gaps_stay_gaps():
     assert polylines(chart) == [[(68.0, 194.0), (258.0, 14.0)], [(372.0, 104.0), (448.0, 194.0)]]
 
 
+@pytest.mark.parametrize("value", [0.0, -0.25, 20.0, 1e16, -3e25, 9e299])
+def test_a_constant_is_a_line_in_the_middle_of_its_chart_however_large_it_is(value):
+    chart = line_chart("t", [Curve("a", [(0, value), (50, value)])])
+    heights = [y for y, _ in chart.grid]
+    assert [y for _, y in chart.lines[0].runs[0]] == [heights[1]] * 2
+    assert heights[0] > heights[1] > heights[2]
+
+
 @pytest.mark.parametrize("points", [[], [(0, float("nan"))], [(0, 3.0), (0, 3.0)]])
 def test_a_chart_of_nothing_or_of_one_value_is_drawn(points):
     Reader(str(line_chart("nothing", [Curve("a", points)])))
