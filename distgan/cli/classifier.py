@@ -6,15 +6,14 @@ In: labelled images in shards. Out: a file for the extractor `classifier` (docs/
 from __future__ import annotations
 
 import argparse
-import os
 import time
-from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 
+from distgan.cli.places import check_place
 from distgan.cli.prepare_sources import natural, positive
-from distgan.config.command_line import to_path
+from distgan.config.command_line import to_file
 from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig
 from distgan.data import reference
@@ -27,6 +26,7 @@ from distgan.metrics.classifier_file import (
     MAX_SIZE,
     MIN_SIZE,
     ClassifierDescription,
+    load_classifier,
     round_weights,
     save_classifier,
 )
@@ -41,7 +41,7 @@ DEFAULTS = Schedule()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan classifier`."""
     parser.add_argument("data", metavar="DATA", help="directory or URL of labelled images in shards")
-    parser.add_argument("--out", type=to_path, required=True, metavar="FILE.safetensors", help="the classifier's file")
+    parser.add_argument("--out", type=to_file, required=True, metavar="FILE.safetensors", help="the classifier's file")
     parser.add_argument(
         "--test", metavar="DATA",
         help="images of the same classes, for the accuracy (default: a tenth of DATA, which is not trained on)",
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Trains, writes the file, and prints its accuracy. Raises DataError, QualityError, ExportError."""
     start, device = time.monotonic(), find_device(args.device)
     schedule = Schedule(args.epochs, seed=args.seed, flip=not args.no_flip, bf16=is_bf16(args.precision, device))
-    check_place(args.out)
+    check_place(args.out, ".safetensors", load_classifier)
     manifest, selection = open_labelled(args.data)
     tests = None if args.test is None else open_test(args.test, selection, manifest.digest)
     real, test = read(selection, tests, args.seed)
@@ -137,14 +137,3 @@ def read(selection: ShardSelection, tests: ShardSelection | None, seed: int) -> 
     if tests is None:
         return split_off(real, seed)
     return real, Labelled(*load_images(tests, SkipBudget(0), progress=True))
-
-
-def check_place(path: Path) -> None:
-    """Makes the directory of the file. Raises QualityError if it cannot be written: better now than after training."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise QualityError(f"{path} cannot be written: {error.strerror or error}") from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        reason = "it is a directory" if path.is_dir() else "its directory is read-only"
-        raise QualityError(f"{path} cannot be written: {reason}; name another file")

@@ -10,8 +10,9 @@ import argparse
 import re
 
 from distgan.cli.generators import ANY_SOURCE, open_generator
+from distgan.cli.places import check_place
 from distgan.config.choices import EXTRACTORS
-from distgan.config.command_line import add_trust_argument, to_path, to_source, to_truncation
+from distgan.config.command_line import add_trust_argument, to_file, to_path, to_source, to_truncation
 from distgan.config.schema import EvaluateConfig
 from distgan.distributed.collectives import rank
 from distgan.metrics.evaluate import evaluate, process_device
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("no", "bf16"), default="no", help="precision of the features (default: no, fp32)"
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument("--out", type=to_path, metavar="FILE.json", help="file for the scores")
+    parser.add_argument("--out", type=to_file, metavar="FILE.json", help="file for the scores")
     parser.add_argument("--against", type=to_path, metavar="FILE.json", help="earlier scores to compare with")
     add_trust_argument(parser)
 
@@ -66,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluates; the main process prints and writes. Raises DistganError, before the long work if possible."""
     before = None if args.against is None else load_scores(args.against)
+    if args.out is not None:
+        check_place(args.out, ".json", load_scores)
     settings = {name: getattr(args, name) for name in ("extractor", "count", "reference_count", "precision")}
     with process_device(args.device) as device:
         try:

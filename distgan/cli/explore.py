@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distgan.cli.generators import ANY_SOURCE, Found, open_generator
 from distgan.cli.report import add_server_arguments, data_of, open_page, serve_until_interrupted
-from distgan.config.command_line import add_trust_argument, to_path, to_source
+from distgan.config.command_line import add_trust_argument, to_file, to_source
 from distgan.config.load import read_config
 from distgan.config.schema import DataConfig
 from distgan.data import reference
@@ -30,7 +30,7 @@ BLOCK = 500  # real images that are compared at a time
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `distgan explore`."""
     parser.add_argument("source", type=to_source, metavar="RUN|FILE|OWNER/NAME", help=ANY_SOURCE)
-    parser.add_argument("--html", type=to_path, metavar="FILE", help="write the page with the generator to one HTML "
+    parser.add_argument("--html", type=to_file, metavar="FILE", help="write the page with the generator to one HTML "
                         "file, for any browser, also without a network (extra onnx)")  # fmt: skip
     parser.add_argument("--serve", action="store_true", help="serve it on this machine (the default); Ctrl-C ends it")
     add_server_arguments(parser)

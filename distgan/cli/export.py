@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from distgan.cli.generators import ANY_SOURCE, Found, find_generator, load, newest_checkpoint
-from distgan.config.command_line import add_trust_argument, to_path, to_source
+from distgan.config.command_line import add_trust_argument, to_file, to_source
 from distgan.inference.formats import CHECKED, SUFFIXES
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import check_no_program, save_generator
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--out",
-        type=to_path,
+        type=to_file,
         metavar="FILE",
         help="default: generator.safetensors, .pt2, ... in the run; an older one is replaced",
     )

@@ -11,11 +11,12 @@ import torch
 
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import check_no_program
-from distgan.inference.hub.find import MODEL, fetch, repository_of
+from distgan.inference.hub.find import DEMO, MODEL, fetch, repository_of
 from distgan.inference.sampling import BEST, LAST
 from distgan.training.checkpoint import storage
 from distgan.utils.errors import CheckpointError
 from distgan.utils.log import log
+from distgan.utils.names import nearest_name
 
 SOURCE = (
     "RUN for its best generator, or where none was evaluated its newest checkpoint; RUN/checkpoints/step-..., or a "
@@ -66,7 +67,8 @@ def newest_checkpoint(run: Path) -> Path:
         if not run.exists():
             from distgan.training.report.write import nearest_run  # needs what training needs
 
-            raise CheckpointError(f"there is no {run}{nearest_run(run)}")
+            is_demo = "/" not in str(run) and nearest_name(run.name, [DEMO.id]) is not None
+            raise CheckpointError(f"there is no {run}{f'; nearest: {DEMO}' if is_demo else nearest_run(run)}")
         raise CheckpointError(f"{run} is neither a checkpoint (RUN/checkpoints/step-...) nor a run with a complete one")
     return newest
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from distgan.config.command_line import add_trust_argument, to_path
+from distgan.config.command_line import add_trust_argument, to_file, to_path
 from distgan.config.messages import first_mistake
 from distgan.config.schema import DataConfig
 from distgan.training.report.compare import MAX_RUNS
@@ -39,14 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_server_arguments(parser)
     parser.add_argument(
-        "--out", type=to_path, metavar="FILE", help="where the page goes (default: RUN/report.html; of several runs "
+        "--out", type=to_file, metavar="FILE", help="where the page goes (default: RUN/report.html; of several runs "
         "report.html in the directory that holds them)",
     )  # fmt: skip
     parser.add_argument(
         "--data", metavar="SHARDS", help="directory or URL of the real images (default: the training data)"
     )
     parser.add_argument(
-        "--film", type=to_path, metavar="FILE", help="no page, but a film NAME.webp, .gif or .mp4 (extra film) "
+        "--film", type=to_file, metavar="FILE", help="no page, but a film NAME.webp, .gif or .mp4 (extra film) "
         "of how the images of the same seeds developed during training",
     )  # fmt: skip
     parser.add_argument("--fps", type=_per_second, metavar="N", help="grids per second of the film (default: 6)")

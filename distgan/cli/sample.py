@@ -25,6 +25,7 @@ from distgan.utils.progress import track
 SEEDS = "0-63"
 BATCH_SIZE = "16"
 MAX_SEEDS = 1_000_000
+MAX_BATCH_SIZE = 1024  # a batch is filled up with copies
 MAX_GRID_IMAGES = 10_000
 FORMS = "a grid NAME.png, a file NAME.npz, or a directory NAME"
 
@@ -67,6 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Samples and writes. Raises ExportError, before the long work if possible."""
+    if empty := [name for name, value in vars(args).items() if value == ""]:  # a shell's variable that is not set
+        raise ExportError(f"--{empty[0].replace('_', '-')} is empty; give it a value, or leave it out")
     if args.grid_classes or args.truncations is not None:
         return run_table(args)
     if args.walk is not None:
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     seeds = parse_seeds(args.seeds or SEEDS)
     form = find_form(args.out, len(seeds))
     out = _path(args.out)
-    batch_size = _whole("--batch-size", args.batch_size or BATCH_SIZE)
+    batch_size = _whole("--batch-size", args.batch_size or BATCH_SIZE, MAX_BATCH_SIZE)
     columns = None if args.columns is None else _whole("--columns", args.columns)
     if columns and form != "grid":
         raise ExportError(f"--columns={columns} goes with a grid, but --out is {out}; use NAME.png, or leave it out")
@@ -100,6 +103,8 @@ def run_walk(args: argparse.Namespace) -> int:
 
     _refuse("--walk", {"--seeds": args.seeds, "--columns": args.columns, "--batch-size": args.batch_size})
     seeds, out = parse_seeds(args.walk, "--walk"), _path(args.out)
+    if not out.name or out.is_dir():
+        raise ExportError(f"--out={out} is a directory; name a film in it, such as walk.webp")
     frames, per_second = _whole("--frames", args.frames or "240"), _whole("--fps", args.fps or "24")
     generator, names = _open(args)
     images = walk(generator, seeds, frames, classes_of(seeds, names), args.truncation, parse_move(args.move))
@@ -229,9 +234,9 @@ def _path(out: str) -> Path:
         raise ExportError(f"--out={out}: {error}") from None
 
 
-def _whole(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MAX_SEEDS):
-        raise ExportError(f"{name}={text} must be a whole number from 1 to {MAX_SEEDS:,}")
+def _whole(name: str, text: str, most: int = MAX_SEEDS) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= most):
+        raise ExportError(f"{name}={text} must be a whole number from 1 to {most:,}")
     return int(text)
 
 

@@ -67,6 +67,14 @@ def to_source(text: str) -> Path | str:
     return to_path(text) if is_path else text
 
 
+def to_file(text: str) -> Path:
+    """The type of an argument that is a file to be written: no directory."""
+    path = to_path(text)
+    if not path.name or path.is_dir():
+        raise argparse.ArgumentTypeError(f"'{text}' is a directory; name a file in it")
+    return path
+
+
 def to_truncation(text: str) -> float:
     """The type of `--truncation`: a finite number above 0."""
     try:

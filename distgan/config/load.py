@@ -6,7 +6,7 @@ Raises one ConfigError with a line for each mistake.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from distgan.config.base import FREE
 from distgan.config.keys import flatten, walk
-from distgan.config.messages import config_mistakes, near_key, nearest_key
+from distgan.config.messages import SCHEDULE_EXAMPLE, config_mistakes, near_key, nearest_key
 from distgan.config.recipes import BASE, KINDS, forget_prepare, may_be_a_run_s, merge, read_alone, read_recipe
 from distgan.config.registry import TYPED, Trust
 from distgan.config.schedule import Schedule
@@ -25,7 +25,6 @@ from distgan.utils.errors import ConfigError
 from distgan.utils.paths import name_as_text
 from distgan.utils.safe_io import printable
 
-SCHEDULE_EXAMPLE = "{start: 1e-3, end: 1e-4, images: 100_000}"
 OPTIONS = ("options", "extractor_options")
 MAX_MISTAKES = 20  # reported at once
 
@@ -65,9 +64,11 @@ def load_config(
             _apply(given, key, value)
     if isinstance(data := given.get("data"), dict):
         tree["data"] = forget_prepare(tree["data"], data)
-    recipe.places.update(dict.fromkeys(flatten(given), "override"))
     trust_in_it = Trust(tuple(trust)) if any(map(may_be_a_run_s, recipe.files)) else TYPED
-    return _validated(tree, trust_in_it, recipe.place_of)
+    try:
+        return Config.model_validate(tree, context=trust_in_it.context)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_with_origins(error, recipe.files, trust_in_it))) from None
 
 
 def read_config(path: Path) -> Config:
@@ -80,16 +81,28 @@ def validate(tree: dict[str, Any], origin: str, trust: Trust | None = None) -> C
 
     Raises ConfigError; each line begins with `origin`.
     """
-    return _validated(tree, trust, lambda _: origin)
-
-
-def _validated(tree: dict[str, Any], trust: Trust | None, origin_of: Callable[[str], str | Path]) -> Config:
-    """origin_of: what a sentence about a mistake begins with."""
     try:
         return Config.model_validate(tree, context=trust.context if trust else None)
     except ValidationError as error:
         sentences = config_mistakes(error, MAX_MISTAKES)
-        raise ConfigError("\n".join(f"{origin_of(sentence)}: {sentence}" for sentence in sentences)) from None
+        raise ConfigError("\n".join(f"{origin}: {sentence}" for sentence in sentences)) from None
+
+
+def _with_origins(error: ValidationError, files: Sequence[Path], trust: Trust) -> Iterator[str]:
+    """A line for each mistake. It begins with the first file, from the base on, with which the mistake is there, and
+    with `override` where the files are right."""
+    alone = {file: _mistakes(read_recipe(file).tree, trust) for file in reversed(files)}
+    for sentence in config_mistakes(error, MAX_MISTAKES):
+        origin = next((str(file) for file, known in alone.items() if sentence in known), "override")
+        yield f"{origin}: {sentence}"
+
+
+def _mistakes(tree: dict[str, Any], trust: Trust) -> list[str]:
+    try:
+        Config.model_validate(tree, context=trust.context)
+    except ValidationError as error:
+        return config_mistakes(error, MAX_MISTAKES)
+    return []
 
 
 def to_yaml(config: Config) -> str:

@@ -19,6 +19,7 @@ from distgan.utils.safe_io import printable
 CHOICE_KEYS = {"family", "name", "kind"}  # keys that select one variant of a section
 
 
+SCHEDULE_EXAMPLE = "{start: 1e-3, end: 1e-4, images: 100_000}"
 REFERENCE = "=package.module:Name"
 
 
@@ -107,8 +108,13 @@ def _sentence(error: Any) -> str:
         return f"{key}: {context['rule']}"
     if kind == "literal_error":
         return _not_a_choice(key, value, context["expected"])
+    if kind == "missing":
+        section, _, leaf = key.rpartition(".")
+        example = f", such as {SCHEDULE_EXAMPLE}" if "schedule" in error["loc"] else ""
+        return f"{section}={shown} lacks {leaf}{example}"
     rule = re.sub("^(Input|String|Tuple|Value) should", "must", error["msg"])
-    return f"{key}={shown} {rule}{_nearest_number(context)}"
+    rule = re.sub(", unable to .*| after validation", "", rule).replace("a valid boolean", "true or false")
+    return f"{key}={shown} {rule}{_nearest_number(value, context)}"
 
 
 def _not_a_section(key: str, value: Any) -> str:
@@ -146,8 +152,10 @@ def _not_a_choice(key: str, value: Any, expected: str) -> str:
     return f"{key}={show_value(value)} must be one of {', '.join(choices)}{nearest}"
 
 
-def _nearest_number(context: dict[str, Any]) -> str:
+def _nearest_number(value: Any, context: dict[str, Any]) -> str:
     """The number beside a broken limit; empty if no limit is broken."""
+    if isinstance(step := context.get("multiple_of"), int) and isinstance(value, int):
+        return f"; nearest valid: {max(1, round(value / step)) * step}"
     if isinstance(above := context.get("gt"), int):
         return f"; nearest valid: {above + 1}"
     hints = {"ge": "nearest valid: {}", "le": "nearest valid: {}", "gt": "use more than {}", "lt": "use less than {}"}

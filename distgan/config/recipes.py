@@ -8,9 +8,8 @@ base's data.path.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,18 +46,6 @@ class Recipe(NamedTuple):
     """Sections of plain values, not validated."""
     files: tuple[Path, ...]
     """The file itself, the one it builds on, and so on."""
-    places: dict[str, str | Path]
-    """What sets a dotted key: a file, or something else by its name."""
-
-    def place_of(self, sentence: str) -> str | Path:
-        """Where the mistake of a sentence stands: what sets the first known key in it; else the file itself."""
-        for word in re.findall(r"[\w.]+", sentence):
-            key = word.rstrip(".")
-            while key:
-                if place := self.places.get(key):
-                    return place
-                key = key.rpartition(".")[0]
-        return self.files[0]
 
 
 def read_recipe(source: str | Path) -> Recipe:
@@ -74,12 +61,7 @@ def read_recipe(source: str | Path) -> Recipe:
         paths.append(path)
         trees.append(tree)
         path = _find_base(tree.pop(BASE, None), path)
-    merged: Tree = {}
-    places: dict[str, str | Path] = {}
-    for place, tree in zip(reversed(paths), reversed(trees), strict=True):
-        merged = merge(merged, tree)
-        places |= dict.fromkeys(_keys(tree), place)
-    return Recipe(merged, tuple(paths), places)
+    return Recipe(reduce(merge, reversed(trees), {}), tuple(paths))
 
 
 def read_alone(path: Path) -> Tree:
@@ -87,13 +69,6 @@ def read_alone(path: Path) -> Tree:
     tree = _parsed(path)
     tree.pop(BASE, None)
     return tree
-
-
-def _keys(tree: Tree) -> Iterator[str]:
-    """The dotted keys of nested values, those of sections as well."""
-    for key in flatten(tree):
-        parts = key.split(".")
-        yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
 
 
 def merge(base: Tree, over: Tree, section: str = "") -> Tree:

@@ -344,7 +344,7 @@ def find_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device).add_(1)
+        torch.zeros(1, device=device).add_(1).item()
         return torch.device(device)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError):
         raise ExportError(f"device {device} cannot be used on this machine; use cpu, or auto to select one") from None

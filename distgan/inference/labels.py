@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def labels_of(seeds: Sequence[int], classes: Classes, names: Sequence[str]) -> T
         return torch.tensor([seed % len(names) for seed in seeds], dtype=torch.int64)
     if isinstance(classes, Mapping):
         return _mixture(classes, names).expand(len(seeds), -1)
-    if isinstance(classes, (str, int)):
+    if isinstance(classes, str) or not isinstance(classes, Sized):
         classes = [classes] * len(seeds)
     if len(classes) != len(seeds):
         raise ExportError(f"{len(classes)} classes for {len(seeds)} seeds; give one for all, or one per seed")
@@ -51,7 +51,10 @@ def _number(name: Class, names: Sequence[str]) -> int:
     """
     if isinstance(name, str) and name in names:
         return names.index(name)
-    text = name if isinstance(name, str) else str(operator.index(name))
+    try:
+        text = name if isinstance(name, str) else str(operator.index(name))
+    except TypeError:
+        raise ExportError(f"{name!r} is no class; give a class's name or number") from None
     if not is_number(text):
         raise ExportError(f"there is no class {text}; {known_names(text, names)}")
     numbers = [is_number(known) for known in names]

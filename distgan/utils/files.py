@@ -26,8 +26,11 @@ ABANDONED_SECONDS = 3600.0
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on a clean exit it is flushed to disk and renamed to `path`.
 
-    On an exception the temporary file is removed and `path` is as before. The umask decides who may read it.
+    On an exception the temporary file is removed and `path` is as before. The umask decides who may read it. Raises
+    IsADirectoryError, an OSError, for a path without a name.
     """
+    if not path.name:  # `.` and `/` have none
+        raise IsADirectoryError(errno.EISDIR, "it is a directory; name a file", str(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from distgan.cli import classifier
 from distgan.cli.main import main
 from distgan.data.prepare import Request, prepare
 from distgan.data.sources.shapes import CLASSES, Shapes
+from distgan.inference.hub.find import DEMO_FILE
 from distgan.metrics.classifier_file import load_classifier
 from distgan.metrics.classifier_training import Labelled, Schedule
 from distgan.networks import build_classifier
+
+OUT = "c.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,7 @@ def trained(monkeypatch) -> list[tuple[Labelled, Labelled, Schedule]]:
 
 
 def test_a_tenth_of_the_images_is_kept_for_the_accuracy_which_the_file_holds(shapes, tmp_path, trained, capsys):
-    out = tmp_path / "new" / "c.safetensors"
+    out = tmp_path / "new" / OUT
     arguments = ["classifier", str(shapes), "--out", str(out), "--epochs", "3", "--seed", "7", "--no-flip"]
     assert main([*arguments, "--precision", "bf16"]) == 0
     ((real, test, schedule),) = trained
@@ -49,7 +54,7 @@ def test_a_tenth_of_the_images_is_kept_for_the_accuracy_which_the_file_holds(sha
 
 
 def test_with_a_test_set_all_images_are_trained_on(gray, tmp_path, trained):
-    out, others = tmp_path / "c.safetensors", tmp_path / "others"
+    out, others = tmp_path / OUT, tmp_path / "others"
     prepare(Request(others, Shapes(20, channels="gray")), progress=False)
     assert main(["classifier", str(gray), "--test", str(others), "--out", str(out), "--precision", "no"]) == 0
     ((real, test, schedule),) = trained
@@ -60,13 +65,22 @@ def test_with_a_test_set_all_images_are_trained_on(gray, tmp_path, trained):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["SHAPES", "--out", "DIR"], "DIR cannot be written: it is a directory; name another file"),
-        (["SHAPES", "--out", "SHAPES/manifest.json/c"], "SHAPES/manifest.json/c cannot be written: "),
-        (["missing", "--out", "c"], "missing"),
-        (["SHAPES", "--test", "GRAY", "--out", "c"], "--test GRAY: its channels 1 must be those to train on, 3"),
-        (["SHAPES", "--test", "SHAPES", "--out", "c"], "--test SHAPES has the images to train on; leave it out"),
-        (["SHAPES", "--out", "c", "--device", "cuda:99"], "device cuda:99 cannot be used on this machine"),
-        (["ftp://x", "--out", "c"], "ftp://x: "),
+        (["SHAPES", "--out", "c.pt"], "--out c.pt must end in .safetensors; nearest: c.safetensors"),
+        (
+            ["SHAPES", "--out", "SHAPES/manifest.json/c.safetensors"],
+            "SHAPES/manifest.json/c.safetensors cannot be written: ",
+        ),
+        (["missing", "--out", OUT], "missing"),
+        (
+            ["SHAPES", "--test", "GRAY", "--out", OUT],
+            "--test GRAY: its channels 1 must be those to train on, 3",
+        ),
+        (
+            ["SHAPES", "--test", "SHAPES", "--out", OUT],
+            "--test SHAPES has the images to train on; leave it out",
+        ),
+        (["SHAPES", "--out", OUT, "--device", "cuda:99"], "device cuda:99 cannot be used on this machine"),
+        (["ftp://x", "--out", OUT], "ftp://x: "),
     ],
 )
 def test_a_mistake_is_one_sentence_before_the_training(
@@ -86,10 +100,19 @@ def test_a_mistake_is_one_sentence_before_the_training(
     assert not trained
 
 
+def test_a_file_that_is_no_classifier_is_not_replaced(shapes, tmp_path, trained, capsys):
+    generator = tmp_path / "g.safetensors"
+    shutil.copy(DEMO_FILE, generator)
+    assert main(["classifier", str(shapes), "--out", str(generator)]) == 2
+    assert f"--out {generator} would replace another file: " in capsys.readouterr().err
+    assert generator.read_bytes() == DEMO_FILE.read_bytes()
+    assert not trained
+
+
 def test_a_single_class_cannot_be_told_apart(shapes, tmp_path, trained, capsys):
     out = tmp_path / "one"
     source = Shapes(20)
     prepare(Request(out, source, classes=("heart",)), progress=False)
-    assert main(["classifier", str(out), "--out", str(tmp_path / "c")]) == 2
+    assert main(["classifier", str(out), "--out", str(tmp_path / OUT)]) == 2
     assert "has a single class, heart; a classifier needs two or more" in capsys.readouterr().err
     assert not trained

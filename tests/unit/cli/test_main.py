@@ -50,6 +50,40 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(arguments, tmp_path, monkeypa
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("place", [".", "/", "new/.."])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate demo --out",
+        "export runs/a --out",
+        "explore demo --html",
+        "sample demo --walk 0,1 --frames 4 --out",
+        "report runs/a --film",
+        "report runs/a --out",
+        "classifier shards --out",
+    ],
+)
+def test_a_directory_for_a_file_to_be_written_is_one_sentence(command, place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new").mkdir()
+    try:
+        code = main([*command.split(), place])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    error = capsys.readouterr().err
+    assert "is a directory" in error
+    assert "Traceback" not in error
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_misspelt_demo_is_recognised(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dm").mkdir()
+    assert main(["sample", "dmo", "--out", "x.png"]) == 2
+    assert "there is no dmo; nearest: demo" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("value", ["big", "0", "-1", "nan", "inf"])
 @pytest.mark.parametrize("arguments", [["evaluate", "demo"], ["sample", "demo", "--out", "grid.png"]])
 def test_a_truncation_that_is_no_number_above_0_is_refused_alike_by_each_command(

@@ -143,6 +143,29 @@ def test_a_mistake_is_said_of_the_file_that_it_stands_in(write, tmp_path):
     assert line.startswith(f"{tmp_path / 'broken.yaml'} is not valid YAML")
 
 
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("trian.batch_size=3", "unknown key trian; nearest: train"),
+        ("discriminator.conditional=true", "generator.conditional=false but discriminator.conditional=true; set both"),
+        ("loss.r1_gamma={start: 2, end: 1}", "loss.r1_gamma={'start': 2, 'end': 1} lacks images, such as {start: "),
+        ("data.shuffle=maybe", "data.shuffle=maybe must be true or false"),
+        ({"genrator.family": "dcgan"}, "unknown key genrator; nearest: generator"),
+    ],
+)
+def test_a_mistake_that_no_file_has_by_itself_is_said_of_the_override(write, override, sentence):
+    write(first="base: sngan\nloss: {r1_gamma: {start: 1, end: 2, images: 9}}\n")
+    path = write(mine="base: first.yaml\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, override if isinstance(override, dict) else [override])
+    assert str(caught.value).startswith(f"override: {sentence}")
+    write(first="base: sngan\nlos: {name: bce}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, override if isinstance(override, dict) else [override])
+    lines = sorted(str(caught.value).splitlines())
+    assert [line.partition(": ")[0] for line in lines[:1]] == [str(path.parent / "first.yaml")]
+
+
 def test_base_is_no_override(write):
     assert _refusal("quickstart", "base=r3gan_small") == [
         "base=r3gan_small: base stands at the top of a file; for the recipe itself: --config r3gan_small"

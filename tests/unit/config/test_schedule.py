@@ -41,7 +41,10 @@ def test_a_changed_schedule_is_another_recipe():
     ("override", "text"),
     [
         ("loss.r1_gamma={start: 2, end: -1, images: 9}", "loss.r1_gamma.end=-1 must be greater than or equal to 0"),
-        ("loss.r1_gamma={start: 2}", "loss.r1_gamma.end"),
+        (
+            "loss.r1_gamma={start: 2}",
+            "loss.r1_gamma={'start': 2} lacks end, such as {start: 1e-3, ",
+        ),
         ("optimizer.generator.beta2=1", "optimizer.generator.beta2=1 must be less than 1"),
         ("optimizer.generator.lr={start: 0, end: 0, images: 9}", "optimizer.generator.lr: start and end are both 0"),
         ("augment={kind: ada, target: null, p: {start: 0, end: 2, images: 9}}", "augment.p: it reaches 2"),

@@ -198,7 +198,7 @@ REFUSALS = [
     ("train.batch_size=0", "train.batch_size=0", "must be greater than 0", "nearest valid: 1"),
     ("train.bucket_mb=0", "train.bucket_mb=0", "must be auto, or greater than 0", "use more than 0"),
     ("data.workers=-1", "data.workers=-1", "must be auto, or greater than or equal to 0", "nearest valid: 0"),
-    ("data.workers=many", "data.workers=many", "must be auto, or a valid integer", "unable to parse"),
+    ("data.workers=many", "data.workers=many", "must be auto, or a valid integer", ""),
     ("train.batch_size=abc", "train.batch_size=abc", "must be a valid integer", ""),
     ("train.batch_size=1.5", "train.batch_size=1.5", "must be a valid integer", ""),
     ("train.batch_size=", "train.batch_size=", "must be a valid integer", ""),
@@ -210,7 +210,7 @@ REFUSALS = [
     ("ema.half_life_images=0", "ema.half_life_images=0", "must be greater than 0", "use more than 0"),
     ("ema.half_life_images=.inf", "ema.half_life_images=.inf", "must be a valid number", ""),
     ("ema.half_life_images=inf", "ema.half_life_images=inf", "must be a finite number", ""),
-    ("data.shuffle=maybe", "data.shuffle=maybe", "must be a valid boolean", ""),
+    ("data.shuffle=maybe", "data.shuffle=maybe", "must be true or false", ""),
     ("data.mode=streem", "data.mode=streem", "must be one of auto, stream, resident", "nearest: stream"),
     ("train.precision=fp8", "train.precision=fp8", "must be one of auto, no, fp16, bf16", "nearest: fp16"),
     ("loss.real_label=2", "loss.real_label=2", "must be one of 0, 1", ""),
@@ -549,8 +549,8 @@ def test_sngan_s_width_is_a_number_or_one_for_each_size(text, width):
     [
         ("0", "generator.width=0 must be greater than 0; nearest valid: 1"),
         ("64,0", "generator.width.1=0 must be greater than 0; nearest valid: 1"),
-        ("x", "generator.width=x must be a valid integer, unable to parse string as an integer"),
-        ("[]", "generator.width=[] must have at least 1 item after validation, not 0"),
+        ("x", "generator.width=x must be a valid integer"),
+        ("[]", "generator.width=[] must have at least 1 item, not 0"),
     ],
 )
 def test_a_width_that_is_none_is_refused_in_one_sentence(text, sentence):

@@ -177,6 +177,7 @@ DIGITS = ("0", "1", "10", "11", "2")  # folders named by numbers, in the order o
     ("names", "given", "place"),
     [
         (DIGITS, 2, 4), (DIGITS, "2", 4), (DIGITS, 10, 2), (("1", "2", "3"), 1, 0), (("000", "007"), 7, 1),
+        (("cat", "dog"), np.int64(1), 1), (("cat", "dog"), torch.tensor(1), 1),
         (("cat", "12", "dog", "x"), "12", 1), (("cat", "12", "dog", "x"), 12, 1), (("cat", "12", "dog", "x"), 3, 3),
         (("cat", "3", "dog", "x"), "3", 1), (("3", "03"), "03", 1), (("a", "b", "2"), 2, 2),
     ],
@@ -194,6 +195,7 @@ def test_a_number_is_a_name_where_names_are_numbers_and_a_place_elsewhere(tmp_pa
         (DIGITS, 3, "there is no class 3; nearest: 2"),
         (("cat", "3", "dog", "x"), 3, "class 3 is ambiguous: it may be 3 or x; give the name as text"),
         (("3", "03"), 3, "class 3 is ambiguous: it may be 3 or 03"),
+        (("a", "b"), 1.5, "1.5 is no class; give a class's name or number"),
     ],
 )
 def test_a_number_that_names_no_class_or_two_is_refused(tmp_path, names, given, words):
@@ -383,6 +385,10 @@ def test_a_run_or_hub_directory_stands_for_the_file_inside(path, tmp_path):
         (["--out", "images", "--columns", "4"], "--columns=4 goes with a grid"),
         (["--out", "grid.png", "--columns", "0"], "--columns=0 must be"),
         (["--out", "grid.png", "--batch-size", "x"], "--batch-size=x must be"),
+        (["--out", "grid.png", "--batch-size", "20000"], "--batch-size=20000 must be a whole number from 1 to 1,024"),
+        (["--out", "grid.png", "--seeds", ""], "--seeds is empty; give it a value, or leave it out"),
+        (["--out", "grid.png", "--grid-classes", "--walk", ""], "--walk is empty"),
+        (["--out", "grid.png", "--device", "meta"], "device meta cannot be used on this machine"),
         (["--out", "grid.png", "--classes", "cat"], "unconditional"),
         (["--out", "grid.png", "--device", "tpu9"], "device tpu9"),
         (["--out", "grid.png", "--seeds", "0-10000"], "a grid holds up to 10,000"),

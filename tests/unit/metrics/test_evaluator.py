@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -407,6 +408,24 @@ def test_an_unwritable_out_is_told(shapes, path, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(QualityError, match="cannot be written"):
         command(path, "--data", shapes, "--extractor", "none", "--out", tmp_path / "file" / "scores.json")
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("g.json", r"--out .*g\.json would replace another file: .* holds no scores"),
+        ("manifest.json", r"manifest\.json would replace another file: .* holds no scores"),
+        ("scores.txt", r"scores\.txt must end in \.json; nearest: .*scores\.json"),
+    ],
+)
+def test_scores_replace_no_other_file_which_is_told_before_the_work(shapes, path, tmp_path, monkeypatch, out, sentence):
+    monkeypatch.setattr(Evaluator, "evaluate", None)
+    shutil.copy(path, tmp_path / "g.json")
+    shutil.copy(shapes / "manifest.json", tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+    with pytest.raises(QualityError, match=sentence):
+        command(path, "--data", shapes, "--extractor", "none", "--out", tmp_path / out)
+    assert before == {file: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
 
 
 def test_the_command_needs_no_accelerate_and_no_optional_package(shapes, path, tmp_path):
