@@ -26,7 +26,7 @@ def check_contract(name: str, kind: str | None, options: Mapping[str, Any], quic
         for check in _checks(subject, Path(scratch), quick):
             failure = _failure(check)
             kept = kept and not failure
-            if failure and check.name in ("settings", "weights", "training"):
+            if failure and check.name in ("settings", "weights", "extractor", "training"):
                 break  # the next ones need it
     return subject.registry.kind, kept
 

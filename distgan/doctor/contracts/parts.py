@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_type_hints
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
-from distgan.config.choices import EXTRACTORS, METRICS, TRACKERS
+from distgan.config.choices import EXTRACTORS, METRICS, SOURCES, TRACKERS
 from distgan.config.method import AUGMENTATIONS, LOSSES, PENALTIES, AugmentConfig, Loss, Optimizer, Penalty
 from distgan.config.registry import error_text
+from distgan.config.schema import EvaluateConfig
 from distgan.data.prepare import Request, build_source, prepare
 from distgan.data.shards.decode import ImageFile
-from distgan.doctor.contracts.subject import Broken, Check, Subject
+from distgan.data.sources.base import Source
+from distgan.doctor.contracts.subject import Broken, Check, Subject, validated_at
 from distgan.metrics.distances import Comparison
 from distgan.metrics.extractors.pretrained import PretrainedNetwork
 from distgan.metrics.manifold import estimate_manifold
@@ -26,6 +30,8 @@ from distgan.training.augment import Augmentation
 from distgan.training.controllers.base import Controller
 from distgan.training.optim import build_optimizer
 from distgan.training.tracking.backend import Samples, TrackerBackend
+from distgan.utils.names import known_names
+from distgan.utils.safe_io import printable
 
 COUNT = 12
 
@@ -146,7 +152,7 @@ def check_source(subject: Subject) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         made = []
         for name in ("one", "two"):
-            source = build_source(subject.name, subject.options, Path(scratch))
+            source = source_of(subject, Path(scratch))
             offer = source.offer("train", None)
             images = offer.load(False)
             if len(np.unique(images.keys)) != len(images.keys):
@@ -165,6 +171,22 @@ def check_source(subject: Subject) -> str:
     )
 
 
+def source_of(subject: Subject, downloads: Path) -> Source:
+    """The source with its settings. downloads: directory for what it downloads. Raises Broken for wrong settings."""
+    if subject.name not in SOURCES.entries:
+        return build_source(subject.name, subject.options, downloads)
+    fields = {each.name: each for each in dataclasses.fields(subject.target) if each.init}
+    if unknown := [key for key in subject.options if key not in fields]:
+        raise Broken(f"{subject.name} has no setting {printable(unknown[0])}; {known_names(unknown[0], [*fields])}")
+    defaults = ("default", "default_factory")
+    needed = [key for key, each in fields.items() if all(getattr(each, way) is dataclasses.MISSING for way in defaults)]
+    if missing := [key for key in needed if key not in subject.options]:
+        raise Broken(f"{subject.name} reads what you have: distgan check {subject.name} {missing[0]}=...")
+    types = get_type_hints(subject.target, include_extras=True)
+    given = {key: validated_at([key], types[key], value) for key, value in subject.options.items()}
+    return build_source(subject.name, given, downloads)
+
+
 def _is_not_image(image: Any, form: tuple[int, int, int]) -> bool:
     """Whether it is neither pixels of this form nor a file, which `prepare` compares with the offer."""
     if isinstance(image, ImageFile):
@@ -174,7 +196,9 @@ def _is_not_image(image: Any, form: tuple[int, int, int]) -> bool:
 
 def check_extractor(subject: Subject) -> str:
     """Features and logits of the promised lengths, of each image by itself."""
-    found = subject.target(EXTRACTORS.options_of(subject.name, subject.options))
+    found = subject.target(_extractor_settings(subject))
+    if found is None:
+        return "none"
     if not isinstance(found, PretrainedNetwork):
         raise Broken(f"it returns {type(found).__name__}, not a distgan.extend.PretrainedNetwork")
     if not re.fullmatch("[0-9a-f]{64}", found.digest):
@@ -189,6 +213,28 @@ def check_extractor(subject: Subject) -> str:
     if not torch.allclose(features[:1].float(), alone.float(), rtol=1e-3, atol=1e-3):
         raise Broken("the features of an image depend on the others in the batch")
     return f"{found.dimension} features, {found.classes} logits, at {found.resize} px"
+
+
+def _extractor_settings(subject: Subject) -> BaseModel:
+    """What it is called with. One of distgan's own is called with the section `evaluate`."""
+    if subject.name not in EXTRACTORS.entries:
+        return EXTRACTORS.options_of(subject.name, subject.options)
+    return cast(BaseModel, validated_at(["evaluate"], EvaluateConfig, extractor_section(subject)))
+
+
+def extractor_section(subject: Subject) -> dict[str, Any]:
+    """Its keys in the section `evaluate`."""
+    if subject.name in EXTRACTORS.entries:
+        return {"extractor": subject.name, **subject.options}
+    return {"extractor": subject.name, "extractor_options": dict(subject.options)}
+
+
+def class_names_of(subject: Subject) -> tuple[str, ...]:
+    """The classes that an extractor knows, where they are those of the real images; empty for everything else."""
+    if subject.registry.kind != "extractor":
+        return ()
+    found = subject.target(_extractor_settings(subject))
+    return found.class_names if found else ()
 
 
 def check_metric(subject: Subject) -> str:

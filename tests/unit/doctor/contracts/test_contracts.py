@@ -1,5 +1,6 @@
 """`distgan check`: what keeps a contract passes, and each way of breaking it is named."""
 
+import math
 import re
 import textwrap
 
@@ -8,6 +9,8 @@ import pytest
 from distgan.cli.main import main
 from distgan.config.registry import REGISTRIES
 from distgan.doctor.contracts import check_contract
+from distgan.doctor.contracts.subject import Broken, find_subject
+from distgan.doctor.contracts.training import Trainings
 from distgan.utils.errors import ConfigError
 from tests.support.kinds import PAGE, table
 
@@ -244,6 +247,100 @@ def test_all_families_that_come_with_distgan_keep_their_contracts(capsys):
     for kind in ("generator", "discriminator"):
         for name in REGISTRIES[kind].entries:
             assert "FAIL" not in _lines(capsys, name, kind)
+
+
+QUICK = [
+    (kind, name)
+    for kind, registry in REGISTRIES.items()
+    for name in registry.entries
+    if kind not in ("generator", "discriminator") and name not in ("shapes", "cifar10", "cifar100", "mnist")
+]  # the networks are checked above; the others make or download a data set
+SENTENCE = r"[^\n]*(needs the package|needs torch-fidelity|reads what you have: distgan check \w+ \w+=)[^\n]*"
+
+
+@pytest.mark.parametrize(("kind", "name"), QUICK)
+def test_every_name_that_comes_with_distgan_keeps_its_contract_or_a_sentence_says_why_it_cannot_be_checked(
+    monkeypatch, tmp_path, capsys, kind, name
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: pytest.skip("its weights are downloaded"))
+    code = main(["check", name, "--kind", kind, "--quick"])
+    out, error = capsys.readouterr()
+    if code == 0:
+        assert f"{name} keeps the contract of its kind, {kind}" in out
+    elif "FAIL" in out:
+        assert re.fullmatch(rf"FAIL  {kind}: {SENTENCE}\nthe contract: distgan check {kind}\n", out)
+    else:
+        assert f"{name} comes with distgan: " in error
+        assert f"so it cannot be checked alone; for a {kind} of your own give package.module:Name" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["projected", "resolution=100"], "weights: discriminator.resolution=100 must be a multiple of 32"),
+        (["hinge", "r1_gama=1"], "loss: unknown key loss.r1_gama; nearest: loss.r1_gamma"),
+        (["wgan_lp", "weight=-1"], "loss.penalty.weight=-1 must be greater than or equal to 0; nearest valid: 0"),
+        (["adam", "beta1=2"], "optimizer.generator.beta1=2 "),
+        (["classifier", "weights=/nowhere"], "/nowhere cannot be read"),
+        (["shapes", "coun=3"], "shapes has no setting coun; nearest: count"),
+        (["shapes", "count=-3"], "count=-3 must be greater than 0; nearest valid: 1"),
+        (["folder", "directory=/nowhere"], "/nowhere cannot be read: No such file or directory"),
+    ],
+)
+def test_a_wrong_setting_reads_as_it_does_in_a_recipe(capsys, arguments, words):
+    assert main(["check", *arguments, "--quick"]) == 2
+    out = capsys.readouterr().out
+    assert words in out
+    assert "Input should" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "near"),
+    [("fastgn", None, "fastgan"), ("lss", None, "loss"), ("hing", "loss", "hinge"), ("projectd", None, "projected")],
+)
+def test_a_name_that_is_none_is_told_the_nearest_of_all_kinds(name, kind, near):
+    with pytest.raises(ConfigError, match=f"^{name} is no name; nearest: {near}; `distgan check` lists them, or give"):
+        check_contract(name, kind, {}, True)
+    with pytest.raises(ConfigError, match="^xyzxyz is no name; `distgan check` lists them"):
+        check_contract("xyzxyz", kind, {}, True)
+
+
+@pytest.mark.parametrize(
+    ("apart", "words"),
+    [
+        ({"whole": 9e-4}, "the weights are 0.0009 of their length apart$"),
+        ({"whole": 1e-2, "whole64": 2e-16}, "0.01 of their length apart, and 2e-16 in float64: training amplifies"),
+        ({"whole": 1e-2, "whole64": 1e-2}, "FAIL .* than one: they are 0.01 .* less than 0.001, and 0.01 in float64"),
+        ({"whole": 1e-2}, "FAIL .* than one: they are 0.01 .* in float64, which would tell, it does not train"),
+        ({"whole": math.nan, "whole64": math.nan}, "FAIL .* than one: they are nan"),
+    ],
+)
+def test_two_processes_that_differ_by_more_than_roundings_are_compared_in_float64(monkeypatch, tmp_path, apart, words):
+    def train(_self, name, launcher=(), module="distgan.train"):
+        assert module == ("distgan.doctor.contracts.float64" if name.endswith("64") else "distgan.train")
+        if name == "whole64" not in apart:
+            raise Broken("training ends with code 1")
+
+    monkeypatch.setattr(Trainings, "train", train)
+    monkeypatch.setattr(Trainings, "gap", lambda _self, one, _other: apart[one])
+    trainings = Trainings(find_subject("projected", None, {}), tmp_path)
+    try:
+        said = trainings.check_two_processes()
+    except Broken as broken:
+        said = f"FAIL {broken}"
+    assert re.search(words, said)
+
+
+@pytest.mark.slow
+def test_a_discriminator_whose_training_amplifies_roundings_gives_the_same_answer_on_two_processes(capsys):
+    assert check_contract("projected", None, {}, quick=False)[1], capsys.readouterr().out
+
+
+def test_an_extractor_of_certain_classes_is_not_trained_with_on_others(tmp_path):
+    checks = list(Trainings(find_subject("classifier", None, {}), tmp_path).checks())
+    assert [check.name for check in checks] == ["training"]
+    assert checks[0].run() == "left out: it judges images of its own classes only (airplane, automobile, ...)"
 
 
 def test_what_a_class_is_is_seen_from_its_settings_or_asked_for(write):
