@@ -17,7 +17,8 @@ alone, in turns (OUT/speed.json); then a row trains as many images as its recipe
 these speeds. What it learns depends on the images only, so other work may go on meanwhile. --clock cpu: the speeds
 are by the CPU time of a training (of one process with train.cpu_threads=1), so other work may go on then, too.
 --chart: Frechet distance against seconds, a panel for each judge.
-KEY=VALUE is for every recipe. Exit code 1: a recipe failed, the others are measured.
+KEY=VALUE is for every recipe; what none of them takes is refused at once. Exit code 1: a recipe failed, the others are
+measured.
 
 seed_frogs is left out: it learns frogs only, so its reference is another one, and its values belong in another table.
 """
@@ -37,7 +38,7 @@ from benchmarks.common.machine import processor
 from benchmarks.common.markdown import filled
 from benchmarks.quality import speeds
 from benchmarks.quality.chart import chart, check_curves
-from benchmarks.quality.options import Judge, keep_all, parse
+from benchmarks.quality.options import Judge, check_overrides, keep_all, parse
 from benchmarks.quality.rows import Key, add_row, finished, judge, trained
 from benchmarks.quality.table import NAME, Asked, page
 from distgan.config.load import validate
@@ -79,6 +80,7 @@ def report(args: argparse.Namespace, failed: Mapping[Key, int], settings: Mappin
 
 def measure(args: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Makes all rows that are missing, and the table after each. Returns 1 if a recipe failed, else 0."""
+    check_overrides(args)
     if args.into:
         filled(args.into, NAME, "")  # a document without marks is better known before
     if args.chart:

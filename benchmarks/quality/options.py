@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.common.arguments import whole, wholes
-from benchmarks.quality.rows import RECIPES, files
+from benchmarks.quality.rows import RECIPES, budget, files, overrides_of
 from distgan.config.keys import flatten
+from distgan.config.load import load_config
 from distgan.config.recipes import read_recipe
 from distgan.config.registry import short_name
 from distgan.training.run_dir import write_text
@@ -63,7 +64,7 @@ def parse(arguments: Sequence[str], description: str | None = None) -> argparse.
         if (key := override.split("=")[0]) in OWN:
             raise ConfigError(f"{key} is set by this benchmark, by its own rule for every row; leave {override} out")
     if args.chart:
-        check_chart(args.chart, args.extractors)
+        check_chart(args.chart, args.extractors, args.out)
     if args.clock == "cpu":
         check_clock(args)
     args.out, args.data = args.out.resolve(), args.data.resolve()
@@ -87,10 +88,32 @@ def judges(text: str) -> list[Judge]:
     return made
 
 
-def check_chart(path: Path, chosen: Sequence[Judge]) -> None:
-    """Raises ConfigError if there would be nothing to draw, or not as an SVG."""
+def check_overrides(args: argparse.Namespace) -> None:
+    """Raises ConfigError if no recipe takes the overrides: a line for each mistake, which names its recipes.
+
+    What some recipes take is no mistake here: the trainings of the others fail, and their rows say so.
+    """
+    told: dict[str, list[str]] = {}
+    for recipe in args.recipes:
+        own = overrides_of(args.out / recipe, args, budget(args.seconds[0], 0, None))
+        try:
+            load_config(files()[recipe], own)
+        except ConfigError as error:
+            for line in str(error).splitlines():
+                told.setdefault(line, []).append(recipe)
+        else:
+            return
+    raise ConfigError("\n".join(f"{', '.join(recipes)}: {line}" for line, recipes in told.items()))
+
+
+def check_chart(path: Path, chosen: Sequence[Judge], out: Path) -> None:
+    """Raises ConfigError if there would be nothing to draw, or not as an SVG, or no directory for it. out: is made."""
     if path.suffix != ".svg":
         raise ConfigError(f"--chart {path}: the chart is an SVG; call it {path.with_suffix('.svg')}")
+    if path.is_dir():
+        raise ConfigError(f"--chart {path} is a directory; name a file in it, such as {path / 'quality.svg'}")
+    if not path.parent.is_dir() and path.parent.resolve() != out.resolve():
+        raise ConfigError(f"--chart {path}: there is no directory {path.parent}; make it, or name another file")
     if all(each.extractor == "none" for each in chosen):
         raise ConfigError("--chart shows Frechet distances, and the extractor none has none; leave --chart out")
 

@@ -89,9 +89,14 @@ def train(recipe: str, run_dir: Path, args: Namespace, own: Sequence[str]) -> in
     """Trains in `run_dir`, or goes on there. own: settings of this training. Returns the exit code."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", *shlex.split(args.launch)]
     script = [str(ROOT / "distgan" / "train.py"), "--config", str(files()[recipe])]
+    return subprocess.run([*launch, *script, *overrides_of(run_dir, args, own)]).returncode
+
+
+def overrides_of(run_dir: Path, args: Namespace, own: Sequence[str]) -> list[str]:
+    """All settings of a training that are not its recipe's: those of the command line, then this benchmark's."""
     settings = [f"run.dir={run_dir.parent}", f"run.name={run_dir.name}", f"data.path={args.data}", "data.prepare=null"]
     only = ["evaluate.every_images=null", "best.patience=null", "wandb.mode=disabled", *own]
-    return subprocess.run([*launch, *script, *args.overrides, *settings, *only]).returncode
+    return [*args.overrides, *settings, *only]
 
 
 def emptied(path: Path) -> Path:

@@ -140,11 +140,36 @@ def test_an_independent_judge_is_asked_too_where_nothing_is_said_and_the_documen
         (["run.seed=5"], "run.seed is set by this benchmark"),
         (["--chart", "a.png"], "--chart a.png: the chart is an SVG; call it a.svg"),
         (["--chart", "a.svg", "--extractors", "none"], "the extractor none has none"),
+        (["--chart", "nodir/q.svg"], "--chart nodir/q.svg: there is no directory nodir; make it, or name another file"),
+        (["--chart", "dir.svg"], "--chart dir.svg is a directory; name a file in it, such as dir.svg/quality.svg"),
     ],
 )
-def test_a_recipe_of_other_data_a_key_of_the_benchmark_and_a_chart_of_nothing_are_refused(more, sentence):
+def test_a_recipe_of_other_data_a_key_of_the_benchmark_and_a_chart_of_nothing_are_refused(
+    tmp_path, monkeypatch, more, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dir.svg").mkdir()
     with pytest.raises(ConfigError, match=sentence):
         parse(["out", "--data", "shards", *more])
+
+
+def test_a_chart_may_lie_in_the_out_that_is_yet_to_be_made(tmp_path):
+    out = tmp_path / "out"
+    assert parse([str(out), "--data", "shards", "--chart", str(out / "q.svg")]).chart == out / "q.svg"
+
+
+def test_overrides_that_some_recipe_takes_are_right_and_those_that_none_takes_are_told_with_its_name():
+    def asked(recipes, *overrides):
+        return options.check_overrides(parse(["out", "--data", "shards", "--recipes", recipes, *overrides]))
+
+    asked("r3gan,dcgan", *TINY)
+    with pytest.raises(ConfigError, match=r"^r3gan: .*generator\.width"):
+        asked("r3gan", *TINY)
+    with pytest.raises(ConfigError) as told:
+        asked("sngan,r3gan", "generator.width=8", "train.batchsize=32")
+    wrong, alone = str(told.value).splitlines()
+    assert wrong == "sngan, r3gan: override: unknown key train.batchsize; nearest: train.batch_size"
+    assert alone.startswith("r3gan: override: generator.width does not go with generator.family=r3gan; ")
 
 
 def test_the_recipes_are_those_for_all_of_cifar10_and_the_candidates():
@@ -488,6 +513,10 @@ def test_an_axis_is_logarithmic_and_its_labels_are_round_numbers_that_do_not_ove
         (["--data", "DATA", "--count", "0"], "evaluate.count"),
         (["--data", "DATA", "--extractors", "eye"], "evaluate.extractor"),
         (["--data", "DATA", "--into", "nowhere.md"], "No such file or directory: 'nowhere.md'"),
+        (["--data", "DATA", "train.batchsize=32"], "unknown key train.batchsize; nearest: train.batch_size"),
+        (["--data", "DATA", "train.batch_size=no"], "train.batch_size=no must be"),
+        (["--data", "DATA", "--recipes", "r3gan", "generator.width=8"], "r3gan: "),
+        (["--data", "DATA", "--chart", "nowhere/a.svg"], "there is no directory nowhere"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_trained(tmp_path, shapes, monkeypatch, capsys, asked, sentence):
@@ -534,7 +563,7 @@ def test_rows_are_trained_for_their_seconds_and_kept_while_others_come_and_fail(
         assert f"| dcgan | 1 | {seconds} | {cells} |" in page
     assert page.count("failed (exit 1)") == 3 * (2 + len(SHAPES)), "r3gan's three rows"
 
-    code, text = run(command(out, shapes, "r3gan", "2", *into))
+    code, text = run(command(out, shapes, "r3gan,dcgan", "2", *into))
     assert code == 1, text
     assert all(
         f"| dcgan | 1 | {seconds} | {row.images_seen:,} |" in document.read_text() for seconds, row in made.items()
