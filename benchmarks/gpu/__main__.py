@@ -7,9 +7,9 @@ started, and the next one begins. OUT/results.md and results.json are written af
 what has not passed: first what was never tried; rows of speed that are measured are not measured again.
 
 --limit: seconds for all; a stage begins only if enough of them are left. --stages: names or groups; all by default.
---data: CIFAR-10, as class folders or prepared, for quality. Without it the embedded shapes are trained on, and there is
-no quality. --again: also what has passed. --small: a rehearsal of every stage in tiny, also without a GPU; what only a
-GPU can do is then reported as not done here.
+--data: CIFAR-10, as class folders or prepared, for quality. Without it the embedded shapes are trained on, and quality
+is not measured. --again: also what has passed. --small: a rehearsal of every stage in tiny, also without a GPU, and of
+quality on the shapes where there is no --data; what only a GPU can do is then reported as not done here.
 
 Exit code 0: every stage that was asked for has passed (in a rehearsal: every one that this machine can do). 1: one
 failed, or was not begun. 2: a mistake to mend.
@@ -56,14 +56,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def work_of(args: argparse.Namespace, gpu: bool) -> Work:
-    """Raises ConfigError where there is no GPU, or no such data."""
-    if not gpu and not args.small:
-        raise ConfigError("torch sees no GPU here; --small rehearses every stage on the CPU")
+    """Raises ConfigError where there is no such data, or a file in the place of OUT."""
     if args.data and not args.data.is_dir():
         raise ConfigError(
             f"--data {args.data} is no directory; give CIFAR-10 as class folders, or what distgan prepare made"
         )
+    if args.out.exists() and not args.out.is_dir():
+        raise ConfigError(f"--out {args.out} is a file; name a directory")
     return Work(args.out.resolve(), args.data.resolve() if args.data else None, args.small, gpu)
+
+
+def check_machine(work: Work) -> None:
+    """Raises ConfigError where there is no GPU, but for a rehearsal."""
+    if not work.gpu and not work.small:
+        raise ConfigError("torch sees no GPU here; --small rehearses every stage on the CPU")
 
 
 def machine() -> dict[str, str]:
@@ -148,7 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         made = work_of(args, torch.cuda.is_available())
-        return do_all(made, chosen(all_stages(made), args.stages), args, command_of(given, args))
+        stages = chosen(all_stages(made), args.stages)
+        check_machine(made)  # last: on another machine the command is the same, and its other mistakes too
+        return do_all(made, stages, args, command_of(given, args))
 
     return exit_code_of(work)
 

@@ -210,6 +210,9 @@ def test_results_of_another_data_set_are_not_mixed(tmp_path, capsys):
         ([], "torch sees no GPU here; --small rehearses every stage on the CPU"),
         (["--small", "--data", "nowhere"], "--data nowhere is no directory; give CIFAR-10 as class folders"),
         (["--small", "--stages", "qualty"], "no stage qualty; nearest: quality"),
+        (["--stages", "qality"], "no stage qality; nearest: quality"),
+        (["--data", "nodir"], "--data nodir is no directory; give CIFAR-10 as class folders"),
+        (["--out", sys.executable], "is a file; name a directory"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_begun(tmp_path, monkeypatch, capsys, arguments, sentence):
@@ -238,6 +241,15 @@ def test_without_a_gpu_and_data_what_cannot_be_done_says_why(tmp_path):
         *("runs-fp16", "runs-images", "tests"),
         *(f"runs-no_wait-{recipe}" for recipe in stages.WAIT_FREE),
     }
+
+
+@pytest.mark.parametrize(("small", "lacks"), [(False, {stages.NO_DATA}), (True, {""})])
+def test_without_data_quality_is_rehearsed_on_the_shapes_and_not_measured_as_the_help_says(tmp_path, small, lacks):
+    made = [stage for stage in all_stages(work_in(tmp_path, small=small)) if stage.group == "quality"]
+    assert {stage.lacks for stage in made} == lacks
+    words = " ".join(gpu.__doc__.split())
+    assert "Without it the embedded shapes are trained on, and quality is not measured." in words
+    assert "a rehearsal of every stage in tiny, also without a GPU, and of quality on the shapes" in words
 
 
 @pytest.mark.parametrize("small", [False, True])
