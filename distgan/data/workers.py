@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from ctypes import c_byte
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
@@ -67,6 +68,8 @@ def batches_of_workers(
     try:
         while True:
             if isinstance(item := _next_item(ready, processes, give_up), Exception):
+                if isinstance(item, (EOFError, ConnectionError)):  # a pipe's other end is gone: its worker is dying
+                    _await_end(processes)
                 _check_killed(processes)  # DataLoader may have noticed it first
                 raise item
             yield item
@@ -113,6 +116,14 @@ def _next_item(ready: queue.Queue[Any], processes: Sequence[BaseProcess], give_u
         if give_up(waited):
             states = ", ".join(f"process {process.pid}: {_status(process)}" for process in processes)
             raise Stalled(f"the data workers ({states}) have given no batch for {waited:.0f} s; {_advice()}")
+
+
+def _await_end(processes: Sequence[BaseProcess]) -> None:
+    """Waits until one of them has ended, EXIT_SECONDS at most."""
+    ended = connection.wait([process.sentinel for process in processes], EXIT_SECONDS)
+    for process in processes:
+        if process.sentinel in ended:
+            process.join(EXIT_SECONDS)  # it may not be reaped yet
 
 
 def _check_killed(processes: Sequence[BaseProcess]) -> None:

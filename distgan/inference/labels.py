@@ -26,7 +26,7 @@ def labels_of(seeds: Sequence[int], classes: Classes, names: Sequence[str]) -> T
         return torch.tensor([seed % len(names) for seed in seeds], dtype=torch.int64)
     if isinstance(classes, Mapping):
         return _mixture(classes, names).expand(len(seeds), -1)
-    if isinstance(classes, str) or not isinstance(classes, Sized):
+    if isinstance(classes, str) or not isinstance(classes, Sized) or getattr(classes, "ndim", 1) == 0:
         classes = [classes] * len(seeds)
     if len(classes) != len(seeds):
         raise ExportError(f"{len(classes)} classes for {len(seeds)} seeds; give one for all, or one per seed")

@@ -26,7 +26,7 @@ from distgan.metrics import cache
 from distgan.metrics.distances import MIN_IMAGES, Comparison, Metric, compare_sets
 from distgan.metrics.extractors.base import Extractor, load_extractor
 from distgan.metrics.feature_pass import Columns, FeaturePass, ImageBatches
-from distgan.metrics.manifold import DENSITY_K, MANIFOLD_K, VERSION, Manifold, estimate_manifold
+from distgan.metrics.manifold import DENSITY_K, MANIFOLD_K, VERSION, VERSIONS, Manifold, estimate_manifold
 from distgan.metrics.protocol import FurtherMetric, Protocol, Scores
 from distgan.metrics.registry import SHAPES, full_name, scores_of
 from distgan.metrics.shapes_coverage import coverage
@@ -330,7 +330,7 @@ def _protocol(
         reference_count=config.reals_of(shards.total) if extractor else None,
         manifold_k=MANIFOLD_K if extractor else None,
         density_k=DENSITY_K if extractor else None,
-        version=VERSION,
+        version=VERSIONS.get(config.extractor, VERSION),
     )
 
 

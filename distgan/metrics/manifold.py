@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-VERSION = 2  # of all numbers that this package computes from images; changes with any of them
+VERSION = 1  # of all numbers that this package computes from images; changes with any of them
+VERSIONS = {"classifier": 2}  # of extractors whose own numbers have changed since then: memorised
 BLOCK = 2048  # rows of a block: 32 MiB of float64
 NEIGHBOURS = 5  # nearest other points that are kept for each point
 MANIFOLD_K = 3  # k of precision and recall (Kynkäänniemi et al. 2019, section 2)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -99,6 +100,19 @@ def test_a_killed_worker_is_named_with_its_signal_and_only_while_a_batch_is_wait
     assert signal.getsignal(signal.SIGCHLD) == before
     said = end_of(batches)
     assert said.startswith(f"a data worker (process {victim}) was killed by SIGBUS (is memory full?); they need memory")
+
+
+def test_a_worker_that_is_still_dying_when_its_pipe_breaks_is_named(children, monkeypatch):
+    kept = []
+
+    def breaks(items, ready, closing):
+        kept.append(items)  # its end would end the workers
+        ready.put(EOFError())
+
+    monkeypatch.setattr(module, "_pass_on", breaks)
+    batches = batches_of_workers(numbers, 0, 2, False, lambda _: False)
+    threading.Timer(1.0, lambda: os.kill(children()[0].pid, signal.SIGKILL)).start()
+    assert "was killed by SIGKILL" in end_of(batches)
 
 
 def test_an_error_of_a_worker_is_told_as_its_own():

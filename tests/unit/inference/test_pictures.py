@@ -68,7 +68,7 @@ def test_a_notebook_shows_the_description_and_a_grid(generator):
         (lambda g: g.grid([1], columns=0), "columns=0"),
         (lambda g: g.interpolate(0, 1, 1), "steps=1 must be 2 or more"),
         (lambda g: g.interpolate(0, -1, 2), "seed"),
-        (lambda g: g.images([0], truncation=0.0), r"truncation=0.0 must be above 0"),
+        (lambda g: g.images([0], truncation=0.0), r"truncation=0.0 must be a number above 0"),
     ],
 )
 def test_a_mistake_is_one_sentence(generator, call, sentence):

@@ -71,7 +71,7 @@ def test_the_command_writes_the_grid(path, arguments, columns, images):
         (["--grid-classes", "--out", "x.npz"], "--grid-classes makes a grid, but --out is x.npz; use NAME.png"),
         (["--truncations", "0.5", "--out", "x"], "--truncations makes a grid, but --out is x; use NAME.png"),
         (["--truncations", "0.5,", "--out", "x.png"], "--truncations= must be a number, such as 0.7"),
-        (["--truncations", "0.5,-1", "--out", "x.png"], "truncation=-1.0 must be above 0"),
+        (["--truncations", "0.5,-1", "--out", "x.png"], "truncation=-1.0 must be a number above 0"),
         (
             ["--grid-classes", "--truncations", "1", "--out", "x.png"],
             "--grid-classes and --truncations do not go together",
