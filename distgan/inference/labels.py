@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence, Sized
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def labels_of(seeds: Sequence[int], classes: Classes, names: Sequence[str]) -> T
     if isinstance(classes, Mapping):
         return _mixture(classes, names).expand(len(seeds), -1)
     if isinstance(classes, str) or not isinstance(classes, Sized) or getattr(classes, "ndim", 1) == 0:
-        classes = [classes] * len(seeds)
+        classes = [cast(Class, classes)] * len(seeds)
     if len(classes) != len(seeds):
         raise ExportError(f"{len(classes)} classes for {len(seeds)} seeds; give one for all, or one per seed")
     return torch.tensor([_number(name, names) for name in classes], dtype=torch.int64)
