@@ -68,9 +68,7 @@ def batches_of_workers(
     try:
         while True:
             if isinstance(item := _next_item(ready, processes, give_up), Exception):
-                if isinstance(item, (EOFError, ConnectionError)):  # a pipe's other end is gone: its worker is dying
-                    _await_end(processes)
-                _check_killed(processes)  # DataLoader may have noticed it first
+                _check_killed_by(item, processes)
                 raise item
             yield item
     except Stalled:
@@ -118,12 +116,14 @@ def _next_item(ready: queue.Queue[Any], processes: Sequence[BaseProcess], give_u
             raise Stalled(f"the data workers ({states}) have given no batch for {waited:.0f} s; {_advice()}")
 
 
-def _await_end(processes: Sequence[BaseProcess]) -> None:
-    """Waits until one of them has ended, EXIT_SECONDS at most."""
-    ended = connection.wait([process.sentinel for process in processes], EXIT_SECONDS)
-    for process in processes:
-        if process.sentinel in ended:
-            process.join(EXIT_SECONDS)  # it may not be reaped yet
+def _check_killed_by(error: Exception, processes: Sequence[BaseProcess]) -> None:
+    """`_check_killed` after an error, since DataLoader may have noticed it first."""
+    if isinstance(error, (EOFError, ConnectionError)):  # a pipe's other end is gone: its worker is dying
+        ended = connection.wait([process.sentinel for process in processes], EXIT_SECONDS)
+        for process in processes:
+            if process.sentinel in ended:
+                process.join(EXIT_SECONDS)  # it may not be reaped yet
+    _check_killed(processes)
 
 
 def _check_killed(processes: Sequence[BaseProcess]) -> None:
