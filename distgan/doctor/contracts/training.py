@@ -147,7 +147,7 @@ class Trainings:
         places: dict[str, dict[str, Any]] = {
             "generator": {"generator": own},
             "discriminator": {"discriminator": own},
-            "loss": {"loss": own},
+            "loss": {"loss": own, "discriminator": {**tree["discriminator"], "spectral_norm": True}},
             "penalty": {"loss": {"name": "logistic", "penalty": own}},
             "augmentation": {"augment": own},
             "optimizer": {"optimizer": {"generator": own, "discriminator": own}},

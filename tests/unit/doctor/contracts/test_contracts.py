@@ -7,7 +7,8 @@ import textwrap
 import pytest
 
 from distgan.cli.main import main
-from distgan.config.registry import REGISTRIES
+from distgan.config.load import validate
+from distgan.config.registry import REGISTRIES, TYPED
 from distgan.doctor.contracts import check_contract
 from distgan.doctor.contracts.subject import Broken, find_subject
 from distgan.doctor.contracts.training import Trainings
@@ -335,6 +336,11 @@ def test_two_processes_that_differ_by_more_than_roundings_are_compared_in_float6
 @pytest.mark.slow
 def test_a_discriminator_whose_training_amplifies_roundings_gives_the_same_answer_on_two_processes(capsys):
     assert check_contract("projected", None, {}, quick=False)[1], capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", REGISTRIES["loss"].entries)
+def test_every_loss_is_trained_with_a_discriminator_that_it_goes_with(tmp_path, name):
+    validate(Trainings(find_subject(name, "loss", {}), tmp_path).recipe(), "the check", TYPED)
 
 
 def test_an_extractor_of_certain_classes_is_not_trained_with_on_others(tmp_path):
