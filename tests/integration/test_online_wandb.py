@@ -12,6 +12,7 @@ from PIL import Image
 
 from distgan.config.keys import flatten
 from distgan.config.load import load_config
+from distgan.training.checkpoint.storage import steps
 from distgan.training.tracking.jsonl import read_metrics
 from tests.support.processes import ALONE, ROOT, TWO, kill_all, run, start, wait_for
 from tests.support.wandb_service import Run, wandb_service
@@ -46,6 +47,17 @@ def test_an_online_run_has_its_curves_images_settings_and_generators_on_the_serv
     assert recorded.summary()["loss/d"] == pytest.approx(rows[-1]["loss/d"])
 
 
+def test_the_page_of_a_training_that_was_killed_after_its_last_step_stands_at_its_end(service, tiny, tmp_path):
+    overrides = [override for override in tiny("wandb.project=again") if override != "wandb.mode=disabled"]
+    for _ in range(2):
+        code, output = run([*ALONE, *overrides], **service.environment)
+        assert code == 0, output
+        (tmp_path / "quickstart" / "generator.safetensors").unlink()  # as if it had not got so far
+    rows = service.only_run("again").history()
+    assert [row["images"] for row in rows] == sorted(row["images"] for row in rows)
+    assert [row["images"] for row in rows if "report" in row][-1] == 240
+
+
 DOCUMENTED_ELSEWHERE = {  # with a GPU, fp16, faults, classes that are not matched
     *("memory/device_gb", "speed/peak_share", "precision/scale_d", "precision/scale_g"),
     *("data/skipped", "watchdog/rollbacks", "loss/mode_seeking"),
@@ -53,7 +65,7 @@ DOCUMENTED_ELSEWHERE = {  # with a GPU, fp16, faults, classes that are not match
 ALL_THERE_IS = (  # what makes the metrics that a usual run does not have
     *("loss.r1_gamma=1", "discriminator.spectral_norm=true", "balance.enabled=true", "augment.kind=ada"),
     *("optimizer.generator.decay=1e-4", "optimizer.discriminator.decay=1e-4"),
-    *("evaluate.every_images=1200", "evaluate.count=20", "evaluate.reference_count=40", "train.images=4800"),
+    *("evaluate.every_images=1200", "evaluate.count=20", "evaluate.reference_count=40"),
     *("checkpoint.every_steps=20", "log.samples_every_steps=50", "wandb.mode=auto", "wandb.project=two"),
     *("wandb.tags=shapes,two", "wandb.notes=killed once", "log.every_steps=10"),
 )
@@ -63,14 +75,15 @@ def test_what_is_documented_is_read_back_from_an_online_run_of_two_processes_tha
     service, tiny, tmp_path
 ):
     """One W&B run; its rows are those of metrics.jsonl, but what W&B had not sent when it was killed."""
-    command, metrics = [*TWO, *tiny(*ALL_THERE_IS)], tmp_path / "quickstart" / "metrics.jsonl"
-    process = start(command, tmp_path / "log", **service.environment)
+    command, directory = [*TWO, *tiny(*ALL_THERE_IS)], tmp_path / "quickstart"
+    process = start([*command, "train.images=1_000_000"], tmp_path / "log", **service.environment)
     wait_for(lambda: (runs := service.runs("two")) and runs[0].rows() > 5, process)
     kill_all(process)
     sent = service.only_run("two").history()
-    code, output = run(command, **service.environment)
+    images = steps(directory / "checkpoints")[-1] * 12 + 2400
+    code, output = run([*command, f"train.images={images}"], **service.environment)
     assert code == 0, output
-    recorded, kept = service.only_run("two"), read_metrics(metrics)
+    recorded, kept = service.only_run("two"), read_metrics(directory / "metrics.jsonl")
     assert (recorded.row["state"], recorded.row["notes"]) == ("finished", "killed once")
     assert set(recorded.row["tags"]) == {"shapes", "two"}
     by_images = {row["images"]: row for row in recorded.history() if "loss/d" in row}
@@ -89,9 +102,9 @@ def test_what_is_documented_is_read_back_from_an_online_run_of_two_processes_tha
         if is_file(value)
     }
     assert shown <= recorded.files()
-    assert "4,800 of 4,800 images (100 %)" in recorded.output()
+    assert f"{images:,} of {images:,} images (100 %)" in recorded.output()
     assert recorded.summary()["state"] == "finished"
-    settings = set(flatten(load_config(tmp_path / "quickstart" / "config.yaml").model_dump(mode="json")))
+    settings = set(flatten(load_config(directory / "config.yaml").model_dump(mode="json")))
     table = TABLE.format(**names_of(recorded, settings))
     assert table in (ROOT / "docs" / "wandb.md").read_text(), table
 

@@ -68,6 +68,7 @@ class WandbRun(WandbClient):
         """
         self.description, self.manifest = description, manifest
         self._images, self._last_step = -1, -1
+        self._begun_at = 0  # images seen
         self._shared = mode == "online" and description.get("machines", 1) > 1 and can_share()
         self._begun = threading.Event()
         self._reals_shown = False
@@ -102,6 +103,7 @@ class WandbRun(WandbClient):
 
     def rewind(self, images: int) -> None:
         """Forgets the scores after `images`; the rows stay, W&B takes none back."""
+        self._begun_at = images
         self._worker.put("rewind", lambda: self._history.rewind(images))
 
     def event(self, images: int, kind: str, text: str, alert: bool) -> None:
@@ -126,7 +128,7 @@ class WandbRun(WandbClient):
         def call() -> None:
             import wandb
 
-            self._row(max(self._images, 0), {"report": wandb.Html(str(path), inject=False)})
+            self._row(max(self._images, self._begun_at), {"report": wandb.Html(str(path), inject=False)})
 
         self._worker.put("run.log of the report", call)
 
