@@ -19,7 +19,7 @@ from distgan.inference.sampling import Names, classes_of, draw, write_directory,
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
 from distgan.utils.names import join_names, split_names
-from distgan.utils.paths import name_as_text, user_path
+from distgan.utils.paths import is_directory, name_as_text, user_path
 from distgan.utils.progress import track
 
 SEEDS = "0-63"
@@ -103,7 +103,7 @@ def run_walk(args: argparse.Namespace) -> int:
 
     _refuse("--walk", {"--seeds": args.seeds, "--columns": args.columns, "--batch-size": args.batch_size})
     seeds, out = parse_seeds(args.walk, "--walk"), _path(args.out)
-    if not out.name or out.is_dir():
+    if is_directory(out):
         raise ExportError(f"--out={out} is a directory; name a film in it, such as walk.webp")
     frames, per_second = _whole("--frames", args.frames or "240"), _whole("--fps", args.fps or "24")
     generator, names = _open(args)

@@ -16,7 +16,7 @@ from distgan.config.yaml_loader import plain_value
 from distgan.utils.errors import ConfigError
 from distgan.utils.log import log
 from distgan.utils.names import nearest_name
-from distgan.utils.paths import user_path
+from distgan.utils.paths import is_directory, user_path
 
 ENVIRONMENT = "DISTGAN_OVERRIDES"
 
@@ -70,7 +70,7 @@ def to_source(text: str) -> Path | str:
 def to_file(text: str) -> Path:
     """The type of an argument that is a file to be written: no directory."""
     path = to_path(text)
-    if not path.name or path.is_dir():
+    if is_directory(path):
         raise argparse.ArgumentTypeError(f"'{text}' is a directory; name a file in it")
     return path
 

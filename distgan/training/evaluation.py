@@ -34,10 +34,8 @@ def open_evaluator(
     if config.every_images is None:
         return None
     accelerator = exporter.trainer.accelerator
-    evaluator, generator = (
-        Evaluator(config, data, accelerator.device, accelerator.is_main_process),
-        exporter.generator(),
-    )
+    evaluator = Evaluator(config, data, accelerator.device, accelerator.is_main_process)
+    generator = exporter.generator()
     best.check(evaluator.names(generator))
     warn_of_flattery(generator.description.config, config.extractor)
     evaluator.prepare()

@@ -42,6 +42,11 @@ def nearest_beside(path: Path, least: float = ALIKE) -> Path | None:
     return path.parent / near if near else None
 
 
+def is_directory(path: Path) -> bool:
+    """Whether a path, of a file to be written, is a directory; `.` and `/` have no name for a file."""
+    return not path.name or path.is_dir()
+
+
 def shown_path(path: str | os.PathLike[str]) -> str:
     """A path as text that can be stored and shown where the locale's encoding lacks its characters."""
     text = os.fspath(path)
