@@ -72,7 +72,8 @@ class Browser:
             os.set_inheritable(end, True)
         path = program()
         assert path is not None
-        begin = [sys.executable, "-c", BEGIN, str(theirs_in), str(theirs_out), path]
+        deaf = [sys.executable, str(Path(__file__).with_name("deaf.py"))]
+        begin = [sys.executable, "-c", BEGIN, str(theirs_in), str(theirs_out), *deaf, path]
         command = [*begin, *OPTIONS, f"--user-data-dir={folder}", "about:blank"]
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, pass_fds=(theirs_in, theirs_out))
