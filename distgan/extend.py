@@ -18,6 +18,7 @@ from distgan.networks.batch_norm import GlobalBatchNorm
 from distgan.networks.dropout import KeyedDropout, KeyedNoise
 from distgan.training.checkpoint.storage import State
 from distgan.training.controllers.base import Controller
+from distgan.training.grid_sample import grid_sample
 from distgan.training.losses import LossFunctions
 from distgan.training.tracking.backend import Samples, TrackerBackend
 from distgan.utils.errors import ConfigError, DataError
@@ -46,5 +47,6 @@ __all__ = [
     "TrackerBackend",
     "UpdateRule",
     "fit_image",
+    "grid_sample",
     "select_classes",
 ]

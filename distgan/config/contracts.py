@@ -43,8 +43,8 @@ PENALTY = """
 A class or function, called with (settings), that returns an object with an attribute `on`: "real", "fake" or "mixed"
 (points on straight lines between fakes and reals), and a method __call__(gradients, logits): dD/dx, float [b,
 channels, H, W], and D's logits, float [b], of these images. It returns the penalty of each image, float [b], which
-can be differentiated; distgan takes the mean over the global batch, times settings.weight. Images are D's input,
-after augmentation. Not in fp16.
+can be differentiated; distgan takes the mean over the global batch, times settings.weight. x is a fake or a real image
+before its augmentation, or a mixture of augmented ones. Not in fp16.
 """
 
 LOSS = """
@@ -62,7 +62,9 @@ A class or function, called with (settings), that returns an object with the att
 many random numbers an image takes; and a method __call__(images, uniform, normal, p): images, float [b, channels, H,
 W] in [-1, 1] (3 channels, or 1), uniform in [0, 1), float [b, uniforms], standard normal, float [b, normals], and a
 scalar on the device, the probability, which only ADA's controller moves (0 elsewhere). It returns augmented images of
-the same shape, and can be differentiated. An image depends on its own row only; all random numbers are those given.
+the same shape, and can be differentiated: twice, if R1, R2 or a penalty on fakes or reals is to stand beside it, which
+go through it (distgan.extend.grid_sample can be, torch's of before 2.13 perhaps not). An image depends on its own row
+only; all random numbers are those given.
 """
 
 SOURCE = """

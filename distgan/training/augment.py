@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from distgan.config.method import AUGMENTATIONS, Ada, AugmentConfig, DiffAugment
 from distgan.config.schedule import at
+from distgan.training.grid_sample import grid_sample
 from distgan.utils.rng import Draws
 
 DIFF_UNIFORMS = 7  # numbers per image that diff_augment takes: colour 3, translation 2, cutout 2
@@ -49,8 +50,8 @@ def ada_augment(images: Tensor, uniform: Tensor, normal: Tensor, p: Tensor, poli
 
     images: [B, C, H, W] in [-1, 1], square; uniform: [B, ADA_UNIFORMS] in [0, 1); normal: [B, ADA_NORMALS], standard
     normal; p: scalar in [0, 1] on their device. An image is continued by its mirror image. An image for which no
-    step is drawn comes back bit for bit. Colours may leave [-1, 1].
-    `geometry` can be differentiated once only: a gradient penalty is to be taken on the augmented images.
+    step is drawn comes back bit for bit. Colours may leave [-1, 1]. Can be differentiated twice, as a gradient penalty
+    needs.
     """
     with torch.autocast(images.device.type, enabled=False):
         images, uniform, normal, p = _precise(images, uniform, normal, p)
@@ -162,8 +163,7 @@ def _ada_geometry(images: Tensor, drawn: Tensor, turned: Tensor, uniform: Tensor
     x, y = (drawn[:, 2:] * normal[:, 2:] * (2 * TRANSLATION)).unbind(1)
     matrix = torch.stack([xx, xy, -xx * x - xy * y, yx, yy, -yx * x - yy * y], dim=1).view(-1, 2, 3)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    seen = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return _choose(drawn.any(1) | turned.any(1), seen, images)
+    return _choose(drawn.any(1) | turned.any(1), grid_sample(images, grid), images)
 
 
 def _ada_color(images: Tensor, drawn: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:

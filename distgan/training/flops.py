@@ -149,12 +149,12 @@ def _counted(call: Callable[[], object]) -> int:
 def _discriminator_loss(config: Config, networks: _Networks, weights: Weights) -> Tensor:
     loss, penalty = build_loss(config.loss), build_penalty(config.loss)
     kinds = kinds_needed(weights, penalty)
-    images = networks.image.repeat(len(kinds), 1, 1, 1).requires_grad_(any(weights.taken))
-    logits = networks.d(images, networks.labels(len(kinds)))
+    images = {kind: networks.image.clone().requires_grad_(any(weights.taken)) for kind in kinds}
+    logits = networks.d(torch.cat([*images.values()]), networks.labels(len(kinds)))
     fake, real = logits.chunk(len(kinds))[:2]
     noise = [torch.zeros(len(fake))] * (2 if loss.needs_label_noise else 0)
     adversarial = mean_over_heads(lambda *pair: loss.discriminator(*pair, *noise), fake, real)
-    return adversarial + gradient_penalty(weights, images, verdict(logits), kinds, penalty)
+    return adversarial + gradient_penalty(weights, images, verdict(logits), penalty)
 
 
 def _generator_loss(config: Config, networks: _Networks) -> Tensor:

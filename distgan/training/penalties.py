@@ -1,8 +1,9 @@
 """Gradient penalties on D: R1 and R2 (Mescheder et al. 2018, arXiv:1801.04406), WGAN-GP (Gulrajani et al. 2017,
 arXiv:1704.00028), in every update or lazily (Karras et al. 2020, arXiv:1912.04958, section 3.1).
 
-All are taken from one forward over the joined images: fakes, reals and, for WGAN-GP, mixtures of the two. They are
-of D's input as it is, after augmentation.
+All are taken from one forward over the joined images: fakes, reals and, for WGAN-GP, mixtures of the two. The slopes of
+fakes and reals go through the augmentation, to the images before it, as in the code of StyleGAN2-ADA and R3GAN;
+mixtures are of augmented images.
 """
 
 from __future__ import annotations
@@ -101,32 +102,33 @@ def kinds_needed(weights: Weights, further: Penalty | None) -> tuple[str, ...]:
 
 def gradient_penalty(
     weights: Weights,
-    images: Tensor,
+    images: dict[str, Tensor],
     logits: Tensor,
-    kinds: tuple[str, ...],
     further: Penalty | None = None,
     signs: Tensor | None = None,
 ) -> Tensor:
     """gamma / 2 * mean(|dD/dx|^2) of the reals (R1) and the fakes (R2); weight * mean((|dD/dx| - 1)^2) of mixtures;
     and the further penalty.
 
-    images: of each kind in `kinds`, joined: [2B or 3B, C, H, W], requiring grad; logits: [2B or 3B], or [2B or 3B,
-    heads] with random signs, -1 or 1, of the same shape. R1 and R2 are the mean over the heads: one gradient, of
-    sum(sign * logit) / sqrt(heads), has this expected square, whereas slopes of opposite heads would vanish in their
-    mean's. The other two are of the heads' mean, which is the critic of a loss that is linear in the logits.
+    images: "fake", "real" and perhaps "mixed", what slopes are by, [B, C, H, W] each, requiring grad; logits: of these
+    in their order, [2B or 3B], or [2B or 3B, heads] with random signs, -1 or 1, of the same shape. R1 and R2 are the
+    mean over the heads: one gradient, of sum(sign * logit) / sqrt(heads), has this expected square, whereas slopes of
+    opposite heads would vanish in their mean's. The other two are of the heads' mean, which is the critic of a loss
+    that is linear in the logits.
     Returns a scalar that can be differentiated; a plain 0 where no penalty is taken.
     """
     total, mean = logits.new_zeros(()), verdict(logits)
-    slopes = cache(lambda: _by_kind(input_gradients(images, mean), kinds))
+    slopes = cache(lambda: input_gradients(images, mean))
     if weights.r1 is not None or weights.r2 is not None:
-        of_heads = slopes() if signs is None else _by_kind(input_gradients(images, _summed(logits, signs)), kinds)
+        of_heads = slopes() if signs is None else input_gradients(images, _summed(logits, signs))
         for weight, kind in ((weights.r2, "fake"), (weights.r1, "real")):
             if weight is not None:
                 total = total + weight / 2 * _squared(of_heads[kind]).mean()
     if weights.mixed is not None:
         total = total + weights.mixed * ((_squared(slopes()["mixed"]) + TINY).sqrt() - 1).square().mean()
     if weights.further is not None and further is not None:
-        values = further(slopes()[further.on], _by_kind(mean, kinds)[further.on])
+        of_kinds = dict(zip(images, mean.chunk(len(images)), strict=True))
+        values = further(slopes()[further.on], of_kinds[further.on])
         total = total + weights.further * values.mean()
     return total
 
@@ -136,15 +138,10 @@ def _summed(logits: Tensor, signs: Tensor) -> Tensor:
     return (logits * signs).sum(1) / math.sqrt(logits.shape[1])
 
 
-def _by_kind(rows: Tensor, kinds: tuple[str, ...]) -> dict[str, Tensor]:
-    """The equal parts of joined rows, by the kinds of their images."""
-    return dict(zip(kinds, rows.chunk(len(kinds)), strict=True))
-
-
-def input_gradients(images: Tensor, logits: Tensor) -> Tensor:
-    """d logit / d image, [B, C, H, W], before any sigmoid. images: [B, C, H, W], requiring grad; logits: [B]."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient
+def input_gradients(images: dict[str, Tensor], logits: Tensor) -> dict[str, Tensor]:
+    """d logit / d image, before any sigmoid, [B, C, H, W] of each kind. logits: of the images of all kinds."""
+    gradients = torch.autograd.grad(logits.sum(), list(images.values()), create_graph=True)
+    return dict(zip(images, gradients, strict=True))
 
 
 def _squared(gradients: Tensor) -> Tensor:

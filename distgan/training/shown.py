@@ -39,9 +39,9 @@ class DiscriminatorInput(NamedTuple):
 
     images: Tensor
     """[2b or 3b, channels, H, W], augmented, channels last."""
+    origins: dict[str, Tensor]
+    """What slopes are by: "fake" and "real" before augmentation, perhaps "mixed"; [b, channels, H, W] each."""
     classes: Tensor | None
     """int64 [2b or 3b]; None for an unconditional generator."""
-    kinds: tuple[str, ...]
-    """("fake", "real") or ("fake", "real", "mixed")."""
     maps: list[Tensor] | None = None
     """D's features of the images, each [2b, channels, H, W], where they are already known."""

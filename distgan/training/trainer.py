@@ -9,7 +9,7 @@ and a step computes the same on any number of processes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Literal, cast
 
@@ -147,10 +147,10 @@ class Trainer:
             shown = self._discriminator_input(shared or self._pair("d", micro), micro.draws, weights)
             with d.part(micro.number, parts):
                 logits = self._discriminator_logits(shown, micro.draws, any(weights.taken))
-                fake, real = logits.chunk(len(shown.kinds))[:2]
+                fake, real = logits.chunk(len(shown.origins))[:2]
                 loss = self._discriminator_loss(fake, real, micro.draws)
-                signs = self._head_signs(logits, micro.draws, shown.kinds) if any(weights.taken) else None
-                penalty = gradient_penalty(weights, shown.images, logits, shown.kinds, self.penalty, signs)
+                signs = self._head_signs(logits, micro.draws, shown.origins) if any(weights.taken) else None
+                penalty = gradient_penalty(weights, shown.origins, logits, self.penalty, signs)
                 d.backward((loss + penalty) / parts)
             averages.add({"loss/d": loss} | ({"loss/penalty": penalty} if any(weights.taken) else {}))
             fake, real = verdict(fake.detach()), verdict(real.detach())
@@ -215,30 +215,32 @@ class Trainer:
         with autocast(self.accelerator):
             return cast(HasFeatures, self.featured).features(images.contiguous(memory_format=torch.channels_last))
 
-    @torch.no_grad()
     def _discriminator_input(self, pair: Pair, draws: Draws, weights: Weights) -> DiscriminatorInput:
         """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, channels, H, W]."""
         fakes, reals = pair
-        joined = torch.cat([fakes.images, reals.images])
-        images = self.augment(joined, draws.of("augment/fake"), draws.of("augment/real"))
-        kinds = kinds_needed(weights, self.penalty)
-        if "mixed" in kinds:
-            images = torch.cat([images, mix(images, draws.of("mix").uniform())])
+        penalised = any(weights.taken)  # it differentiates the augmentation and the features, too
+        origins = {"fake": fakes.images.detach(), "real": reals.images.detach()}
+        for origin in origins.values():
+            origin.requires_grad_(penalised)
+        images = self.augment(torch.cat([*origins.values()]), draws.of("augment/fake"), draws.of("augment/real"))
+        if "mixed" in kinds_needed(weights, self.penalty):
+            origins["mixed"] = mix(images.detach(), draws.of("mix").uniform()).requires_grad_()
+            images = torch.cat([images, origins["mixed"]])
         classes, maps = None, None
         if fakes.classes is not None and reals.classes is not None:
-            classes = torch.cat([fakes.classes, reals.classes, reals.classes][: len(kinds)])
-        if fakes.maps and reals.maps and not any(weights.taken):  # a penalty differentiates the features, too
-            maps = [torch.cat(scale) for scale in zip(fakes.maps, reals.maps, strict=True)]
-        return DiscriminatorInput(images.contiguous(memory_format=torch.channels_last), classes, kinds, maps)
+            classes = torch.cat([fakes.classes, reals.classes, reals.classes][: len(origins)])
+        if fakes.maps and reals.maps and not penalised:
+            maps = [torch.cat([fake.detach(), real]) for fake, real in zip(fakes.maps, reals.maps, strict=True)]
+        return DiscriminatorInput(images.contiguous(memory_format=torch.channels_last), origins, classes, maps)
 
     def _discriminator_logits(self, shown: DiscriminatorInput, draws: Draws, penalised: bool) -> Tensor:
         """D's logits, [2b or 3b] or [2b or 3b, heads]. penalised: they will be differentiated by the images, twice."""
-        key_layers(self.d_keyed, *(draws.of(f"dropout/d/{kind}") for kind in shown.kinds))
+        key_layers(self.d_keyed, *(draws.of(f"dropout/d/{kind}") for kind in shown.origins))
         known = {} if shown.maps is None else {"maps": shown.maps}
-        with eager(self.settings.compile, penalised), joined(self.d_batch_norms, len(shown.kinds)):
-            return self.d.wrapped(shown.images.requires_grad_(penalised), shown.classes, **known)  # type: ignore[no-any-return]
+        with eager(self.settings.compile, penalised), joined(self.d_batch_norms, len(shown.origins)):
+            return self.d.wrapped(shown.images, shown.classes, **known)  # type: ignore[no-any-return]
 
-    def _head_signs(self, logits: Tensor, draws: Draws, kinds: tuple[str, ...]) -> Tensor | None:
+    def _head_signs(self, logits: Tensor, draws: Draws, kinds: Iterable[str]) -> Tensor | None:
         """-1 or 1 for each image and head, [2b or 3b, heads], where D has several: see `gradient_penalty`."""
         if logits.ndim == 1 or logits.shape[1] == 1:
             return None

@@ -205,7 +205,7 @@ def check_second_derivatives(build: Callable[..., nn.Module], forward: Forward) 
     """A gradient penalty reaches the weights."""
     network = build(False)
     images, logits = forward(network, False)
-    penalty = input_gradients(images, logits).square().sum((1, 2, 3)).mean()
+    penalty = input_gradients({"real": images}, logits)["real"].square().sum((1, 2, 3)).mean()
     if not penalty.requires_grad:
         raise Broken("the gradient by the images does not depend on a weight: a gradient penalty would change nothing")
     penalty.backward()

@@ -10,59 +10,72 @@ from distgan.config.schedule import Schedule
 from distgan.training.penalties import Weights, build_penalty, gradient_penalty, input_gradients, kinds_needed, mix
 
 
-def _images(count):
-    return torch.randn(count, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+def _images(count, kinds=("fake", "real")):
+    return {kind: torch.randn(count, 3, 4, 4, dtype=torch.float64, requires_grad=True) for kind in kinds}
+
+
+ALL = ("fake", "real", "mixed")
+
+
+def _linear(images, weight):
+    """Logits of a linear critic, of all kinds joined."""
+    return torch.cat([*images.values()]).flatten(1) @ weight
 
 
 def _loss(**penalties):
     return LOSSES.entries["logistic"].settings(**penalties)
 
 
-def _penalty(weights, images, logits, further=None):
-    return gradient_penalty(weights, images, logits, kinds_needed(weights, further), further)
-
-
 def test_the_squared_gradient_of_a_linear_critic_is_its_squared_weight_norm():
     weight, images = torch.randn(48, dtype=torch.float64), _images(2)
-    norms = input_gradients(images, images.flatten(1) @ weight).square().sum((1, 2, 3))
-    torch.testing.assert_close(norms, weight.square().sum().expand(2))
+    for slopes in input_gradients(images, _linear(images, weight)).values():
+        torch.testing.assert_close(slopes.square().sum((1, 2, 3)), weight.square().sum().expand(2))
 
 
 def test_r1_is_of_the_reals_and_r2_of_the_fakes():
-    images = _images(6)  # the gradient of |x|^2 is 2 x
-    logits, size = images.flatten(1).square().sum(1), images.detach().flatten(1).square().sum(1)
-    fakes, reals = (4 * part.mean() for part in size.chunk(2))
-    torch.testing.assert_close(_penalty(Weights(r1=3.0), images, logits), 1.5 * reals)
-    torch.testing.assert_close(_penalty(Weights(r2=5.0), images, logits), 2.5 * fakes)
-    torch.testing.assert_close(_penalty(Weights(r1=3.0, r2=5.0), images, logits), 1.5 * reals + 2.5 * fakes)
+    images = _images(3)  # the gradient of |x|^2 is 2 x
+    logits = torch.cat([*images.values()]).flatten(1).square().sum(1)
+    fakes, reals = (4 * part.mean() for part in logits.detach().chunk(2))
+    for weights, expected in (
+        (Weights(r1=3.0), 1.5 * reals),
+        (Weights(r2=5.0), 2.5 * fakes),
+        (Weights(r1=3.0, r2=5.0), 1.5 * reals + 2.5 * fakes),
+    ):
+        torch.testing.assert_close(gradient_penalty(weights, images, logits), expected)
+
+
+def test_a_slope_is_by_the_image_before_what_it_goes_through():
+    weight, images = torch.randn(48, dtype=torch.float64), _images(2)
+    seen = {"fake": 3 * images["fake"], "real": images["real"].flip(3)}
+    found = gradient_penalty(Weights(r1=1.0, r2=1.0), images, _linear(seen, weight))
+    torch.testing.assert_close(found, (9 + 1) / 2 * weight.square().sum())
 
 
 def test_slopes_of_opposite_heads_do_not_cancel_in_r1_whose_expectation_is_the_mean_of_each_head_s():
-    weight, images = torch.zeros(48, 2, dtype=torch.float64), _images(4)
+    weight, images = torch.zeros(48, 2, dtype=torch.float64), _images(2)
     weight[0] = torch.tensor([10.0, -10.0])  # the mean of the heads is flat
-    logits = images.flatten(1) @ weight
+    logits = _linear(images, weight)
     found = [
-        gradient_penalty(Weights(r1=2.0), images, logits, ("fake", "real"), None, signs.expand(4, 2)).item()
+        gradient_penalty(Weights(r1=2.0), images, logits, None, signs.expand(4, 2)).item()
         for signs in torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
     ]
     assert sum(found) / 4 == pytest.approx(100.0)
-    assert _penalty(Weights(r1=2.0), images, logits).item() == 0
+    assert gradient_penalty(Weights(r1=2.0), images, logits).item() == 0
 
 
 def test_the_wasserstein_penalty_is_of_the_mean_of_the_heads_whatever_their_signs():
-    weight, images = torch.zeros(48, 2, dtype=torch.float64), _images(6)
+    weight, images = torch.zeros(48, 2, dtype=torch.float64), _images(2, ALL)
     weight[0] = torch.tensor([4.0, 2.0])  # slope 3 of the mean
     signs = torch.tensor([1.0, -1.0], dtype=torch.float64).expand(6, 2)
-    kinds = ("fake", "real", "mixed")
-    found = gradient_penalty(Weights(r1=2.0, mixed=10.0), images, images.flatten(1) @ weight, kinds, None, signs)
+    found = gradient_penalty(Weights(r1=2.0, mixed=10.0), images, _linear(images, weight), None, signs)
     assert found.item() == pytest.approx((4 - 2) ** 2 / 2 + 10 * (3 - 1) ** 2)
 
 
 def test_the_wasserstein_penalty_is_of_the_mixtures_distance_from_slope_one():
     weight = torch.zeros(48, dtype=torch.float64)
     weight[0] = 3.0  # slope 3 everywhere
-    images = _images(6)
-    found = _penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight)
+    images = _images(2, ALL)
+    found = gradient_penalty(Weights(mixed=10.0), images, _linear(images, weight))
     assert found.item() == pytest.approx(10 * (3 - 1) ** 2, rel=1e-9)
 
 
@@ -71,23 +84,23 @@ def test_the_penalty_wgan_lp_is_of_slopes_above_one_only(slope, expected):
     weight = torch.zeros(48, dtype=torch.float64)
     weight[0] = slope
     config = _loss(penalty={"name": "wgan_lp", "weight": 10.0})
-    weights, further, images = Weights.of_d(config, 0, 0), build_penalty(config), _images(6)
-    found = _penalty(weights, images, images.flatten(1) @ weight, further)
-    assert kinds_needed(weights, further) == ("fake", "real", "mixed")
+    weights, further, images = Weights.of_d(config, 0, 0), build_penalty(config), _images(2, ALL)
+    found = gradient_penalty(weights, images, _linear(images, weight), further)
+    assert kinds_needed(weights, further) == ALL
     assert found.item() == pytest.approx(10 * expected, rel=1e-9)
     assert config.penalised == ("loss.penalty.weight",)
 
 
 def test_a_flat_critic_gives_a_finite_gradient_of_the_penalty():
     weight = torch.zeros(48, dtype=torch.float64, requires_grad=True)
-    images = _images(3)
-    _penalty(Weights(mixed=10.0), images, images.flatten(1) @ weight).backward()
+    images = _images(1, ALL)
+    gradient_penalty(Weights(mixed=10.0), images, _linear(images, weight)).backward()
     assert torch.isfinite(weight.grad).all()
 
 
 def test_the_penalty_can_be_differentiated():
-    weight, images = torch.randn(48, dtype=torch.float64, requires_grad=True), _images(4)
-    (slope,) = torch.autograd.grad(_penalty(Weights(r1=2.0), images, images.flatten(1) @ weight), weight)
+    weight, images = torch.randn(48, dtype=torch.float64, requires_grad=True), _images(2)
+    (slope,) = torch.autograd.grad(gradient_penalty(Weights(r1=2.0), images, _linear(images, weight)), weight)
     torch.testing.assert_close(slope, 2 * weight.detach())  # of gamma / 2 |w|^2
 
 

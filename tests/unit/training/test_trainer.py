@@ -21,6 +21,8 @@ from distgan.networks.dropout import KeyedDropout
 from distgan.networks.spectral_norm import power_iteration
 from distgan.training.checkpoint.state import capture, restore
 from distgan.training.controllers.balance import last_level
+from distgan.training.execution import MicroBatch
+from distgan.training.penalties import Weights, gradient_penalty
 from distgan.training.shown import DiscriminatorInput
 from distgan.training.trainer import Trainer
 from distgan.utils.images import to_signed
@@ -647,9 +649,75 @@ OWN = ("generator.conditional=false", f"discriminator={{family: {__name__}:WithB
 def test_batch_normalisation_in_d_sees_fakes_beside_reals_as_it_sees_them_alone(tiny_config):
     trainer = build(tiny_config(*OWN))
     fakes, reals = torch.randn(12, 3, 32, 32), 5 + torch.randn(12, 3, 32, 32)
-    shown = DiscriminatorInput(torch.cat([fakes, reals]), None, ("fake", "real"))
+    shown = DiscriminatorInput(torch.cat([fakes, reals]), {"fake": fakes, "real": reals}, None)
     together = trainer._discriminator_logits(shown, trainer.draws.at("", 0), False)
     torch.testing.assert_close(together[:12], trainer.d.network(fakes, None))
+
+
+class Tripled:
+    """An augmentation that any slope shows."""
+
+    uniforms = normals = 0
+
+    def __init__(self, settings):
+        pass
+
+    def __call__(self, images, uniform, normal, p):
+        return 3 * images
+
+
+class Linear(nn.Module):
+    """A discriminator of the same slope everywhere: of length 5."""
+
+    def __init__(self, settings, size, classes):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3 * size * size))
+        self.weight.data[:2] = torch.tensor([3.0, 4.0])
+
+    def forward(self, images, labels):
+        return images.flatten(1) @ self.weight
+
+
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        ("r1_gamma: 0.4", 0.2 * 15**2),
+        ("r2_gamma: 0.2", 0.1 * 15**2),
+        ("gradient_penalty: 10", 10 * (5 - 1) ** 2),  # at mixtures of augmented images
+    ],
+)
+def test_r1_and_r2_are_of_the_image_before_its_augmentation(tiny_config, penalty, expected):
+    config = tiny_config(
+        f"discriminator={{family: {__name__}:Linear}}",
+        "generator.conditional=false",
+        f"augment={{kind: {__name__}:Tripled}}",
+        f"loss={{name: hinge, {penalty}}}",
+    )
+    metrics = build(config)._update_discriminator(noise_batch(config), None)
+    assert metrics["loss/penalty"].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["blit", "geometry", "color"])
+def test_r1_through_each_group_of_ada_is_the_slope_that_differences_find(tiny_config, float64, policy):
+    augment = f"augment={{kind: ada, p: 0.9, target: null, policy: [{policy}]}}"
+    config = tiny_config(augment, "loss={name: hinge, r1_gamma: 2}")
+    trainer, batch = build(config), noise_batch(config)
+    micro = MicroBatch(0, batch.images, batch.labels, trainer.draws.at("", 0))
+    weights = Weights(r1=2.0)
+    shown = trainer._discriminator_input(trainer._pair("d", micro), micro.draws, weights)
+    logits = trainer._discriminator_logits(shown, micro.draws, True)
+    found = gradient_penalty(weights, shown.origins, logits)
+    direction = torch.randn_like(shown.origins["real"])
+
+    def moved_by(step):
+        origins = [shown.origins["fake"].detach(), shown.origins["real"].detach() + step * direction]
+        images = trainer.augment(torch.cat(origins), micro.draws.of("augment/fake"), micro.draws.of("augment/real"))
+        return trainer._discriminator_logits(shown._replace(images=images), micro.draws, False).sum()
+
+    (slope,) = torch.autograd.grad(logits.sum(), shown.origins["real"])
+    difference = (moved_by(1e-7) - moved_by(-1e-7)) / 2e-7
+    torch.testing.assert_close((slope * direction).sum(), difference, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(found.detach(), slope.square().sum((1, 2, 3)).mean())
 
 
 def test_a_dropout_that_a_discriminator_of_one_s_own_chose_stays(tiny_config):

@@ -204,6 +204,7 @@ PARTS = {
     f"{D}, lambda f, r: f.new_ones(()).requires_grad_(), None": "unused",
     f"{D}, {G}, lambda f, r: (f > 0, r > 0)": "ok ",
 }
+ONCE = "torch.cdist(g.flatten(1)[:, None], 0 * g.flatten(1)[:, None], p=1.0)[..., None]"  # has no second derivative
 
 
 @pytest.mark.parametrize(("code", "words"), PARTS.items())
@@ -222,7 +223,8 @@ def test_a_loss_is_a_mean_with_gradients_and_gives_probabilities(write, capsys, 
         ("augmentation", "uniforms, normals = 1, 0", "g * torch.rand(1)", "take random"),
         ("augmentation", "uniforms, normals = 1, 0", "g - g.mean(0)", "own row only"),
         ("augmentation", "uniforms, normals = 1, 0", "g.round() + 0 * g", "no gradient"),
-        ("augmentation", "uniforms, normals = 1, 0", "g + l[:, :, None, None]", "ok "),
+        ("augmentation", "uniforms, normals = 1, 0", "g + l[:, :, None, None]", "R1 and R2 can go through it"),
+        ("augmentation", "uniforms, normals = 0, 0", f"g + {ONCE}", "no R1 or R2 through it"),
         ("metric", "better = 'up'", "1.0", "better is 'up', not lower or higher"),
         ("metric", "better = 'lower'", "1", "it returns 1, not a finite float"),
         ("metric", "better = 'higher'", "g.fake_features.norm().item()", "but better=higher"),
