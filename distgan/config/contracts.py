@@ -63,7 +63,7 @@ many random numbers an image takes; and a method __call__(images, uniform, norma
 W] in [-1, 1] (3 channels, or 1), uniform in [0, 1), float [b, uniforms], standard normal, float [b, normals], and a
 scalar on the device, the probability, which only ADA's controller moves (0 elsewhere). It returns augmented images of
 the same shape, and can be differentiated: twice, if R1, R2 or a penalty on fakes or reals is to stand beside it, which
-go through it (distgan.extend.grid_sample can be, torch's of before 2.13 perhaps not). An image depends on its own row
+go through it (distgan.extend.grid_sample can be, torch's in newer versions only). An image depends on its own row
 only; all random numbers are those given.
 """
 

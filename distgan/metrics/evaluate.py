@@ -27,7 +27,7 @@ from distgan.inference.hub.find import repository_of
 from distgan.inference.sampling import find_file
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.flattery import warn_of_flattery
-from distgan.metrics.protocol import Scores, check_same
+from distgan.metrics.protocol import Scores, check_same, load_scores
 from distgan.utils.errors import ConfigError, DataError, QualityError
 from distgan.utils.paths import user_path
 from distgan.utils.safe_io import printable
@@ -40,7 +40,7 @@ def evaluate(
     data: DataConfig | str | Path | None = None,
     *,
     device: str | torch.device | None = None,
-    against: Scores | None = None,
+    against: Scores | str | Path | None = None,
     truncation: float | None = None,
     progress: bool = True,
     trust: Sequence[str] = (),
@@ -50,8 +50,8 @@ def evaluate(
 
     generator: a Generator, a generator file, or a run's directory (its best, else its last). data: the real images,
     a directory or URL of shards; None: the training data, where they are on this machine. device: None: the
-    generator's, for a file auto. against: earlier scores to compare with. truncation, trust: as of `Generator.sample`
-    and `load_generator`. settings: keys of the section `evaluate` (extractor, metrics, count, precision, ...).
+    generator's, for a file auto. against: earlier scores to compare with, or their file. truncation, trust: as of
+    `Generator.sample` and `load_generator`. settings: keys of the section `evaluate` (extractor, metrics, count, ...).
 
     Raises ConfigError, DataError, ExportError, and QualityError where scores cannot be computed, or not be compared.
 
@@ -64,13 +64,14 @@ def evaluate(
     (['shapes_balance', 'shapes_classes'], 0)
     """
     config = evaluate_config(settings)
+    before = load_scores(user_path(against)) if isinstance(against, (str, Path)) else against
     with process_device(_device(generator, device)) as own:
         loaded, name = _loaded(generator, own, trust)
         loaded.latents([0], truncation)  # a wrong one is refused before the long work
         warn_of_flattery(loaded.description.config, config.extractor)
         evaluator = Evaluator(config, reference_data(loaded, name, data), own, show=progress and rank() == 0)
-        if against is not None:
-            check_same(against.protocol, evaluator.protocol.truncated(truncation))
+        if before is not None:
+            check_same(before.protocol, evaluator.protocol.truncated(truncation))
         return evaluator.evaluate(loaded, truncation)
 
 

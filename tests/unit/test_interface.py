@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import distgan
-from distgan.metrics.protocol import Scores
+from distgan.metrics.protocol import Scores, save_scores
 from distgan.utils.errors import ConfigError, QualityError
 from tests.support.processes import ROOT, environment
 
@@ -115,10 +115,14 @@ def test_a_generator_a_file_and_a_directory_have_the_same_scores(generator, shap
         assert distgan.evaluate(which, shapes, against=by_training_data, **settings).values == by_training_data.values
 
 
-def test_what_cannot_be_compared_is_refused_before_the_work(generator):
-    before = distgan.evaluate(generator, extractor="none", count=20, progress=False)
-    with pytest.raises(QualityError, match="cannot be compared: count 20 against 30"):
-        distgan.evaluate(generator, extractor="none", count=30, against=before)
+def test_what_cannot_be_compared_is_refused_before_the_work(generator, tmp_path):
+    before, file = distgan.evaluate(generator, extractor="none", count=20, progress=False), tmp_path / "before.json"
+    save_scores(file, before)
+    for against in (before, file, str(file)):
+        with pytest.raises(QualityError, match="cannot be compared: count 20 against 30"):
+            distgan.evaluate(generator, extractor="none", count=30, against=against)
+    with pytest.raises(QualityError, match="gone.json cannot be read: No such file"):
+        distgan.evaluate(generator, extractor="none", count=20, against=tmp_path / "gone.json")
 
 
 @pytest.mark.parametrize(
