@@ -43,6 +43,7 @@ METRICS = Registry(
     group="distgan.metrics",
     contract=contracts.METRIC,
     needs=("better",),
+    own_chosen=False,
 )
 for _name in (
     "fd", "kd", "is", "precision", "recall", "density", "coverage", "class_accuracy", "classes", "memorised",
@@ -87,6 +88,7 @@ CONTROLLERS = Registry(
     group="distgan.controllers",
     contract=contracts.CONTROLLER,
     needs=("watches", "every_steps", "act", "state", "load_state"),
+    own_chosen=False,
 )
 CONTROLLERS.add("balance", "distgan.training.controllers.balance:BalanceController")
 CONTROLLERS.add("augment", "distgan.training.controllers.ada:build_ada")

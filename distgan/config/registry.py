@@ -102,6 +102,8 @@ class Registry:
     """Attributes that an implementation has."""
     attribute: str = ""
     """Appended to an entry point's object: its Generator or Discriminator where both have one name."""
+    own_chosen: bool = True
+    """Whether the key chooses among distgan's own names, too; False: these are there anyway."""
     entries: dict[str, Entry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -210,9 +212,12 @@ class Registry:
         """What a name must be; follows a wrong one in a sentence."""
         if name in self.entries:
             return "comes with distgan and is not chosen here; give package.module:Name"
-        close = difflib.get_close_matches(printable(name), self.names(), n=1, cutoff=0.3)
+        names = [each for each in self.names() if self.own_chosen or each not in self.entries]
+        close = difflib.get_close_matches(printable(name), names, n=1, cutoff=0.3)
         nearest = f"; nearest: {close[0]}" if close else ""
-        return f"must be one of {', '.join(self.names())}, or package.module:Name{nearest}"
+        known = f"one of {', '.join(names)}, or " if names else ""
+        own = "" if self.own_chosen else f"; distgan's own, {', '.join(self.entries)}, are not chosen here"
+        return f"must be {known}package.module:Name{nearest}{own}"
 
     def reference(self, name: str) -> str:
         """`package.module:Name` of a name from outside. Raises ValueError."""

@@ -213,6 +213,8 @@ def test_a_list_of_names_is_a_list_of_sections(package):
     assert "stands there twice" in _mistake(f"controllers={one},{one}")
     assert "there is no option a: the class has none" in _mistake(f"controllers=[{{name: {one}, options: {{a: 1}}}}]")
     assert "balance comes with distgan and is not chosen here" in _mistake("controllers=balance")
+    own = "must be package.module:Name; distgan's own, balance, augment, are not chosen here"
+    assert own in _mistake("controllers=balanse")
 
 
 def test_a_package_s_entry_points_look_like_distgan_s_own_names_and_replace_none(package, monkeypatch):
