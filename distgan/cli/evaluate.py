@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import re
 
-from distgan.cli.generators import ANY_SOURCE, open_generator
 from distgan.cli.places import check_place
 from distgan.config.choices import EXTRACTORS
 from distgan.config.command_line import add_trust_argument, to_file, to_path, to_source, to_truncation
 from distgan.config.schema import EvaluateConfig
 from distgan.distributed.collectives import rank
+from distgan.inference.find import ANY_SOURCE, open_generator
 from distgan.metrics.evaluate import evaluate, process_device
 from distgan.metrics.extractors.inception import STANDARD_SHA256
 from distgan.metrics.protocol import Protocol, Scores, compare, load_scores, save_scores

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from distgan.cli.generators import ANY_SOURCE, Found, open_generator
 from distgan.cli.report import add_server_arguments, data_of, open_page, serve_until_interrupted
 from distgan.config.command_line import add_trust_argument, to_file, to_source
 from distgan.config.load import read_config
 from distgan.config.schema import DataConfig
 from distgan.data import reference
 from distgan.inference.explorer.server import Explorer, FindNearest, Nearest, serve
+from distgan.inference.find import ANY_SOURCE, Found, open_generator
 from distgan.inference.formats import CHECKED
 from distgan.inference.generator import Generator, find_device
 from distgan.inference.sampling import LAST

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from distgan.cli.generators import ANY_SOURCE, Found, find_generator, load, newest_checkpoint
 from distgan.config.command_line import add_trust_argument, to_file, to_source
+from distgan.inference.find import ANY_SOURCE, Found, find_generator, load, newest_checkpoint
 from distgan.inference.formats import CHECKED, SUFFIXES
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import check_no_program, save_generator

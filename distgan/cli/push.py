@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from distgan.cli.generators import SOURCE, Found, open_generator
 from distgan.config.command_line import add_trust_argument, to_path
+from distgan.inference.find import SOURCE, Found, open_generator
 from distgan.inference.hub.facts import CardFacts, check_facts, unusual_license
 from distgan.inference.hub.find import check_id, repository_of
 from distgan.inference.hub.upload import MESSAGE, Pushed, Target

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from distgan.cli.generators import ANY_SOURCE, open_generator
 from distgan.config.command_line import add_trust_argument, to_source, to_truncation
+from distgan.inference.find import ANY_SOURCE, open_generator
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
 from distgan.inference.labels import Class

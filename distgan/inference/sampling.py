@@ -11,25 +11,12 @@ from torch import Tensor
 
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
-from distgan.inference.hub.find import MODEL, fetch, repository_of
 from distgan.inference.labels import Class, Classes
 from distgan.utils.files import atomic_path
 from distgan.utils.images import class_columns, save_png, to_grid, to_image
 from distgan.utils.progress import track
 
 LAST, BEST = "generator.safetensors", "best.safetensors"  # of RUN
-
-
-def find_file(given: Path | str) -> Path:
-    """A generator file by its path, by a directory of a run or of `save_pretrained`, or by a repository on the Hub.
-
-    Of a run the best that evaluation has found, else the last. given: text may be a repository (me/cats,
-    hf://me/cats@v1), which is downloaded. Raises ExportError.
-    """
-    if repository := repository_of(given):
-        return fetch(repository)
-    path = Path(given)
-    return next((path / name for name in (BEST, LAST, MODEL) if (path / name).is_file()), path)
 
 
 Names = Sequence[Class] | Mapping[Class, float] | None

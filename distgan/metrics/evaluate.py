@@ -22,9 +22,9 @@ from distgan.data.location import are_there, open_data_set
 from distgan.data.reference import fitted
 from distgan.data.shards.manifest import MANIFEST
 from distgan.distributed.collectives import in_group, joined, rank, world_size
-from distgan.inference.generator import Generator, find_device, load_generator
+from distgan.inference.find import open_generator
+from distgan.inference.generator import Generator, find_device
 from distgan.inference.hub.find import repository_of
-from distgan.inference.sampling import find_file
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.flattery import warn_of_flattery
 from distgan.metrics.protocol import Scores, check_same, load_scores
@@ -48,12 +48,13 @@ def evaluate(
 ) -> Scores:
     """The scores of a generator by the images of the seeds 0, 1, 2, ..., as `distgan evaluate` prints them.
 
-    generator: a Generator, a generator file, or a run's directory (its best, else its last). data: the real images,
+    generator: a Generator, or what `distgan evaluate` takes: a generator file, a run, ... data: the real images,
     a directory or URL of shards; None: the training data, where they are on this machine. device: None: the
     generator's, for a file auto. against: earlier scores to compare with, or their file. truncation, trust: as of
     `Generator.sample` and `load_generator`. settings: keys of the section `evaluate` (extractor, metrics, count, ...).
 
-    Raises ConfigError, DataError, ExportError, and QualityError where scores cannot be computed, or not be compared.
+    Raises CheckpointError, ConfigError, DataError, ExportError, and QualityError where scores cannot be computed, or not
+    be compared.
 
     >>> import distgan
     >>> distgan.prepare("shapes", out="data/shapes", count=200, progress=False).count
@@ -139,8 +140,8 @@ def _loaded(generator: Generator | str | Path, device: torch.device, trust: Sequ
     """The generator, and what errors call it."""
     if isinstance(generator, Generator):
         return generator, "the generator"
-    path = find_file(generator if repository_of(generator) else _local(generator))
-    return load_generator(path, device, trust), str(path)
+    loaded, found = open_generator(generator if repository_of(generator) else _local(generator), trust, device)
+    return loaded, str(found)
 
 
 def _device(generator: Generator | str | Path, device: str | torch.device | None) -> str | torch.device:

@@ -12,6 +12,8 @@ import distgan
 from distgan.metrics.protocol import Scores, save_scores
 from distgan.utils.errors import ConfigError, QualityError
 from tests.support.processes import ROOT, environment
+from tests.unit.cli.test_export import run_dir as run_dir  # a fixture
+from tests.unit.inference.test_generator_file import export
 
 
 def python(code):
@@ -113,6 +115,12 @@ def test_a_generator_a_file_and_a_directory_have_the_same_scores(generator, shap
     assert isinstance(by_training_data, Scores)
     for which in (tmp_path, str(tmp_path / "model.safetensors")):
         assert distgan.evaluate(which, shapes, against=by_training_data, **settings).values == by_training_data.values
+
+
+def test_of_a_run_the_generator_is_evaluated_that_the_command_takes(run_dir, shapes):
+    export(run_dir[0] / "generator.safetensors", images_seen=1)  # left by an earlier end
+    scores = distgan.evaluate(run_dir[0], shapes, extractor="none", count=20, progress=False)
+    assert scores.images_seen == 24, "of the newest checkpoint"
 
 
 def test_what_cannot_be_compared_is_refused_before_the_work(generator, tmp_path):

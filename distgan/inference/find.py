@@ -1,4 +1,4 @@
-"""The generator that a command is given: a file, a checkpoint, a run, or a repository on the Hub."""
+"""The generator that somebody names: a file, a checkpoint, a run, or a repository on the Hub."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Found:
 
 
 def find_generator(given: Path | str) -> Found:
-    """Finds what a command is given. Raises CheckpointError, ExportError.
+    """Finds what somebody names. Raises CheckpointError, ExportError.
 
     Of a run the best that evaluation has found, else its newest checkpoint, else the generator that is left there.
     given: text may be a repository (me/cats, hf://me/cats@v1), which is downloaded.
