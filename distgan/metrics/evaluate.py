@@ -53,7 +53,7 @@ def evaluate(
     generator's, for a file auto. against: earlier scores to compare with, or their file. truncation, trust: as of
     `Generator.sample` and `load_generator`. settings: keys of the section `evaluate` (extractor, metrics, count, ...).
 
-    Raises CheckpointError, ConfigError, DataError, ExportError, and QualityError where scores cannot be computed, or not
+    Raises CheckpointError, ConfigError, DataError, ExportError, and QualityError where scores cannot be computed or not
     be compared.
 
     >>> import distgan

@@ -224,7 +224,7 @@ class TrainingLoop:
         reason, trainer = self.stop.received, self.trainer
         if trainer.accelerator.num_processes > 1 or not (trainer.steps or reason.urgent):
             raise error
-        self._measure(False, [])
+        self._measure(False)
         end = reason if reason.urgent else StopReason.TIME_LIMIT
         self._save(Plan.after(trainer.steps, self.intervals, end, False), reason, self.healthy)
         if reason.urgent:
@@ -243,12 +243,13 @@ class TrainingLoop:
         if (plan.log or plan.samples or plan.checkpoint) and (text := on_main(self.telemetry.keep_directory)):
             self.telemetry.warn("directory", text)
         findings = self._draw_samples(plan.judge_samples) if plan.samples else []
-        metrics = self._measure(plan.log, findings) if plan.log or plan.checkpoint else {}
-        fatal = self.watchdog.worst(findings)
-        if plan.evaluate and self.healthy and not fatal:
+        metrics, found = self._measure(plan.log) if plan.log or plan.checkpoint else ({}, [])
+        findings += found
+        if plan.evaluate and self.healthy and not self.watchdog.worst(findings):
             metrics |= self._evaluate()
             if stopping.exhausted and not plan.samples:
                 findings += self._draw_samples(True)
+        fatal = self.watchdog.worst(findings)
         if plan.log:
             self._log(metrics)
         self.monitors.interrupted = plan.urgent
@@ -266,8 +267,8 @@ class TrainingLoop:
         self.callbacks("on_images", images=self.samples.images)
         return self.watchdog.check_samples(self.trainer.steps, diversity) if judged else []
 
-    def _measure(self, line: bool, findings: list[Finding]) -> dict[str, float]:
-        """Metrics over all ranks, checked by the watchdog, whose findings are added.
+    def _measure(self, line: bool) -> tuple[dict[str, float], list[Finding]]:
+        """Metrics over all ranks, and what the watchdog finds in them.
 
         line: means since the last line of metrics; else the norms of the weights only.
         """
@@ -276,8 +277,7 @@ class TrainingLoop:
         means.add(trainer.weight_norms() | (trainer.spectral_norms() if line else {}) | {SKIPPED: self._skipped()})
         metrics = means.reduce()  # over all ranks: a fault of one is a fault for all
         self.healthy = all(math.isfinite(metrics[name]) for name in WEIGHT_NORMS)
-        findings += (self.watchdog.check if line else self.watchdog.check_weights)(trainer.steps, metrics)
-        return metrics
+        return metrics, (self.watchdog.check if line else self.watchdog.check_weights)(trainer.steps, metrics)
 
     def _skipped(self) -> Tensor:
         """Bad images so far; the mean over the ranks is their number, also where each rank has its own (streaming)."""

@@ -94,7 +94,8 @@ class Watchdog:
     def check_weights(self, step: int, metrics: Mapping[str, float]) -> list[Finding]:
         """Checks losses and norms of weights, those that are in `metrics`. A fault is found once, until it is over."""
         bad = [f"{name} is {metrics[name]}" for name in FINITE if name in metrics and not math.isfinite(metrics[name])]
-        known, self.memory.nonfinite = self.memory.nonfinite, bool(bad)
+        known, whole = self.memory.nonfinite, all(name in metrics for name in FINITE)
+        self.memory.nonfinite = bool(bad) or (known and not whole)  # what is not in `metrics` may be as bad as before
         # every checkpoint's weights were finite when it was written
         return [Finding("nonfinite", ", ".join(bad), step - 1)] if bad and not known else []
 
