@@ -70,9 +70,12 @@ class SnganGenerator(GeneratorSettings):
     """Channels of all maps; or a list, of the maps of each size, from 4x4 to full size: 5 make 64x64."""
 
 
+Resampling = Literal["binomial", "box"]
+
+
 class R3ganGenerator(GeneratorSettings):
     """Generator of Huang et al. 2024 (arXiv:2501.05441, section 4): stages of residual blocks (1x1, grouped 3x3, 1x1)
-    without normalisation, fix-up initialisation, bilinear resampling. Classes: an embedding beside the latent."""
+    without normalisation, fix-up initialisation, filtered resampling. Classes: an embedding beside the latent."""
 
     family: Literal["r3gan"] = "r3gan"
     latent_dim: PositiveInt = 64
@@ -85,6 +88,9 @@ class R3ganGenerator(GeneratorSettings):
     """Channels of the grouped convolution, as a multiple of the stage's channels."""
     group_width: PositiveInt = 16
     """Channels of each group of the grouped convolution."""
+    resampling: Resampling = "box"
+    """binomial: the filter [1, 3, 3, 1] of the authors' code, bilinear but at the edges; box: bilinear to the edges, as
+    in earlier files."""
 
     @property
     def min_layers(self) -> int:
@@ -170,6 +176,8 @@ class R3ganDiscriminator(DiscriminatorSettings):
     """Channels of the grouped convolution, as a multiple of the stage's channels."""
     group_width: PositiveInt = 16
     """Channels of each group of the grouped convolution."""
+    resampling: Resampling = "box"
+    """binomial: the filter [1, 3, 3, 1] of the authors' code; box: the mean of four pixels, as in earlier files."""
 
 
 class ProjectedDiscriminator(DiscriminatorSettings):

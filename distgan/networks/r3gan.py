@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distgan.config.networks import R3ganDiscriminator, R3ganGenerator
+from distgan.config.networks import R3ganDiscriminator, R3ganGenerator, Resampling
 from distgan.networks.classes import of_classes
 from distgan.networks.dropout import KeyedDropout
 from distgan.networks.layers import MIN_SIDE, check_stages
@@ -41,8 +41,7 @@ class Generator(nn.Module):
         self.basis = nn.Parameter(torch.empty(widths[0], MIN_SIDE, MIN_SIDE))
         layers = _blocks(config, widths[0])
         for before, width in pairwise(widths):
-            double = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-            layers += [*_change(before, width), double, *_blocks(config, width)]
+            layers += [*_change(before, width), Double(config.resampling), *_blocks(config, width)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], channels, 1, bias=False))
         nn.init.normal_(self.basis)
         _init(self)
@@ -75,7 +74,7 @@ class Discriminator(nn.Module):
         last = widths[-1]
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 1, bias=False), *_blocks(config, widths[0])]
         for before, width in pairwise(widths):
-            layers += [nn.AvgPool2d(2), *_change(before, width), *_blocks(config, width)]
+            layers += [Halve(config.resampling), *_change(before, width), *_blocks(config, width)]
         layers += [nn.Conv2d(last, last, MIN_SIDE, groups=last, bias=False), nn.Flatten(), KeyedDropout(config.dropout)]
         self.layers = nn.Sequential(*layers)
         self.dense = nn.Linear(last, last if config.conditional else 1, bias=False)
@@ -90,6 +89,33 @@ class Discriminator(nn.Module):
             assert labels is not None, "a conditional discriminator needs labels"
             logits = logits * self.embed(labels)
         return logits.sum(1)
+
+
+class Double(nn.Module):
+    """[B, C, H, W] -> [B, C, 2H, 2W], bilinear. binomial: with zeros outside the image; box: with its edge pixels."""
+
+    def __init__(self, resampling: Resampling) -> None:
+        super().__init__()
+        self.margin = 1 if resampling == "binomial" else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = F.pad(x, [self.margin] * 4)
+        doubled = F.interpolate(wide, scale_factor=2, mode="bilinear", align_corners=False)
+        return F.pad(doubled, [-2 * self.margin] * 4)
+
+
+class Halve(nn.Module):
+    """[B, C, H, W] -> [B, C, H / 2, W / 2]. binomial: by [1, 3, 3, 1] / 8 each way, with zeros outside the image; box:
+    the mean of four pixels."""
+
+    def __init__(self, resampling: Resampling) -> None:
+        super().__init__()
+        self.binomial = resampling == "binomial"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.binomial:  # [1, 3, 3, 1] is [1, 1] three times
+            x = F.avg_pool2d(F.avg_pool2d(F.pad(x, [1] * 4), 2, stride=1), 2, stride=1)
+        return F.avg_pool2d(x, 2)
 
 
 class Block(nn.Module):

@@ -59,9 +59,10 @@ def check(loader, path, settings, size, channels=3):
         DcganGenerator(latent_dim=8, width=4),
         SnganGenerator(latent_dim=8, width=(16, 8, 8, 4)),
         R3ganGenerator(latent_dim=8, widths=(32, 32, 16, 16), blocks=2, group_width=8),
+        R3ganGenerator(latent_dim=8, widths=(32, 32, 16, 16), blocks=1, group_width=8, resampling="binomial"),
         FastganGenerator(latent_dim=8, widths=(16, 12, 8, 8), excitation_stages=2),
     ],
-    ids=lambda settings: settings.family,
+    ids=lambda settings: f"{settings.family}-{getattr(settings, 'resampling', '')}".rstrip("-"),
 )
 def test_the_loader_makes_the_images_of_every_family(loader, tmp_path, settings, conditional, channels):
     check(loader, tmp_path / "g.safetensors", settings.model_copy(update={"conditional": conditional}), 32, channels)
