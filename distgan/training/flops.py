@@ -22,7 +22,7 @@ from distgan.networks import build_discriminator, build_generator
 from distgan.networks.layers import HasFeatures, freeze_layers, verdict
 from distgan.training.features import reusable
 from distgan.training.losses import build_loss, mean_over_heads
-from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed
+from distgan.training.penalties import Weights, build_penalty, gradient_penalty, slopes_needed
 
 aten = torch.ops.aten
 PEAKS: tuple[tuple[str, dict[str, float]], ...] = (
@@ -148,8 +148,9 @@ def _counted(call: Callable[[], object]) -> int:
 
 def _discriminator_loss(config: Config, networks: _Networks, weights: Weights) -> Tensor:
     loss, penalty = build_loss(config.loss), build_penalty(config.loss)
-    kinds = kinds_needed(weights, penalty)
-    images = {kind: networks.image.clone().requires_grad_(any(weights.taken)) for kind in kinds}
+    slopes = slopes_needed(weights, penalty)
+    kinds = ("fake", "real", "mixed") if "mixed" in slopes else ("fake", "real")
+    images = {kind: networks.image.clone().requires_grad_(kind in slopes) for kind in kinds}
     logits = networks.d(torch.cat([*images.values()]), networks.labels(len(kinds)))
     fake, real = logits.chunk(len(kinds))[:2]
     noise = [torch.zeros(len(fake))] * (2 if loss.needs_label_noise else 0)

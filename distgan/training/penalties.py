@@ -94,10 +94,12 @@ def build_penalty(config: Penalties) -> Penalty | None:
     return cast("Penalty | None", PENALTIES.build(config.penalty))
 
 
-def kinds_needed(weights: Weights, further: Penalty | None) -> tuple[str, ...]:
-    """The kinds of images that D is shown in an update with these penalties: fakes, reals, and mixtures of the two."""
-    mixed = weights.mixed is not None or (weights.further is not None and further is not None and further.on == "mixed")
-    return ("fake", "real", "mixed") if mixed else ("fake", "real")
+def slopes_needed(weights: Weights, further: Penalty | None) -> set[str]:
+    """The kinds of images, "fake", "real" or "mixed", at which these penalties take D's slope."""
+    taken = {"fake": weights.r2, "real": weights.r1, "mixed": weights.mixed}
+    if further is not None and weights.further is not None:
+        taken[further.on] = weights.further
+    return {kind for kind, weight in taken.items() if weight is not None}
 
 
 def gradient_penalty(
@@ -110,11 +112,11 @@ def gradient_penalty(
     """gamma / 2 * mean(|dD/dx|^2) of the reals (R1) and the fakes (R2); weight * mean((|dD/dx| - 1)^2) of mixtures;
     and the further penalty.
 
-    images: "fake", "real" and perhaps "mixed", what slopes are by, [B, C, H, W] each, requiring grad; logits: of these
-    in their order, [2B or 3B], or [2B or 3B, heads] with random signs, -1 or 1, of the same shape. R1 and R2 are the
-    mean over the heads: one gradient, of sum(sign * logit) / sqrt(heads), has this expected square, whereas slopes of
-    opposite heads would vanish in their mean's. The other two are of the heads' mean, which is the critic of a loss
-    that is linear in the logits.
+    images: "fake", "real", perhaps "mixed", what slopes are by, [B, C, H, W] each, requiring grad where one is needed;
+    logits: of these in their order, [2B or 3B], or [2B or 3B, heads] with random signs, -1 or 1, of the same shape. R1
+    and R2 are the mean over the heads: one gradient, of sum(sign * logit) / sqrt(heads), has this expected square,
+    whereas slopes of opposite heads would vanish in their mean's. The other two are of the heads' mean, which is the
+    critic of a loss that is linear in the logits.
     Returns a scalar that can be differentiated; a plain 0 where no penalty is taken.
     """
     total, mean = logits.new_zeros(()), verdict(logits)
@@ -139,9 +141,10 @@ def _summed(logits: Tensor, signs: Tensor) -> Tensor:
 
 
 def input_gradients(images: dict[str, Tensor], logits: Tensor) -> dict[str, Tensor]:
-    """d logit / d image, before any sigmoid, [B, C, H, W] of each kind. logits: of the images of all kinds."""
-    gradients = torch.autograd.grad(logits.sum(), list(images.values()), create_graph=True)
-    return dict(zip(images, gradients, strict=True))
+    """d logit / d image, before any sigmoid, [B, C, H, W] of each kind that requires grad. logits: of all images."""
+    asked = {kind: image for kind, image in images.items() if image.requires_grad}
+    gradients = torch.autograd.grad(logits.sum(), list(asked.values()), create_graph=True)
+    return dict(zip(asked, gradients, strict=True))
 
 
 def _squared(gradients: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ from distgan.training.execution import (
 from distgan.training.features import featured, reusable
 from distgan.training.losses import build_loss, discriminator_statistics, mean_over_heads
 from distgan.training.meters import Averages
-from distgan.training.penalties import Weights, build_penalty, gradient_penalty, kinds_needed, mix
+from distgan.training.penalties import Weights, build_penalty, gradient_penalty, mix, slopes_needed
 from distgan.training.player import Player, total_norm
 from distgan.training.regularisers import check_pairs, in_pairs, mode_seeking
 from distgan.training.shown import Classed, DiscriminatorInput, Judged, Pair
@@ -218,18 +218,18 @@ class Trainer:
     def _discriminator_input(self, pair: Pair, draws: Draws, weights: Weights) -> DiscriminatorInput:
         """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, channels, H, W]."""
         fakes, reals = pair
-        penalised = any(weights.taken)  # it differentiates the augmentation and the features, too
+        slopes = slopes_needed(weights, self.penalty)  # they go through the augmentation and the features, too
         origins = {"fake": fakes.images.detach(), "real": reals.images.detach()}
-        for origin in origins.values():
-            origin.requires_grad_(penalised)
+        for kind, origin in origins.items():
+            origin.requires_grad_(kind in slopes)
         images = self.augment(torch.cat([*origins.values()]), draws.of("augment/fake"), draws.of("augment/real"))
-        if "mixed" in kinds_needed(weights, self.penalty):
+        if "mixed" in slopes:
             origins["mixed"] = mix(images.detach(), draws.of("mix").uniform()).requires_grad_()
             images = torch.cat([images, origins["mixed"]])
         classes, maps = None, None
         if fakes.classes is not None and reals.classes is not None:
             classes = torch.cat([fakes.classes, reals.classes, reals.classes][: len(origins)])
-        if fakes.maps and reals.maps and not penalised:
+        if fakes.maps and reals.maps and not slopes:
             maps = [torch.cat([fake.detach(), real]) for fake, real in zip(fakes.maps, reals.maps, strict=True)]
         return DiscriminatorInput(images.contiguous(memory_format=torch.channels_last), origins, classes, maps)
 

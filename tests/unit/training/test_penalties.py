@@ -7,7 +7,7 @@ import torch
 
 from distgan.config.method import LOSSES
 from distgan.config.schedule import Schedule
-from distgan.training.penalties import Weights, build_penalty, gradient_penalty, input_gradients, kinds_needed, mix
+from distgan.training.penalties import Weights, build_penalty, gradient_penalty, input_gradients, mix, slopes_needed
 
 
 def _images(count, kinds=("fake", "real")):
@@ -86,7 +86,7 @@ def test_the_penalty_wgan_lp_is_of_slopes_above_one_only(slope, expected):
     config = _loss(penalty={"name": "wgan_lp", "weight": 10.0})
     weights, further, images = Weights.of_d(config, 0, 0), build_penalty(config), _images(2, ALL)
     found = gradient_penalty(weights, images, _linear(images, weight), further)
-    assert kinds_needed(weights, further) == ALL
+    assert slopes_needed(weights, further) == {"mixed"}
     assert found.item() == pytest.approx(10 * expected, rel=1e-9)
     assert config.penalised == ("loss.penalty.weight",)
 
