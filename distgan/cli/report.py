@@ -138,10 +138,13 @@ def serve_until_interrupted(server: LocalServer, goodbye: str) -> None:
 
 def _check_place(run_dir: Path) -> None:
     """A run that a training will make may not be there yet. Raises ConfigError for what cannot become one."""
-    if run_dir.is_dir():
-        if not (run_dir / ".lock").exists() and any(run_dir.iterdir()):
-            check_run(run_dir)
-        return
+    try:
+        if run_dir.is_dir():
+            if not (run_dir / ".lock").exists() and any(run_dir.iterdir()):
+                check_run(run_dir)
+            return
+    except OSError as error:
+        raise ConfigError(f"{run_dir} cannot be read: {error.strerror}") from None
     if run_dir.exists() or run_dir.is_symlink():
         check_run(run_dir)
     log.info("%s", f"there is no {run_dir} yet{nearest_run(run_dir)}. The page waits for a training that makes it")

@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from distgan.config.schema import DataConfig
@@ -85,11 +86,15 @@ def _choices(text: str) -> tuple[int, Iterable[str]]:
 
 
 def are_there(path: Path) -> bool:
-    """Whether a local path names tar files: a directory of them, one of them, or DIR/{000..009}.tar."""
+    """Whether a local path names tar files: a directory of them, one of them, or DIR/{000..009}.tar.
+
+    Raises DataError if it cannot be read.
+    """
     named = named_shards(f"{path}")
-    if named is None:
-        return path.is_dir() and any(entry.name.endswith(TAR) for entry in os.scandir(path))
-    return all((Path(named[0]) / name).is_file() for name in named[1])
+    with _reading(path):
+        if named is None:
+            return path.is_dir() and any(name.endswith(TAR) for name in os.listdir(path))
+        return all((Path(named[0]) / name).is_file() for name in named[1])
 
 
 def manifest_beside(location: Location, is_all: bool) -> Manifest | None:
@@ -98,8 +103,10 @@ def manifest_beside(location: Location, is_all: bool) -> Manifest | None:
     is_all: whether all shards there are meant, which a server may have to list. Raises DataError.
     """
     try:
-        if isinstance(location, Path) and not (location / MANIFEST).exists():
-            return None
+        if isinstance(location, Path):
+            with _reading(location):
+                if not (location / MANIFEST).exists():
+                    return None
         return load_manifest(location)
     except NotThere as error:
         if not is_all or location.can_list:  # type: ignore[union-attr]
@@ -114,9 +121,10 @@ def manifest_beside(location: Location, is_all: bool) -> Manifest | None:
 
 
 def shards_in(location: Location) -> tuple[str, ...]:
-    """The names of the tar files in a directory. Raises DataError if there is none."""
+    """The names of the tar files in a directory. Raises DataError if there is none, or it cannot be read."""
     if isinstance(location, Path):
-        names = [entry.name for entry in os.scandir(location)] if location.is_dir() else []
+        with _reading(location):
+            names = os.listdir(location) if location.is_dir() else []
     else:
         names = location.names()
     tars = tuple(sorted(name for name in names if name.endswith(TAR) and not name.startswith(".")))
@@ -125,6 +133,15 @@ def shards_in(location: Location) -> tuple[str, ...]:
     if not tars:
         raise DataError(f"{location} holds neither {MANIFEST} nor tar files; name the directory of the shards")
     return tars
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raises DataError if the directory cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def check_own(config: DataConfig, manifest: Manifest) -> None:

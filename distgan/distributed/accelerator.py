@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distgan.config.schema import TrainConfig
 from distgan.distributed.collectives import in_group, join_again, remember_group
-from distgan.distributed.launcher import check_connected, check_launcher, launcher_command
+from distgan.distributed.launcher import check_connected, check_launcher, launcher_command, local_processes
 from distgan.utils.errors import ConfigError, LostProcess
 from distgan.utils.rng import Rows
 from distgan.utils.safe_io import printable
@@ -237,8 +237,7 @@ def cpu_share(environment: Mapping[str, str]) -> int:
     """
     usable, all_cores = usable_cores(), os.cpu_count() or 1
     tasks = environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0]
-    processes = environment.get("LOCAL_WORLD_SIZE", tasks if usable == all_cores else "1")
-    return max(usable // int(processes), 1)
+    return max(usable // local_processes(environment, tasks if usable == all_cores else "1"), 1)
 
 
 def batch_rows(batch: int, accumulation: int, rank: int, world: int) -> Rows:

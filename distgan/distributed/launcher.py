@@ -71,6 +71,12 @@ def launcher_died() -> bool:
     return ORPHAN or (LAUNCHER is not None and os.getppid() != LAUNCHER)
 
 
+def local_processes(environment: Mapping[str, str], unknown: str = "1") -> int:
+    """Number of processes of this launch on this machine. unknown: where no launcher says it."""
+    text = environment.get("LOCAL_WORLD_SIZE", unknown)
+    return max(int(text), 1) if text.isdecimal() else 1
+
+
 def check_launcher(environment: Mapping[str, str]) -> None:
     """Raises LaunchError for an engine of one model, for a rendezvous that was not given, and for nonsense."""
     for variable, engine in ONE_MODEL_ENGINES.items():

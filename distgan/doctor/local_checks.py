@@ -12,6 +12,7 @@ import torch
 from distgan.config.schema import Config
 from distgan.data import dataset
 from distgan.distributed.accelerator import batch_rows
+from distgan.distributed.launcher import local_processes
 from distgan.doctor import data, dry_run, launch, machine, readers, recipe, wandb_check
 from distgan.doctor.check_result import CHECK_SECONDS, CheckResult, existing_directory, run_check
 from distgan.doctor.output import Report
@@ -27,7 +28,7 @@ class LocalChecks:
         """quick: skip the checksums of the shards."""
         self.config, self.quick, self.report, self.environment = config, quick, report, environment
         self.machine = machine.inspect_machine(environment)
-        self.local = machine.local_processes(environment)
+        self.local = local_processes(environment)
         self.data_set: data.DataSet | None = None
         self.to_be_prepared = False
         """Whether training will make the data set first."""

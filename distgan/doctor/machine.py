@@ -63,12 +63,6 @@ def inspect_machine(environment: Mapping[str, str] = os.environ) -> Machine:
     )
 
 
-def local_processes(environment: Mapping[str, str] = os.environ) -> int:
-    """Number of processes of this launch on this machine."""
-    text = environment.get("LOCAL_WORLD_SIZE", "1")
-    return max(int(text), 1) if text.isdigit() else 1
-
-
 def check_devices(machine: Machine, processes: int) -> list[CheckResult]:
     """Whether devices and processes match. processes: of this launch on this machine."""
     what = "devices"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from distgan.config.schema import Config
-from distgan.data.reference import open_data
+from distgan.data.reference import elsewhere, open_data
 from distgan.distributed.accelerator import batch_rows
 from distgan.doctor.check_result import CheckResult, fail, ok, warn
 from distgan.doctor.data import DataSet
@@ -21,7 +20,7 @@ from distgan.training.checkpoint.resume import NEW_RUN, check_resume
 from distgan.training.checkpoint.storage import State
 from distgan.training.early_stopping import EarlyStopping
 from distgan.training.init import open_source
-from distgan.training.run_dir import check_place
+from distgan.training.run_dir import check_place, holder_of
 from distgan.utils.errors import CheckpointError, ConfigError, DataError, DistganError, LaunchError, QualityError
 
 
@@ -56,7 +55,7 @@ def check_scores(config: Config, data_set: DataSet | None) -> list[CheckResult]:
         extractor = load_extractor(config.evaluate, torch.device("cpu"))
         best, reference = EarlyStopping(config.best, config.evaluate), config.evaluate.reference
         if reference is not None or data_set is not None:
-            data = config.data if reference is None else config.data.model_copy(update={"path": reference})
+            data = config.data if reference is None else elsewhere(config.data, reference)
             manifest, selection = open_data(data)
             check(config.evaluate, selection.total, is_shapes(manifest))
             check_known(extractor, selection)
@@ -84,17 +83,14 @@ def check_lock(run_dir: Path) -> list[CheckResult]:
     except (LaunchError, OSError) as error:
         return [fail("lock", *_cut(error))]
     try:
-        with (run_dir / ".lock").open("rb") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                owner = file.read(200).decode(errors="replace").strip()
-                return [fail("lock", f"another training is writing to {run_dir} ({owner})", f"stop it, or {NEW_RUN}")]
-            except OSError as error:
-                text = f"file locks do not work in {run_dir} ({error.strerror})"
-                return [warn("lock", text, "let only one training write to it")]
+        holder = holder_of(run_dir)
     except (FileNotFoundError, NotADirectoryError):
         return [ok("lock", f"no training has written to {run_dir} yet")]
+    except OSError as error:
+        text = f"file locks do not work in {run_dir} ({error.strerror})"
+        return [warn("lock", text, "let only one training write to it")]
+    if holder is not None:
+        return [fail("lock", f"another training is writing to {run_dir} ({holder})", f"stop it, or {NEW_RUN}")]
     return [ok("lock", f"no other training is writing to {run_dir}")]
 
 

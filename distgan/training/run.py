@@ -225,28 +225,28 @@ def train_and_report(
     facts, exit_code, with_page = describe(session, identity["wandb_id"]), 1, False
     if evaluator:
         facts["protocol"] = evaluator.protocol.model_dump(mode="json")
-    telemetry = open_telemetry(session, identity, record_of(session, facts))
-    checkpoints = open_checkpoints(session, facts, telemetry)
-    try:
-        outcome = build_loop(session, evaluator, checkpoints, telemetry, stop, callbacks).run()
-        export(session, telemetry, outcome)
-        check_rule(config, outcome)
+    with ExitStack() as at_the_end:
+        telemetry = open_telemetry(session, identity, record_of(session, facts))
+        at_the_end.callback(lambda: telemetry.tracker.finish(exit_code))
+        at_the_end.callback(telemetry.display.close)
+        checkpoints = open_checkpoints(session, facts, telemetry)
+        at_the_end.callback(checkpoints.writer.wait)  # before the run directory is given up
+        try:
+            outcome = build_loop(session, evaluator, checkpoints, telemetry, stop, callbacks).run()
+            export(session, telemetry, outcome)
+            check_rule(config, outcome)
+        except Halted as error:
+            upload_best(session.exporter, telemetry)
+            telemetry.note("end", str(error), alert=True)
+            write_page(config, telemetry)
+            exit_code = Halted.exit_code
+            raise
         if not outcome.reason.urgent:
             telemetry.note("end", stop_reason_text(config, trainer, best, outcome.reason), alert=True)
             with_page = write_page(config, telemetry)
         else:
             telemetry.note("end", f"stopped by {outcome.reason}; the same command goes on from here", alert=True)
         exit_code = outcome.reason.exit_code
-    except Halted as error:
-        upload_best(session.exporter, telemetry)
-        telemetry.note("end", str(error), alert=True)
-        write_page(config, telemetry)
-        exit_code = Halted.exit_code
-        raise
-    finally:
-        checkpoints.writer.wait()  # before the run directory is given up
-        telemetry.display.close()
-        telemetry.tracker.finish(exit_code)
     if not outcome.reason.urgent:
         log.info("%s", summary(config, trainer, best, outcome.reason, with_page))
         if with_page:

@@ -179,20 +179,25 @@ class RunLock:
 
 
 def is_training(run_dir: Path) -> bool:
-    """Whether a training holds RUN/.lock. Only asks: it never gets in a training's way.
+    """Whether a training holds RUN/.lock, as far as can be said."""
+    try:
+        return holder_of(run_dir) is not None
+    except OSError:  # no run yet, or a network disk without locks
+        return False
+
+
+def holder_of(run_dir: Path) -> str | None:
+    """Who holds RUN/.lock. Only asks: it never gets in a training's way. Raises OSError: no run yet, or no locks here.
 
     A lock of this process is not looked at: it would be lost when any file of it is closed.
     """
     question = struct.pack(FLOCK, *(fcntl.F_WRLCK if place == TYPE else 0 for place in range(5)))
-    try:
-        found = (run_dir / ".lock").stat()
-        if (found.st_dev, found.st_ino) in _held:
-            return True
-        with open_regular(run_dir / ".lock") as file:
-            answer = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, question))
-    except OSError:  # no run yet, or a network disk without locks
-        return False
-    return bool(answer[TYPE] != fcntl.F_UNLCK)
+    found = (run_dir / ".lock").stat()
+    if (found.st_dev, found.st_ino) in _held:
+        return "this process"
+    with open_regular(run_dir / ".lock") as file:
+        answer = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, question))
+        return None if answer[TYPE] == fcntl.F_UNLCK else file.read(200).decode(errors="replace").strip()
 
 
 @contextmanager

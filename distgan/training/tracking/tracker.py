@@ -99,8 +99,8 @@ class Tracker(TrackerBackend):
         self._guard("scores.jsonl", self._scores.close)
         self._guard("events.jsonl", self._events.close)
         finish_all(self._backends, exit_code)
-        rows = read_metrics(self._metrics.path)
-        self._guard("curves.png", lambda: draw_curves(rows, self.directory / "curves.png"))
+        curves = self.directory / "curves.png"
+        self._guard("curves.png", lambda: draw_curves(read_metrics(self._metrics.path), curves))
 
     def _tell(self, method: str, *arguments: Any) -> None:
         """Calls a method of every backend, of which none raises or waits."""
@@ -129,19 +129,19 @@ def open_tracker(
     mode, why = wandb_mode(config)
     run_dir.mkdir(parents=True, exist_ok=True)
     backends: list[TrackerBackend] = []
-    for chosen in config.log.to:
-        if chosen.name != "wandb":
-            build = partial(TRACKERS.build, chosen, run_dir, copy.deepcopy(description))
-            backends.append(Bounded(short_name(chosen.name), build))
-    if mode != "disabled":
-        run = WandbRun(config.wandb, run_dir, mode, run_id, description, manifest)
-        backends.append(run)
-        why = why and f"{why}; upload it later with: wandb login && {run.sync_command}"
-    if why:
-        log.info("%s", why)
     try:
+        for chosen in config.log.to:
+            if chosen.name != "wandb":
+                build = partial(TRACKERS.build, chosen, run_dir, copy.deepcopy(description))
+                backends.append(Bounded(short_name(chosen.name), build))
+        if mode != "disabled":
+            run = WandbRun(config.wandb, run_dir, mode, run_id, description, manifest)
+            backends.append(run)
+            why = why and f"{why}; upload it later with: wandb login && {run.sync_command}"
+        if why:
+            log.info("%s", why)
         tracker = Tracker(run_dir, start_images, backends)
-    except OSError:
+    except BaseException:
         finish_all(backends, 1)
         raise
     tracker.rewind(start_images)

@@ -11,9 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from distgan.config.choices import TrackioTracker
 from distgan.training.tracking.backend import Samples, TrackerBackend, lacks_extra
 from distgan.training.tracking.jsonl import is_number, read_metrics
+from distgan.utils.images import right_half
 from distgan.utils.log import log
 
 REMOTE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")  # variables of Trackio, for a run that is not kept here
@@ -77,7 +80,9 @@ class TrackioRun(TrackerBackend):
         for path in sorted((self._directory / "samples").glob("*-[0-9]*.png")):
             kind, _, number = path.stem.partition("-")
             if number.isdecimal() and int(number) <= images:
-                self._run.log({f"samples/{kind}": self._image(str(path))}, step=int(number))
+                with Image.open(path) as written:
+                    image = right_half(written) if kind == "fakes" else written  # the reals are on the left
+                    self._run.log({f"samples/{kind}": self._image(image)}, step=int(number))
 
     def _image(self, image: Any, caption: str = "") -> Any:
         return self._trackio.Image(image, caption=caption)

@@ -1,5 +1,6 @@
 """`data.path` to shards and manifest: distgan's own data sets, and shards of any maker."""
 
+import errno
 import json
 import os
 import shutil
@@ -302,6 +303,16 @@ def test_a_missing_shard_and_a_directory_of_its_name_are_told_as_such(tmp_path):
     (tmp_path / "in" / "1.tar").mkdir()
     with pytest.raises(DataError, match=r"shard .*/1\.tar cannot be read: (not a regular file|Is a directory)"):
         open_data_set(DataConfig(path=f"{tmp_path}/in/{{0..1}}.tar"))
+
+
+@pytest.mark.parametrize("refusing", ["os.listdir", "pathlib.Path.exists"])
+def test_a_directory_that_may_not_be_read_is_one_sentence(foreign, monkeypatch, refusing):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(refusing, refuse)  # root may read everything
+    with pytest.raises(DataError, match=f"^{foreign[0]} cannot be read: Permission denied$"):
+        open_data_set(DataConfig(path=foreign[0]))
 
 
 def test_a_shard_that_changed_after_the_first_look_is_not_called_one_of_distgan_s(foreign):

@@ -97,6 +97,8 @@ def test_cores_are_shared_out_among_the_processes_of_a_machine():
     assert cpu_share({}) == cores
     assert cpu_share({"LOCAL_WORLD_SIZE": str(cores)}) == 1
     assert cpu_share({"LOCAL_WORLD_SIZE": str(10 * cores)}) == 1
+    for nonsense in ("", "0", "two"):
+        assert cpu_share({"LOCAL_WORLD_SIZE": nonsense}) == cores
 
 
 @pytest.mark.parametrize(

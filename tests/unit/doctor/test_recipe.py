@@ -12,6 +12,8 @@ import torch
 
 from distgan.doctor import data, recipe
 from distgan.training.checkpoint import storage
+from tests.support.foreign import webdataset_shards
+from tests.support.shards import make
 from tests.unit.doctor.results import lines
 
 
@@ -134,6 +136,18 @@ def test_doctor_says_whether_there_can_be_scores(tiny_config, shapes, override, 
     (result,) = recipe.check_scores(config, data.check_data(config)[0])
     assert result.level == level
     assert text in result.line()
+
+
+def test_doctor_opens_another_reference_as_training_does(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    webdataset_shards(tmp_path / "theirs")
+    make(tmp_path / "ours", count=60)
+    config = tiny_config(
+        f"data={{path: {tmp_path}/theirs, fit: pad, size: 32}}", f"evaluate.reference={tmp_path}/ours",
+        "evaluate.every_images=100", "evaluate.reference_count=40", "evaluate.count=50",
+    )  # fmt: skip
+    (result,) = recipe.check_scores(config, data.check_data(config)[0])
+    assert result.level == "ok", result.line()
 
 
 def test_doctor_warns_of_a_judge_that_the_generator_is_trained_against(tiny_config, shapes):

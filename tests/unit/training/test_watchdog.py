@@ -44,6 +44,13 @@ def test_a_number_that_is_not_finite_is_found_once_until_it_is_over(name, value)
     assert len(watchdog.check(200, GOOD | {name: value})) == 1
 
 
+def test_a_checkpoint_between_two_lines_does_not_forget_a_loss_that_is_not_finite():
+    watchdog, norms = Watchdog(WatchdogConfig()), {name: GOOD[name] for name in ("weight_norm/d", "weight_norm/g")}
+    assert len(watchdog.check(100, GOOD | {"loss/d": math.nan})) == 1
+    assert watchdog.check_weights(150, norms) == []
+    assert watchdog.check(200, GOOD | {"loss/d": math.nan}) == []
+
+
 def test_a_gradient_norm_that_is_not_finite_is_an_fp16_update_that_was_skipped():
     assert lines(Watchdog(WatchdogConfig()), 30, grad_norm_g=math.inf) == []
 

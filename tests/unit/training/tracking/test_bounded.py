@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from distgan.config.schema import Config
 from distgan.training.tracking import bounded
@@ -106,6 +108,20 @@ def test_a_tracker_that_does_not_start_is_left_out_and_a_mistake_at_its_start_is
         Bounded("mine", refuse)
 
 
+def test_a_tracker_that_has_begun_is_finished_where_the_next_refuses(tmp_path, monkeypatch):
+    begun = Recorder()
+
+    def begin(name, build):
+        if name == "trackio":
+            raise ConfigError("it needs an extra")
+        return begun
+
+    monkeypatch.setattr("distgan.training.tracking.tracker.Bounded", begin)
+    with pytest.raises(ConfigError, match="it needs an extra"):
+        open_tracker(config(tmp_path, "tensorboard", "trackio"), start_images=0, run_id="abc", description={})
+    assert begun.calls == [("finish", 1)]
+
+
 def config(directory, *trackers: object) -> Config:
     return Config.model_validate({"run": {"dir": directory, "name": "run"}, "log": {"to": list(trackers)}})
 
@@ -151,6 +167,11 @@ def test_tensorboard_shows_each_moment_once_after_a_kill_and_a_rollback(tmp_path
     assert "settings/text_summary" in read.Tags()["tensors"]
 
 
+def size(file):
+    with Image.open(file) as image:
+        return image.size
+
+
 def test_trackio_shows_each_moment_once_after_a_kill_and_a_rollback(tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     trackio = pytest.importorskip("trackio")
@@ -161,5 +182,9 @@ def test_trackio_shows_each_moment_once_after_a_kill_and_a_rollback(tmp_path, mo
     rows = storage.get_logs("distgan", "run-abc")
     curve = [(row["step"], row["loss/d"]) for row in rows if "loss/d" in row]
     assert sorted(curve) == [(10, 10), (20, 20), (30, 3)]
-    assert {row["step"] for row in rows if "samples/fakes" in row} == {10, 20}
+    shown = [row for row in rows if "samples/fakes" in row]
+    assert {row["step"] for row in shown} == {10, 20}
+    files = [next((tmp_path / "trackio").rglob(Path(row["samples/fakes"]["file_path"]).name)) for row in shown]
+    (alone,) = tmp_path.rglob("reals.png")
+    assert {size(file) for file in files} == {size(alone)}, "the reals beside them are left out"
     assert json.loads(json.dumps(run.config))["run_id"] == "abc"
