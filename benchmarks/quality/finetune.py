@@ -105,7 +105,8 @@ def table(out: Path, seeds: Sequence[int]) -> str:
 
 def facts(seeds: Sequence[int], command: str) -> str:
     """How the table was made."""
-    where = f"{processor()}, {torch.get_num_threads()} threads, no GPU"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    where = f"{processor()}, {torch.get_num_threads()} threads, {gpu}"
     versions = f"torch {torch.__version__}, Python {platform.python_version()}; {datetime.date.today()}"
     seen = f"{COMPARED:,} generated images against {COMPARED:,} held-out ones"
     return f"`{command}`; {where}; {versions}, n = {len(seeds)} seeds, mean and range; {seen}."

@@ -5,7 +5,7 @@ python -m benchmarks.scaling.network [RECIPE] [--rates unlimited,1gbit,200mbit,1
 
 The hosts are two network namespaces of this machine (as in tests/support/hosts.py), one gloo process on each, so it
 needs root and iproute2. What each host may send is limited by tc's token bucket. Steps with and without averaged
-gradients take turns in the same processes. Without is the computing; to it the model (scaling_model.py) adds what the
+gradients take turns in the same processes. Without is the computing; to it the model (model.py) adds what the
 bytes take at the bandwidth that an all-reduce of as many bytes had in the same run. With --against, steps with one
 setting more take turns, too. The hosts are removed at the end, also when it is interrupted or told to end.
 """
@@ -59,7 +59,7 @@ COLUMNS = (
 
 
 class Figures(NamedTuple):
-    """What network_rank.py measures, in seconds and bytes."""
+    """What network_worker.py measures, in seconds and bytes."""
 
     latency: float
     """Of an all-reduce of one number."""

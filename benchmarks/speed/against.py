@@ -140,7 +140,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=whole, default=20, metavar="N")
     parser.add_argument("--into", type=Path, metavar="FILE", help="the table goes between its marks, too")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
+    if args.rounds < 2:
+        parser.error("--rounds: a middle half needs two at least")
     other = args.checkout.resolve()
     lines = ["| what | this / other, median | middle half | rounds |", "| --- | ---: | ---: | ---: |"]
     with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +169,15 @@ def main() -> None:
         revision = subprocess.run(
             ["git", "-C", str(other), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
         ).stdout.strip()
-        command = shlex.join(["python", "-m", "benchmarks.speed.against", f"../{revision}", *sys.argv[2:]])
+        command = shlex.join(
+            [
+                "python",
+                "-m",
+                "benchmarks.speed.against",
+                f"../{revision}",
+                *(word for word in sys.argv[1:] if word != str(args.checkout)),
+            ]
+        )
         command = f"git worktree add ../{revision} {revision} && {command}"
         facts = f"`{command}`; {os.cpu_count()} cores of {processor()}; {datetime.date.today()}."
         args.into.write_text(filled(args.into, "against", "\n".join([*lines, "", facts])))

@@ -91,7 +91,7 @@ class _Done(Exception):
 
 
 class _Lap:
-    """As a contender's (contest.py): the first turn warms up, the second is counted, there is no third."""
+    """As a contender's (interleave.py): the first turn warms up, the second is counted, there is no third."""
 
     def __init__(self) -> None:
         self.moves, self.flops, self.units = Moves(), 0.0, 0

@@ -54,8 +54,8 @@ def facts(found: Found, machine: Mapping[str, str], command: str) -> str:
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     """Ratios of two rounds each; where their number is odd, the last is of one.
 
-    In one of the two ours goes first, in the other theirs (speed.py): so what going first is worth falls out, and what
-    a machine gains or loses from turn to turn.
+    In one of the two ours goes first, in the other theirs (interleave.py): so what going first is worth falls out, and
+    what a machine gains or loses from turn to turn.
     """
     pairs = [slice(begin, begin + 2) for begin in range(0, len(ours), 2)]
     return [sum(ours[pair]) / sum(theirs[pair]) for pair in pairs]

@@ -346,7 +346,7 @@ def _import(reference: str) -> Any:
 
 
 def _attribute(module: Any, reference: str) -> Any:
-    """What `module:Name.Part` names, in the module itself: not in one that it has imported. Raises ValueError."""
+    """What `module:Name.Part` names, but no module. Raises ValueError."""
     found = module
     for part in reference.partition(":")[2].split("."):
         if not hasattr(found, part):

@@ -66,7 +66,7 @@ class Heartbeat:
             self._store, self._address = _open_store()
             connected = self._store is not None and answers(self._write_sign)
             self._members = [rank for rank, is_connected in enumerate(gather_objects(connected)) if is_connected]
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         if self.rank in self._members:
             self._thread.start()
 

@@ -1,4 +1,4 @@
-"""The images: manifest, shards, checksums, first images, classes. Nothing is cached or written."""
+"""The images: manifest, shards, checksums, first images, classes. Only a first look at foreign shards is kept."""
 
 from __future__ import annotations
 

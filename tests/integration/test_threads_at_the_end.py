@@ -24,9 +24,9 @@ def threads() -> set[str]:
 def signs_of_life() -> None:
     accelerator = Accelerator(cpu=True)
     with Heartbeat(accelerator, patience=60):
-        assert "presence" in threads()
+        assert "heartbeat" in threads()
         accelerator.wait_for_everyone()  # rank 0 keeps the store
-    assert "presence" not in threads()
+    assert "heartbeat" not in threads()
 
 
 def word_of_failures() -> None:

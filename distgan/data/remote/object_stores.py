@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from distgan.data.remote.transfer import RETRY_STATUSES, FetchError, read_blocks, timeout_error
 
 T = TypeVar("T")
-SCHEMES = ("hf", "gs", "az")
 BLOCK_BYTES = 4 << 20  # of one request
 EXTRAS = {"gs": "gcs", "az": "azure"}
 OPTIONS: dict[str, dict[str, Any]] = {"az": {"anon": False}}

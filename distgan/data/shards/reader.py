@@ -26,8 +26,8 @@ from distgan.utils.files import is_intact
 from distgan.utils.safe_io import open_regular, printable
 
 CHANGED_HINT = (
-    "it is not as at the first look: get the old one again, or remove index-*.json in ~/.cache/distgan/shards and "
-    "begin a new run"
+    "it is not as at the first look: get the old one again, or remove index-*.json in distgan/shards of your cache "
+    "(~/.cache or XDG_CACHE_HOME) and begin a new run"
 )
 VERIFY_HINT = "`distgan prepare ... --verify` checks all shards"
 

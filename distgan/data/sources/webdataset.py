@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from distgan.data.shards.reader import open_shard
 from distgan.data.shards.tar import READ_ERRORS
 from distgan.data.sources.base import Offer, SourceImages, select_classes
 from distgan.data.sources.fitted import EncodedImages, Fitted
+from distgan.data.sources.spool import Spool
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.errors import DataError
 from distgan.utils.log import log
@@ -101,6 +101,7 @@ class WebDataset(Fitted):
             except READ_ERRORS as error:
                 reason = error.strerror if isinstance(error, OSError) and error.strerror else printable(str(error))
                 raise DataError(f"shard {location}/{shard.name} cannot be read: {reason}") from None
+        spots.close()
         return spots, np.array(labels, dtype=np.int64)
 
     def _path(self, location: Location, name: str, sha256: str) -> Path:
@@ -108,35 +109,39 @@ class WebDataset(Fitted):
 
 
 class Spots:
-    """Where images lie: in their shards, or, those of packed shards, one after another in a file without a name."""
+    """Where images lie: in their shards, or, those of packed shards, in a spool."""
 
     def __init__(self) -> None:
+        """Raises DataError if there is no place for the spool."""
         self.names: list[str] = []
         """SHARD/KEY, for errors."""
         self._paths: list[Path | None] = []
         self._offsets: list[int] = []
+        """In the shard; of a packed one, the row in the spool."""
         self._sizes: list[int] = []
-        self._unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
-        self._end = 0
+        self._unpacked, self._rows = Spool(), 0
 
     def add(self, name: str, sample: ForeignSample, path: Path | None) -> None:
-        """path: of the shard; None: it is packed. Raises OSError."""
+        """path: of the shard; None: it is packed. Raises DataError if the spool has no room."""
         data = sample.file.data
         self.names.append(name)
         self._paths.append(path)
         self._sizes.append(len(data))
-        self._offsets.append(self._end if path is None else sample.offset)
+        self._offsets.append(self._rows if path is None else sample.offset)
         if path is None:
-            self._unpacked.write(data)
-            self._unpacked.flush()
-            self._end += len(data)
+            self._unpacked.add(data)
+            self._rows += 1
+
+    def close(self) -> None:
+        """Ends the adding. Raises DataError if the spool has no room."""
+        self._unpacked.close()
 
     def read(self, row: int) -> bytes:
         """The bytes of an image, in any thread. Raises DataError."""
         path = self._paths[row]
         try:
             if path is None:
-                return os.pread(self._unpacked.fileno(), self._sizes[row], self._offsets[row])
+                return self._unpacked.read(self._offsets[row])
             file = os.open(path, os.O_RDONLY)
             try:
                 return os.pread(file, self._sizes[row], self._offsets[row])

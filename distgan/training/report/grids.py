@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +17,7 @@ from distgan.training.report.own_files import own_file
 from distgan.utils.safe_io import printable, read_bytes
 
 GRID = re.compile(r"(fakes|interpolation)-(\d{1,18})\.png\Z")
-MAX_GRIDS = 20_000  # names in samples/ that are looked at
+MAX_GRIDS = 20_000  # of a kind in samples/ that are kept, the newest
 MAX_PNG_BYTES, MAX_PIXELS = 32 << 20, 40_000_000  # of a sample grid
 
 T = TypeVar("T")
@@ -27,7 +26,7 @@ T = TypeVar("T")
 def grids_of(run_dir: Path, is_shown: Callable[[Grid], bool]) -> dict[str, list[Grid]] | Missing:
     """The images in RUN/samples by kind, in the order of the images seen; links are left out."""
     found: dict[str, list[Grid]] = {}
-    for entry in islice(os.scandir(own_file(run_dir, "samples")), MAX_GRIDS):
+    for entry in os.scandir(own_file(run_dir, "samples")):
         if (match := GRID.match(entry.name)) and entry.is_file(follow_symlinks=False):
             changed = entry.stat(follow_symlinks=False).st_mtime_ns
             grid = Grid(match[1], int(match[2]), Path(entry.path), changed)
@@ -35,6 +34,7 @@ def grids_of(run_dir: Path, is_shown: Callable[[Grid], bool]) -> dict[str, list[
                 found.setdefault(grid.kind, []).append(grid)
     for grids in found.values():
         grids.sort(key=lambda grid: grid.images)
+        del grids[:-MAX_GRIDS]
     return found or Missing("there is no grid in samples/")
 
 

@@ -15,7 +15,6 @@ from distgan.training.tracking.curves import number
 MAX_METRICS = 200  # a line has about 40
 MAX_NAME = 80  # characters of a metric's name
 KEPT = 4 * MAX_POINTS  # points of a metric; above twice as many they are thinned to this
-NONFINITE = "nonfinite"  # the names of values that are NaN or infinite
 
 
 class History:

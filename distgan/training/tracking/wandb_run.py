@@ -1,7 +1,6 @@
 """The Weights & Biases run of a training: its curves, images, summary, files, log.
 
-In: metrics, images, files. Out: a run under RUN/wandb, through `WandbClient`, so that no call raises or waits. With
-wandb_client.py and wandb_mode.py the only file that imports wandb.
+In: metrics, images, files. Out: a run under RUN/wandb, through `WandbClient`, so that no call raises or waits.
 """
 
 from __future__ import annotations
