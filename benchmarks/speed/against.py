@@ -147,19 +147,10 @@ def main() -> None:
     lines = ["| what | this / other, median | middle half | rounds |", "| --- | ---: | ---: | ---: |"]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "shapes"
-        prepare = [
-            sys.executable,
-            "-m",
-            "distgan",
-            "prepare",
-            "shapes",
-            "--count",
-            "300",
-            "--out",
-            str(data),
-            "--quiet",
-        ]
-        subprocess.run(prepare, env=environment(ROOT), check=True, capture_output=True)
+        shapes = ["prepare", "shapes", "--count", "300", "--out", str(data), "--quiet"]
+        subprocess.run(
+            [sys.executable, "-m", "distgan", *shapes], env=environment(ROOT), check=True, capture_output=True
+        )
         for recipe in args.recipes.split(","):
             lines.append(row(f"step of {recipe}", step_ratios(other, recipe, data, args.rounds, args.overrides)))
             print(lines[-1], flush=True)
@@ -169,15 +160,8 @@ def main() -> None:
         revision = subprocess.run(
             ["git", "-C", str(other), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
         ).stdout.strip()
-        command = shlex.join(
-            [
-                "python",
-                "-m",
-                "benchmarks.speed.against",
-                f"../{revision}",
-                *(word for word in sys.argv[1:] if word != str(args.checkout)),
-            ]
-        )
+        others = [word for word in sys.argv[1:] if word != str(args.checkout)]
+        command = shlex.join(["python", "-m", "benchmarks.speed.against", f"../{revision}", *others])
         command = f"git worktree add ../{revision} {revision} && {command}"
         facts = f"`{command}`; {os.cpu_count()} cores of {processor()}; {datetime.date.today()}."
         args.into.write_text(filled(args.into, "against", "\n".join([*lines, "", facts])))
