@@ -9,10 +9,11 @@ from typing import Any
 
 from distgan.config.command_line import to_path
 from distgan.config.yaml_loader import plain_value
-from distgan.data.fit import MAX_SIZE, Fit
+from distgan.data.fit import Fit
 from distgan.data.sources.mnist import Mnist
 from distgan.data.sources.shapes import SIZE, SIZES, Shapes
 from distgan.data.sources.webdataset import WebDataset
+from distgan.utils.limits import MAX_SIZE
 from distgan.utils.names import split_names
 from distgan.utils.paths import name_as_text
 

@@ -44,6 +44,7 @@ from distgan.config.networks import (
     SeedGenerator,
 )
 from distgan.config.registry import short_name
+from distgan.utils.limits import MAX_SIZE
 from distgan.utils.names import split_names
 from distgan.utils.paths import storable_path
 from distgan.utils.safe_io import printable
@@ -143,7 +144,7 @@ class DataConfig(Frozen):
     package.module:Name with its default settings; null: it must be there."""
     classes: Annotated[Names, Field(min_length=1)] | None = None
     """Classes to show, by name (frog or frog,cat; quotes around a name with a comma); null: all."""
-    size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)] | None = None
     """Height and width, pixels, to which images in shards of other makers are brought; null: they have one size."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """How: crop: the central square; pad: all of the image on black; stretch: both sides scaled by themselves."""

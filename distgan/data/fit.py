@@ -14,10 +14,10 @@ from PIL import Image, ImageOps
 from pydantic import Field
 
 from distgan.data.shards.png import Pixels
+from distgan.utils.limits import MAX_SIZE
 
 DEEP = 65_535  # white of an image of 16 bits
 MAX_PIXELS = 89_478_485  # of a file: Pillow's own limit against images that would fill the memory
-MAX_SIZE = 4096  # pixels high and wide, of a data set
 GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
 EXIF_KEYS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp", "Raw profile type xmp")
 

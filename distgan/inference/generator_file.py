@@ -31,13 +31,13 @@ from distgan.inference.formats import SUFFIXES as PROGRAMS
 from distgan.networks import build_generator
 from distgan.utils.errors import ConfigError, ExportError
 from distgan.utils.files import atomic_path
+from distgan.utils.limits import MAX_SIZE
 from distgan.utils.safe_io import open_regular, parse_json, printable
 from distgan.utils.version import __version__
 
 KEY = "distgan"  # of the metadata
 FORMAT = "distgan-generator"
 FORMAT_VERSION = 2  # 1, which older versions read as well, unless there is fp16 in the file
-MAX_SIZE = 4096  # height and width of an image, pixels; limits the memory that a forged file can take
 ZIP = b"PK\x03\x04"  # how a zip file begins, as programs and pickles of torch are
 DTYPES = {
     torch.float32: "F32",

@@ -20,12 +20,12 @@ from distgan.data.shards.manifest import Text
 from distgan.networks.classifier import Classifier
 from distgan.utils.errors import QualityError
 from distgan.utils.files import atomic_path
+from distgan.utils.limits import MAX_CLASSES
 from distgan.utils.safe_io import parse_json, printable, read_bytes
 from distgan.utils.version import __version__
 
 KEY = "distgan_classifier"  # of the metadata
 MIN_SIZE, MAX_SIZE = 16, 512  # height and width of the images, pixels
-MAX_CLASSES = 10_000
 MAX_BYTES = 32 << 20  # of a file; one of 10 classes has 1.3 MB
 
 

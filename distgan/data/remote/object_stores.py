@@ -6,12 +6,11 @@ from the environment (HF_TOKEN, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_..
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 from distgan.data.remote.transfer import RETRY_STATUSES, FetchError, read_blocks, timeout_error
+from distgan.utils.background import CallTimeout, call_with_timeout
 
 T = TypeVar("T")
 BLOCK_BYTES = 4 << 20  # of one request
@@ -64,23 +63,13 @@ def _file_system(url: str) -> Any:
 
 
 def _asked(url: str, stall_seconds: float, call: Callable[[], T]) -> T:
-    """The result of a call in a thread, which has `stall_seconds` for it. Raises FetchError."""
-    answers: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(1)
-
-    def work() -> None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:
-            answers.put((None, error))
-
-    threading.Thread(target=work, name="fetch", daemon=True).start()
+    """The result of a call, which has `stall_seconds` for it. Raises FetchError."""
     try:
-        result, error = answers.get(timeout=stall_seconds)
-    except queue.Empty:
+        return call_with_timeout(stall_seconds, call)
+    except CallTimeout:
         raise timeout_error(stall_seconds) from None
-    if error is not None:
+    except Exception as error:
         raise fetch_error(url.partition("://")[0], error) from None
-    return result  # type: ignore[return-value]
 
 
 def fetch_error(scheme: str, error: BaseException) -> FetchError:

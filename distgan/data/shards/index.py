@@ -24,12 +24,12 @@ from distgan.data.shards.manifest import Manifest, Reading, Shard
 from distgan.data.shards.tar import READ_ERRORS
 from distgan.utils.errors import DataError
 from distgan.utils.files import sha256_of
+from distgan.utils.limits import MAX_CLASSES
 from distgan.utils.progress import track
 from distgan.utils.safe_io import open_regular, printable
 from distgan.utils.system import usable_cores
 
 MAX_THREADS = 8  # that read shards
-MAX_CLASSES = 10_000
 MAX_SHARD_BYTES = 64 << 30  # of a shard on a server
 MAX_SIZES = 2  # different sizes that are kept: more are not needed to know that there are several
 

@@ -16,6 +16,7 @@ from distgan.data.remote.store import Location
 from distgan.data.shards.absent import describe_absence
 from distgan.utils.errors import DataError
 from distgan.utils.files import atomic_path
+from distgan.utils.limits import MAX_SIZE
 from distgan.utils.safe_io import read_bytes
 
 MANIFEST = "manifest.json"
@@ -77,7 +78,7 @@ class Manifest(_Model):
     """Name of the source, such as shapes or folder."""
     split: Text
     """train or test."""
-    size: Annotated[int, Field(ge=1, le=4096)]
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     """Height and width, pixels."""
     channels: Literal[1, 3] = 3
     """1: gray, 3: RGB."""

@@ -20,7 +20,7 @@ READ_ERRORS = (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, Over
 
 _SIZE, _CHECKSUM, _TYPE = slice(124, 136), slice(148, 156), slice(156, 157)  # fields of a header
 _PREFIX = 345  # position of the first part of a long name
-_CHECKSUM_AS_SPACES = 8 * ord(" ")  # the checksum counts its own field as spaces
+CHECKSUM_AS_SPACES = 8 * ord(" ")  # the checksum counts its own field as spaces
 
 
 class ForeignMember(tarfile.ReadError):
@@ -78,7 +78,7 @@ def check_header(header: bytes) -> None:
     """Raises ReadError for a header that is cut short or has a wrong checksum."""
     if len(header) < BLOCK_BYTES:
         raise tarfile.ReadError("unexpected end of data")
-    checksum = sum(header.translate(None, b"\0")) - sum(header[_CHECKSUM]) + _CHECKSUM_AS_SPACES
+    checksum = sum(header.translate(None, b"\0")) - sum(header[_CHECKSUM]) + CHECKSUM_AS_SPACES
     if checksum != _octal(header[_CHECKSUM]):
         raise tarfile.ReadError("bad checksum")
 

@@ -22,6 +22,7 @@ from distgan.data.shards.blocks import encode_block, max_block_images
 from distgan.data.shards.decode import ImageFile, ImageForm
 from distgan.data.shards.manifest import Layout, Shard
 from distgan.data.shards.png import Pixels, encode_png
+from distgan.data.shards.tar import CHECKSUM_AS_SPACES
 from distgan.data.sources.base import SourceImages
 from distgan.utils.counter_rng import IntArray
 from distgan.utils.files import fsync
@@ -218,7 +219,7 @@ def _tar_member(name: str, data: bytes) -> bytes:
         block = bytearray(_EMPTY_HEADER)
         block[: len(name)] = name.encode("ascii")
         block[124:135] = b"%011o" % len(data)
-        block[148:156] = b"%06o\0 " % (sum(block) + _CHECKSUM_AS_SPACES)
+        block[148:156] = b"%06o\0 " % (sum(block) + CHECKSUM_AS_SPACES)
         head = bytes(block)
     return head + data + bytes(-len(data) % tarfile.BLOCKSIZE)
 
@@ -230,5 +231,4 @@ def _empty_header() -> bytes:
 
 
 _EMPTY_HEADER = _empty_header()
-_CHECKSUM_AS_SPACES = 8 * ord(" ")  # the checksum counts its own field as spaces
 MAX_OCTAL = 0o77777777777  # bytes of the largest member that a header can name in octal digits

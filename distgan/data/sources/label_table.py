@@ -15,12 +15,12 @@ from typing import Any
 
 from distgan.data.sources.tree import Tree
 from distgan.utils.errors import DataError
+from distgan.utils.limits import MAX_CLASSES
 from distgan.utils.names import join_names, known_names
 from distgan.utils.safe_io import parse_json, printable
 
 MAX_TABLE_BYTES = 1 << 27
 FIRST_ROWS = 1000  # whose keys are the columns of a .jsonl file
-MAX_CLASSES = 10_000
 LEADING = ("metadata.jsonl", "metadata.csv", "dataset.json")  # go before class folders
 COMMON = ("labels.csv", "_classes.csv", "_annotations.csv")  # where none are
 PER_SPLIT = ("{}labels.csv", "{}_labels.csv", "{}.csv", "{}_annotations.csv")

@@ -25,6 +25,7 @@ from distgan.data.sources.fitted import Shaped
 from distgan.data.sources.official import Archive, fetch
 from distgan.utils.errors import DataError
 from distgan.utils.files import md5
+from distgan.utils.limits import MAX_SIZE
 from distgan.utils.safe_io import open_regular, printable
 
 STEMS = {"train": "train", "test": "t10k"}
@@ -198,7 +199,7 @@ def read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
         raise DataError(f"{path} is not an idx file of {axes}-dimensional bytes; get it again")
     shape = tuple(int(each) for each in np.frombuffer(content[4:head], ">u4"))
     pixels = np.frombuffer(content, np.uint8, offset=head)
-    if int(np.prod(shape, dtype=object)) != len(pixels) or (axes == 3 and not 0 < max(shape[1:]) <= 4096):
+    if int(np.prod(shape, dtype=object)) != len(pixels) or (axes == 3 and not 0 < max(shape[1:]) <= MAX_SIZE):
         raise DataError(f"{path} is damaged: {len(pixels):,} bytes follow a head that says {shape}; get it again")
     return pixels.reshape(shape)
 

@@ -19,6 +19,7 @@ from distgan.data.sources.base import Offer, SourceImages, check_class_names, se
 from distgan.data.sources.fitted import Shaped
 from distgan.data.sources.folder_layout import SPLITS
 from distgan.utils.errors import DataError
+from distgan.utils.limits import MAX_CLASSES, MAX_SIZE
 from distgan.utils.names import join_names, known_names
 from distgan.utils.safe_io import open_regular, printable
 
@@ -26,8 +27,6 @@ IMAGES = ("{split}_images", "x_{split}", "images_{split}", "images", "image", "x
 LABELS = ("{split}_labels", "y_{split}", "labels_{split}", "labels", "label", "y", "targets", "arr_1")
 """In pairs with IMAGES."""
 ONE_CLASS = "images"
-MAX_CLASSES = 10_000
-MAX_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def _with_channels_last(path: Path, key: str, array: npt.NDArray[np.uint8]) -> n
         array = array[..., None]
     elif array.ndim == 4 and array.shape[3] not in (1, 3, 4) and array.shape[1] in (1, 3, 4):
         array = array.transpose(0, 2, 3, 1)
-    if array.ndim != 4 or array.shape[3] not in (1, 3, 4) or min(array.shape) == 0 or max(array.shape[1:]) > MAX_SIDE:
+    if array.ndim != 4 or array.shape[3] not in (1, 3, 4) or min(array.shape) == 0 or max(array.shape[1:]) > MAX_SIZE:
         raise DataError(f"{path}: {key} has the shape {array.shape}; images are [N, H, W] or [N, H, W, 1, 3 or 4]")
     return array
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distgan.data.sources.label_table import LABEL_COLUMNS, MAX_CLASSES
+from distgan.data.sources.label_table import LABEL_COLUMNS
 from distgan.data.sources.spool import MAX_RATIO, Spool
 from distgan.utils.errors import DataError
+from distgan.utils.limits import MAX_CLASSES
 from distgan.utils.names import join_names, known_names
 from distgan.utils.safe_io import open_regular, parse_json, printable
 
