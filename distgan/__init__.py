@@ -30,7 +30,7 @@ PLACES = {
     "RunResult": "distgan.training.fit",
     "Scores": "distgan.metrics.protocol",
     "Trainer": "distgan.training.own_loop",
-    "evaluate": "distgan.metrics.evaluate",
+    "evaluate": "distgan.training.scores",
     "fit": "distgan.training.fit",
     "load_config": "distgan.config.load",
     "load_generator": "distgan.inference.generator",
@@ -46,19 +46,20 @@ NEEDED = {
     "distgan.data": _DATA,
     "distgan.inference": _GENERATOR,
     "distgan.metrics": _METRICS,
+    "distgan.training.scores": _METRICS,
 }
-"""Modules that a room needs, and the packages that have them; training needs all."""
+"""Modules that a room or a file needs, and the packages that have them; the rest of training needs all."""
 
 if TYPE_CHECKING:
     from distgan.config.load import load_config
     from distgan.config.schema import Config
     from distgan.data.make import prepare
     from distgan.inference.generator import Generator, load_generator
-    from distgan.metrics.evaluate import evaluate
     from distgan.metrics.protocol import Scores
     from distgan.training.callbacks import Callback
     from distgan.training.fit import RunResult, fit
     from distgan.training.own_loop import Trainer
+    from distgan.training.scores import evaluate
 
 
 def __getattr__(name: str) -> Any:
@@ -68,11 +69,12 @@ def __getattr__(name: str) -> Any:
     """
     if name not in PLACES:
         raise AttributeError(f"module 'distgan' has no attribute '{name}'")
-    needed = NEEDED.get(PLACES[name].rpartition(".")[0], _ALL)
+    place = PLACES[name]
+    needed = NEEDED.get(place) or NEEDED.get(place.rpartition(".")[0], _ALL)
     if missing := " ".join(package for module, package in needed.items() if find_spec(module) is None):
         error = ExportError if needed is _GENERATOR else LaunchError
         raise error(f"distgan.{name} needs a package that is not installed; pip install {missing}")
-    return getattr(import_module(PLACES[name]), name)
+    return getattr(import_module(place), name)
 
 
 def __dir__() -> list[str]:

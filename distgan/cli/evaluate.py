@@ -14,10 +14,10 @@ from distgan.config.choices import EXTRACTORS
 from distgan.config.command_line import add_trust_argument, to_file, to_path, to_source, to_truncation
 from distgan.config.schema import EvaluateConfig
 from distgan.distributed.collectives import rank
-from distgan.inference.find import ANY_SOURCE, open_generator
-from distgan.metrics.evaluate import evaluate, process_device
+from distgan.metrics.evaluate import evaluate, evaluate_config, process_device, reference_data
 from distgan.metrics.extractors.inception import STANDARD_SHA256
 from distgan.metrics.protocol import Protocol, Scores, compare, load_scores, save_scores
+from distgan.training.checkpoint.find import ANY_SOURCE, open_generator
 from distgan.utils.errors import ConfigError, QualityError
 from distgan.utils.safe_io import printable
 
@@ -70,13 +70,13 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_place(args.out, ".json", load_scores)
     settings = {name: getattr(args, name) for name in ("extractor", "count", "reference_count", "precision")}
+    settings |= {"weights": args.weights_file, "metrics": args.metric}
     with process_device(args.device) as device:
         try:
+            evaluate_config(settings)  # a mistake is said before a generator is loaded
             generator, found = open_generator(args.file, args.trust, device)
-            scores = evaluate(
-                generator, args.data, device=device, against=before, truncation=args.truncation, **settings,
-                weights=args.weights_file, metrics=args.metric,
-            )  # fmt: skip
+            reference = reference_data(generator, "the generator", args.data)
+            scores = evaluate(generator, reference, device, against=before, truncation=args.truncation, **settings)
         except (ConfigError, QualityError) as error:
             raise type(error)(to_option_names(str(error))) from None
         main = rank() == 0

@@ -15,11 +15,11 @@ from distgan.config.load import read_config
 from distgan.config.schema import DataConfig
 from distgan.data import reference
 from distgan.inference.explorer.server import Explorer, FindNearest, Nearest, serve
-from distgan.inference.find import ANY_SOURCE, Found, open_generator
 from distgan.inference.formats import CHECKED
 from distgan.inference.generator import Generator, find_device
 from distgan.inference.sampling import LAST
 from distgan.metrics.nearest_neighbors import neighbours
+from distgan.training.checkpoint.find import ANY_SOURCE, Found, open_generator
 from distgan.utils.errors import ConfigError, DataError, DistganError
 from distgan.utils.log import log
 

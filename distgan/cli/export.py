@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from distgan.config.command_line import add_trust_argument, to_file, to_source
-from distgan.inference.find import ANY_SOURCE, Found, find_generator, load, newest_checkpoint
 from distgan.inference.formats import CHECKED, SUFFIXES
 from distgan.inference.generator import Generator, load_generator
 from distgan.inference.generator_file import check_no_program, save_generator
+from distgan.training.checkpoint.find import ANY_SOURCE, Found, find_generator, load, newest_checkpoint
 from distgan.training.checkpoint.generator import export_checkpoint
 from distgan.utils.errors import ExportError
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 
 from distgan.config.command_line import add_trust_argument, to_path
-from distgan.inference.find import SOURCE, Found, open_generator
 from distgan.inference.hub.facts import CardFacts, check_facts, unusual_license
 from distgan.inference.hub.find import check_id, repository_of
 from distgan.inference.hub.upload import MESSAGE, Pushed, Target
 from distgan.inference.publish import listed, publish, warn_of_paths, write_repository
+from distgan.training.checkpoint.find import SOURCE, Found, open_generator
 from distgan.utils.errors import ExportError
 from distgan.utils.log import log
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from distgan.config.command_line import add_trust_argument, to_source, to_truncation
-from distgan.inference.find import ANY_SOURCE, open_generator
 from distgan.inference.generator import Generator
 from distgan.inference.generator_file import writing
 from distgan.inference.labels import Class
 from distgan.inference.sampling import Names, classes_of, draw, write_directory, write_grid, write_npz
+from distgan.training.checkpoint.find import ANY_SOURCE, open_generator
 from distgan.utils.errors import ExportError
 from distgan.utils.images import save_png, to_grid
 from distgan.utils.names import join_names, split_names

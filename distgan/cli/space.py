@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 
 from distgan.config.command_line import add_trust_argument, to_path, to_source
-from distgan.inference.find import ANY_SOURCE, open_generator
 from distgan.inference.hub.find import DEMO, check_id, repository_of
 from distgan.inference.publish import listed
 from distgan.inference.space.write import write_space
+from distgan.training.checkpoint.find import ANY_SOURCE, open_generator
 
 TITLE = "GAN generator"
 

@@ -44,7 +44,7 @@ A class or function, called with (settings), that returns an object with an attr
 (points on straight lines between fakes and reals), and a method __call__(gradients, logits): dD/dx, float [b,
 channels, H, W], and D's logits, float [b], of these images. It returns the penalty of each image, float [b], which
 can be differentiated; distgan takes the mean over the global batch, times settings.weight. x is a fake or a real image
-before its augmentation, or a mixture of augmented ones. Not in fp16.
+before its augmentation (loss.penalty_at), or a mixture of augmented ones. Not in fp16.
 """
 
 LOSS = """

@@ -115,8 +115,8 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
 
     Each change reads `key: old -> new`.
     """
-    with contextlib.suppress(ValidationError):  # fills in keys that are newer than the checkpoint
-        saved = Config.model_validate(saved).model_dump(mode="json")
+    with contextlib.suppress(ValidationError):
+        saved = _filled(saved)
     old, new = flatten(saved), flatten(config.model_dump(mode="json"))
     free = {key for key, field in walk(Config) if field.json_schema_extra == FREE}
     harmless: list[str] = []
@@ -127,6 +127,15 @@ def resume_changes(saved: dict[str, Any], config: Config) -> tuple[list[str], li
             change = f"{printable(key)}: {before} -> {after}"
             (harmless if any(f"{key}.".startswith(f"{name}.") for name in free) else refused).append(change)
     return harmless, refused
+
+
+def _filled(saved: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint's configuration with the keys that are newer than it, as it was trained. Raises ValidationError."""
+    config = Config.model_validate(saved)
+    filled = config.model_dump(mode="json")
+    if "penalty_at" not in saved.get("loss", {}) and config.loss.penalised and config.augment.kind != "none":
+        filled["loss"]["penalty_at"] = "augmented"
+    return filled
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

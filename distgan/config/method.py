@@ -192,6 +192,9 @@ class Penalties(Frozen):
     """Penalties are computed in every n-th update of D only, with n times their weight (Karras et al. 2020)."""
     penalty: Penalty = NoPenalty()
     """One more penalty."""
+    penalty_at: Literal["image", "augmented"] = "image"
+    """What D's slope on reals and fakes is by. image: the image before its augmentation, as in StyleGAN2-ADA's and
+    R3GAN's code; augmented: the image as D sees it, as in runs of earlier versions."""
     mode_seeking: ModeSeeking = ModeSeeking()
     """Against classes of which G makes one image only."""
 

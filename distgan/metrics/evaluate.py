@@ -1,4 +1,4 @@
-"""The scores of a generator as one call: `distgan.evaluate(generator)`.
+"""The scores of a generator as one call.
 
 In: a generator and real images. Out: `Scores`, the same on every process. Processes that torchrun or accelerate started
 share the work.
@@ -7,7 +7,7 @@ share the work.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,10 @@ from distgan.data.location import are_there, open_data_set
 from distgan.data.reference import fitted
 from distgan.data.shards.manifest import MANIFEST
 from distgan.distributed.collectives import in_group, joined, rank, world_size
-from distgan.inference.find import open_generator
 from distgan.inference.generator import Generator, find_device
-from distgan.inference.hub.find import repository_of
 from distgan.metrics.evaluator import Evaluator
 from distgan.metrics.flattery import warn_of_flattery
-from distgan.metrics.protocol import Scores, check_same, load_scores
+from distgan.metrics.protocol import Scores, check_same
 from distgan.utils.errors import ConfigError, DataError, QualityError
 from distgan.utils.paths import user_path
 from distgan.utils.safe_io import printable
@@ -36,44 +34,26 @@ READING = ("size", "fit", "channels", "label")  # keys of `data` that say how sh
 
 
 def evaluate(
-    generator: Generator | str | Path,
-    data: DataConfig | str | Path | None = None,
+    generator: Generator,
+    reference: DataConfig,
+    device: torch.device,
     *,
-    device: str | torch.device | None = None,
-    against: Scores | str | Path | None = None,
+    against: Scores | None = None,
     truncation: float | None = None,
     progress: bool = True,
-    trust: Sequence[str] = (),
     **settings: Any,
 ) -> Scores:
-    """The scores of a generator by the images of the seeds 0, 1, 2, ..., as `distgan evaluate` prints them.
+    """The scores of a generator; other arguments and errors as of `distgan.evaluate` (training/scores.py).
 
-    generator: a Generator, or what `distgan evaluate` takes: a generator file, a run, ... data: the real images,
-    a directory or URL of shards; None: the training data, where they are on this machine. device: None: the
-    generator's, for a file auto. against: earlier scores to compare with, or their file. truncation, trust: as of
-    `Generator.sample` and `load_generator`. settings: keys of the section `evaluate` (extractor, metrics, count, ...).
-
-    Raises CheckpointError, ConfigError, DataError, ExportError, and QualityError where scores cannot be computed or not
-    be compared.
-
-    >>> import distgan
-    >>> distgan.prepare("shapes", out="data/shapes", count=200, progress=False).count
-    200
-    >>> generator = distgan.Trainer.from_config(distgan.load_config("quickstart")).generator()
-    >>> scores = distgan.evaluate(generator, "data/shapes", extractor="none", count=20, progress=False)
-    >>> sorted(scores.values)[:2], scores.images_seen
-    (['shapes_balance', 'shapes_classes'], 0)
+    reference: of `reference_data`; device: this process's, of `process_device`.
     """
     config = evaluate_config(settings)
-    before = load_scores(user_path(against)) if isinstance(against, (str, Path)) else against
-    with process_device(_device(generator, device)) as own:
-        loaded, name = _loaded(generator, own, trust)
-        loaded.latents([0], truncation)  # a wrong one is refused before the long work
-        warn_of_flattery(loaded.description.config, config.extractor)
-        evaluator = Evaluator(config, reference_data(loaded, name, data), own, show=progress and rank() == 0)
-        if before is not None:
-            check_same(before.protocol, evaluator.protocol.truncated(truncation))
-        return evaluator.evaluate(loaded, truncation)
+    generator.latents([0], truncation)  # a wrong one is refused before the long work
+    warn_of_flattery(generator.description.config, config.extractor)
+    evaluator = Evaluator(config, reference, device, show=progress and rank() == 0)
+    if against is not None:
+        check_same(against.protocol, evaluator.protocol.truncated(truncation))
+    return evaluator.evaluate(generator, truncation)
 
 
 def evaluate_config(settings: dict[str, Any]) -> EvaluateConfig:
@@ -134,24 +114,3 @@ def reference_data(generator: Generator, name: str, given: DataConfig | str | Pa
         f"{name} was trained on {printable(str(directory))}, which is not a data set on this machine; "
         "name the real images with data=SHARDS"
     )
-
-
-def _loaded(generator: Generator | str | Path, device: torch.device, trust: Sequence[str]) -> tuple[Generator, str]:
-    """The generator, and what errors call it."""
-    if isinstance(generator, Generator):
-        return generator, "the generator"
-    loaded, found = open_generator(generator if repository_of(generator) else _local(generator), trust, device)
-    return loaded, str(found)
-
-
-def _device(generator: Generator | str | Path, device: str | torch.device | None) -> str | torch.device:
-    if device is not None:
-        return device
-    return generator.device if isinstance(generator, Generator) else "auto"
-
-
-def _local(path: str | Path) -> Path:
-    try:
-        return user_path(path)
-    except ValueError as error:
-        raise QualityError(f"generator='{path}': {error}") from None

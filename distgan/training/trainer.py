@@ -218,18 +218,27 @@ class Trainer:
     def _discriminator_input(self, pair: Pair, draws: Draws, weights: Weights) -> DiscriminatorInput:
         """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, channels, H, W]."""
         fakes, reals = pair
-        slopes = slopes_needed(weights, self.penalty)  # they go through the augmentation and the features, too
-        origins = {"fake": fakes.images.detach(), "real": reals.images.detach()}
+        slopes = slopes_needed(
+            weights, self.penalty
+        )  # they go through D's features and, by the image, the augmentation
+        by_image = self.loss_settings.penalty_at == "image"
+        keys = (draws.of("augment/fake"), draws.of("augment/real"))
+        both = torch.cat([fakes.images, reals.images]).detach()
+        if not by_image:
+            both = self.augment(both, *keys)
+        origins = dict(zip(("fake", "real"), both.chunk(2), strict=True))
         for kind, origin in origins.items():
             origin.requires_grad_(kind in slopes)
-        images = self.augment(torch.cat([*origins.values()]), draws.of("augment/fake"), draws.of("augment/real"))
+        images = torch.cat([*origins.values()])
+        if by_image:
+            images = self.augment(images, *keys)
         if "mixed" in slopes:
             origins["mixed"] = mix(images.detach(), draws.of("mix").uniform()).requires_grad_()
             images = torch.cat([images, origins["mixed"]])
         classes, maps = None, None
         if fakes.classes is not None and reals.classes is not None:
             classes = torch.cat([fakes.classes, reals.classes, reals.classes][: len(origins)])
-        if fakes.maps and reals.maps and not slopes:
+        if fakes.maps and reals.maps and not slopes:  # which go through the features
             maps = [torch.cat([fake.detach(), real]) for fake, real in zip(fakes.maps, reals.maps, strict=True)]
         return DiscriminatorInput(images.contiguous(memory_format=torch.channels_last), origins, classes, maps)
 

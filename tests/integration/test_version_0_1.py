@@ -25,7 +25,7 @@ def run(tmp_path) -> Path:
 
 def resume(run: Path, *overrides: str) -> int:
     place = [f"run.dir={run.parent}", f"run.name={run.name}", f"data.path={OLD / 'shapes'}"]
-    return train.main(["--config", str(OLD / "half" / "config.yaml"), *place, *overrides])
+    return train.main(["--config", str(OLD / "half" / "config.yaml"), *place, "loss.penalty_at=augmented", *overrides])
 
 
 @pytest.mark.parametrize("name", ["whole", "dcgan", "sngan", "r3gan"])
@@ -49,6 +49,13 @@ def test_a_run_goes_on_to_the_state_that_the_old_version_reached(run):
     for name in ("balance_level", "window_steps", "augment_steps", "g", "d", "lr_scale", "data_digest", "processes"):
         assert new.values[name] == old.values[name], name
     assert new.values["best"]["without"] == old.values["best"]["without"]
+
+
+def test_its_penalty_is_never_taken_elsewhere_in_silence(run, capsys):
+    assert resume(run, "train.images=240", "loss.penalty_at=image") == 2
+    assert (
+        "made with another recipe: loss.penalty_at: augmented -> image; set these back, or " in capsys.readouterr().err
+    )
 
 
 def test_a_run_that_is_done_gets_what_its_end_lacks_and_then_says_so(run, capsys):

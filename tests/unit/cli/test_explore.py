@@ -8,7 +8,7 @@ import pytest
 
 from distgan.cli.explore import _command
 from distgan.cli.main import main
-from distgan.inference.find import find_generator
+from distgan.training.checkpoint.find import find_generator
 from tests.support.shards import make
 from tests.unit.cli.test_export import run_dir as run_dir  # a fixture
 from tests.unit.inference.test_sampling import export

@@ -8,7 +8,7 @@ import pytest
 
 from distgan import load_generator
 from distgan.cli.main import main
-from distgan.inference.find import open_generator
+from distgan.training.checkpoint.find import open_generator
 from tests.unit.cli.test_export import run_dir as run_dir  # a fixture
 from tests.unit.inference.test_generator_file import export
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distgan.metrics.evaluate import evaluate
+from distgan import evaluate
 from distgan.metrics.flattery import flattery
 
 PROJECTED = {"discriminator": {"family": "projected"}}

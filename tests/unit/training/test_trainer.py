@@ -683,6 +683,7 @@ class Linear(nn.Module):
     [
         ("r1_gamma: 0.4", 0.2 * 15**2),
         ("r2_gamma: 0.2", 0.1 * 15**2),
+        ("r1_gamma: 0.4, penalty_at: augmented", 0.2 * 5**2),
         ("gradient_penalty: 10", 10 * (5 - 1) ** 2),  # at mixtures of augmented images
     ],
 )
