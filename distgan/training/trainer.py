@@ -215,23 +215,23 @@ class Trainer:
         with autocast(self.accelerator):
             return cast(HasFeatures, self.featured).features(images.contiguous(memory_format=torch.channels_last))
 
-    def _discriminator_input(self, pair: Pair, draws: Draws, weights: Weights) -> DiscriminatorInput:
-        """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, channels, H, W]."""
-        fakes, reals = pair
-        slopes = slopes_needed(
-            weights, self.penalty
-        )  # they go through D's features and, by the image, the augmentation
-        by_image = self.loss_settings.penalty_at == "image"
+    def _augmented(self, pair: Pair, draws: Draws, slopes: set[str]) -> tuple[dict[str, Tensor], Tensor]:
+        """What D's slopes are by, and both as D sees them, [2b, channels, H, W]. slopes: the kinds that need one."""
         keys = (draws.of("augment/fake"), draws.of("augment/real"))
-        both = torch.cat([fakes.images, reals.images]).detach()
+        both, by_image = torch.cat([each.images for each in pair]).detach(), self.loss_settings.penalty_at == "image"
         if not by_image:
             both = self.augment(both, *keys)
         origins = dict(zip(("fake", "real"), both.chunk(2), strict=True))
         for kind, origin in origins.items():
             origin.requires_grad_(kind in slopes)
-        images = torch.cat([*origins.values()])
-        if by_image:
-            images = self.augment(images, *keys)
+        joined = torch.cat([*origins.values()])
+        return origins, self.augment(joined, *keys) if by_image else joined
+
+    def _discriminator_input(self, pair: Pair, draws: Draws, weights: Weights) -> DiscriminatorInput:
+        """Fakes, reals and mixtures of a micro-batch, augmented: [2b or 3b, channels, H, W]."""
+        fakes, reals = pair
+        slopes = slopes_needed(weights, self.penalty)
+        origins, images = self._augmented(pair, draws, slopes)
         if "mixed" in slopes:
             origins["mixed"] = mix(images.detach(), draws.of("mix").uniform()).requires_grad_()
             images = torch.cat([images, origins["mixed"]])
