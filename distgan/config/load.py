@@ -134,7 +134,7 @@ def _filled(saved: dict[str, Any]) -> dict[str, Any]:
     config = Config.model_validate(saved)
     filled = config.model_dump(mode="json")
     if "penalty_at" not in saved.get("loss", {}) and config.loss.penalised and config.augment.kind != "none":
-        filled["loss"]["penalty_at"] = "augmented"
+        filled["loss"]["penalty_at"] = "augmented"  # all that there was before the key
     return filled
 
 

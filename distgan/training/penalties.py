@@ -2,8 +2,8 @@
 arXiv:1704.00028), in every update or lazily (Karras et al. 2020, arXiv:1912.04958, section 3.1).
 
 All are taken from one forward over the joined images: fakes, reals and, for WGAN-GP, mixtures of the two. The slopes of
-fakes and reals go through the augmentation, to the images before it, as in the code of StyleGAN2-ADA and R3GAN;
-mixtures are of augmented images.
+fakes and reals go through the augmentation, to the images before it, as in the code of StyleGAN2-ADA and R3GAN
+(`loss.penalty_at`); mixtures are of augmented images.
 """
 
 from __future__ import annotations
